@@ -1,0 +1,43 @@
+"""The only source of time and ids."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime
+
+JOB_PREFIX = "job_"
+_HEX = frozenset("0123456789abcdef")
+
+
+def new_job_id() -> str:
+    """A fresh job id: `job_` and 32 hexadecimal digits.
+
+    The first 12 digits are the time in milliseconds (as in UUIDv7, RFC 9562), so that ids sort by age; the rest is random.
+    """
+    return f"{JOB_PREFIX}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` has the form of a job id."""
+    return len(text) == 36 and text.startswith(JOB_PREFIX) and _HEX.issuperset(text[4:])
+
+
+def rfc3339(ms: int | None) -> str | None:
+    """Milliseconds since the epoch as RFC 3339 in UTC with milliseconds, `2026-01-31T09:30:00.125Z`."""
+    if ms is None:
+        return None
+    whole = datetime.fromtimestamp(ms // 1000, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+
+
+def parse_rfc3339(text: str) -> int:
+    """The reverse of `rfc3339`; accepts any ISO 8601 time, without a zone it is UTC.
+
+    Raises:
+        ValueError: the text is not a time.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)

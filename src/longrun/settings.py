@@ -1,0 +1,132 @@
+"""One frozen `Settings`; environment variable `LONGRUN_<NAME>` before `.env` before the default given here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from longrun.errors import SettingsError
+
+_PREFIX = "LONGRUN_"
+_NOT_SETTINGS = frozenset({"LONGRUN_TEST_REQUIRE", "LONGRUN_URL", "LONGRUN_KEY"})  # the last two: where `longrun run` and `jobs` call
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """Everything an operator may set. Durations are seconds, sizes are bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    app: str = Field("", description="What to serve: `app.py`, `package.module` or either with `:Name`.")
+    data: Path = Field(Path(".longrun"), description="Folder of the embedded Valkey (data, socket, log).")
+    redis_url: str = Field("", description="`redis://`, `rediss://` or `unix://` of a Redis >= 6.2 or Valkey; empty = the embedded Valkey in `data`.")
+    broker_url: str = Field("", description="Broker for the tickets; empty = the same Redis as the store.")
+    prefix: str = Field("longrun:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Prefix of every key in Redis.")
+
+    host: str = Field("127.0.0.1", description="Address the API listens on. Anything but loopback needs `api_keys`.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 = any free port.")
+    api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(default_factory=dict, description="`tenant=key,tenant=key`; empty = open, on loopback only.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="Further Host names the API answers to, comma-separated; `*` = any.")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="Foreign web origins that may call the API, comma-separated.")
+    public_url: str = Field("", description="Prefix of the URLs in answers, such as `https://ai.example.com`; empty = path-absolute URLs.")
+    max_body: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body.")
+    max_output: int = Field(16 * 1024 * 1024, ge=1024, description="Largest output of a job.")
+    max_queued: int = Field(1_000_000, ge=1, description="Waiting jobs per lane before submits are answered 503 `queue-full`.")
+    expose_errors: bool = Field(False, description="Show callers the text of exceptions that models raise. The log always has all of it.")
+
+    lease: Seconds = Field(10, description="How long a claim holds without a heartbeat.")
+    heartbeat: Seconds = Field(3, description="How often a worker renews its claims.")
+    retention: float = Field(86_400, ge=0, description="How long a finished job is kept.")
+    tombstone: Seconds = Field(7 * 86_400, description="How long a removed job is answered with 410.")
+    store_timeout: Seconds = Field(2, description="How long a request waits for the store before it is answered 503.")
+    max_crashes: int = Field(3, ge=1, description="Lost workers or dead runners a job survives before it fails with `worker-lost`.")
+
+    processes: int | None = Field(None, ge=1, description="Runner processes per model; default: what the model says (1).")
+    concurrency: int | None = Field(None, ge=1, description="Jobs at once in a runner; default: what the model says (sync 1, async 100).")
+    queues: Annotated[tuple[str, ...], NoDecode] = Field((), description="Queues this worker serves, comma-separated; empty = all.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Device handed to `load`: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.")
+    grace: float = Field(30, ge=0, description="How long a stopping worker lets running jobs finish before it hands them back.")
+    events: bool = Field(False, description="Send Celery task events, for Flower.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if any(not tenant.strip() or not key.strip() for tenant, _, key in pairs):
+            raise ValueError("write it as `tenant=key,tenant=key`")
+        return {tenant.strip(): key.strip() for tenant, _, key in pairs}
+
+    @field_validator("allowed_hosts", "allowed_origins", "queues", mode="before")
+    @classmethod
+    def _split_list(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _only_one_redis(cls, value: str) -> str:
+        if value.startswith(("redis", "unix", "valkey")):
+            raise ValueError("leave it empty: with Redis the tickets travel through the store's own Redis, never a second one")
+        if value:
+            raise ValueError("RabbitMQ is not supported by this version yet; leave it empty to carry tickets in the store's Redis")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.heartbeat * 2 > self.lease:
+            raise ValueError(f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), or one late beat loses the job")
+        if self.host not in LOOPBACK and not self.api_keys:
+            raise ValueError(
+                f"host {self.host} can be reached from other machines, and no api_keys are set: "
+                "set LONGRUN_API_KEYS=me=<a long random key>, or keep host on 127.0.0.1"
+            )
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` (from command-line options) win, those that are None do not count.
+
+    Raises:
+        SettingsError: naming each wrong value, the variable it came from, and why it is wrong.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    _refuse_typos()
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [_explain(dict(finding), given) for finding in error.errors()]
+        raise SettingsError("\n".join(lines)) from None
+
+
+def _explain(finding: dict[str, Any], given: dict[str, Any]) -> str:
+    message = finding["msg"].removeprefix("Value error, ")
+    if not finding["loc"]:
+        return f"settings: {message}"
+    name = str(finding["loc"][0])
+    source = f"--{name.replace('_', '-')}" if name in given else f"{_PREFIX}{name.upper()}"
+    shown = "***" if name == "api_keys" else repr(finding["input"])
+    return f"{source}={shown}: {message}"
+
+
+def _refuse_typos() -> None:
+    """A misspelt variable would silently leave the default in force, so it is an error with a suggestion."""
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in os.environ:
+        if name.upper().startswith(_PREFIX) and name.upper() not in known | _NOT_SETTINGS:
+            close = difflib.get_close_matches(name.upper(), known, n=1)
+            raise SettingsError(f"{name}: unknown setting" + (f", did you mean {close[0]}?" if close else ""))
