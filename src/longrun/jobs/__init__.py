@@ -1,0 +1,1 @@
+"""What a job is: pure data and decisions, no I/O."""

@@ -1,0 +1,39 @@
+"""Events as they are stored: `attempt at type data` in one string, so that neither scripts nor readers parse JSON to pass them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longrun.clock import rfc3339
+
+TYPES = frozenset({"queued", "started", "progress", "output", "log", "retrying", "waiting", "canceling", "gap", "done"})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a job's log.
+
+    Args:
+        seq: 1, 2, 3… without holes.
+        attempt: the attempt that wrote it; 0 before the first.
+        at: milliseconds since the epoch.
+        type: one of `TYPES`.
+        data: JSON text.
+    """
+
+    seq: int
+    attempt: int
+    at: int
+    type: str
+    data: bytes
+
+    def to_json(self) -> bytes:
+        """The event as callers see it: `{"seq", "attempt", "at", "type", "data"}`."""
+        head = f'{{"seq":{self.seq},"attempt":{self.attempt},"at":"{rfc3339(self.at)}","type":"{self.type}","data":'
+        return head.encode() + self.data + b"}"
+
+
+def decode(seq: int, stored: bytes) -> Event:
+    """The event stored as `stored` at place `seq`."""
+    attempt, at, kind, data = stored.split(b" ", 3)
+    return Event(seq, int(attempt), int(at), kind.decode(), data or b"{}")

@@ -1,0 +1,81 @@
+"""Why a job did not succeed, as stored in its record and shown in `job.error`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+TITLES = {
+    "model-error": "The model raised an error",
+    "invalid-output": "The model returned an invalid output",
+    "model-load-failed": "The model could not be loaded",
+    "out-of-memory": "The model ran out of memory",
+    "timeout": "The job ran longer than its time limit",
+    "canceled": "The job was canceled",
+    "expired": "The job did not start in time",
+    "worker-lost": "The job's worker or runner died too often",
+    "outcome-unknown": "The worker died; whether the work was done is not known",
+    "upstream-rate-limited": "An upstream service asked to wait",
+    "upstream-error": "An upstream service failed",
+    "step-failed": "A step of the job failed",
+    "result-too-large": "The output is larger than allowed",
+    "validation-failed": "The input does not fit the model",
+}
+#: Codes after which a retry of the job by its caller has a fair chance.
+RETRYABLE_CODES = frozenset({"timeout", "expired", "canceled", "worker-lost", "out-of-memory", "upstream-rate-limited", "upstream-error", "model-load-failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailure:
+    """One failure.
+
+    Args:
+        code: stable code, a key of `TITLES`.
+        detail: text for the caller; never a traceback, a path or an internal name.
+        attempt: the attempt that failed; 0 when none had started.
+        cause: class name of the exception, when there was one.
+        debug: text for the operator (exception text and traceback); shown only with `expose_errors`.
+    """
+
+    code: str
+    detail: str = ""
+    attempt: int = 0
+    cause: str | None = None
+    debug: str | None = None
+
+    def to_json(self) -> bytes:
+        """The failure as stored in the record; absent members are left out."""
+        members: dict[str, Any] = {"code": self.code, "detail": self.detail or TITLES.get(self.code, self.code), "attempt": self.attempt}
+        if self.cause:
+            members["cause"] = self.cause
+        if self.debug:
+            members["debug"] = self.debug[:16_384]
+        return orjson.dumps(members)
+
+
+def problem_of(stored: bytes | dict[str, Any], instance: str, *, debug: bool = False) -> dict[str, Any]:
+    """A stored failure as the members of a problem document (RFC 9457).
+
+    Args:
+        stored: what `JobFailure.to_json` (or a script) wrote.
+        instance: path of the job.
+        debug: whether the operator's text is included.
+    """
+    members: dict[str, Any] = orjson.loads(stored) if isinstance(stored, bytes) else dict(stored)
+    code = members["code"]
+    problem = {
+        "type": f"urn:longrun:problem:{code}",
+        "title": TITLES.get(code, "The job did not succeed"),
+        "status": 424,
+        "detail": members.get("detail", ""),
+        "instance": instance,
+        "code": code,
+        "retryable": code in RETRYABLE_CODES,
+        "attempt": members.get("attempt", 0),
+        "cause": members.get("cause"),
+    }
+    if debug and "debug" in members:
+        problem["debug"] = members["debug"]
+    return problem

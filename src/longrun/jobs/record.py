@@ -1,0 +1,103 @@
+"""The stored record of a job, as read back from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from longrun.jobs.policy import Policy
+from longrun.jobs.states import TERMINAL, Status
+
+#: Fields of the hash that a read returns, in this order (the scripts get the same list). `input` is left out: no answer shows it.
+FIELDS = (
+    "tenant", "model", "queue", "status", "version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due",
+    "errors", "progress", "progress_at", "output", "error", "usage", "tags", "metadata", "policy", "retry_of", "retried_by", "worker",
+)  # fmt: skip
+_INTS = frozenset({"version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due", "errors", "progress_at"})
+_TEXTS = frozenset({"tenant", "model", "queue", "retry_of", "retried_by", "worker"})
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What the store knows of a job. Times are milliseconds since the epoch; `bytes` members are JSON."""
+
+    id: str
+    tenant: str
+    model: str
+    queue: str
+    status: Status
+    version: int
+    priority: int
+    attempt: int
+    created: int
+    queued: int | None = None
+    started: int | None = None
+    finished: int | None = None
+    expires: int | None = None
+    due: int | None = None
+    errors: int = 0
+    progress: bytes | None = None
+    progress_at: int | None = None
+    output: bytes | None = None
+    error: bytes | None = None
+    usage: bytes | None = None
+    tags: bytes | None = None
+    metadata: bytes | None = None
+    policy: bytes | None = None
+    retry_of: str | None = None
+    retried_by: str | None = None
+    worker: str | None = None
+    position: int | None = None  #: place in its lane, 1 = next; only while queued
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self.status in TERMINAL
+
+    @property
+    def retries_left(self) -> int:
+        """Errors the job may still have and be run again."""
+        policy = Policy.from_json(self.policy) if self.policy else Policy()
+        return 0 if self.terminal else max(0, policy.max_attempts - 1 - self.errors)
+
+    @classmethod
+    def from_fields(cls, job_id: str, values: Sequence[bytes | None], position: int | None = None) -> JobRecord:
+        """Build the record from the values of `FIELDS`."""
+        given: dict[str, Any] = {}
+        for name, value in zip(FIELDS, values, strict=True):
+            if value is None:
+                continue
+            given[name] = int(value) if name in _INTS else value.decode() if name in _TEXTS else value
+        given["status"] = Status(given["status"].decode())
+        return cls(id=job_id, position=position, **given)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One claim of a job: who ran it, when, and how it ended."""
+
+    attempt: int
+    worker: str
+    device: str | None
+    started: int
+    finished: int | None
+    outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed; None while it runs
+    error: dict[str, Any] | None
+
+    @classmethod
+    def from_fields(cls, attempt: int, begun: bytes, ended: bytes | None) -> AttemptRecord:
+        """Build it from the two hash fields `a:<n>` (JSON) and `z:<n>` (`at outcome error-JSON`)."""
+        start = orjson.loads(begun)
+        finished, outcome, error = ended.split(b" ", 2) if ended else (None, None, b"")
+        return cls(
+            attempt=attempt,
+            worker=start["worker"],
+            device=start.get("device") or None,
+            started=int(start["at"]),
+            finished=int(finished) if finished else None,
+            outcome=outcome.decode() if outcome else None,
+            error=orjson.loads(error) if error else None,
+        )
