@@ -1,0 +1,96 @@
+"""The verbs of workers. Each write carries the attempt and is refused when it is stale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from longrun.jobs.policy import Policy
+from longrun.settings import Settings
+from longrun.store.connection import Connection
+
+#: A worker waits for the store much longer than a request does: its runs go on meanwhile.
+PATIENCE = 3600.0
+Mode = Literal["crash", "suspect", "release", "unstarted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claimed job. Times are milliseconds of the server's clock."""
+
+    id: str
+    attempt: int
+    input: bytes
+    policy: Policy
+    suspect: bool
+    errors: int
+    created: int
+    claimed: int
+
+
+class Claims:
+    """See the module."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._run, self._start = connection.run, connection.start
+        self._command, self._prefix = connection.command, settings.prefix
+        self._lease = int(settings.lease * 1000)
+
+    async def claim(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
+        """Take a queued job for `worker`; None when it is not to be had (ended, taken, gone)."""
+        return (await self.claim_all([job_id], nonce, worker, device))[0]
+
+    async def claim_all(self, job_ids: Sequence[str], nonce: str, worker: str, device: str) -> list[Claim | None]:
+        """Take several queued jobs in one trip; one answer for each, as of `claim`."""
+        calls = [self._start("claim", job_id, nonce, worker, device, self._lease, timeout=PATIENCE) for job_id in job_ids]
+        return [_claim(job_id, await call) for job_id, call in zip(job_ids, calls, strict=True)]
+
+    async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> list[int]:
+        """Renew up to 100 claims. For each: 1 kept, 2 kept and to be canceled, 0 lost."""
+        flat = [value for pair in held for value in pair]
+        return list(await self._run("heartbeat", self._lease, *flat, timeout=timeout))
+
+    async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Sequence[tuple[str, bytes]]) -> bool:
+        """Append events, the first of them number `first` (0-based) of this attempt; `progress` is the latest progress as JSON or empty. False: stale."""
+        flat = [value for event in events for value in event]
+        reply = await self._run("append", job_id, attempt, first, progress, *flat, timeout=PATIENCE)
+        return bool(reply[0])
+
+    async def finish(self, job_id: str, attempt: int, outcome: Literal["succeeded", "failed", "canceled"], data: bytes, usage: bytes = b"") -> str | None:
+        """End the job with its output or error (JSON). The status it has now; None when the write was stale."""
+        return self._status(await self._run("finish", job_id, attempt, outcome, data, usage, timeout=PATIENCE))
+
+    async def retry_later(self, job_id: str, attempt: int, delay: float, error: bytes) -> str | None:
+        """Have the job run again in `delay` seconds. The status it has now; None when the write was stale."""
+        return self._status(await self._run("retry_later", job_id, attempt, int(delay * 1000), error, timeout=PATIENCE))
+
+    async def hand_back(self, job_id: str, attempt: int, mode: Mode, error: bytes = b"") -> str | None:
+        """Give the job back: `crash` spends its crash budget (when that is spent it fails with `error`), the other modes are free."""
+        return self._status(await self._run("hand_back", job_id, attempt, mode, error, timeout=PATIENCE))
+
+    async def untake(self, job_ids: Sequence[str]) -> None:
+        """Put up to 100 tickets back that were popped and not claimed."""
+        await self._run("untake", *job_ids)
+
+    async def wake(self, worker: str) -> None:
+        """Interrupt a worker that waits for tickets of other lanes than those it has room for now."""
+        key = f"{self._prefix}wake:@{worker}"
+        await self._command("LPUSH", key, "1")
+        await self._command("PEXPIRE", key, self._lease)
+
+    async def announce(self, worker: str, info: bytes) -> None:
+        """Say what `worker` runs (JSON); empty = it leaves."""
+        await self._run("announce", worker, info, self._lease * 3)
+
+    @staticmethod
+    def _status(reply: Sequence[object]) -> str | None:
+        done, status = reply
+        return status.decode() if done and isinstance(status, bytes) else None
+
+
+def _claim(job_id: str, reply: Sequence[Any]) -> Claim | None:
+    if reply[0] == 0:
+        return None
+    attempt, data, policy, suspect, errors, created, claimed = reply
+    return Claim(job_id, attempt, data, Policy.from_json(policy), bool(suspect), errors, created, int(claimed))

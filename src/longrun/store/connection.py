@@ -1,0 +1,194 @@
+"""One connection to Redis whose commands are coalesced: what all coroutines ask for in one turn of the loop travels as one pipeline.
+
+Every script may be sent twice (DESIGN, rule 2), so a batch that got no answer is sent again until each caller's deadline is over. redis-py's own
+retries stay off: it would repeat plain commands too, and know nothing of deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from longrun.errors import LongrunError, StorageFull, StoreUnavailable
+from longrun.store.scripts import Script
+
+Arg = str | bytes | int | float
+#: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script.
+_NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS")
+_BATCH = 512
+
+
+class StoreError(LongrunError):
+    """The store refused a command for a reason that trying again does not mend: a defect, or a server that is no Redis."""
+
+
+class _Call:
+    __slots__ = ("args", "deadline", "future", "script")
+
+    def __init__(self, script: Script | None, args: Sequence[Arg], future: asyncio.Future[Any], deadline: float) -> None:
+        self.script, self.args, self.future, self.deadline = script, args, future, deadline
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def succeed(self, value: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(value)
+
+
+class Connection:
+    """Coalesced access to one server.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        scripts: what `run` may name.
+        timeout: seconds until a call is given up, when the caller does not say.
+        patience: seconds without an answer after which the socket is dropped and a new one tried.
+    """
+
+    def __init__(self, url: str, scripts: dict[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
+        self.url = url
+        self._pool: ConnectionPool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=timeout)
+        self._scripts, self._timeout, self._patience = scripts, timeout, patience
+        self._calls: list[_Call] = []
+        self._wire: AbstractConnection | None = None
+        self._flusher: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def run(self, name: str, *args: Arg, timeout: float | None = None) -> Any:
+        """Run a script.
+
+        Raises:
+            StoreUnavailable: no answer within `timeout` seconds; the script may have run.
+            StorageFull: the server is out of memory; nothing was changed.
+            StoreError: the script failed.
+        """
+        return await self._enqueue(self._scripts[name], args, timeout)
+
+    def start(self, name: str, *args: Arg, timeout: float | None = None) -> asyncio.Future[Any]:
+        """Run a script; the future gets the answer, or fails as `run` does."""
+        return self._enqueue(self._scripts[name], args, timeout)
+
+    async def command(self, *args: Arg, timeout: float | None = None) -> Any:
+        """Send a plain command that may be sent twice. Raises as `run` does."""
+        return await self._enqueue(None, args, timeout)
+
+    def _enqueue(self, script: Script | None, args: Sequence[Arg], timeout: float | None) -> asyncio.Future[Any]:
+        if self._closed:
+            raise StoreUnavailable("The connection to the store is closed.")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._calls.append(_Call(script, args, future, time.monotonic() + (self._timeout if timeout is None else timeout)))
+        if self._flusher is None:
+            # A task starts in the next turn of the loop: whatever else is asked for in this one joins the batch.
+            self._flusher = asyncio.get_running_loop().create_task(self._flush())
+        return future
+
+    async def _flush(self) -> None:
+        pause = 0.02
+        try:
+            while self._calls:
+                batch, self._calls = self._calls[:_BATCH], self._calls[_BATCH:]
+                try:
+                    unanswered = await self._exchange(batch)
+                    pause = 0.02
+                except (RedisError, OSError, TimeoutError) as error:
+                    unanswered = [call for call in batch if not call.future.done()]
+                    await self._disconnect()
+                    self._give_up_late(unanswered, error)
+                    unanswered = [call for call in unanswered if not call.future.done()]
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 0.5)
+                self._calls[:0] = unanswered
+                self._give_up_late(self._calls, None)
+                self._calls = [call for call in self._calls if not call.future.done()]
+        finally:
+            self._flusher = None
+
+    @staticmethod
+    def _give_up_late(calls: list[_Call], error: Exception | None) -> None:
+        now = time.monotonic()
+        for call in calls:
+            if call.deadline <= now:
+                why = "" if error is None else f" ({type(error).__name__})"
+                call.fail(StoreUnavailable(f"The store did not answer in time{why}.", retry_after=2))
+
+    async def _exchange(self, batch: list[_Call]) -> list[_Call]:
+        """Send a batch and settle its calls; returns those to be sent again."""
+        now = time.monotonic()
+        limit = max(0.05, min(min(call.deadline for call in batch) - now, self._patience))
+        async with asyncio.timeout(limit):
+            wire = await self._connected()
+            commands = [("EVALSHA", call.script.sha, 0, *call.args) if call.script else call.args for call in batch]
+            await wire.send_packed_command(wire.pack_commands(commands), check_health=False)
+            again = []
+            for call in batch:
+                if not await self._settle(wire, call):
+                    again.append(call)
+            await self._load({call.script.name for call in again if call.script})
+            return again
+
+    async def _settle(self, wire: AbstractConnection, call: _Call) -> bool:
+        """Read one reply into its call; False when the call is to be sent again."""
+        try:
+            reply = await wire.read_response()
+        except ResponseError as error:
+            reply = error
+        if not isinstance(reply, ResponseError):
+            call.succeed(reply)
+            return True
+        text = str(reply)
+        # redis-py strips the error's first word for classes of its own; the class name tells it then.
+        kind = type(reply).__name__ + " " + text
+        if "NoScript" in kind or text.startswith("NOSCRIPT"):
+            return False
+        if "OutOfMemory" in kind or text.startswith("OOM"):
+            call.fail(StorageFull("The store is out of memory. Nothing was stored; try again later.", retry_after=5))
+            return True
+        if text.startswith(_NOT_NOW) or "BusyLoading" in kind or "ReadOnly" in kind:
+            raise RedisConnectionError(text)
+        call.fail(StoreError(f"{call.script.name if call.script else call.args[0]!r}: {text}"))
+        return True
+
+    async def _load(self, names: set[str]) -> None:
+        wire = await self._connected()
+        for name in names:
+            await wire.send_command("SCRIPT", "LOAD", self._scripts[name].source, check_health=False)
+            await wire.read_response()
+
+    async def _connected(self) -> AbstractConnection:
+        if self._wire is None:
+            self._wire = self._pool.make_connection()
+        if not self._wire.is_connected:
+            await self._wire.connect()
+            # All at once, so that no script of a later batch is refused for being unknown while its neighbours run: the order of writes is kept.
+            wire = self._wire
+            await wire.send_packed_command(wire.pack_commands([("SCRIPT", "LOAD", s.source) for s in self._scripts.values()]), check_health=False)
+            for _ in self._scripts:
+                await wire.read_response()
+        return self._wire
+
+    async def _disconnect(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Close the socket; calls that wait are given up."""
+        self._closed = True
+        flusher = self._flusher
+        if flusher is not None:
+            flusher.cancel()
+            await asyncio.gather(flusher, return_exceptions=True)
+        for call in self._calls:
+            call.fail(StoreUnavailable("The connection to the store was closed."))
+        self._calls.clear()
+        await self._disconnect()

@@ -1,0 +1,172 @@
+"""Following what happens to jobs: one pub/sub connection per process, however many readers wait.
+
+Pub/sub may drop messages, so a reader treats a message as a hint to read, and reads anyway when none came for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+#: Seconds a reader waits for the server to confirm its channel before it goes on without; messages then come when the store is back.
+_CONFIRM = 1.0
+
+
+class Listener:
+    """What one reader gets from its channel."""
+
+    __slots__ = ("_event", "messages")
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.messages: list[bytes] = []
+
+    def put(self, message: bytes) -> None:
+        """Hand over a message and wake the reader; only the latest hundred are kept."""
+        self.messages.append(message)
+        del self.messages[:-100]
+        self._event.set()
+
+    async def wait(self, timeout: float) -> list[bytes]:
+        """The messages since the last call; an empty list after `timeout` seconds without one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._event.wait()
+        self._event.clear()
+        messages, self.messages = self.messages, []
+        return messages
+
+
+class _Channel:
+    __slots__ = ("listeners", "live")
+
+    def __init__(self) -> None:
+        self.listeners: set[Listener] = set()
+        self.live = asyncio.Event()  # set once the server has confirmed
+
+
+class Follower:
+    """Listens to channels of one server.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._redis: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, health_check_interval=10)
+        self._pubsub: PubSub | None = None
+        self._channels: dict[str, _Channel] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+        self._lock = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[Listener]:
+        """Listen to `channel` while the block runs; nothing said from its first line on is missed.
+
+        A store that is away is no error here: messages come when it is back, the first of them `reconnected`.
+        """
+        listener = Listener()
+        group = self._channels.get(channel)
+        if group is None:
+            group = self._channels[channel] = _Channel()
+            self._send(self._tell("subscribe", channel))
+        group.listeners.add(listener)
+        if self._reader is None:
+            self._reader = asyncio.get_running_loop().create_task(self._read())
+        try:
+            # The store is read over another connection: only what the server has confirmed is known to come before that read.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CONFIRM):
+                    await group.live.wait()
+            yield listener
+        finally:
+            group.listeners.discard(listener)
+            if not group.listeners and self._channels.get(channel) is group:
+                del self._channels[channel]
+                # In a task of its own: this block also runs when the reader is being canceled, and could not wait then.
+                self._send(self._tell("unsubscribe", channel))
+
+    def _send(self, telling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(telling)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _tell(self, verb: str, channel: str) -> None:
+        async with self._lock:
+            if self._pubsub is None:
+                return  # `_read` connects, and subscribes to everything then
+            try:
+                if verb == "subscribe":
+                    await self._pubsub.subscribe(channel)
+                else:
+                    await self._pubsub.unsubscribe(channel)
+            except (RedisError, OSError):
+                await self._drop()
+
+    async def _drop(self) -> None:
+        pubsub, self._pubsub = self._pubsub, None
+        if pubsub is not None:
+            with contextlib.suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _read(self) -> None:
+        pause = 0.05
+        while True:
+            try:
+                pubsub = self._pubsub or await self._connect()
+                message = await pubsub.get_message(timeout=5.0) if pubsub.subscribed else None
+                if message is None and not pubsub.subscribed:
+                    await asyncio.sleep(0.02)
+                elif message is not None:
+                    self._take(message["type"], message["channel"], message["data"])
+                pause = 0.05
+            except (RedisError, OSError, RuntimeError):
+                async with self._lock:
+                    await self._drop()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    async def _connect(self) -> PubSub:
+        async with self._lock:
+            if self._pubsub is None:
+                pubsub = self._redis.pubsub()
+                if self._channels:
+                    await pubsub.subscribe(*self._channels)
+                self._pubsub = pubsub
+            return self._pubsub
+
+    def _take(self, kind: str, channel: bytes, data: bytes) -> None:
+        group = self._channels.get(channel.decode()) if channel else None
+        if group is None:
+            return
+        if kind == "message":
+            self._hand_out(group, data)
+        elif kind == "subscribe":
+            if group.live.is_set():
+                # Confirmed a second time: the connection was lost, and with it what was said meanwhile. All must read again.
+                self._hand_out(group, b"reconnected")
+            group.live.set()
+
+    @staticmethod
+    def _hand_out(group: _Channel, data: bytes) -> None:
+        for listener in tuple(group.listeners):
+            listener.put(data)
+
+    async def close(self) -> None:
+        """Stop listening and close the connection."""
+        reader, self._reader = self._reader, None
+        tasks = [task for task in (reader, *self._sending) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._drop()
+        await self._redis.aclose()

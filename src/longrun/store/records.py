@@ -1,0 +1,212 @@
+"""The verbs of callers: submit, read, list, cancel, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from longrun.errors import JobGone, JobNotFound, NotFinished, NotRetryable
+from longrun.jobs.events import Event, decode
+from longrun.jobs.record import AttemptRecord, JobRecord
+from longrun.jobs.states import Status
+from longrun.settings import Settings
+from longrun.store.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What `submit` stores. `input`, `policy`, `tags` and `metadata` are JSON."""
+
+    id: str
+    tenant: str
+    model: str
+    queue: str
+    priority: int
+    input: bytes
+    policy: bytes
+    delay: float = 0.0  #: seconds
+    start_within: float | None = None  #: seconds, counted from the end of `delay`
+    idempotency_key: str = ""
+    fingerprint: str = ""
+    tags: bytes | None = None
+    metadata: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Answer to `submit`."""
+
+    outcome: Literal["new", "replay", "reused", "full"]
+    id: str  #: of the job that the key is bound to, for `replay` and `reused`
+    position: int = 0  #: place in its lane, 1 = next; 0 = it does not wait there (delayed, or taken already)
+    created: int = 0  #: milliseconds of the server's clock, for `new`
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One piece of a listing. `cursor` is None when nothing older is left."""
+
+    jobs: list[JobRecord] = field(default_factory=list)
+    cursor: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events `first` to `last` of a job; `latest` is the seq of the newest there is."""
+
+    status: Status
+    attempt: int
+    latest: int
+    created: int
+    events: list[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDepth:
+    """Waiting jobs of one lane."""
+
+    queue: str
+    model: str
+    by_priority: dict[int, int]
+    oldest_s: float | None
+
+
+class Records:
+    """See the module."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._run, self._command, self._prefix = connection.run, connection.command, settings.prefix
+        self._max_queued, self._tombstone = settings.max_queued, int(settings.tombstone * 1000)
+
+    async def submit(self, job: NewJob) -> Accepted:
+        """Accept a job, or find the one its idempotency key is bound to."""
+        more: list[str | bytes] = ["policy", job.policy]
+        more += ["tags", job.tags] if job.tags is not None else []
+        more += ["metadata", job.metadata] if job.metadata is not None else []
+        within = "" if job.start_within is None else str(int(job.start_within * 1000))
+        reply = await self._run(
+            "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, int(job.delay * 1000), self._max_queued,
+            within, job.idempotency_key, job.fingerprint, *more,
+        )  # fmt: skip
+        outcome = reply[0].decode()
+        if outcome == "new":
+            return Accepted("new", job.id, reply[1], int(reply[2]))
+        return Accepted(outcome, job.id if outcome == "full" else reply[1].decode())
+
+    async def resubmit(self, job_id: str, tenant: str, new_id: str) -> str:
+        """Make a new job from an ended one; returns its id, the same one however often it is asked.
+
+        Raises:
+            JobNotFound, JobGone, NotRetryable
+        """
+        outcome, *rest = await self._run("resubmit", job_id, tenant, new_id)
+        if outcome == b"new":
+            return str(rest[0].decode())
+        if outcome == b"none":
+            raise not_found(job_id)
+        if outcome == b"gone":
+            raise gone(job_id)
+        raise NotRetryable(f"Job {job_id} is {rest[0].decode()}; only a failed, canceled or expired job can be retried.")
+
+    async def read(self, job_id: str, tenant: str) -> JobRecord:
+        """The record.
+
+        Raises:
+            JobNotFound: unknown, or another tenant's.
+            JobGone: deleted or expired.
+        """
+        reply = await self._run("read", job_id, tenant)
+        if reply[0] == 0:
+            raise not_found(job_id)
+        if reply[0] == -1:
+            raise gone(job_id)
+        return JobRecord.from_fields(job_id, reply[2], reply[1] or None)
+
+    async def list(
+        self, tenant: str, *, cursor: tuple[str, str] | None, look_at: int, since: int, filters: Sequence[tuple[str, str]], index: str = "idx"
+    ) -> Page:
+        """Look at up to `look_at` (<= 100) jobs below `cursor`, newest first, and return those that fit all `filters` (model, status, tag as JSON text)."""
+        flat = [text for pair in filters for text in pair]
+        score, last = cursor or ("", "")
+        looked, score_b, last_b, *rows = await self._run("list", index, tenant, score, last, look_at, since, *flat)
+        jobs = [JobRecord.from_fields(rows[i].decode(), rows[i + 1]) for i in range(0, len(rows), 2)]
+        more = looked == look_at
+        return Page(jobs, (score_b.decode(), last_b.decode()) if more else None)
+
+    async def dead(self, tenant: str) -> int:
+        """How many dead letters the tenant has."""
+        return int(await self._command("ZCARD", f"{self._prefix}dead:{tenant}"))
+
+    async def attempts(self, job_id: str, tenant: str) -> list[AttemptRecord]:
+        """The job's attempts, oldest first, the latest hundred at most. Raises as `read` does."""
+        count, *rows = await self._run("attempts", job_id, tenant)
+        if count == -2:
+            raise not_found(job_id)
+        if count == -1:
+            raise gone(job_id)
+        first = max(1, count - 99)
+        return [AttemptRecord.from_fields(first + i // 2, rows[i], rows[i + 1] or None) for i in range(0, len(rows), 2)]
+
+    async def events(self, job_id: str, tenant: str, after: int, limit: int) -> EventPage:
+        """Up to `limit` events with a seq over `after`. Event 1 (`queued`) is rendered from the record. Raises as `read` does."""
+        reply = await self._run("events", job_id, tenant, after, limit)
+        if reply[0] == 0:
+            raise not_found(job_id)
+        if reply[0] == -1:
+            raise gone(job_id)
+        status, attempt, latest, created, first, *stored = reply
+        events = [Event(1, 0, int(created), "queued", b"{}")] if after < 1 else []
+        events += [decode(first + i, data) for i, data in enumerate(stored)]
+        return EventPage(Status(status.decode()), int(attempt), latest, int(created), events[:limit])
+
+    async def cancel(self, job_id: str, tenant: str) -> Status:
+        """Ask the job to stop; the status after that. Raises as `read` does."""
+        (status,) = await self._run("cancel", job_id, tenant)
+        if status == b"none":
+            raise not_found(job_id)
+        if status == b"gone":
+            raise gone(job_id)
+        return Status(status.decode())
+
+    async def delete(self, job_id: str, tenant: str) -> None:
+        """Erase the job and leave a tombstone.
+
+        Raises:
+            JobNotFound, JobGone
+            NotFinished: the job has not ended.
+        """
+        (outcome,) = await self._run("delete", job_id, tenant, self._tombstone)
+        if outcome == 0:
+            raise not_found(job_id)
+        if outcome == -1:
+            raise gone(job_id)
+        if outcome == -2:
+            raise NotFinished(f"Job {job_id} has not ended. Cancel it first, then delete it.")
+
+    async def depths(self) -> list[LaneDepth]:
+        """Depth by priority and oldest age of every lane, by name."""
+        *rows, now = await self._run("queues")
+        lanes = []
+        for i in range(0, len(rows), 12):
+            queue, _, model = rows[i].decode().partition(".")
+            oldest = None if rows[i + 1] == b"" else max(0, int(now) - int(rows[i + 1])) / 1000
+            lanes.append(LaneDepth(queue, model, {9 - level: n for level, n in enumerate(rows[i + 2 : i + 12])}, oldest))
+        return sorted(lanes, key=lambda lane: (lane.queue, lane.model))
+
+    async def overview(self) -> tuple[list[bytes], dict[str, int], int]:
+        """What workers announce (JSON each), the counters `<model>:<what>`, and the number of claimed jobs."""
+        workers, flat, claimed, _now = await self._run("overview")
+        # RESP3 turns HGETALL inside a script's reply into a flat list all the same.
+        counters: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
+        return workers, {name.decode(): int(value) for name, value in counters.items()}, claimed
+
+
+def not_found(job_id: str) -> JobNotFound:
+    """The same answer for an unknown job and for another tenant's."""
+    return JobNotFound(f"There is no job {job_id[:64]}.")
+
+
+def gone(job_id: str) -> JobGone:
+    """The answer for a job that was deleted or has expired."""
+    return JobGone(f"Job {job_id} was deleted or has expired.")

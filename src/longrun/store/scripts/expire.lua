@@ -1,0 +1,16 @@
+-- Remove records whose time is over. ARGV: tombstone ms, most jobs (<= 100). Returns how many were looked at.
+local t, n = now(), 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
+  local k = record(id)
+  local expires = tonumber(redis.call('HGET', k, 'expires') or 0)
+  if expires > t then
+    -- retain_for 0: data goes now, status and error stay until `expires`.
+    redis.call('HDEL', k, 'output', 'input', 'progress')
+    redis.call('DEL', P .. 'ev:' .. id)
+    redis.call('ZADD', P .. 'expire', int(expires), id)
+  else
+    bury(id, k, ARGV[1])
+  end
+  n = n + 1
+end
+return n

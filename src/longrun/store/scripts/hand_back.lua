@@ -1,0 +1,9 @@
+-- A worker gives a claimed job back. ARGV: id, attempt, crash|suspect|release|unstarted, error JSON ('' = none) for a spent crash budget.
+-- Returns {1, status} | {0, status} (stale).
+local id, k = ARGV[1], record(ARGV[1])
+local mine, status = owns(k, ARGV[2])
+if not mine then
+  local done = redis.call('HGET', k, 'z:' .. ARGV[2])
+  return {done and 1 or 0, status or 'gone'}
+end
+return {1, hand_back(id, k, now(), ARGV[3], ARGV[4] ~= '' and ARGV[4] or nil)}

@@ -1,0 +1,150 @@
+-- Prepended to every script. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
+-- Time is the server's; a worker's clock never counts. All times are milliseconds since the epoch.
+local P = '@PREFIX@'
+local TICKET = '@TICKET@'
+local FIELDS = {@FIELDS@}
+local SPAN = 1e13
+local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Order inside a lane needs more than milliseconds; with nine spans in front of it a double still tells 0.01 ms apart.
+local function instant()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + t[2] / 1000
+end
+
+local function place_in_lane(priority, at) return string.format('%.2f', (9 - priority) * SPAN + at) end
+
+local function int(n) return string.format('%.0f', n) end
+local function record(id) return P .. 'job:' .. id end
+
+local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
+
+-- One event at the end of the log; `data` is JSON text.
+local function event(id, attempt, t, kind, data)
+  redis.call('RPUSH', P .. 'ev:' .. id, attempt .. ' ' .. int(t) .. ' ' .. kind .. ' ' .. data)
+end
+
+-- Push the ticket of a queued job. Tickets are wake-up calls: one too many does no harm.
+-- kombu pops from the right and serves list n = 0 first, so priority 9 is list 0.
+local function push(id, model, queue, priority, front)
+  local lane = queue .. '.' .. model
+  local level = 9 - priority
+  local list = P .. lane
+  if level > 0 then list = list .. ':' .. level end
+  local fill = {ID = id, MODEL = model, LANE = lane, LEVEL = tostring(level)}
+  redis.call(front and 'RPUSH' or 'LPUSH', list, (string.gsub(TICKET, '@(%u+)@', fill)))
+  local wake = P .. 'wake:' .. lane
+  if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
+end
+
+-- Put a job into its lane: the waiting set and a ticket. In front, it keeps the place its first queueing gave it.
+local function enqueue(id, k, front)
+  local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued')
+  local model, queue, priority = r[1], r[2], tonumber(r[3])
+  local since = front and r[4] and tonumber(r[4]) or instant()
+  redis.call('HSET', k, 'status', 'queued', 'queued', int(math.floor(since)))
+  redis.call('HINCRBY', k, 'version', 1)
+  redis.call('ZADD', P .. 'wait:' .. queue .. '.' .. model, place_in_lane(priority, since), id)
+  redis.call('SADD', P .. 'lanes', queue .. '.' .. model)
+  push(id, model, queue, priority, front)
+end
+
+local function leave_lane(id, k)
+  local r = redis.call('HMGET', k, 'queue', 'model')
+  redis.call('ZREM', P .. 'wait:' .. r[1] .. '.' .. r[2], id)
+end
+
+-- A failure built by a script, in the form of jobs/failure.py.
+local function failure(code, detail, attempt)
+  return '{"code":"' .. code .. '","detail":"' .. detail .. '","attempt":' .. attempt .. '}'
+end
+
+local function end_attempt(k, attempt, t, outcome, err)
+  if tonumber(attempt) > 0 then redis.call('HSET', k, 'z:' .. attempt, int(t) .. ' ' .. outcome .. ' ' .. (err or '')) end
+end
+
+local function count(model, what, by) redis.call('HINCRBY', P .. 'stats', model .. ':' .. what, by) end
+
+-- The one way into a terminal state. Writes record, last event, expiry, dead letter and the announcement together.
+local function finalize(id, k, t, status, output, err)
+  local r = redis.call('HMGET', k, 'tenant', 'model', 'policy', 'attempt', 'started', 'created', 'progress')
+  local tenant, model, attempt = r[1], r[2], r[4]
+  redis.call('HINCRBY', k, 'version', 1)
+  redis.call('HSET', k, 'status', status, 'finished', int(t))
+  if output then redis.call('HSET', k, 'output', output) end
+  if err then redis.call('HSET', k, 'error', err) else redis.call('HDEL', k, 'error') end
+  redis.call('HDEL', k, 'due', 'nonce')
+  leave_lane(id, k)
+  for _, set in ipairs({'lease', 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
+  -- retain_for 0: the output stays a minute for those who wait for it; expire.lua then keeps status and error for a day.
+  local keep = cjson.decode(r[3]).retain_for * 1000
+  local at = t + (keep > 0 and keep or 60000)
+  redis.call('HSET', k, 'expires', int(t + (keep > 0 and keep or 86400000)))
+  redis.call('ZADD', P .. 'expire', int(at), id)
+  if status == 'failed' then redis.call('ZADD', P .. 'dead:' .. tenant, int(t), id) end
+  count(model, status, 1)
+  if r[5] then count(model, 'run_ms', int(t - tonumber(r[5]))) end
+  event(id, attempt, t, 'done', '')
+  note(id, 'done')
+end
+
+-- Take a claimed job from its worker. mode: crash (spends the crash budget), suspect (crashed among others: free), release (handed back: free),
+-- unstarted (claimed, but no user code ran: free). Canceling jobs end here; at_most_once jobs that started are never run again.
+local function hand_back(id, k, t, mode, err)
+  local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'crashes')
+  local status, attempt, policy = r[1], r[2], cjson.decode(r[3])
+  if status == 'canceling' then
+    end_attempt(k, attempt, t, 'canceled')
+    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))
+    return 'canceled'
+  end
+  if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then
+    local unknown = failure('outcome-unknown', 'The worker was lost while the job ran; whether its work was done is not known. It is not run again.', attempt)
+    end_attempt(k, attempt, t, 'crashed', unknown)
+    finalize(id, k, t, 'failed', nil, unknown)
+    return 'failed'
+  end
+  if mode == 'crash' then
+    local crashes = redis.call('HINCRBY', k, 'crashes', 1)
+    redis.call('HSET', k, 'suspect', 1)
+    if crashes >= policy.max_crashes then
+      err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
+      end_attempt(k, attempt, t, 'crashed', err)
+      finalize(id, k, t, 'failed', nil, err)
+      return 'failed'
+    end
+  elseif mode == 'suspect' then
+    redis.call('HSET', k, 'suspect', 1)
+  else
+    redis.call('HINCRBY', k, 'releases', 1)
+  end
+  end_attempt(k, attempt, t, (mode == 'release' or mode == 'unstarted') and 'released' or 'crashed', err)
+  redis.call('ZREM', P .. 'lease', id)
+  redis.call('HDEL', k, 'nonce')
+  enqueue(id, k, true)
+  note(id, 'queued')
+  return 'queued'
+end
+
+-- Whether `attempt` still owns the job: the fence in front of every write of a worker.
+local function owns(k, attempt)
+  local r = redis.call('HMGET', k, 'attempt', 'status')
+  return r[1] == attempt and (r[2] == 'running' or r[2] == 'canceling'), r[2]
+end
+
+local function bury(id, k, tombstone)
+  local r = redis.call('HMGET', k, 'tenant', 'idem')
+  redis.call('DEL', k, P .. 'ev:' .. id)
+  redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
+  redis.call('PEXPIRE', k, tombstone)
+  if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
+  redis.call('ZREM', P .. 'idx:' .. r[1], id)
+  redis.call('ZREM', P .. 'dead:' .. r[1], id)
+  redis.call('ZREM', P .. 'expire', id)
+  note(id, 'gone')
+end

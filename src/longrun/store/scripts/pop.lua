@@ -1,0 +1,40 @@
+-- Take tickets for a worker, most urgent first over all its lanes, lanes in turn inside a priority; each is noted in `doubt` until it is claimed.
+-- ARGV: lane, free slots, lane, free slots, … Returns {lane, ticket, lane, ticket, …} (<= 100).
+-- What is left behind wakes the next worker: the wake list may have been emptied by the one that called this.
+local t, out, n = int(now()), {}, 0
+local free = {}
+for i = 1, #ARGV, 2 do free[i] = tonumber(ARGV[i + 1]) end
+for level = 0, 9 do
+  local again = true
+  while again and n < 100 do
+    again = false
+    for i = 1, #ARGV, 2 do
+      if free[i] > 0 and n < 100 then
+        local list = P .. ARGV[i]
+        if level > 0 then list = list .. ':' .. level end
+        local take = redis.call('RPOP', list, math.min(free[i], #ARGV > 2 and 8 or 100, 100 - n))
+        if take then
+          for _, ticket in ipairs(take) do
+            out[#out + 1] = ARGV[i]
+            out[#out + 1] = ticket
+            n, free[i] = n + 1, free[i] - 1
+            local id = string.match(ticket, '"id": ?"(job_%x+)"')
+            if id then redis.call('ZADD', P .. 'doubt', t, id) end
+          end
+          again = true
+        end
+      end
+    end
+  end
+end
+for i = 1, #ARGV, 2 do
+  local left = 0
+  for level = 0, 9 do
+    local list = P .. ARGV[i]
+    if level > 0 then list = list .. ':' .. level end
+    left = left + redis.call('LLEN', list)
+  end
+  local wake = P .. 'wake:' .. ARGV[i]
+  if left > 0 and redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
+end
+return out

@@ -1,0 +1,23 @@
+-- Queue delayed and retrying jobs whose time has come, and expire those that did not start in time. ARGV: most jobs (<= 100). Returns how many were moved.
+local t, n = now(), 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', int(t), 'LIMIT', 0, ARGV[1])) do
+  local k = record(id)
+  local status = redis.call('HGET', k, 'status')
+  redis.call('ZREM', P .. 'due', id)
+  if status == 'scheduled' or status == 'retrying' then
+    redis.call('HDEL', k, 'due')
+    enqueue(id, k, false)
+    note(id, 'queued')
+  end
+  n = n + 1
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadline', '-inf', int(t), 'LIMIT', 0, ARGV[1] - n)) do
+  local k = record(id)
+  local r = redis.call('HMGET', k, 'status', 'attempt')
+  redis.call('ZREM', P .. 'deadline', id)
+  if r[1] == 'queued' or r[1] == 'scheduled' then
+    finalize(id, k, t, 'expired', nil, failure('expired', 'The job did not start within its time limit.', r[2]))
+  end
+  n = n + 1
+end
+return n

@@ -1,0 +1,24 @@
+-- A failed attempt is followed by another after a delay. ARGV: id, attempt, delay ms, error JSON. Returns {1, status} | {0, status} (stale).
+local id, k, attempt = ARGV[1], record(ARGV[1]), ARGV[2]
+local mine, status = owns(k, attempt)
+if not mine then
+  local done = redis.call('HGET', k, 'z:' .. attempt)
+  return {done and string.match(done, '^%d+ (%a+)') == 'retrying' and 1 or 0, status or 'gone'}
+end
+local t = now()
+if status == 'canceling' then
+  end_attempt(k, attempt, t, 'canceled')
+  finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))
+  return {1, 'canceled'}
+end
+local due = int(t + ARGV[3])
+end_attempt(k, attempt, t, 'retrying', ARGV[4])
+redis.call('HINCRBY', k, 'errors', 1)
+redis.call('HINCRBY', k, 'version', 1)
+redis.call('HSET', k, 'status', 'retrying', 'due', due, 'error', ARGV[4])
+redis.call('HDEL', k, 'nonce')
+redis.call('ZREM', P .. 'lease', id)
+redis.call('ZADD', P .. 'due', due, id)
+event(id, attempt, t, 'retrying', '{"reason":' .. ARGV[4] .. ',"next_attempt_at":' .. due .. '}')
+note(id, 'retrying')
+return {1, 'retrying'}

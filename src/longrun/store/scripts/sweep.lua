@@ -1,0 +1,19 @@
+-- Re-queue jobs whose lease ran out. ARGV: lease ms, most jobs (<= 100). Returns {id, status after, id, status after, …}.
+-- A store that was down or frozen let nobody renew: when no sweep ran for half a lease, nothing expires for one full lease.
+local t, lease = now(), tonumber(ARGV[1])
+local last = tonumber(redis.call('GET', P .. 'swept') or 0)
+redis.call('SET', P .. 'swept', int(t))
+if t - last > lease / 2 then redis.call('SET', P .. 'amnesty', int(t + lease), 'PX', int(lease)) end
+if redis.call('EXISTS', P .. 'amnesty') == 1 then return {} end
+local out = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
+  local k = record(id)
+  local status = redis.call('HGET', k, 'status')
+  if status == 'running' or status == 'canceling' then
+    out[#out + 1] = id
+    out[#out + 1] = hand_back(id, k, t, 'crash', nil)
+  else
+    redis.call('ZREM', P .. 'lease', id)
+  end
+end
+return out

@@ -1,0 +1,59 @@
+"""The Store: the only truth about jobs. One method a script; the scripts say what each does, `keys.py` where it lies."""
+
+from __future__ import annotations
+
+from longrun.settings import Settings
+from longrun.store.claims import Claims
+from longrun.store.connection import Connection
+from longrun.store.follow import Follower
+from longrun.store.keys import note_channel, worker_channel
+from longrun.store.records import Records
+from longrun.store.scripts import load_scripts
+from longrun.store.upkeep import Upkeep
+
+
+class Store:
+    """The store's verbs, by who needs them.
+
+    Args:
+        url: the server.
+        settings: prefix, lease, tombstone and time limits.
+        ticket: template of a ticket (see `load_scripts`).
+        timeout: seconds until a call is given up; default `store_timeout`.
+
+    Attributes:
+        records: what the API needs: submit, read, list, cancel, delete.
+        claims: what a worker needs: claim, heartbeat, append, finish.
+        upkeep: what chores need: sweep, release, republish, expire.
+        follower: announcements of changes.
+        pop_script: sent by the transport of the tickets, not by us.
+    """
+
+    def __init__(self, url: str, settings: Settings, ticket: str, *, timeout: float | None = None) -> None:
+        self.url, self.prefix = url, settings.prefix
+        self.wake_prefix = f"{settings.prefix}wake:"
+        limit = settings.store_timeout if timeout is None else timeout
+        scripts = load_scripts(settings.prefix, ticket)
+        self.pop_script = scripts["pop"]
+        self.connection = Connection(url, scripts, timeout=limit, patience=min(limit, 5.0))
+        self.records = Records(self.connection, settings)
+        self.claims = Claims(self.connection, settings)
+        self.upkeep = Upkeep(self.connection, settings)
+        self.follower = Follower(url)
+
+    def job_channel(self, job_id: str) -> str:
+        """Channel to listen to for changes of a job."""
+        return note_channel(self.prefix, job_id)
+
+    def worker_channel(self, worker: str) -> str:
+        """Channel to listen to for commands to a worker."""
+        return worker_channel(self.prefix, worker)
+
+    async def ping(self) -> None:
+        """Return when the server answers. Raises StoreUnavailable when it does not."""
+        await self.connection.command("PING")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.follower.close()
+        await self.connection.close()

@@ -1,0 +1,38 @@
+"""The verbs of chores. All are idempotent and touch at most 100 jobs a call; any process may call them at any time."""
+
+from __future__ import annotations
+
+from longrun.settings import Settings
+from longrun.store.connection import Connection
+
+MOST = 100
+
+
+class Upkeep:
+    """See the module."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._run = connection.run
+        self._lease, self._tombstone = int(settings.lease * 1000), int(settings.tombstone * 1000)
+
+    async def sweep(self) -> dict[str, str]:
+        """Re-queue jobs whose lease ran out: job id → status after."""
+        reply = await self._run("sweep", self._lease, MOST)
+        return {reply[i].decode(): reply[i + 1].decode() for i in range(0, len(reply), 2)}
+
+    async def release_due(self) -> int:
+        """Queue delayed and retrying jobs that are due, expire those that did not start in time; how many were looked at."""
+        return int(await self._run("release_due", MOST))
+
+    async def republish(self, age: float) -> int:
+        """Push the tickets of jobs again whose ticket was popped over `age` seconds ago and not claimed since; how many."""
+        return int(await self._run("republish", int(age * 1000), MOST))
+
+    async def refill(self, lane: str, *, push: bool) -> tuple[int, int, int]:
+        """Waiting jobs, tickets, and tickets pushed (only with `push`, and only when there were none) of a lane."""
+        waiting, tickets, pushed = await self._run("refill", lane, int(push), MOST)
+        return waiting, tickets, pushed
+
+    async def expire(self) -> int:
+        """Remove records whose time is over; how many were looked at."""
+        return int(await self._run("expire", self._tombstone, MOST))
