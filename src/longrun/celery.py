@@ -1,0 +1,13 @@
+"""The Celery application for Celery's own tools: `celery -A longrun inspect ping`, `celery -A longrun flower`, `AsyncResult(job_id, app=app)`.
+
+Needs `LONGRUN_REDIS_URL`, or a running `longrun serve` whose data folder is `LONGRUN_DATA` (default `.longrun`).
+"""
+
+from __future__ import annotations
+
+from longrun.queues.celery.app import build_app
+from longrun.settings import load_settings
+from longrun.wiring import find_store_url
+
+_settings = load_settings()
+app = build_app(find_store_url(_settings), _settings.prefix)

@@ -1,0 +1,116 @@
+"""A read-only Celery result backend over the Store: `AsyncResult(job_id)` tells what every other reader is told.
+
+| job                                   | Celery state |
+|---------------------------------------|--------------|
+| scheduled, queued                     | PENDING      |
+| running, waiting, canceling           | STARTED      |
+| retrying                              | RETRY        |
+| succeeded                             | SUCCESS      |
+| failed, expired                       | FAILURE      |
+| canceled                              | REVOKED      |
+| unknown or gone                       | UNKNOWN      |
+
+Stock Celery says PENDING for an id it never saw; this one says UNKNOWN, and `.get()` raises.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+from celery.backends.base import Backend
+from celery.exceptions import TaskRevokedError
+from celery.exceptions import TimeoutError as CeleryTimeoutError
+from redis import Redis
+
+from longrun.errors import JobNotFound, LongrunError
+from longrun.jobs.failure import problem_of
+
+STATES = {
+    "scheduled": "PENDING",
+    "queued": "PENDING",
+    "running": "STARTED",
+    "waiting": "STARTED",
+    "canceling": "STARTED",
+    "retrying": "RETRY",
+    "succeeded": "SUCCESS",
+    "failed": "FAILURE",
+    "expired": "FAILURE",
+    "canceled": "REVOKED",
+}
+_FIELDS = ("status", "output", "error", "gone", "finished", "expires", "model", "worker", "attempt", "progress")
+
+
+class JobFailedError(LongrunError):
+    """What `AsyncResult.get()` raises for a job that failed or expired: code and detail as in `job.error`."""
+
+
+class StoreBackend(Backend):  # type: ignore[misc]
+    """See the module. Writes by Celery itself are ignored: the Store is the only truth.
+
+    Args:
+        app: the Celery application; its `conf.longrun_store` holds the store's URL and its `conf.longrun_prefix` the keys' prefix.
+    """
+
+    persistent = True
+    supports_native_join = False
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self._redis = Redis.from_url(app.conf.longrun_store, socket_timeout=5, socket_connect_timeout=3)
+        self._prefix = app.conf.longrun_prefix
+
+    def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
+        """State and result of a job in Celery's terms."""
+        values = self._redis.hmget(f"{self._prefix}job:{task_id}", _FIELDS)
+        status, output, error, gone, finished, expires, model, worker, attempt, progress = values  # type: ignore[misc]
+        if status is None or gone is not None or (expires is not None and int(expires) <= time.time() * 1000):
+            return {"status": "UNKNOWN", "result": None, "task_id": task_id, "traceback": None, "children": []}
+        state = STATES[status.decode()]
+        result: Any = None
+        if state == "SUCCESS":
+            result = None if output is None else orjson.loads(output)
+        elif state in ("FAILURE", "RETRY") and error is not None:
+            problem = problem_of(error, f"/api/v1/jobs/{task_id}")
+            result = JobFailedError(f"{problem['code']}: {problem['detail']}")
+        elif state == "REVOKED":
+            result = TaskRevokedError("the job was canceled")
+        elif state == "STARTED":
+            result = {"progress": orjson.loads(progress) if progress else None}
+        return {
+            "status": state,
+            "result": result,
+            "task_id": task_id,
+            "traceback": None,
+            "children": [],
+            "name": f"longrun.{model.decode()}" if model else None,
+            "worker": worker.decode() if worker else None,
+            "retries": max(0, int(attempt or 0) - 1),
+            "date_done": None if finished is None else int(finished) / 1000,
+        }
+
+    def wait_for_pending(
+        self, result: Any, timeout: float | None = None, interval: float = 0.5, propagate: bool = True, on_interval: Any = None, **_: Any
+    ) -> Any:
+        """Wait for the job's end, by polling. Raises JobNotFound for a job that does not exist, celery's TimeoutError when time is over."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            meta = self.get_task_meta(result.id)
+            if meta["status"] == "UNKNOWN":
+                raise JobNotFound(f"There is no job {result.id}.")
+            if meta["status"] in ("SUCCESS", "FAILURE", "REVOKED"):
+                result._maybe_set_cache(meta)
+                return result.maybe_throw(propagate=propagate)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise CeleryTimeoutError("The job has not ended in time.")
+            if on_interval:
+                on_interval()
+            time.sleep(interval)
+
+    def _ignore(self, *args: Any, **kwargs: Any) -> None:
+        """Celery would write here; the Store's scripts already have."""
+
+    store_result = mark_as_started = mark_as_done = mark_as_failure = mark_as_retry = mark_as_revoked = _ignore  # type: ignore[assignment]
+    forget = add_pending_result = remove_pending_result = on_task_call = _ignore  # type: ignore[assignment]
+    cleanup = process_cleanup = _ignore  # type: ignore[assignment]
