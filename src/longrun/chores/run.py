@@ -1,0 +1,78 @@
+"""The list of chores and the ticker that runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from longrun.errors import LongrunError
+from longrun.settings import Settings
+from longrun.store.store import Store
+
+log = structlog.get_logger("longrun.chores")
+
+#: A ticket popped this long ago and not claimed since is pushed again.
+DOUBT_AFTER_S = 10.0
+#: A lane with waiting jobs and no tickets is looked at twice, this far apart, before tickets are pushed again.
+SECOND_LOOK_S = 5.0
+_MOST = 100
+
+
+async def run_chores(store: Store, settings: Settings) -> None:
+    """Run all chores until canceled."""
+    lanes = LaneLook(store)
+    await asyncio.gather(
+        _every(min(1.0, settings.lease / 5), "sweep", lambda: _sweep(store)),
+        _every(0.2, "release_due", lambda: _until_done(store.upkeep.release_due)),
+        _every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
+        _every(SECOND_LOOK_S, "refill", lanes.look),
+        _every(2.0, "expire", lambda: _until_done(store.upkeep.expire)),
+    )
+
+
+async def _every(seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
+    """Run a chore again and again, with jitter so that processes do not march in step. A store that is away is tried again."""
+    while True:
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
+        try:
+            await chore()
+        except LongrunError as error:
+            log.warning("chore did not run", chore=name, error=str(error))
+
+
+async def _until_done(piece: Callable[[], Awaitable[int]]) -> None:
+    """Repeat a chore that moves at most a hundred jobs until it has nothing left; other work gets its turn in between."""
+    while await piece() >= _MOST:
+        await asyncio.sleep(0)
+
+
+async def _sweep(store: Store) -> None:
+    while moved := await store.upkeep.sweep():
+        log.warning("leases ran out", jobs=dict(list(moved.items())[:20]), count=len(moved))
+        if len(moved) < _MOST:
+            return
+
+
+class LaneLook:
+    """Finds lanes that lost their tickets: jobs wait, no ticket is there, on two looks in a row."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._suspicious: set[str] = set()
+
+    async def look(self) -> None:
+        """One look at all lanes."""
+        seen: set[str] = set()
+        for depth in await self._store.records.depths():
+            lane = f"{depth.queue}.{depth.model}"
+            if not sum(depth.by_priority.values()):
+                continue
+            waiting, tickets, pushed = await self._store.upkeep.refill(lane, push=lane in self._suspicious)
+            if waiting and not tickets and not pushed:
+                seen.add(lane)
+            if pushed:
+                log.warning("lost tickets pushed again", lane=lane, tickets=pushed)
+        self._suspicious = seen

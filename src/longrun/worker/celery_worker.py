@@ -1,0 +1,38 @@
+"""Starts a Celery worker with our pool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from longrun.queues.celery.app import build_app
+from longrun.worker.celery_pool import ServeLanes
+from longrun.worker.engine import WorkerPlan
+
+
+def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
+    """Run until told to stop (SIGTERM or SIGINT: warm; again: at once). Returns the exit status.
+
+    Args:
+        plan: what to run.
+        store_url: the store's Redis, which carries the tickets too.
+    """
+    settings = plan.settings
+    app = build_app(store_url, settings.prefix, [(spec.queue, spec.name) for spec in plan.specs])
+    app.conf.longrun_plan = plan
+    app.conf.worker_pool = "longrun.worker.celery_pool:TicketPool"
+    app.conf.worker_send_task_events = settings.events
+    app.steps["consumer"].add(ServeLanes)
+    app.set_default()
+    worker: Any = app.Worker(
+        hostname=plan.name,
+        pool_cls="longrun.worker.celery_pool:TicketPool",
+        # Credit is counted by lanes; this number only has to be large enough not to get in the way.
+        concurrency=1024,
+        loglevel=settings.log_level.upper() if settings.log_level == "debug" else "WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        task_events=settings.events,
+        quiet=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)

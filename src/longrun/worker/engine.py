@@ -1,0 +1,303 @@
+"""The engine: an asyncio loop on its own thread that claims, dispatches, renews leases and writes outcomes.
+
+Nothing here runs user code and nothing here blocks, so heartbeats go out whatever the models do. The Celery side (`celery_pool`) hands tickets in by
+`take` and gets told what became of them by `Sink` calls, which `pump` makes on the hub's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from longrun.models import ModelSpec
+from longrun.settings import Settings
+from longrun.store.store import Store
+from longrun.worker.announce import announcement
+from longrun.worker.devices import place_runners, visible_gpus
+from longrun.worker.emitter import Emitter
+from longrun.worker.lane import Lane
+from longrun.worker.leases import Leases
+from longrun.worker.limits import Limits
+from longrun.worker.run import Run, Sink
+from longrun.worker.seat import Seat
+from longrun.worker.settle import Settler
+
+log = structlog.get_logger("longrun.worker")
+
+
+class LaneChannel(Protocol):
+    """What the engine sees of the channel that takes tickets."""
+
+    trip: str | None  #: "wait" while it blocks on wake lists
+
+
+#: Chores and the like that run beside the engine, given the store.
+Background = Callable[[Store], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """What a worker runs.
+
+    Args:
+        name: the worker's name; unique among live workers.
+        target: what runners import.
+        specs: the models it serves.
+        settings: lease, devices, overrides of processes and concurrency.
+        open_store: makes the store; called on the engine's thread.
+        background: coroutines that run beside the engine.
+    """
+
+    name: str
+    target: str
+    specs: Sequence[ModelSpec]
+    settings: Settings
+    open_store: Callable[[], Store]
+    background: Sequence[Background] = ()
+
+
+class Engine:
+    """See the module.
+
+    Args:
+        plan: what to run.
+        wake: makes the hub's thread call `pump` soon; callable from any thread.
+    """
+
+    def __init__(self, plan: WorkerPlan, wake: Callable[[], None]) -> None:
+        self.plan, self._wake = plan, wake
+        self.settings = plan.settings
+        self.lanes: dict[str, Lane] = {}
+        self.seats: list[Seat] = []
+        self.runs: dict[str, tuple[Lane, Run]] = {}
+        self.serve: LaneChannel | None = None
+        self.closing = False
+        self.hurry = False
+        self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._woken = self._draining = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._nonce = secrets.token_hex(4)
+        self._nonces = 0
+        self._build()
+        self.loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self.thread = threading.Thread(target=self._main, name="engine", daemon=True)
+
+    def _build(self) -> None:
+        groups: dict[str, list[ModelSpec]] = {}
+        for spec in self.plan.specs:
+            # The functions of a module have nothing to load of their own: they share runners.
+            groups.setdefault(f"functions of {spec.module}" if spec.is_function else spec.name, []).append(spec)
+        visible = visible_gpus()
+        for specs in groups.values():
+            concurrency = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
+            processes = self.settings.processes or max(spec.options.processes for spec in specs)
+            places = place_runners(self.settings.device, max(spec.options.gpus for spec in specs), processes, visible)
+            seats = [Seat(self.plan.target, concurrency, place, self.settings.log_level, self._on_frame, self._on_end) for place in places]
+            self.seats += seats
+            for spec in specs:
+                lane = Lane(spec, concurrency[spec.name], seats)
+                lane.on_timer = lambda lane=lane: self.dispatch(lane)  # type: ignore[method-assign, misc]
+                self.lanes[lane.name] = lane
+
+    # -- the hub's thread -------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread; returns when its loop turns (models load on)."""
+        self.thread.start()
+        self._ready.wait()
+
+    def take(self, lane: str, job_id: str, sink: Sink) -> None:
+        """A ticket came in."""
+        self.lanes[lane].inbox.append((job_id, sink))
+        if not self._draining:
+            self._draining = True
+            self.loop.call_soon_threadsafe(self._drain)
+
+    def free_slots(self) -> list[tuple[str, int]]:
+        """Lanes and how many more tickets each may take."""
+        if self.closing:
+            return []
+        slots = [(name, lane.free()) for name, lane in self.lanes.items()]
+        for name, free in slots:
+            self.lanes[name].was_full = free == 0
+        return slots
+
+    def holds(self, job_id: str) -> bool:
+        """Whether the job is claimed here: a second ticket for it is a duplicate."""
+        return job_id in self.runs
+
+    def pump(self) -> None:
+        """Make the `Sink` calls that are due."""
+        self._woken = False
+        while self._outbox:
+            call, args = self._outbox.popleft()
+            call(*args)
+
+    def stop(self, grace: float) -> None:
+        """Stop: let running jobs finish for `grace` seconds, hand the rest back, end all runners. May be called again, with less grace."""
+        if grace <= 0:
+            self.hurry = True
+        if not self.thread.is_alive():
+            return
+        done = asyncio.run_coroutine_threadsafe(self._shutdown(grace), self.loop) if not self.closing else None
+        self.closing = True
+        while self.thread.is_alive() and (done is None or not done.done()):
+            # The hub does not turn while Celery waits for its pool.
+            self.pump()
+            time.sleep(0.005)
+        self.pump()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(5)
+
+    # -- the engine's thread ----------------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.store = self.plan.open_store()
+        self.emitter = Emitter(self.store, self.lost)
+        self.settler = Settler(self)
+        self.leases = Leases(self)
+        self.limits = Limits(self)
+        for seat in self.seats:
+            self.spawn(seat.start())
+        self.spawn(self.leases.beat_for_ever())
+        self.spawn(self.leases.listen_for_ever())
+        self.spawn(self.limits.watch_for_ever())
+        self.spawn(self._announce_for_ever())
+        for background in self.plan.background:
+            self.spawn(background(self.store))
+        self.loop.call_soon(self._ready.set)
+        self.loop.run_forever()
+
+    def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """Run a coroutine beside everything else; its error, if any, is logged."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:
+                log.error("worker task failed", exc_info=error)
+
+        task = self.loop.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def post(self, call: Callable[..., None], *args: Any) -> None:
+        """Have the hub's thread make a call: one wake-up for many."""
+        self._outbox.append((call, args))
+        if not self._woken:
+            self._woken = True
+            self._wake()
+
+    def credit_returned(self, lane: Lane) -> None:
+        """A lane may have room again: have the hub look, also when it blocks on the wake lists of other lanes."""
+        if not lane.was_full or lane.free() == 0:
+            return
+        lane.was_full = False
+        self.post(lambda: None)
+        if len(self.lanes) > 1 and self.serve is not None and self.serve.trip == "wait":
+            self.spawn(self.store.claims.wake(self.plan.name))
+
+    def _drain(self) -> None:
+        self._draining = False
+        for lane in self.lanes.values():
+            tickets = []
+            while lane.inbox:
+                lane.held += 1  # before the pop, so that `free` never counts a slot twice
+                tickets.append(lane.inbox.popleft())
+            if tickets:
+                self.spawn(self._claim(lane, tickets))
+
+    async def _claim(self, lane: Lane, tickets: list[tuple[str, Sink]]) -> None:
+        device = lane.seats[0].place.device
+        self._nonces += 1
+        nonce = f"{self._nonce}-{self._nonces}"
+        claims = await self.store.claims.claim_all([job_id for job_id, _ in tickets], nonce, self.plan.name, device)
+        for (_, sink), claim in zip(tickets, claims, strict=True):
+            if claim is None:
+                lane.held -= 1
+                self.post(sink.stale)
+                continue
+            run = Run(claim, sink, lane.key(claim.input))
+            self.runs[run.id] = lane, run
+            lane.add(run)
+        self.dispatch(lane)
+
+    def dispatch(self, lane: Lane) -> None:
+        """Send waiting jobs of a lane to runners with room."""
+        if self.closing:
+            return
+        for seat, run in lane.dispatch():
+            self.post(run.sink.accepted, seat.process.pid if seat.process else 0, run.since)
+
+    def _on_frame(self, seat: Seat, frame: list[Any]) -> None:
+        kind = frame[0]
+        if kind == "done":
+            self.settler.on_done(seat, frame[1])
+        elif kind == "events":
+            run = seat.find(frame[1], frame[2])
+            if run is not None and not run.settled:
+                self.emitter.add(run, frame[3], self.spawn)
+        elif kind == "ready":
+            log.info("model ready", model=frame[1], load_s=round(frame[2], 3), device=seat.place.device)
+            self.recount(seat)
+        elif kind == "load-failed":
+            seat.last_failure = frame[2]
+
+    def _on_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, Any], status: int) -> None:
+        self.recount(seat)
+        self.settler.on_runner_end(seat, aboard, doomed, status)
+        if not self.closing:
+            self.spawn(seat.start())
+
+    def recount(self, seat: Seat) -> None:
+        """The seat's runner came or went: capacities change, waiting jobs may go."""
+        for lane in self.lanes.values():
+            if seat in lane.seats:
+                lane.count_capacity()
+                self.dispatch(lane)
+                self.credit_returned(lane)
+
+    def leave(self, lane: Lane, run: Run) -> None:
+        """A run's outcome is stored or given up: it is no longer held."""
+        if self.runs.get(run.id) == (lane, run):
+            del self.runs[run.id]
+
+    def lost(self, run: Run) -> None:
+        """The store says another attempt owns the job, or that it has ended: what runs here must stop."""
+        self.limits.request_stop(run, "lost")
+
+    async def _announce_for_ever(self) -> None:
+        while True:
+            try:
+                await self.store.claims.announce(self.plan.name, announcement(self))
+            except Exception as error:
+                log.warning("worker could not announce itself", error=str(error))
+            await asyncio.sleep(self.settings.heartbeat)
+
+    async def _shutdown(self, grace: float) -> None:
+        end = time.monotonic() + grace
+        try:
+            await asyncio.wait_for(self.settler.give_up_waiting(), 3)
+            while self.runs and time.monotonic() < end and not self.hurry:
+                await asyncio.sleep(0.01)
+            await asyncio.wait_for(self.settler.hand_all_back(), 3)
+            await self.store.claims.announce(self.plan.name, b"")
+        except Exception as error:
+            # Whatever could not be handed back is found by its lease.
+            log.warning("worker stopped without handing everything back", jobs=len(self.runs), error=repr(error))
+        for seat in self.seats:
+            seat.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await self.store.close()

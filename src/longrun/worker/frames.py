@@ -1,0 +1,62 @@
+"""Frames between worker and runner: a 4-byte big-endian length, then a msgpack array whose first element names the frame.
+
+| worker → runner                                   |                                                                |
+|---------------------------------------------------|----------------------------------------------------------------|
+| `run`, model, [[id, attempt, input], …]           | run each job by itself                                          |
+| `batch`, model, [[id, attempt, input], …]         | run them in one call of a batched model                         |
+| `cancel`, [id, …], reason                         | stop these; reason `canceled` or `timeout`                      |
+| `ping`, n                                         |                                                                |
+
+| runner → worker                                   |                                                                |
+|---------------------------------------------------|----------------------------------------------------------------|
+| `ready`, model, seconds                           | `load()` is done                                                |
+| `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
+| `events`, id, attempt, [[type, data], …]          | progress, output, log                                           |
+| `done`, [[id, attempt, kind, data, run_s, extra], …] | kind `ok`: data = output, extra = usage; kind `error`: data = failure, extra = [retryable, seconds or nil]; kind `canceled` |
+| `pong`, n                                         |                                                                |
+
+Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+HEADER = 4
+
+
+def pack(*members: Any) -> bytes:
+    """One frame."""
+    body = _encode(members)
+    return len(body).to_bytes(HEADER, "big") + body
+
+
+def unpack(body: bytes | bytearray | memoryview) -> list[Any]:
+    """The members of a frame's body."""
+    frame: list[Any] = _decode(body)
+    return frame
+
+
+class FrameBuffer:
+    """Cuts a byte stream into frames."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> list[list[Any]]:
+        """The frames completed by `data`."""
+        buffer = self._data
+        buffer += data
+        frames, at = [], 0
+        while len(buffer) - at >= HEADER:
+            end = at + HEADER + int.from_bytes(buffer[at : at + HEADER], "big")
+            if len(buffer) < end:
+                break
+            frames.append(unpack(bytes(buffer[at + HEADER : end])))
+            at = end
+        del buffer[:at]
+        return frames

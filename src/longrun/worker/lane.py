@@ -1,0 +1,152 @@
+"""A lane in the worker: tickets that came in, claims that wait for a runner, and which of them go when."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from itertools import islice
+from typing import Any
+
+from longrun.models import ModelSpec
+from longrun.worker.batching import AHEAD_BELOW_S, Cautious, batch_key, jobs_ahead, wait_before_batch
+from longrun.worker.run import Run, Sink
+from longrun.worker.seat import Seat
+
+
+class Lane:
+    """Jobs of one model in one queue.
+
+    Args:
+        spec: the model.
+        concurrency: jobs (batched: batches) at once in a runner.
+        seats: where its runners sit; lanes of one group share them.
+
+    Attributes:
+        inbox: (job id, sink) of tickets not yet claimed; filled by the hub's thread, emptied by the engine's.
+        held: claims under way, waiting here or aboard; written by the engine's thread only.
+        capacity: how many jobs the ready runners can hold.
+        was_full: the hub found no room when it looked last.
+    """
+
+    def __init__(self, spec: ModelSpec, concurrency: int, seats: list[Seat]) -> None:
+        self.spec, self.concurrency, self.seats = spec, concurrency, seats
+        self.name, self.model = spec.lane, spec.name
+        self.batched = spec.batched
+        self.inbox: deque[tuple[str, Sink]] = deque()
+        self.pending: deque[Run] = deque()
+        self.held = self.capacity = 0
+        self.was_full = True
+        self.mean = Cautious()
+        self._gap_ms: float | None = None
+        self._last_arrival = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._batch = 0
+
+    def free(self) -> int:
+        """How many more tickets may be taken. Read by the hub's thread: at worst it is too small for a moment."""
+        return max(0, self.capacity - self.held - len(self.inbox))
+
+    def ahead(self) -> int:
+        """Jobs (batches) that may wait inside a runner beside those that run: only when they are short, so that none waits behind a long one."""
+        if self.spec.is_async:
+            return 0
+        if self.batched is not None:
+            return 1 if self.mean.value is not None and self.mean.value < AHEAD_BELOW_S else 0
+        return jobs_ahead(self.mean.value)
+
+    def count_capacity(self) -> None:
+        """Work out `capacity` anew, after a runner came or went or the mean running time moved."""
+        size = self.batched.max_size if self.batched else 1
+        ready = sum(1 for seat in self.seats if self.model in seat.ready)
+        self.capacity = ready * (self.concurrency + self.ahead()) * size
+
+    def add(self, run: Run) -> None:
+        """A claimed job waits for a runner."""
+        now = time.monotonic()
+        if self._last_arrival:
+            gap = (now - self._last_arrival) * 1000
+            self._gap_ms = gap if self._gap_ms is None else self._gap_ms * 0.8 + gap * 0.2
+        self._last_arrival = now
+        self.pending.append(run)
+
+    def key(self, data: bytes) -> tuple[Any, ...]:
+        """What the job's batch must share with it."""
+        return batch_key(self.batched.key, data) if self.batched else ()
+
+    def dispatch(self) -> list[tuple[Seat, Run]]:
+        """Send what can go now; returns what was sent. When a batch should fill up first, come back by timer."""
+        sent: list[tuple[Seat, Run]] = []
+        while self.pending:
+            seat = max(self.seats, key=lambda s: s.room(self))
+            room = seat.room(self)
+            if room <= 0:
+                break
+            if self.pending[0].claim.suspect:
+                empty = next((s for s in self.seats if self.model in s.ready and s.empty and s.alone is None), None)
+                if empty is None:
+                    break
+                empty.alone = self.pending[0].id
+                sent += self._send(empty, [self.pending.popleft()])
+            elif self.batched is None:
+                runs = []
+                while self.pending and len(runs) < room and not self.pending[0].claim.suspect:
+                    runs.append(self.pending.popleft())
+                sent += self._send(seat, runs)
+            else:
+                wait = self._wait_ms()
+                if wait > 0:
+                    self._come_back(wait / 1000)
+                    break
+                sent += self._send(seat, self._next_batch())
+        return sent
+
+    def _wait_ms(self) -> float:
+        assert self.batched is not None
+        first = self.pending[0]
+        waiting = sum(1 for run in self.pending if run.key == first.key and not run.claim.suspect)
+        waited = (time.monotonic() - first.since) * 1000
+        return wait_before_batch(waiting, self.batched.max_size, waited, self.batched.max_wait_ms, self._gap_ms)
+
+    def _come_back(self, delay: float) -> None:
+        if self._timer is None or self._timer.cancelled() or self._timer.when() < asyncio.get_running_loop().time():
+            self._timer = asyncio.get_running_loop().call_later(delay, self.on_timer)
+
+    def on_timer(self) -> None:
+        """Replaced by the engine: dispatch again."""
+
+    def _next_batch(self) -> list[Run]:
+        assert self.batched is not None
+        key, batch, rest = self.pending[0].key, [], deque[Run]()
+        for run in self.pending:
+            fits = len(batch) < self.batched.max_size and run.key == key and not run.claim.suspect
+            (batch if fits else rest).append(run)
+        self.pending = rest
+        return batch
+
+    def _send(self, seat: Seat, runs: list[Run]) -> list[tuple[Seat, Run]]:
+        if not runs:
+            return []
+        if self.batched is not None:
+            self._batch += 1
+            for run in runs:
+                run.batch = self._batch
+        seat.send(self, runs)
+        self.begin_next(seat)
+        return [(seat, run) for run in runs]
+
+    def begin_next(self, seat: Seat) -> None:
+        """Note which jobs aboard run by now: the first `concurrency` of them, or of their batches, in the order they were sent."""
+        aboard, now = seat.aboard.get(self, {}), time.monotonic()
+        if self.batched is None:
+            for run in islice(aboard.values(), self.concurrency):
+                if run.started is None:
+                    run.begin(now)
+            return
+        first = list(dict.fromkeys(run.batch for run in aboard.values()))[: self.concurrency]
+        group = [run for run in aboard.values() if run.batch in first and run.started is None]
+        for run in group:
+            run.begin(now)
+        for run in group:
+            # A batch is one call: it has the time limit of its longest item.
+            run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)

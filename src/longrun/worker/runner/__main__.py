@@ -1,0 +1,41 @@
+"""`python -m longrun.worker.runner <fd> <plan>`: started by the worker, never by hand."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+
+import orjson
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """On Linux the kernel kills this process when the worker's spawning thread ends; elsewhere the closed pipe tells."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def main() -> None:
+    """Read the plan, load the models, run jobs until the pipe closes."""
+    # Ctrl-C and SIGTERM reach the whole process group; when to stop is the worker's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    die_with_parent()
+    plan = orjson.loads(sys.argv[2])
+    if os.getppid() != plan["parent"]:
+        os._exit(1)
+    # Imported late: the signals above must be set before anything heavy runs.
+    from longrun.observe.logs import configure_logging  # noqa: PLC0415
+    from longrun.worker.runner.host import Host  # noqa: PLC0415
+    from longrun.worker.runner.pipe import Pipe  # noqa: PLC0415
+
+    configure_logging(plan["log_level"])
+    Host(Pipe(socket.socket(fileno=int(sys.argv[1]))), plan).run()
+
+
+if __name__ == "__main__":
+    main()

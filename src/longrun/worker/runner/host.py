@@ -1,0 +1,105 @@
+"""Holds the models of one runner: loads them, hands each job to the executor of its model, passes cancels on."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import time
+from typing import Any
+
+import structlog
+
+from longrun.errors import Canceled, LongrunError, SoftTimeLimit
+from longrun.models import ModelSpec, load_target
+from longrun.worker.runner.async_executor import AsyncExecutor
+from longrun.worker.runner.executor import Executor
+from longrun.worker.runner.outcome import failure_of
+from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.sync_executor import SyncExecutor
+
+log = structlog.get_logger("longrun.runner")
+
+
+class Host:
+    """One runner process.
+
+    Args:
+        pipe: to the worker.
+        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "parent"}`.
+    """
+
+    def __init__(self, pipe: Pipe, plan: dict[str, Any]) -> None:
+        self.pipe, self.plan = pipe, plan
+        self.executors: dict[str, Executor] = {}
+        self._early: list[list[Any]] = []
+        self._loaded = threading.Event()
+
+    def run(self) -> None:
+        """Load, then serve on this thread: user code gets the main thread wherever that is possible."""
+        threading.Thread(target=self._read, name="pipe", daemon=True).start()
+        specs = self._specs()
+        loop = asyncio.new_event_loop() if any(spec.is_async for spec in specs) else None
+        for spec in specs:
+            self._load(spec, loop)
+        self._loaded.set()
+        if loop is not None:
+            loop.run_forever()
+        else:
+            first, *_ = self.executors.values()
+            assert isinstance(first, SyncExecutor)
+            first.serve()
+
+    def _specs(self) -> list[ModelSpec]:
+        wanted = self.plan["models"]
+        try:
+            return [spec for spec in load_target(self.plan["target"]) if spec.name in wanted]
+        except Exception as error:
+            self._fail(next(iter(wanted)), error)
+            raise
+
+    def _load(self, spec: ModelSpec, loop: asyncio.AbstractEventLoop | None) -> None:
+        begin = time.monotonic()
+        instance = spec.instantiate()
+        try:
+            outcome = instance.load(self.plan["device"])
+            if inspect.isawaitable(outcome):
+                if loop is None:
+                    raise LongrunError(f"{spec.name}: load() is async but predict() is not; make both async or neither.")
+                loop.run_until_complete(_awaited(outcome))
+        except Exception as error:
+            self._fail(spec.name, error)
+            raise
+        concurrency = self.plan["models"][spec.name]
+        if spec.is_async:
+            assert loop is not None
+            self.executors[spec.name] = AsyncExecutor(spec, instance, self.pipe, loop)
+        else:
+            main_serves = loop is None and not self.executors
+            self.executors[spec.name] = SyncExecutor(spec, instance, self.pipe, threads=concurrency - main_serves)
+        self.pipe.send("ready", spec.name, time.monotonic() - begin)
+
+    def _fail(self, model: str, error: Exception) -> None:
+        log.error("model did not load", model=model, exc_info=error)
+        self.pipe.send("load-failed", model, failure_of(error, 0).to_json())
+
+    def _read(self) -> None:
+        for kind, *members in self.pipe.frames():
+            if kind == "ping":
+                self.pipe.send("pong", *members)
+            elif kind in ("run", "batch"):
+                self._loaded.wait()
+                model, jobs = members
+                self.executors[model].put(jobs, batch=kind == "batch")
+            elif kind == "cancel":
+                ids, reason = members
+                kind_of_stop = SoftTimeLimit if reason == "timeout" else Canceled
+                for executor in self.executors.values():
+                    executor.cancel(ids, kind_of_stop)
+        # The worker is gone: its claims will be taken over, so whatever still runs here must not go on.
+        os._exit(0)
+
+
+async def _awaited(outcome: Any) -> Any:
+    return await outcome

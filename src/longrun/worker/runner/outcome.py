@@ -1,0 +1,51 @@
+"""From what a model returned or raised to what the worker is told: pure."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from longrun.errors import Failure, InvalidOutput, JobError, RetryAfter, ValidationFailed
+from longrun.jobs.failure import TITLES, JobFailure
+from longrun.models import ModelSpec
+
+Done = tuple[str, int, str, bytes, float, Any]
+_OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def error_code(error: BaseException) -> str:
+    """The stable code of an exception raised by a model."""
+    if isinstance(error, JobError):
+        return error.code
+    if isinstance(error, ValidationFailed):
+        return "validation-failed"
+    name = type(error).__name__
+    if isinstance(error, MemoryError) or any(sign in name or sign in str(error) for sign in _OUT_OF_MEMORY):
+        return "out-of-memory"
+    return "model-error"
+
+
+def failure_of(error: BaseException, attempt: int) -> JobFailure:
+    """The stored form of an exception. The caller's text never holds the exception's own, except where the author chose it (`Failure`)."""
+    code, name = error_code(error), type(error).__name__
+    if isinstance(error, JobError):
+        detail, cause = error.detail, error.cause
+    elif code == "validation-failed":
+        detail, cause = "The input does not fit the model that this worker has loaded.", None
+    else:
+        detail, cause = f"{TITLES[code]} ({name}).", name
+    return JobFailure(code=code, detail=detail, attempt=attempt, cause=cause, debug="".join(traceback.format_exception(error)))
+
+
+def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
+    """Whether the model's `Retry` covers the exception. What the input or the model's own code rules out is never run again."""
+    if isinstance(error, Failure | InvalidOutput | ValidationFailed):
+        retry = spec.options.retry
+        return retry is not None and type(error) in retry.on
+    return spec.options.retry is not None and spec.options.retry.covers(error)
+
+
+def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float) -> Done:
+    """The `done` entry of a job that raised."""
+    asked = error.seconds if isinstance(error, RetryAfter) else None
+    return job_id, attempt, "error", failure_of(error, attempt).to_json(), run_s, [is_retryable(error, spec), asked]

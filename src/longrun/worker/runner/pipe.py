@@ -1,0 +1,40 @@
+"""The runner's end of the pipe to its worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from longrun.worker.frames import HEADER, pack, unpack
+
+
+class Pipe:
+    """Blocking frames over a socket; any thread may send, one thread reads."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock, self._lock = sock, threading.Lock()
+        self._file = sock.makefile("rb", 1 << 20)
+
+    def send(self, *members: Any) -> None:
+        """Send a frame. When the worker is gone there is nobody to run for: the process ends."""
+        data = pack(*members)
+        try:
+            with self._lock:
+                self._sock.sendall(data)
+        except OSError:
+            os._exit(1)
+
+    def frames(self) -> Iterator[list[Any]]:
+        """The frames that arrive, until the worker closes the pipe or dies."""
+        while True:
+            header = self._file.read(HEADER)
+            if len(header) < HEADER:
+                return
+            size = int.from_bytes(header, "big")
+            body = self._file.read(size)
+            if len(body) < size:
+                return
+            yield unpack(body)

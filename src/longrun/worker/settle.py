@@ -1,0 +1,159 @@
+"""From what a runner said, or how it died, to what the store is told."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+import structlog
+
+from longrun.jobs.failure import JobFailure
+from longrun.jobs.retry import retry_delay
+from longrun.store.claims import Mode
+
+if TYPE_CHECKING:
+    from longrun.worker.engine import Engine
+    from longrun.worker.lane import Lane
+    from longrun.worker.run import Run, StopReason
+    from longrun.worker.seat import Seat
+
+log = structlog.get_logger("longrun.worker")
+
+
+class Settler:
+    """Writes outcomes, each fenced by its attempt."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._claims = engine.store.claims
+
+    # -- what runners say -------------------------------------------------------------------------------------------------
+
+    def on_done(self, seat: Seat, entries: Sequence[Sequence[Any]]) -> None:
+        """Jobs have ended in a runner."""
+        lanes: dict[Lane, None] = {}
+        for job_id, attempt, kind, data, run_s, extra in entries:
+            found = seat.take_off(job_id, attempt)
+            if found is None:
+                continue
+            lane, run = found
+            lanes[lane] = None
+            lane.held -= 1
+            lane.mean.add(run_s)
+            run.run_s = run_s
+            if not run.settled:
+                run.settled = True
+                self._engine.spawn(self._settle(lane, run, kind, data, extra))
+        for lane in lanes:
+            lane.begin_next(seat)
+            lane.count_capacity()
+            self._engine.dispatch(lane)
+            self._engine.credit_returned(lane)
+
+    async def _settle(self, lane: Lane, run: Run, kind: str, data: bytes, extra: Any) -> None:
+        await self._engine.emitter.flush(run)
+        usage = orjson.dumps({"run_s": round(run.run_s, 6)} | (orjson.loads(extra) if kind == "ok" and extra else {}))
+        if kind == "ok":
+            limit = self._engine.settings.max_output
+            if len(data) > limit:
+                failure = JobFailure("result-too-large", f"The output has {len(data)} bytes; the limit is {limit}.", run.attempt)
+                status = await self._claims.finish(run.id, run.attempt, "failed", failure.to_json(), usage)
+            else:
+                status = await self._claims.finish(run.id, run.attempt, "succeeded", data, usage)
+        elif kind == "error":
+            retryable, asked = extra
+            status = await self._fail(run, data, usage, retryable=retryable, asked=asked)
+        else:
+            status = await self._write_stop(lane, run, usage)
+        self._told(lane, run, status)
+
+    async def _fail(self, run: Run, failure: bytes, usage: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
+        delay = retry_delay(run.claim.policy, run.claim.errors + 1, retryable=retryable, asked=asked)
+        if delay is not None and not self._past_total(run, delay):
+            return await self._claims.retry_later(run.id, run.attempt, delay, failure)
+        return await self._claims.finish(run.id, run.attempt, "failed", failure, usage)
+
+    @staticmethod
+    def _past_total(run: Run, delay: float) -> bool:
+        total = run.claim.policy.total_timeout
+        return total is not None and (run.claim.claimed - run.claim.created) / 1000 + run.run_s + delay >= total
+
+    def _told(self, lane: Lane, run: Run, status: str | None) -> None:
+        self._engine.leave(lane, run)
+        if status is None:
+            log.warning("outcome refused: the attempt is stale", job_id=run.id, attempt=run.attempt)
+        self._engine.post(run.sink.finished, status or "stale", run.run_s)
+
+    # -- stops ------------------------------------------------------------------------------------------------------------
+
+    def stopped(self, lane: Lane, run: Run) -> None:
+        """End a run for its caller without waiting for the runner (which holds its slot until it answers)."""
+        if not run.settled:
+            run.settled = True
+            self._engine.spawn(self._settle_stop(lane, run))
+
+    async def _settle_stop(self, lane: Lane, run: Run) -> None:
+        await self._engine.emitter.flush(run)
+        self._told(lane, run, await self._write_stop(lane, run, b""))
+
+    async def _write_stop(self, lane: Lane, run: Run, usage: bytes) -> str | None:
+        if run.stop == "lost":
+            return None
+        if run.stop == "timeout":
+            retry = lane.spec.options.retry
+            failure = JobFailure("timeout", f"The job ran longer than its time limit of {run.claim.policy.timeout:g} s.", run.attempt)
+            return await self._fail(run, failure.to_json(), usage, retryable=retry is not None and retry.covers(TimeoutError()))
+        failure = JobFailure("canceled", "The job was canceled.", run.attempt)
+        return await self._claims.finish(run.id, run.attempt, "canceled", failure.to_json(), usage)
+
+    # -- dead runners -----------------------------------------------------------------------------------------------------
+
+    def on_runner_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, StopReason], status: int) -> None:
+        """A runner has ended with jobs aboard. One that ran alone is charged; several are suspects; those that had not started are free."""
+        started = [run for _, run in aboard if run.started is not None and run.id not in doomed]
+        for lane, run in aboard:
+            lane.held -= 1
+            if run.settled:
+                continue
+            run.settled = True
+            if run.id in doomed:
+                self._engine.spawn(self._settle_stop(lane, run))
+                continue
+            mode: Mode = "unstarted" if run.started is None else "release" if doomed else "crash" if len(started) == 1 else "suspect"
+            self._engine.spawn(self._hand_back(lane, run, mode, _lost_failure(run, status)))
+
+    async def _hand_back(self, lane: Lane, run: Run, mode: Mode, failure: bytes = b"") -> None:
+        await self._engine.emitter.flush(run)
+        status = await self._claims.hand_back(run.id, run.attempt, mode, failure)
+        self._told(lane, run, status)
+
+    # -- the worker stops -------------------------------------------------------------------------------------------------
+
+    async def give_up_waiting(self) -> None:
+        """Put back what has not started: tickets and claims that wait here."""
+        for lane in self._engine.lanes.values():
+            ids = [job_id for job_id, _ in lane.inbox]
+            lane.inbox.clear()
+            for i in range(0, len(ids), 100):
+                await self._claims.untake(ids[i : i + 100])
+            while lane.pending:
+                run = lane.pending.popleft()
+                lane.held -= 1
+                run.settled = True
+                await self._hand_back(lane, run, "unstarted")
+
+    async def hand_all_back(self) -> None:
+        """Give back what still runs; its runners are about to be ended."""
+        for lane, run in list(self._engine.runs.values()):
+            if not run.settled:
+                run.settled = True
+                await self._hand_back(lane, run, "unstarted" if run.started is None else "release")
+
+
+def _lost_failure(run: Run, status: int) -> bytes:
+    how: Literal["exit", "signal"] = "signal" if status < 0 else "exit"
+    name = signal.Signals(-status).name if status < 0 and -status in set(signal.Signals) else str(abs(status))
+    text = f"The process that ran the job died ({how} {name})."
+    return JobFailure("worker-lost", text, run.attempt).to_json()
