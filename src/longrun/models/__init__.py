@@ -1,0 +1,23 @@
+"""What an author writes: models, their options, and the handle of the running job. Needs no server."""
+
+from longrun.models.job import Job
+from longrun.models.model import Model, model
+from longrun.models.options import Batched, ModelOptions, Retry, batched
+from longrun.models.registry import HeavyImportWarning, Registry, default_registry, isolated_registry, load_target
+from longrun.models.spec import ModelSpec
+
+__all__ = [
+    "Batched",
+    "HeavyImportWarning",
+    "Job",
+    "Model",
+    "ModelOptions",
+    "ModelSpec",
+    "Registry",
+    "Retry",
+    "batched",
+    "default_registry",
+    "isolated_registry",
+    "load_target",
+    "model",
+]

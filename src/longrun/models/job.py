@@ -1,0 +1,119 @@
+"""The handle through which a model talks about the job it is working on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from longrun.errors import Canceled
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+class Job:
+    """The running job, as the model sees it. A bare `Job()` works without a server, for tests and scripts.
+
+    A parameter of `predict` that is annotated `Job` or `Job | None` receives it; it is never part of the input.
+    Every report (`progress`, `log`, `usage`) is also the place where a model that was told to stop does stop: it raises `Canceled`.
+
+    Args:
+        id: the job's id.
+        model: name of the model.
+        attempt: which claim of the job this is, from 1; never reused.
+        emit: takes each report as (type, data); None keeps nothing but `last_progress`.
+        canceled: says whether the job was told to stop: the exception class to raise, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str = "job_local",
+        model: str = "",
+        attempt: int = 1,
+        emit: Callable[[str, dict[str, Any]], None] | None = None,
+        canceled: Callable[[], type[Canceled] | None] | None = None,
+    ) -> None:
+        self.id = id
+        self.model = model
+        self.attempt = attempt
+        self.last_progress: dict[str, Any] | None = None  #: the data of the latest `progress`
+        self._emit = emit
+        self._canceled = canceled
+
+    def __repr__(self) -> str:
+        return f"Job(id={self.id!r}, model={self.model!r}, attempt={self.attempt})"
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key for upstream services, the same in every attempt of the job: they then never do the work twice."""
+        return self.id
+
+    def progress(self, fraction: float, step: str | None = None, message: str | None = None) -> None:
+        """Say how far the job is.
+
+        Args:
+            fraction: 0 to 1; what lies outside is moved to the nearer end.
+            step: the part of the work that is running, such as "decoding".
+            message: free text for the caller.
+
+        Raises:
+            ValueError: `fraction` is NaN.
+            Canceled: the job was told to stop.
+        """
+        number = float(fraction)
+        if math.isnan(number):
+            raise ValueError("job.progress: fraction is NaN; give a number from 0 to 1")
+        self.last_progress = {"fraction": min(1.0, max(0.0, number)), "step": step, "message": message}
+        self._report("progress", dict(self.last_progress))
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Leave a line in the job's events, which the caller can read.
+
+        Args:
+            message: the text.
+            level: debug, info, warning or error.
+
+        Raises:
+            ValueError: `level` is none of these.
+            Canceled: the job was told to stop.
+        """
+        if level not in LEVELS:
+            raise ValueError(f"job.log: level {level!r} is none of {', '.join(LEVELS)}")
+        self._report("log", {"level": level, "message": str(message)})
+
+    def usage(self, **numbers: float) -> None:
+        """Say what the job used, such as `tokens=120` or `cost_usd=0.002`; shown with the job.
+
+        Args:
+            numbers: finite numbers by name.
+
+        Raises:
+            ValueError: a value is not a finite number.
+            Canceled: the job was told to stop.
+        """
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"job.usage: {name} must be a finite number; got {value!r}")
+        self._report("usage", dict(numbers))
+
+    @property
+    def canceled(self) -> bool:
+        """Whether the job was told to stop (by its caller, or because its time is over)."""
+        return self._canceled is not None and self._canceled() is not None
+
+    def check(self) -> None:
+        """Stop here if the job was told to stop; call it in long loops that report nothing.
+
+        Raises:
+            Canceled: the caller canceled the job.
+            SoftTimeLimit: the job's `timeout` is over.
+        """
+        reason = self._canceled() if self._canceled is not None else None
+        if reason is not None:
+            raise reason(f"{self.id} was told to stop")
+
+    def _report(self, kind: str, data: dict[str, Any]) -> None:
+        if self._emit is not None:
+            self._emit(kind, data)
+        self.check()

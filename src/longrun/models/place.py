@@ -1,0 +1,52 @@
+"""Where a model is defined: for messages, for telling a reload from a clash, and for resolving its annotations."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A definition in a source file; `str()` gives `Captioner.predict (app.py, line 12)`."""
+
+    name: str  #: what is defined, such as `Captioner.predict`
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.file}, line {self.line})"
+
+
+def place_of_function(function: Callable[..., Any], name: str | None = None) -> Place:
+    """The place of a Python function (shown as `name` when given)."""
+    code = function.__code__
+    return Place(name or function.__qualname__, code.co_filename, code.co_firstlineno)
+
+
+def frame_of_class() -> FrameType:
+    """The frame that runs the `class` statement; for use in `__init_subclass__` only.
+
+    Bases with an `__init_subclass__` of their own, and metaclasses such as ABCMeta, put their frames in between.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name in ("__init_subclass__", "__new__"):
+        frame = frame.f_back
+    return frame or sys._getframe(1)
+
+
+def local_names(frame: FrameType) -> dict[str, Any]:
+    """Names in the functions and classes around a definition that runs in `frame`, the nearest winning; those of the module are left out.
+
+    With `from __future__ import annotations` a type that is defined inside a function, and is named only in annotations, is
+    in no closure. The frames that run the definition are the only place where it can be found.
+    """
+    names: dict[str, Any] = {}
+    each: FrameType | None = frame
+    while each is not None and each.f_globals is frame.f_globals and each.f_code.co_name != "<module>":
+        names = {**each.f_locals, **names}
+        each = each.f_back
+    return names

@@ -1,0 +1,69 @@
+"""From pydantic's errors to findings a caller can act on: a JSON pointer (RFC 6901) and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+#: Findings shown for one value; who has more wrong than that will not read them.
+MOST_FINDINGS = 50
+#: Over this many, they are not even rendered: it takes a second for a million, on the event loop.
+MOST_RENDERED = 2_000
+LONGEST_DETAIL = 300
+_PREFIXES = ("Value error, ", "Assertion failed, ")
+
+
+def pointer(root: str, parts: Iterable[str | int]) -> str:
+    """`/input` and `("a/b", 0)` give `/input/a~1b/0`."""
+    return "/".join([root, *(str(part).replace("~", "~0").replace("/", "~1") for part in parts)])
+
+
+def shorten(text: str, limit: int = LONGEST_DETAIL) -> str:
+    """`text`, cut to `limit` characters: a caller's own value may be part of it."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def findings(error: ValidationError, value: Any, root: str) -> list[dict[str, str]]:
+    """What is wrong with `value`: at most 50 of `{"pointer", "detail"}`, no two alike.
+
+    Args:
+        error: what pydantic found.
+        value: the value as it was given, as lists and dicts.
+        root: the pointer of `value` itself, `/input`.
+    """
+    count = error.error_count()
+    if count > MOST_RENDERED:
+        return [{"pointer": root, "detail": f"{count} values in it are not allowed; look at the schema of the model"}]
+    found: dict[tuple[str, str], None] = {}
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        where = pointer(root, _real_path(each["loc"], value, missing=each["type"] == "missing"))
+        found[where, _sentence(each["type"], each["msg"])] = None
+        if len(found) == MOST_FINDINGS:
+            break
+    return [{"pointer": shorten(where), "detail": detail} for where, detail in found]
+
+
+def _sentence(kind: str, text: str) -> str:
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return "There is no such field"
+    for prefix in _PREFIXES:
+        text = text.removeprefix(prefix)
+    return shorten(text)
+
+
+def _real_path(loc: tuple[str | int, ...], value: Any, *, missing: bool) -> list[str | int]:
+    """The parts of `loc` that lead through the value; pydantic mixes in tags of unions and names of validators."""
+    path: list[str | int] = []
+    for index, part in enumerate(loc):
+        if isinstance(value, Mapping):
+            if part in value:
+                path.append(part)
+                value = value[part]
+            elif missing and index == len(loc) - 1:
+                path.append(part)
+        elif isinstance(value, Sequence) and not isinstance(value, str) and isinstance(part, int) and part < len(value):
+            path.append(part)
+            value = value[part]
+    return path

@@ -1,0 +1,249 @@
+"""What goes into a model and what comes out of it: checking, JSON, and JSON Schema (2020-12)."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, get_origin
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError, SchemaValidator
+
+from longrun.errors import InvalidOutput, ValidationFailed
+from longrun.models import jsonable
+from longrun.models.closed import closed, json_schema, kinds
+from longrun.models.pointers import findings
+from longrun.models.signature import NO_DEFAULT, Parameter
+
+_ROOT = "/input"
+
+# Kinds of core schema whose checked values orjson writes the way pydantic would; all others go through pydantic's serializer.
+_LEAVES = {"none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "literal", "enum", "uuid"}
+_CONTAINERS = {"list", "tuple", "set", "frozenset", "dict", "typed-dict", "typed-dict-field", "nullable", "union", "tagged-union"}
+_PLAIN = {*_LEAVES, *_CONTAINERS, "any", "definitions", "definition-ref"}
+_CLASSES = {"model", "model-fields", "model-field", "dataclass", "dataclass-args", "dataclass-field", "computed-field", "default"}
+#: Kinds whose values are nested only as deep as their type; an `any`, a type that contains itself or a serializer may go on.
+_FLAT = {*_LEAVES, *_CONTAINERS, *_CLASSES}
+
+
+class InputSchema:
+    """The input of a model: a JSON object.
+
+    Args:
+        title: a name for the schema.
+        model: the BaseModel whose fields are the input; `parse` then returns an instance of it.
+        parameters: without `model`, the parameters that are the fields; `parse` then returns a dict of keyword arguments.
+
+    Raises:
+        pydantic.errors.PydanticUserError: a type is none that pydantic can check, or none that JSON Schema can describe.
+    """
+
+    def __init__(self, title: str, *, model: type[BaseModel] | None = None, parameters: Sequence[Parameter] = ()) -> None:
+        self._arguments = None if model else {f"p{index}": each.name for index, each in enumerate(parameters)}
+        core = closed(_adapter(model or _model_of(title, parameters)).core_schema)
+        # Built anew: pydantic would otherwise put in the class's own validator, which ignores unknown fields.
+        self._validator = SchemaValidator(core, None, False)
+        self._json_schema = json_schema(core)
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the input fields, in the author's order."""
+        return list(self._described().get("properties", ()))
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the input; yours to change."""
+        return copy.deepcopy(self._json_schema)
+
+    def parse(self, data: Any) -> Any:
+        """The value that `Instance.call` takes, from an input as JSON decoding gives it.
+
+        Checked by JSON's rules: a text may be a time, a UUID or a member of an enum. Unknown fields are refused.
+
+        Raises:
+            ValidationFailed: with one finding for each thing that is wrong, at most 50.
+        """
+        if not isinstance(data, dict):
+            raise _refused([{"pointer": _ROOT, "detail": f"The input is a JSON object; got {_json_type(data)}"}])
+        try:
+            found = self._validator.validate_json(_as_json(data))
+        except ValidationError as error:
+            raise _refused(findings(error, data, _ROOT)) from error
+        except Exception as error:
+            # A validator of the author's that breaks on a value must not make a 500 of it; the operator reads the cause.
+            raise _refused([{"pointer": _ROOT, "detail": "The model's own checks could not handle this input"}]) from error
+        if self._arguments is None:
+            return found
+        return {name: getattr(found, attribute) for attribute, name in self._arguments.items()}
+
+    def _described(self) -> dict[str, Any]:
+        schema = self._json_schema
+        if "$ref" in schema:  # a model that contains itself is described in $defs
+            return schema["$defs"][schema["$ref"].rsplit("/", 1)[-1]]  # type: ignore[no-any-return]
+        return schema
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A value as JSON (UTF-8), and what had to be replaced in it, one sentence each."""
+
+    data: bytes
+    warnings: list[str]
+
+
+class OutputSchema:
+    """The output of a model: one value, or a stream of values.
+
+    Args:
+        annotation: the type of the value, of one item of a batch, or of one yielded value.
+        stream: whether values are yielded.
+
+    Raises:
+        pydantic.errors.PydanticUserError: the type is none that pydantic can check, or none that JSON Schema can describe.
+    """
+
+    def __init__(self, annotation: Any, *, stream: bool = False) -> None:
+        self._item = _Encoder(annotation)
+        self.is_text_stream = stream and self._item.is_text  #: whether the yielded texts are joined to one
+        listed = stream and not self.is_text_stream
+        self._whole = _Encoder(list[annotation]) if listed else self._item
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of the whole output (for a stream, of what it adds up to); yours to change."""
+        return copy.deepcopy(self._whole.json_schema)
+
+    def encode(self, value: Any) -> Encoded:
+        """The whole output as JSON.
+
+        Raises:
+            InvalidOutput: the value does not fit the return annotation, or JSON cannot hold it.
+        """
+        return self._whole.encode(value)
+
+    def encode_item(self, value: Any) -> Encoded:
+        """One yielded value as JSON.
+
+        Raises:
+            InvalidOutput: the value does not fit the return annotation, or JSON cannot hold it.
+        """
+        return self._item.encode(value)
+
+    def join(self, items: Sequence[bytes]) -> bytes:
+        """The whole output of a stream from its encoded items: one text, or a list."""
+        if self.is_text_stream:
+            return b'"%s"' % b"".join(item[1:-1] for item in items)
+        return b"[%s]" % b",".join(items)
+
+
+class _Encoder:
+    """Checks values of one type and writes them as JSON."""
+
+    def __init__(self, annotation: Any) -> None:
+        adapter = _adapter(annotation)
+        found = kinds(adapter.core_schema)
+        self.json_schema = json_schema(adapter.core_schema, output=True)
+        self.is_text = found == {"str"} and (annotation is str or get_origin(annotation) is Annotated)
+        self._check = None if found == {"any"} and annotation is Any else adapter.validator.validate_python
+        self._serializer = None if found <= _PLAIN else adapter.serializer
+        self._may_be_deep = not found <= _FLAT
+
+    def encode(self, value: Any) -> Encoded:
+        value = jsonable.as_list(value)
+        try:
+            data = self._write(self._check(value) if self._check else value)
+        except (ValidationError, TypeError, ValueError, PydanticSerializationError, RecursionError):
+            return self._encode_with_care(value)
+        # orjson turns NaN into null silently, and nests deeper than we allow: look closer when either is possible.
+        if b"null" in data or (self._may_be_deep and _is_too_deep(data)):
+            return self._encode_with_care(value)
+        return Encoded(data, [])
+
+    def _write(self, checked: Any) -> bytes:
+        if self._serializer is not None:
+            checked = self._serializer.to_python(checked, mode="json", by_alias=True, warnings="none")
+        return orjson.dumps(checked, option=orjson.OPT_UTC_Z)
+
+    def _encode_with_care(self, value: Any) -> Encoded:
+        repairs = jsonable.Repairs()
+        value = self._checked(value, repairs)
+        if self._serializer is not None:
+            value = jsonable.dump_model(self._serializer, value, repairs)
+        value = jsonable.to_json_value(value, repairs)
+        return Encoded(_write_any_integer(value), repairs.warnings())
+
+    def _checked(self, value: Any, repairs: jsonable.Repairs) -> Any:
+        if self._check is None:
+            return value
+        plain = jsonable.without_arrays(value, repairs)
+        try:
+            return self._check(plain)
+        except ValidationError as error:
+            found = findings(error, plain, "/output")
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            text = f"{found[0]['pointer']}: {found[0]['detail']}{more}"
+            raise InvalidOutput(f"the returned value does not fit the return annotation at {text}") from error
+        except Exception as error:
+            # The author's own validator broke: the value is not one that it allows.
+            raise InvalidOutput(
+                "the returned value could not be checked against the return annotation", cause=type(error).__name__
+            ) from error
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    adapter.rebuild(raise_errors=True)  # a class with `defer_build` has only a placeholder until then
+    return adapter
+
+
+def _model_of(title: str, parameters: Sequence[Parameter]) -> type[BaseModel]:
+    """A BaseModel with one field for each parameter.
+
+    Its own field names are made up and the parameters' names are aliases: `copy`, `json` or `_x` are fine as
+    parameters but not as names of pydantic fields.
+    """
+    members: dict[str, Any] = {}
+    for index, each in enumerate(parameters):
+        annotation = each.annotation if _has_alias(each.annotation) else Annotated[each.annotation, Field(alias=each.name)]
+        members[f"p{index}"] = annotation if each.default is NO_DEFAULT else (annotation, each.default)
+    return create_model(title, __config__=ConfigDict(extra="forbid"), **members)
+
+
+def _has_alias(annotation: Any) -> bool:
+    metadata = getattr(annotation, "__metadata__", ())
+    return any(isinstance(each, FieldInfo) and (each.alias or each.validation_alias) for each in metadata)
+
+
+def _as_json(data: Any) -> bytes:
+    try:
+        return orjson.dumps(data)
+    except TypeError:  # whole numbers over 64 bits, which orjson does not write
+        return json.dumps(data).encode()
+
+
+def _is_too_deep(data: bytes) -> bool:
+    opened = data.count(b"[") + data.count(b"{")
+    return opened > jsonable.MAX_DEPTH and jsonable.depth_over(orjson.loads(data), jsonable.MAX_DEPTH)
+
+
+def _write_any_integer(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        try:
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        except ValueError as error:
+            raise InvalidOutput("the returned value holds a whole number of more than 4,300 digits") from error
+
+
+def _refused(found: list[dict[str, str]]) -> ValidationFailed:
+    first = found[0]
+    more = f" (and {len(found) - 1} more, see errors)" if len(found) > 1 else ""
+    return ValidationFailed(f"{first['pointer']}: {first['detail']}{more}", errors=found)
+
+
+def _json_type(value: Any) -> str:
+    names: dict[type, str] = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list"}
+    return names.get(type(value), "something else")
