@@ -187,7 +187,7 @@ class JobError(LongrunError):
 
 
 class Failure(JobError):
-    """Raise it in a model to fail the job with a text that the caller may read."""
+    """Raise it in a model to fail the job with a text that the caller may read. Not tried again, unless `Retry(on=…)` names it."""
 
 
 class RetryAfter(JobError):

@@ -7,7 +7,7 @@
 |   idem                  |        | the idempotency key's full key name, to let it live as long          |                             |
 |   nonce                 |        | the claim's nonce: a claim sent twice gets the same answer           |                             |
 |   crashes, releases     |        | budgets apart from `errors`                                          |                             |
-|   suspect               |        | 1: was aboard a crash with others; runs alone from now on            |                             |
+|   suspect               |        | 1: was aboard a crash with others, or one more crash would end it; runs alone from now on |                             |
 |   local                 |        | events of this attempt appended so far (an append sent twice adds nothing) |                       |
 |   a:<n>, z:<n>          |        | attempt n: JSON at its start; `at outcome error` at its end          |                             |
 |   gone                  |        | 1: a tombstone; only `tenant` is left beside it                      | 7 days                      |

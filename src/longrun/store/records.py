@@ -138,7 +138,7 @@ class Records:
         """How many dead letters the tenant has."""
         return int(await self._command("ZCARD", f"{self._prefix}dead:{tenant}"))
 
-    async def attempts(self, job_id: str, tenant: str) -> list[AttemptRecord]:
+    async def attempts(self, job_id: str, tenant: str) -> Sequence[AttemptRecord]:
         """The job's attempts, oldest first, the latest hundred at most. Raises as `read` does."""
         count, *rows = await self._run("attempts", job_id, tenant)
         if count == -2:
@@ -184,7 +184,7 @@ class Records:
         if outcome == -2:
             raise NotFinished(f"Job {job_id} has not ended. Cancel it first, then delete it.")
 
-    async def depths(self) -> list[LaneDepth]:
+    async def depths(self) -> Sequence[LaneDepth]:
         """Depth by priority and oldest age of every lane, by name."""
         *rows, now = await self._run("queues")
         lanes = []
@@ -194,7 +194,7 @@ class Records:
             lanes.append(LaneDepth(queue, model, {9 - level: n for level, n in enumerate(rows[i + 2 : i + 12])}, oldest))
         return sorted(lanes, key=lambda lane: (lane.queue, lane.model))
 
-    async def overview(self) -> tuple[list[bytes], dict[str, int], int]:
+    async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int]:
         """What workers announce (JSON each), the counters `<model>:<what>`, and the number of claimed jobs."""
         workers, flat, claimed, _now = await self._run("overview")
         # RESP3 turns HGETALL inside a script's reply into a flat list all the same.

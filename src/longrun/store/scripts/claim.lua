@@ -1,5 +1,5 @@
 -- Take a queued job. ARGV: id, nonce, worker, device, lease ms.
--- Returns {attempt, input, policy, suspect, errors, created, total deadline} | {0, status}. The nonce makes a claim that was sent twice get its own answer again.
+-- Returns {attempt, input, policy, suspect, errors, created, claimed at} | {0, status}. The nonce makes a claim that was sent twice get its own answer again.
 local id, k, t = ARGV[1], record(ARGV[1]), now()
 local r = redis.call('HMGET', k, 'status', 'nonce', 'attempt', 'input', 'policy', 'suspect', 'errors', 'created')
 redis.call('ZREM', P .. 'doubt', id)
@@ -22,4 +22,4 @@ if not (r[1] == 'running' and r[2] == ARGV[2]) then
   event(id, attempt, t, 'started', '{"worker":' .. cjson.encode(ARGV[3]) .. ',"resumed":false}')
   note(id, 'started')
 end
-return {tonumber(attempt), r[4], r[5], r[6] and 1 or 0, tonumber(r[7] or 0), tonumber(r[8]), int(t)}
+return {tonumber(attempt), r[4], r[5], r[6] and 1 or 0, tonumber(r[7] or 0), tonumber(r[8]), redis.call('HGET', k, 'started')}

@@ -111,7 +111,8 @@ local function hand_back(id, k, t, mode, err)
   end
   if mode == 'crash' then
     local crashes = redis.call('HINCRBY', k, 'crashes', 1)
-    redis.call('HSET', k, 'suspect', 1)
+    -- Before a crash that would be its last, a job runs alone: nobody fails for what a neighbour did.
+    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', 1) end
     if crashes >= policy.max_crashes then
       err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
       end_attempt(k, attempt, t, 'crashed', err)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from longrun.errors import Failure, InvalidOutput, JobError, RetryAfter, ValidationFailed
+from longrun.errors import Failure, JobError, RetryAfter, ValidationFailed
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
 
@@ -38,8 +38,8 @@ def failure_of(error: BaseException, attempt: int) -> JobFailure:
 
 
 def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
-    """Whether the model's `Retry` covers the exception. What the input or the model's own code rules out is never run again."""
-    if isinstance(error, Failure | InvalidOutput | ValidationFailed):
+    """Whether the model's `Retry` covers the exception. A deliberate `Failure` is tried again only when `on` names it."""
+    if isinstance(error, Failure | ValidationFailed):
         retry = spec.options.retry
         return retry is not None and type(error) in retry.on
     return spec.options.retry is not None and spec.options.retry.covers(error)

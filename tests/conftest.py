@@ -1,0 +1,55 @@
+"""Shared by all tests: a real Valkey for each test process, and a store of its own for each test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from longrun.embedded import EmbeddedValkey
+from longrun.queues.celery.tickets import ticket_template
+from longrun.settings import Settings
+from longrun.store.store import Store
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_from_outside() -> None:
+    """A developer's own LONGRUN_* variables must not change what the tests see."""
+    for name in [name for name in os.environ if name.startswith("LONGRUN_") and name != "LONGRUN_TEST_REQUIRE"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]:
+    """A server for this test process."""
+    with EmbeddedValkey(Path(tmp_path_factory.mktemp("valkey"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_url(valkey: EmbeddedValkey) -> str:
+    """Its URL."""
+    return valkey.start()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test has."""
+    return f"t{uuid.uuid4().hex[:8]}:"
+
+
+@pytest.fixture
+def settings(prefix: str, valkey_url: str) -> Settings:
+    """Settings with a short lease, on the test's own keys."""
+    return Settings(prefix=prefix, redis_url=valkey_url, lease=2, heartbeat=0.5, grace=1)
+
+
+@pytest.fixture
+async def store(settings: Settings, valkey_url: str) -> AsyncIterator[Store]:
+    """A store with nothing in it."""
+    store = Store(valkey_url, settings, ticket_template())
+    yield store
+    await store.close()

@@ -1,0 +1,106 @@
+"""The coalescing connection, when the server misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from longrun.embedded import EmbeddedValkey
+from longrun.errors import StorageFull, StoreUnavailable
+from longrun.queues.celery.tickets import ticket_template
+from longrun.settings import Settings
+from longrun.store.connection import StoreError
+from longrun.store.store import Store
+from tests.integration.store.test_scripts import new_job, status, submit
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> EmbeddedValkey:
+    return EmbeddedValkey(tmp_path / "data")
+
+
+async def test_what_is_asked_for_together_travels_together_and_comes_back_in_order(store: Store) -> None:
+    answers = await asyncio.gather(*[store.connection.command("ECHO", str(n)) for n in range(2000)])
+    assert answers == [str(n).encode() for n in range(2000)]
+
+
+async def test_scripts_that_the_server_forgot_are_loaded_again(store: Store) -> None:
+    await submit(store)
+    await store.connection.command("SCRIPT", "FLUSH")
+    ids = await asyncio.gather(*[submit(store) for _ in range(50)])
+    assert {await status(store, job_id) for job_id in ids} == {"queued"}
+
+
+async def test_a_failing_command_fails_alone(store: Store) -> None:
+    good, bad, good_too = await asyncio.gather(
+        store.connection.command("ECHO", "a"), store.connection.command("NOSUCH"), store.connection.command("ECHO", "b"), return_exceptions=True
+    )
+    assert (good, good_too) == (b"a", b"b")
+    assert isinstance(bad, StoreError)
+
+
+async def test_a_frozen_server_is_given_up_in_time_and_used_again_when_it_is_back(own: EmbeddedValkey) -> None:
+    url = own.start()
+    store = Store(url, Settings(store_timeout=0.5), ticket_template())
+    try:
+        await store.ping()
+        assert own.pid is not None
+        os.kill(own.pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await store.records.submit(new_job())
+        assert time.monotonic() - begin < 2
+        os.kill(own.pid, signal.SIGCONT)
+        await asyncio.sleep(0.1)
+        await submit(store)
+    finally:
+        await store.close()
+        own.stop()
+
+
+async def test_a_call_with_patience_outlives_a_restart_of_the_server(own: EmbeddedValkey) -> None:
+    url = own.start()
+    store = Store(url, Settings(), ticket_template())
+    try:
+        job_id = await submit(store)
+        await asyncio.sleep(1.2)  # appendfsync everysec: what a killed server had not flushed itself is not the point here
+        assert own.pid is not None
+        os.kill(own.pid, signal.SIGKILL)
+        claim = asyncio.create_task(store.claims.claim(job_id, "n", "w", "cpu"))
+        await asyncio.sleep(0.3)
+        assert not claim.done()
+        own.start()
+        taken = await asyncio.wait_for(claim, 10)
+        assert taken is not None
+        assert await store.claims.finish(job_id, taken.attempt, "succeeded", b"1") == "succeeded"
+    finally:
+        await store.close()
+        own.stop()
+
+
+async def test_a_full_server_refuses_the_submit_and_stores_nothing(own: EmbeddedValkey) -> None:
+    url = own.start()
+    store = Store(url, Settings(), ticket_template())
+    try:
+        await submit(store)
+        before = await store.connection.command("DBSIZE")
+        await store.connection.command("CONFIG", "SET", "maxmemory", "1mb")
+        with pytest.raises(StorageFull):
+            await store.records.submit(new_job())
+        assert await store.connection.command("DBSIZE") == before
+        await store.connection.command("CONFIG", "SET", "maxmemory", "0")
+        await submit(store)
+    finally:
+        await store.close()
+        own.stop()
+
+
+async def test_a_closed_connection_gives_up_what_waits(store: Store) -> None:
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await store.connection.command("PING")
