@@ -1,0 +1,108 @@
+"""`await longrun.submit(Model, …)`: the service inside another application, without an HTTP hop."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from longrun.errors import JobUnsuccessful
+from longrun.jobs.failure import problem_of
+from longrun.jobs.view import job_view
+from longrun.service import control, read
+from longrun.service.parts import Parts
+from longrun.service.request import parse_request
+from longrun.service.submit import submit as accept
+from longrun.settings import load_settings
+from longrun.wiring import open_parts
+
+TENANT = "default"
+_BASE = "/api/v1"
+#: One set of parts for each event loop: connections belong to the loop they were opened on.
+_parts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Parts] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """A submitted job."""
+
+    id: str
+    tenant: str = TENANT
+
+    async def view(self) -> dict[str, Any]:
+        """The job as `GET /jobs/{id}` shows it. Raises JobNotFound, JobGone."""
+        job = await read.get(_open(), self.tenant, self.id)
+        view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, _BASE)))
+        return view
+
+    async def result(self, timeout: float = 3600.0) -> Any:
+        """Wait for the end and return the output.
+
+        Args:
+            timeout: seconds to wait.
+
+        Raises:
+            TimeoutError: it has not ended by then (it goes on).
+            JobUnsuccessful: it failed, was canceled or expired; `extra` holds the members of its problem.
+            JobNotFound, JobGone
+        """
+        job = await read.wait(_open(), self.tenant, self.id, timeout=timeout)
+        if not job.terminal:
+            raise TimeoutError(f"job {self.id} has not ended within {timeout:g} s")
+        if job.error is not None:
+            problem = problem_of(job.error, f"{_BASE}/jobs/{self.id}")
+            extra = {name: value for name, value in problem.items() if name != "detail"}
+            raise JobUnsuccessful(f"{problem['code']}: {problem['detail']}", **extra, job_id=self.id)
+        return None if job.output is None else orjson.loads(job.output)
+
+    async def cancel(self) -> str:
+        """Ask the job to stop; its status after that. Raises JobNotFound, JobGone."""
+        return str(await control.cancel(_open(), self.tenant, self.id))
+
+
+async def submit(  # noqa: PLR0913 - the members of a request
+    model: Any,
+    input: Mapping[str, Any] | BaseModel | None = None,
+    /,
+    *,
+    priority: int = 5,
+    delay: float = 0.0,
+    tags: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+    policy: Mapping[str, Any] | None = None,
+    idempotency_key: str = "",
+    tenant: str = TENANT,
+    **fields: Any,
+) -> JobHandle:
+    """Submit a job from inside an application (settings from the environment, as for `longrun.create_app`).
+
+    Args:
+        model: a model class or function, or the name of a model that this process has imported.
+        input: the input; `fields` given as keywords are added to it.
+        priority: 0 to 9, 9 the most urgent.
+        delay: seconds until the job is queued.
+        tags, metadata, policy: as in `POST /models/{model}/jobs`.
+        idempotency_key: the same key with the same input gives the same job.
+        tenant: whose job it is.
+
+    Raises:
+        UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull, SubmitUnconfirmed
+    """
+    data = input.model_dump(mode="json", exclude_unset=True) if isinstance(input, BaseModel) else dict(input or {})
+    body: dict[str, Any] = {"input": data | fields, "priority": priority, "delay": float(delay)}
+    body |= {name: value for name, value in (("tags", list(tags)), ("metadata", metadata), ("policy", policy)) if value}
+    name = model if isinstance(model, str) else model.__longrun__.name
+    submitted = await accept(_open(), tenant, name, parse_request(body), idempotency_key=idempotency_key)
+    return JobHandle(submitted.job.id, tenant)
+
+
+def _open() -> Parts:
+    loop = asyncio.get_running_loop()
+    if loop not in _parts:
+        _parts[loop] = open_parts(load_settings())
+    return _parts[loop]
