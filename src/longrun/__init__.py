@@ -2,7 +2,8 @@
 
     from longrun import Model, Job, model, batched, Retry
 
-Authors need `Model`, `model`, `batched`, `Job` and `Retry`, and the exceptions. `create_app` and `submit` are for applications that hold the API inside.
+Authors need `Model`, `model`, `batched`, `Job` and `Retry`, and the exceptions. `create_app` and `submit` are for applications that
+hold the API inside.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from longrun.errors import AuthoringError, Canceled, Failure, JobError, LongrunError, RetryAfter, SettingsError, SoftTimeLimit
 from longrun.models import Job, Model, Retry, batched, model
-from longrun.version import VERSION as __version__
+from longrun.version import VERSION
 
 if TYPE_CHECKING:
     from longrun.inprocess import JobHandle, submit
     from longrun.wiring import create_app
+
+__version__ = VERSION
 
 __all__ = [
     "AuthoringError",
@@ -43,7 +46,7 @@ _SERVER_SIDE = {"create_app": "longrun.wiring", "submit": "longrun.inprocess", "
 
 def __getattr__(name: str) -> Any:
     if name in _SERVER_SIDE:
-        from importlib import import_module  # noqa: PLC0415
+        from importlib import import_module
 
         return getattr(import_module(_SERVER_SIDE[name]), name)
     raise AttributeError(f"module 'longrun' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The Celery application for Celery's own tools: `celery -A longrun inspect ping`, `celery -A longrun flower`, `AsyncResult(job_id, app=app)`.
+"""The Celery application for Celery's own tools: `celery -A longrun inspect ping`, `celery -A longrun flower`, `app.AsyncResult(job_id)`.
 
 Needs `LONGRUN_REDIS_URL`, or a running `longrun serve` whose data folder is `LONGRUN_DATA` (default `.longrun`).
 """

@@ -223,7 +223,7 @@ class ModelLoadFailed(JobError):
     code, title = "model-load-failed", "The model could not be loaded"
 
 
-class Canceled(BaseException):  # noqa: N818 - a decision, not an error; BaseException so that `except Exception` lets it pass
+class Canceled(BaseException):
     """The job was told to stop. Raised from `job.*` calls and, as the second step, in the running code."""
 
 

@@ -65,7 +65,7 @@ class JobHandle:
         return str(await control.cancel(_open(), self.tenant, self.id))
 
 
-async def submit(  # noqa: PLR0913 - the members of a request
+async def submit(
     model: Any,
     input: Mapping[str, Any] | BaseModel | None = None,
     /,

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from longrun.errors import SettingsError
 
 _PREFIX = "LONGRUN_"
-_NOT_SETTINGS = frozenset({"LONGRUN_TEST_REQUIRE", "LONGRUN_URL", "LONGRUN_KEY"})  # the last two: where `longrun run` and `jobs` call
+_NOT_SETTINGS = frozenset({"LONGRUN_TEST_REQUIRE", "LONGRUN_URL", "LONGRUN_KEY"})  # URL, KEY: of the commands that call a server
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -25,15 +25,23 @@ class Settings(BaseSettings):
 
     app: str = Field("", description="What to serve: `app.py`, `package.module` or either with `:Name`.")
     data: Path = Field(Path(".longrun"), description="Folder of the embedded Valkey (data, socket, log).")
-    redis_url: str = Field("", description="`redis://`, `rediss://` or `unix://` of a Redis >= 6.2 or Valkey; empty = the embedded Valkey in `data`.")
+    redis_url: str = Field(
+        "", description="`redis://`, `rediss://` or `unix://` of a Redis >= 6.2 or Valkey; empty = the embedded Valkey in `data`."
+    )
     broker_url: str = Field("", description="Broker for the tickets; empty = the same Redis as the store.")
     prefix: str = Field("longrun:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Prefix of every key in Redis.")
 
     host: str = Field("127.0.0.1", description="Address the API listens on. Anything but loopback needs `api_keys`.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 = any free port.")
-    api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(default_factory=dict, description="`tenant=key,tenant=key`; empty = open, on loopback only.")
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field((), description="Further Host names the API answers to, comma-separated; `*` = any.")
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="Foreign web origins that may call the API, comma-separated.")
+    api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
+        default_factory=dict, description="`tenant=key,tenant=key`; empty = open, on loopback only."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further Host names the API answers to, comma-separated; `*` = any."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Foreign web origins that may call the API, comma-separated."
+    )
     public_url: str = Field("", description="Prefix of the URLs in answers, such as `https://ai.example.com`; empty = path-absolute URLs.")
     max_body: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body.")
     max_output: int = Field(16 * 1024 * 1024, ge=1024, description="Largest output of a job.")
@@ -50,7 +58,9 @@ class Settings(BaseSettings):
     processes: int | None = Field(None, ge=1, description="Runner processes per model; default: what the model says (1).")
     concurrency: int | None = Field(None, ge=1, description="Jobs at once in a runner; default: what the model says (sync 1, async 100).")
     queues: Annotated[tuple[str, ...], NoDecode] = Field((), description="Queues this worker serves, comma-separated; empty = all.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Device handed to `load`: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Device handed to `load`: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."
+    )
     grace: float = Field(30, ge=0, description="How long a stopping worker lets running jobs finish before it hands them back.")
     events: bool = Field(False, description="Send Celery task events, for Flower.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")
@@ -89,7 +99,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.heartbeat * 2 > self.lease:
-            raise ValueError(f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), or one late beat loses the job")
+            raise ValueError(
+                f"heartbeat ({self.heartbeat:g} s) must be at most half of lease ({self.lease:g} s), or one late beat loses the job"
+            )
         if self.host not in LOOPBACK and not self.api_keys:
             raise ValueError(
                 f"host {self.host} can be reached from other machines, and no api_keys are set: "

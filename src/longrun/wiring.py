@@ -77,7 +77,7 @@ def create_app(
         SettingsError, AuthoringError
     """
     # Imported here: runners and workers import this package too and must not pay for FastAPI.
-    from longrun.api.app import build_app  # noqa: PLC0415
+    from longrun.api.app import build_app
 
     chosen = settings or load_settings()
     registry = _registry(chosen, app, models)
@@ -108,8 +108,8 @@ def run_worker(settings: Settings, name: str | None = None) -> int:
     Raises:
         SettingsError, AuthoringError
     """
-    from longrun.worker.celery_worker import run_celery_worker  # noqa: PLC0415
-    from longrun.worker.engine import WorkerPlan  # noqa: PLC0415
+    from longrun.worker.celery_worker import run_celery_worker
+    from longrun.worker.engine import WorkerPlan
 
     target, specs = find_models(settings)
     wanted = [spec for spec in specs if not settings.queues or spec.queue in settings.queues]

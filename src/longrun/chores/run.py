@@ -45,8 +45,9 @@ async def _every(seconds: float, name: str, chore: Callable[[], Awaitable[None]]
 
 async def _until_done(piece: Callable[[], Awaitable[int]]) -> None:
     """Repeat a chore that moves at most a hundred jobs until it has nothing left; other work gets its turn in between."""
-    while await piece() >= _MOST:
-        await asyncio.sleep(0)
+    looked_at = _MOST
+    while looked_at >= _MOST:
+        looked_at = await piece()
 
 
 async def _sweep(store: Store) -> None:

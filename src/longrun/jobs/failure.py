@@ -24,7 +24,9 @@ TITLES = {
     "validation-failed": "The input does not fit the model",
 }
 #: Codes after which a retry of the job by its caller has a fair chance.
-RETRYABLE_CODES = frozenset({"timeout", "expired", "canceled", "worker-lost", "out-of-memory", "upstream-rate-limited", "upstream-error", "model-load-failed"})
+RETRYABLE_CODES = frozenset(
+    {"timeout", "expired", "canceled", "worker-lost", "out-of-memory", "upstream-rate-limited", "upstream-error", "model-load-failed"}
+)
 
 
 @dataclass(frozen=True, slots=True)

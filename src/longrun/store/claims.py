@@ -13,6 +13,7 @@ from longrun.store.connection import Connection
 #: A worker waits for the store much longer than a request does: its runs go on meanwhile.
 PATIENCE = 3600.0
 Mode = Literal["crash", "suspect", "release", "unstarted"]
+Outcome = Literal["succeeded", "failed", "canceled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,15 @@ class Claims:
         return list(await self._run("heartbeat", self._lease, *flat, timeout=timeout))
 
     async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Sequence[tuple[str, bytes]]) -> bool:
-        """Append events, the first of them number `first` (0-based) of this attempt; `progress` is the latest progress as JSON or empty. False: stale."""
+        """Append events, the first of them number `first` (0-based) of this attempt. False: the attempt is stale.
+
+        `progress` is the latest progress as JSON, or empty.
+        """
         flat = [value for event in events for value in event]
         reply = await self._run("append", job_id, attempt, first, progress, *flat, timeout=PATIENCE)
         return bool(reply[0])
 
-    async def finish(self, job_id: str, attempt: int, outcome: Literal["succeeded", "failed", "canceled"], data: bytes, usage: bytes = b"") -> str | None:
+    async def finish(self, job_id: str, attempt: int, outcome: Outcome, data: bytes, usage: bytes = b"") -> str | None:
         """End the job with its output or error (JSON). The status it has now; None when the write was stale."""
         return self._status(await self._run("finish", job_id, attempt, outcome, data, usage, timeout=PATIENCE))
 

@@ -1,7 +1,7 @@
 """One connection to Redis whose commands are coalesced: what all coroutines ask for in one turn of the loop travels as one pipeline.
 
-Every script may be sent twice (DESIGN, rule 2), so a batch that got no answer is sent again until each caller's deadline is over. redis-py's own
-retries stay off: it would repeat plain commands too, and know nothing of deadlines.
+Every script may be sent twice, so a batch that got no answer is sent again until each caller's deadline is over. redis-py's own retries
+stay off: it would repeat plain commands too, and know nothing of deadlines.
 """
 
 from __future__ import annotations
@@ -166,12 +166,13 @@ class Connection:
 
     async def _connected(self) -> AbstractConnection:
         if self._wire is None:
-            self._wire = self._pool.make_connection()
+            self._wire = self._pool.make_connection()  # type: ignore[no-untyped-call]
         if not self._wire.is_connected:
             await self._wire.connect()
-            # All at once, so that no script of a later batch is refused for being unknown while its neighbours run: the order of writes is kept.
+            # All at once: no script of a batch is refused for being unknown while its neighbours run, so writes keep their order.
             wire = self._wire
-            await wire.send_packed_command(wire.pack_commands([("SCRIPT", "LOAD", s.source) for s in self._scripts.values()]), check_health=False)
+            loads = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
+            await wire.send_packed_command(wire.pack_commands(loads), check_health=False)
             for _ in self._scripts:
                 await wire.read_response()
         return self._wire

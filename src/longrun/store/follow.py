@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 #: Seconds a reader waits for the server to confirm its channel before it goes on without; messages then come when the store is back.
-_CONFIRM = 1.0
+_CONFIRM = 0.5
 
 
 class Listener:

@@ -124,9 +124,19 @@ class Records:
         return JobRecord.from_fields(job_id, reply[2], reply[1] or None)
 
     async def list(
-        self, tenant: str, *, cursor: tuple[str, str] | None, look_at: int, since: int, filters: Sequence[tuple[str, str]], index: str = "idx"
+        self,
+        tenant: str,
+        *,
+        cursor: tuple[str, str] | None,
+        look_at: int,
+        since: int,
+        filters: Sequence[tuple[str, str]],
+        index: str = "idx",
     ) -> Page:
-        """Look at up to `look_at` (<= 100) jobs below `cursor`, newest first, and return those that fit all `filters` (model, status, tag as JSON text)."""
+        """Look at up to `look_at` (<= 100) jobs below `cursor`, newest first; return those that fit all `filters`.
+
+        Filters are pairs of `model`, `status` or `tag` and a value; a tag is JSON text. `index` is `idx`, or `dead` for dead letters.
+        """
         flat = [text for pair in filters for text in pair]
         score, last = cursor or ("", "")
         looked, score_b, last_b, *rows = await self._run("list", index, tenant, score, last, look_at, since, *flat)

@@ -1,1 +1,1 @@
-"""Runs jobs: a Celery worker whose pool claims, batches, feeds runners and writes outcomes. The worker process itself never runs user code."""
+"""Runs jobs: a Celery worker whose pool claims, batches, feeds runners and writes outcomes. It never runs user code itself."""

@@ -1,5 +1,7 @@
-"""The seam to Celery: a pool whose `on_apply` hands tickets to the engine. Everything else of a Celery worker stays native: `inspect`, `stats`,
-events, Flower, revoke, warm stop. What each hook must do, and in what order, is in `docs/decisions/0003`.
+"""The seam to Celery: a pool whose `on_apply` hands tickets to the engine.
+
+Everything else of a Celery worker stays native: `inspect`, `stats`, events, Flower, revoke, warm stop. What each hook must do, and in
+what order, is in `docs/decisions/0003-the-seam-to-celery.md`.
 """
 
 from __future__ import annotations
@@ -99,9 +101,7 @@ class TicketPool(BasePool):  # type: ignore[misc]
         finally:
             self.engine.pump()
 
-    def on_apply(
-        self, target: Any, args: Any, kwargs: Any, *, accept_callback: Any = None, callback: Any = None, **_: Any
-    ) -> TicketSink:
+    def on_apply(self, target: Any, args: Any, kwargs: Any, *, accept_callback: Any = None, callback: Any = None, **_: Any) -> TicketSink:
         """A ticket. `target` is Celery's tracer, which would run a task body here; jobs run in runners."""
         job_id = args[1]
         lane = accept_callback.__self__.delivery_info["routing_key"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
+
+from celery.exceptions import SecurityWarning
 
 from longrun.queues.celery.app import build_app
 from longrun.worker.celery_pool import ServeLanes
@@ -17,6 +20,8 @@ def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
         store_url: the store's Redis, which carries the tickets too.
     """
     settings = plan.settings
+    # Celery warns root of pickle; this worker accepts JSON alone, and in a container root is common.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app = build_app(store_url, settings.prefix, [(spec.queue, spec.name) for spec in plan.specs])
     app.conf.longrun_plan = plan
     app.conf.worker_pool = "longrun.worker.celery_pool:TicketPool"

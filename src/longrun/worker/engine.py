@@ -1,7 +1,7 @@
 """The engine: an asyncio loop on its own thread that claims, dispatches, renews leases and writes outcomes.
 
-Nothing here runs user code and nothing here blocks, so heartbeats go out whatever the models do. The Celery side (`celery_pool`) hands tickets in by
-`take` and gets told what became of them by `Sink` calls, which `pump` makes on the hub's thread.
+Nothing here runs user code and nothing here blocks, so heartbeats go out whatever the models do. The Celery side (`celery_pool`) hands
+tickets in by `take` and gets told what became of them by `Sink` calls, which `pump` makes on the hub's thread.
 """
 
 from __future__ import annotations
@@ -101,7 +101,10 @@ class Engine:
             concurrency = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
             processes = self.settings.processes or max(spec.options.processes for spec in specs)
             places = place_runners(self.settings.device, max(spec.options.gpus for spec in specs), processes, visible)
-            seats = [Seat(self.plan.target, concurrency, place, self.settings.log_level, self._on_frame, self._on_end) for place in places]
+            seats = [
+                Seat(self.plan.target, concurrency, place, self.settings.log_level, on_frame=self._on_frame, on_end=self._on_end)
+                for place in places
+            ]
             self.seats += seats
             for spec in specs:
                 lane = Lane(spec, concurrency[spec.name], seats)
@@ -289,7 +292,7 @@ class Engine:
         end = time.monotonic() + grace
         try:
             await asyncio.wait_for(self.settler.give_up_waiting(), 3)
-            while self.runs and time.monotonic() < end and not self.hurry:
+            while self.runs and time.monotonic() < end and not self.hurry:  # noqa: ASYNC110 - `hurry` is set by a signal handler
                 await asyncio.sleep(0.01)
             await asyncio.wait_for(self.settler.hand_all_back(), 3)
             await self.store.claims.announce(self.plan.name, b"")

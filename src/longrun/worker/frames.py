@@ -12,9 +12,10 @@
 | `ready`, model, seconds                           | `load()` is done                                                |
 | `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
 | `events`, id, attempt, [[type, data], …]          | progress, output, log                                           |
-| `done`, [[id, attempt, kind, data, run_s, extra], …] | kind `ok`: data = output, extra = usage; kind `error`: data = failure, extra = [retryable, seconds or nil]; kind `canceled` |
+| `done`, [[id, attempt, kind, data, run_s, extra], …] | outcomes; see below                                           |
 | `pong`, n                                         |                                                                |
 
+Kinds of outcomes: `ok` (data = output, extra = usage), `error` (data = failure, extra = [retryable, seconds to wait or nil]), `canceled`.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them.
 """
 

@@ -48,7 +48,7 @@ class Lane:
         return max(0, self.capacity - self.held - len(self.inbox))
 
     def ahead(self) -> int:
-        """Jobs (batches) that may wait inside a runner beside those that run: only when they are short, so that none waits behind a long one."""
+        """Jobs (batches) that may wait inside a runner beside those that run: only short ones, so that none waits behind a long one."""
         if self.spec.is_async:
             return 0
         if self.batched is not None:
@@ -89,7 +89,7 @@ class Lane:
                 empty.alone = self.pending[0].id
                 sent += self._send(empty, [self.pending.popleft()])
             elif self.batched is None:
-                runs = []
+                runs: list[Run] = []
                 while self.pending and len(runs) < room and not self.pending[0].claim.suspect:
                     runs.append(self.pending.popleft())
                 sent += self._send(seat, runs)
@@ -117,7 +117,8 @@ class Lane:
 
     def _next_batch(self) -> list[Run]:
         assert self.batched is not None
-        key, batch, rest = self.pending[0].key, [], deque[Run]()
+        key, rest = self.pending[0].key, deque[Run]()
+        batch: list[Run] = []
         for run in self.pending:
             fits = len(batch) < self.batched.max_size and run.key == key and not run.claim.suspect
             (batch if fits else rest).append(run)

@@ -50,7 +50,7 @@ class Limits:
                         self._escalate(seat, run, now)
 
     def request_stop(self, run: Run, reason: StopReason) -> None:
-        """First step. A run that waits here is settled at once; one item of a running batch is settled at once too, its result is fenced."""
+        """First step. A run that waits here is settled at once, and so is one item of a running batch: its result is fenced."""
         if run.stop is not None or run.settled:
             return
         run.stop, run.stop_at, run.stop_step = reason, time.monotonic(), 1

@@ -34,7 +34,7 @@ class RunnerProcess(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self, target: str, models: dict[str, int], place: Place, log_level: str) -> None:
-        """Spawn the process. Called on the engine's thread, which lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
+        """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
@@ -79,7 +79,7 @@ class RunnerProcess(asyncio.Protocol):
             await asyncio.sleep(0.005)
         else:
             self.kill()
-        self._on_end(self, self._process.wait())  # noqa: ASYNC222 - it has ended or was just killed
+        self._on_end(self, self._process.wait())
 
     def wait(self, timeout: float) -> None:
         """Kill if needed and wait for the end; for the worker's last moments, when no loop turns."""

@@ -34,8 +34,23 @@ class Run:
     """
 
     __slots__ = (
-        "appended", "batch", "claim", "deadline", "events", "flushing", "key", "progress", "run_s", "settled", "sink", "since", "started", "stop", "stop_at", "stop_step",
-    )  # fmt: skip
+        "appended",
+        "batch",
+        "claim",
+        "deadline",
+        "events",
+        "flushing",
+        "key",
+        "progress",
+        "run_s",
+        "settled",
+        "since",
+        "sink",
+        "started",
+        "stop",
+        "stop_at",
+        "stop_step",
+    )
 
     def __init__(self, claim: Claim, sink: Sink, key: tuple[Any, ...]) -> None:
         self.claim, self.sink, self.key = claim, sink, key

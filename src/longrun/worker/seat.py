@@ -43,6 +43,7 @@ class Seat:
         models: dict[str, int],
         place: Place,
         log_level: str,
+        *,
         on_frame: Callable[[Seat, list[Any]], None],
         on_end: Callable[[Seat, list[tuple[Lane, Run]], dict[str, StopReason], int], None],
     ) -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.integration.store.test_scripts import new_job, status, submit
 
 from longrun.embedded import EmbeddedValkey
 from longrun.errors import StorageFull, StoreUnavailable
@@ -16,7 +17,6 @@ from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.connection import StoreError
 from longrun.store.store import Store
-from tests.integration.store.test_scripts import new_job, status, submit
 
 
 @pytest.fixture
@@ -38,7 +38,10 @@ async def test_scripts_that_the_server_forgot_are_loaded_again(store: Store) -> 
 
 async def test_a_failing_command_fails_alone(store: Store) -> None:
     good, bad, good_too = await asyncio.gather(
-        store.connection.command("ECHO", "a"), store.connection.command("NOSUCH"), store.connection.command("ECHO", "b"), return_exceptions=True
+        store.connection.command("ECHO", "a"),
+        store.connection.command("NOSUCH"),
+        store.connection.command("ECHO", "b"),
+        return_exceptions=True,
     )
     assert (good, good_too) == (b"a", b"b")
     assert isinstance(bad, StoreError)

@@ -94,7 +94,7 @@ async def test_lanes_take_turns_inside_a_priority(store: Store) -> None:
     for _ in range(3):
         await submit(store, model="b")
     reply = await store.connection.run("pop", "gpu.a", 100, "gpu.b", 100)
-    assert [lane for lane in reply[::2]].index(b"gpu.b") < 9
+    assert list(reply[::2]).index(b"gpu.b") < 9
 
 
 async def test_position_counts_from_one_and_moves_up(store: Store) -> None:

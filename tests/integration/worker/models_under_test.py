@@ -110,7 +110,7 @@ def fail(kind: str) -> float:
     if kind == "type":
         return "no number"  # type: ignore[return-value]
     if kind == "large":
-        return 10.0 ** 300
+        return 10.0**300
     raise ValueError("secret text in /home/somebody/model.py")
 
 

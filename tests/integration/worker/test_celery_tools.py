@@ -11,13 +11,13 @@ import threading
 import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
+from tests.integration.worker.conftest import Caller
 
 from longrun.clock import new_job_id
 from longrun.errors import JobNotFound
 from longrun.queues.celery.app import build_app
 from longrun.queues.celery.backend import JobFailedError
 from longrun.settings import Settings
-from tests.integration.worker.conftest import Caller
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ async def test_events_tell_what_runs_when_they_are_on(shared: Caller, tools: Cel
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()
-    while not seen:  # the worker's own heartbeat says that the receiver hears
+    while not seen:  # noqa: ASYNC110 - the worker's own heartbeat, received on a thread, says that the receiver hears
         await asyncio.sleep(0.05)
     job = await shared.run("shout", text="x", seconds=0.2)
     for _ in range(100):
@@ -92,7 +92,12 @@ async def test_async_result_tells_the_same_truth(shared: Caller, tools: Celery) 
     running = await shared.submit("sleeper", seconds=15)
     await shared.until(running, "running")
     queued = await shared.submit("sleeper", seconds=15)
-    assert [tools.AsyncResult(job_id).status for job_id in (done.id, failed.id, running, queued)] == ["SUCCESS", "FAILURE", "STARTED", "PENDING"]
+    assert [tools.AsyncResult(job_id).status for job_id in (done.id, failed.id, running, queued)] == [
+        "SUCCESS",
+        "FAILURE",
+        "STARTED",
+        "PENDING",
+    ]
     assert await asyncio.to_thread(tools.AsyncResult(done.id).get, timeout=2) == "HI"
     with pytest.raises(JobFailedError, match="model-error"):
         await asyncio.to_thread(tools.AsyncResult(failed.id).get, timeout=2)

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
+from tests.integration.worker.conftest import Caller
 
 from longrun.jobs.policy import Policy
-from tests.integration.worker.conftest import Caller
 
 
 def output(job: Any) -> Any:
@@ -104,7 +104,13 @@ async def test_progress_and_usage_are_in_the_record(shared: Caller) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("failure", "model-error"), ("other", "model-error"), ("exit", "model-error"), ("memory", "out-of-memory"), ("type", "invalid-output")],
+    [
+        ("failure", "model-error"),
+        ("other", "model-error"),
+        ("exit", "model-error"),
+        ("memory", "out-of-memory"),
+        ("type", "invalid-output"),
+    ],
 )
 async def test_failures_have_stable_codes_and_tell_no_secrets(shared: Caller, kind: str, expected: str) -> None:
     job = await shared.run("fail", kind=kind)

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from tests.integration.worker.conftest import Caller
 
 from longrun.jobs.policy import Policy
-from tests.integration.worker.conftest import Caller
 
 
 @pytest.mark.parametrize("ways", [{}, {"deaf": True}, {"deaf": True, "stubborn": True}])

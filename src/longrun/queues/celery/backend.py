@@ -16,7 +16,7 @@ Stock Celery says PENDING for an id it never saw; this one says UNKNOWN, and `.g
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from celery.backends.base import Backend
@@ -63,8 +63,8 @@ class StoreBackend(Backend):  # type: ignore[misc]
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """State and result of a job in Celery's terms."""
-        values = self._redis.hmget(f"{self._prefix}job:{task_id}", _FIELDS)
-        status, output, error, gone, finished, expires, model, worker, attempt, progress = values  # type: ignore[misc]
+        values = cast(list[bytes | None], self._redis.hmget(f"{self._prefix}job:{task_id}", _FIELDS))
+        status, output, error, gone, finished, expires, model, worker, attempt, progress = values
         if status is None or gone is not None or (expires is not None and int(expires) <= time.time() * 1000):
             return {"status": "UNKNOWN", "result": None, "task_id": task_id, "traceback": None, "children": []}
         state = STATES[status.decode()]
@@ -111,6 +111,6 @@ class StoreBackend(Backend):  # type: ignore[misc]
     def _ignore(self, *args: Any, **kwargs: Any) -> None:
         """Celery would write here; the Store's scripts already have."""
 
-    store_result = mark_as_started = mark_as_done = mark_as_failure = mark_as_retry = mark_as_revoked = _ignore  # type: ignore[assignment]
-    forget = add_pending_result = remove_pending_result = on_task_call = _ignore  # type: ignore[assignment]
-    cleanup = process_cleanup = _ignore  # type: ignore[assignment]
+    store_result = mark_as_started = mark_as_done = mark_as_failure = mark_as_retry = mark_as_revoked = _ignore
+    forget = add_pending_result = remove_pending_result = on_task_call = _ignore
+    cleanup = process_cleanup = _ignore

@@ -29,9 +29,9 @@ def main() -> None:
     if os.getppid() != plan["parent"]:
         os._exit(1)
     # Imported late: the signals above must be set before anything heavy runs.
-    from longrun.observe.logs import configure_logging  # noqa: PLC0415
-    from longrun.worker.runner.host import Host  # noqa: PLC0415
-    from longrun.worker.runner.pipe import Pipe  # noqa: PLC0415
+    from longrun.observe.logs import configure_logging
+    from longrun.worker.runner.host import Host
+    from longrun.worker.runner.pipe import Pipe
 
     configure_logging(plan["log_level"])
     Host(Pipe(socket.socket(fileno=int(sys.argv[1]))), plan).run()

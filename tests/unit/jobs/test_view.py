@@ -1,0 +1,116 @@
+"""Records, events and failures as callers see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from longrun.jobs.events import decode
+from longrun.jobs.failure import TITLES, JobFailure, problem_of
+from longrun.jobs.policy import Policy
+from longrun.jobs.record import FIELDS, AttemptRecord, JobRecord
+from longrun.jobs.states import MOVES, RETRYABLE, TERMINAL, Status
+from longrun.jobs.view import attempt_view, job_view
+
+CONTRACT = [
+    "id",
+    "model",
+    "status",
+    "terminal",
+    "version",
+    "queue",
+    "priority",
+    "attempt",
+    "retries_left",
+    "created_at",
+    "queued_at",
+    "started_at",
+    "finished_at",
+    "expires_at",
+    "next_attempt_at",
+    "position",
+    "progress",
+    "output",
+    "error",
+    "usage",
+    "tags",
+    "metadata",
+    "policy",
+    "retry_of",
+    "retried_by",
+    "parent",
+    "urls",
+]
+
+
+def record(**given: Any) -> JobRecord:
+    stored: dict[str, bytes] = {
+        "tenant": b"t", "model": b"m", "queue": b"q", "status": b"queued", "version": b"1", "priority": b"5", "attempt": b"0",
+        "created": b"1700000000123",
+    }  # fmt: skip
+    stored |= {name: str(value).encode() if not isinstance(value, bytes) else value for name, value in given.items()}
+    return JobRecord.from_fields("job_" + "a" * 32, [stored.get(name) for name in FIELDS])
+
+
+def shown(job: JobRecord, **options: Any) -> dict[str, Any]:
+    view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, "/api/v1", **options)))
+    return view
+
+
+def test_a_job_has_exactly_the_members_of_the_contract() -> None:
+    assert sorted(shown(record())) == sorted(CONTRACT)
+    assert sorted(shown(record(), with_output=False)) == sorted(set(CONTRACT) - {"output"})
+
+
+def test_times_are_rfc_3339_and_durations_seconds() -> None:
+    view = shown(record(status="running", queued=1700000000123, started=1700000001623))
+    assert view["created_at"] == "2023-11-14T22:13:20.123Z"
+    assert view["usage"]["queue_s"] == 1.5
+
+
+def test_stored_json_is_passed_on_as_it_is() -> None:
+    view = shown(record(status="succeeded", output=b'{"b":1,"a":[2]}', tags=b'["x"]', metadata=b'{"k":null}'))
+    assert (view["output"], view["tags"], view["metadata"]) == ({"b": 1, "a": [2]}, ["x"], {"k": None})
+
+
+def test_retries_left_counts_errors_and_ends_with_the_job() -> None:
+    policy = Policy(max_attempts=4).to_json()
+    assert record(policy=policy, errors=1).retries_left == 2
+    assert record(policy=policy, errors=1, status="failed").retries_left == 0
+
+
+def test_a_failure_is_a_problem_without_the_operators_text() -> None:
+    stored = JobFailure("model-error", attempt=2, cause="ValueError", debug="secret").to_json()
+    problem = problem_of(stored, "/api/v1/jobs/x")
+    assert "secret" not in str(problem)
+    assert (problem["code"], problem["attempt"], problem["cause"], problem["status"]) == ("model-error", 2, "ValueError", 424)
+    assert problem_of(stored, "/", debug=True)["debug"] == "secret"
+    assert shown(record(status="failed", error=stored))["error"]["title"] == TITLES["model-error"]
+
+
+def test_events_are_cut_out_of_their_stored_form_without_parsing_the_data() -> None:
+    event = decode(7, b'2 1700000000123 output {"value":"a b  c"}')
+    assert orjson.loads(event.to_json()) == {
+        "seq": 7, "attempt": 2, "at": "2023-11-14T22:13:20.123Z", "type": "output", "data": {"value": "a b  c"},
+    }  # fmt: skip
+    assert decode(8, b"2 1700000000123 done ").data == b"{}"
+
+
+def test_attempts_show_how_they_ended() -> None:
+    begun, ended = b'{"worker":"w","device":"cpu","at":1000}', b'3500 failed {"code":"timeout","detail":"d","attempt":1}'
+    view = attempt_view(AttemptRecord.from_fields(1, begun, ended), "/x")
+    assert (view["worker"], view["run_s"], view["outcome"], view["error"]["code"]) == ("w", 2.5, "failed", "timeout")
+    running = attempt_view(AttemptRecord.from_fields(1, begun, None), "/x")
+    assert (running["finished_at"], running["outcome"], running["error"]) == (None, None, None)
+
+
+def test_terminal_states_have_no_moves_and_all_others_can_end() -> None:
+    assert {status for status, moves in MOVES.items() if not moves} == TERMINAL
+    assert RETRYABLE < TERMINAL
+    for start in set(Status) - TERMINAL:
+        reached, edge = {start}, {start}
+        while edge:
+            edge = set().union(*(MOVES[status] for status in edge)) - reached
+            reached |= edge
+        assert reached & TERMINAL

@@ -1,0 +1,106 @@
+"""The worker's pure decisions: batches, devices, frames, failures."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longrun.errors import Failure, RetryAfter, ValidationFailed
+from longrun.models import Model, Retry, isolated_registry
+from longrun.worker.batching import AHEAD_MOST, Cautious, batch_key, jobs_ahead, wait_before_batch
+from longrun.worker.devices import Place, place_runners
+from longrun.worker.frames import FrameBuffer, pack
+from longrun.worker.runner.outcome import error_code, failure_of, is_retryable
+
+
+def test_a_full_batch_goes_at_once_and_a_small_one_waits_for_more() -> None:
+    assert wait_before_batch(8, 8, 0, 20, None) == 0
+    assert wait_before_batch(3, 8, 5, 20, None) == 15
+    assert wait_before_batch(3, 8, 20, 20, 1) == 0
+
+
+def test_nothing_is_waited_for_when_no_arrival_is_expected_in_time() -> None:
+    assert wait_before_batch(1, 8, 0, 20, gap_ms=500) == 0
+    assert wait_before_batch(1, 8, 0, 20, gap_ms=2) == 20
+
+
+def test_batches_share_the_values_of_their_key() -> None:
+    a, b, c = b'{"language":"de","text":"x"}', b'{"text":"y","language":"de"}', b'{"text":"x"}'
+    assert batch_key(("language",), a) == batch_key(("language",), b) != batch_key(("language",), c)
+    assert batch_key((), a) == ()
+
+
+def test_only_short_jobs_are_sent_ahead() -> None:
+    assert jobs_ahead(None) == 0
+    assert jobs_ahead(0.2) == 0
+    assert jobs_ahead(0.01) == 5
+    assert jobs_ahead(0.0) == AHEAD_MOST
+
+
+def test_the_mean_believes_a_long_job_at_once() -> None:
+    mean = Cautious()
+    for sample in (0.001, 0.001, 5.0):
+        mean.add(sample)
+    assert mean.value == 5.0
+    mean.add(0.001)
+    assert 4 < (mean.value or 0) < 5
+
+
+def test_runners_are_placed_on_gpus_before_their_interpreter_starts() -> None:
+    assert place_runners("auto", 0, 2, ["0", "1"]) == [Place("cpu"), Place("cpu")]
+    assert place_runners("auto", 1, 1, ["0", "1"]) == [Place("cuda:0", {"CUDA_VISIBLE_DEVICES": n}) for n in "01"]
+    assert place_runners("auto", 2, 1, ["0", "1", "2"]) == [Place("cuda:0", {"CUDA_VISIBLE_DEVICES": "0,1"})]
+    assert place_runners("auto", 1, 1, []) == [Place("cpu")]
+    assert place_runners("cpu", 1, 1, ["0"]) == [Place("cpu")]
+    assert place_runners("cuda:3", 1, 1, ["0"]) == [Place("cuda:0", {"CUDA_VISIBLE_DEVICES": "3"})]
+
+
+@given(frames=st.lists(st.lists(st.one_of(st.integers(-(2**31), 2**31), st.binary(max_size=50), st.text(max_size=20)))), data=st.data())
+def test_frames_come_out_whole_however_the_stream_is_cut(frames: list[list[object]], data: st.DataObject) -> None:
+    stream, buffer, got = b"".join(pack(*frame) for frame in frames), FrameBuffer(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        got += buffer.feed(stream[:size])
+        stream = stream[size:]
+    assert got == [list(frame) for frame in frames]
+
+
+def spec(retry: Retry | None) -> object:
+    with isolated_registry():
+
+        class Thing(Model, retry=retry):
+            def predict(self, x: int) -> int:
+                return x
+
+    return Thing.__longrun__
+
+
+def test_codes_of_exceptions() -> None:
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    assert (
+        error_code(MemoryError())
+        == error_code(OutOfMemoryError())
+        == error_code(RuntimeError("CUDA out of memory. Tried …"))
+        == "out-of-memory"
+    )
+    assert error_code(RetryAfter(3)) == "upstream-rate-limited"
+    assert error_code(ValidationFailed()) == "validation-failed"
+    assert error_code(ValueError()) == "model-error"
+
+
+def test_the_callers_text_never_holds_the_exceptions_own() -> None:
+    failure = failure_of(ValueError("/home/me/secret.py"), 1)
+    assert "secret" not in failure.detail
+    assert "secret" in (failure.debug or "")
+    assert failure_of(Failure("Read this."), 1).detail == "Read this."
+
+
+def test_only_covered_errors_are_tried_again() -> None:
+    assert not is_retryable(ValueError(), spec(None))  # type: ignore[arg-type]
+    assert is_retryable(ValueError(), spec(Retry(2)))  # type: ignore[arg-type]
+    assert not is_retryable(Failure(), spec(Retry(2)))  # type: ignore[arg-type]
+    assert is_retryable(Failure(), spec(Retry(2, on=(Failure,))))  # type: ignore[arg-type]
+    assert not is_retryable(KeyError(), spec(Retry(2, on=(OSError,))))  # type: ignore[arg-type]
+    assert is_retryable(RetryAfter(1), spec(Retry(2, on=(OSError,))))  # type: ignore[arg-type]
