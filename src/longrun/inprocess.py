@@ -62,7 +62,7 @@ class JobHandle:
 
     async def cancel(self) -> str:
         """Ask the job to stop; its status after that. Raises JobNotFound, JobGone."""
-        return str(await control.cancel(_open(), self.tenant, self.id))
+        return (await control.cancel(_open(), self.tenant, self.id)).status.value
 
 
 async def submit(

@@ -43,7 +43,7 @@ def open_store(settings: Settings, url: str | None = None, *, timeout: float | N
 
 def open_parts(settings: Settings, models: Registry | None = None, *, store_url: str | None = None) -> Parts:
     """The open service over `models` (default: all defined so far); no I/O happens before the first call."""
-    return Parts(settings, open_store(settings, store_url), models or default_registry())
+    return Parts(settings, open_store(settings, store_url), default_registry() if models is None else models)
 
 
 def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[ModelSpec]]:

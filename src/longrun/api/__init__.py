@@ -1,0 +1,1 @@
+"""The HTTP API: handlers parse, call `longrun.service`, answer."""

@@ -1,0 +1,70 @@
+"""What handlers answer with, and what they ask of a request again and again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from longrun.api.body import check_content_type, read_json
+from longrun.jobs.record import JobRecord
+from longrun.jobs.states import Status
+from longrun.jobs.view import job_view
+from longrun.service.parts import Parts
+
+PREFIX = "/api/v1"
+_JSON = "application/json"
+_NO_STORE = {"Cache-Control": "no-store"}
+_LONGEST_RETRY_AFTER = 60
+
+
+def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON answer that no cache keeps; `value` may hold `orjson.Fragment`s."""
+    return Response(orjson.dumps(value), status, {**_NO_STORE, **(headers or {})}, _JSON)
+
+
+def raw_response(data: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of JSON text that exists already."""
+    return Response(data, status, {**_NO_STORE, **(headers or {})}, _JSON)
+
+
+def job_response(job: JobRecord, base: str, parts: Parts, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A job, with `Retry-After` while it has not ended."""
+    more = dict(headers or {})
+    if not job.terminal:
+        more["Retry-After"] = str(retry_after(job, time.time()))
+    return json_response(job_view(job, base, debug=parts.settings.expose_errors), status, more)
+
+
+def retry_after(job: JobRecord, now: float) -> int:
+    """Seconds after which it makes sense to look at the job again: 1, or when a delayed job is due, 60 at most."""
+    if job.due is None or job.status not in (Status.SCHEDULED, Status.RETRYING):
+        return 1
+    return max(1, min(_LONGEST_RETRY_AFTER, math.ceil(job.due / 1000 - now)))
+
+
+def base_url(request: Request, parts: Parts) -> str:
+    """What stands before `/jobs` in URLs: the public URL when one is set, otherwise the path under which the app is reached."""
+    public = parts.settings.public_url.rstrip("/")
+    return f"{public or request.scope.get('root_path', '').rstrip('/')}{PREFIX}"
+
+
+def tenant_of(request: Request) -> str:
+    """Who asks, as the doors found out."""
+    return str(request.state.tenant)
+
+
+async def read_body(request: Request) -> Any:
+    """The decoded JSON body. Raises UnsupportedMedia, PayloadTooLarge, MalformedRequest or ValidationFailed."""
+    check_content_type(request.headers.get("content-type"))
+    return read_json(await request.body())
+
+
+async def read_optional_body(request: Request) -> Any:
+    """As `read_body`, but None for an empty body."""
+    return await read_body(request) if await request.body() else None

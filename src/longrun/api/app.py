@@ -1,0 +1,64 @@
+"""The application: doors, routes, problems and documentation put together. `longrun.wiring.create_app` hands it its parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+from longrun.api import problems
+from longrun.api.doors import Doors
+from longrun.api.frame import Frame
+from longrun.api.openapi import build_openapi
+from longrun.api.resources import OpenParts, Resources, StartChores
+from longrun.api.routes import routes
+from longrun.models import Registry
+from longrun.settings import Settings
+
+
+def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start_chores: StartChores | None = None) -> FastAPI:
+    """The API as an ASGI application: to be served, or mounted in another one.
+
+    Its lifespan (`app.router.lifespan_context`) opens the parts and closes them; mounted, where no lifespan reaches it, the first request
+    opens them.
+
+    Args:
+        settings: the operator's settings.
+        models: what is served.
+        open_parts: makes the parts, without I/O.
+        start_chores: upkeep that runs beside the requests until it is canceled; None = none.
+    """
+    resources = Resources(open_parts, start_chores)
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        resources.parts()
+        try:
+            yield
+        finally:
+            await resources.close()
+
+    app = FastAPI(title="Longrun", lifespan=lifespan, redirect_slashes=False, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
+    app.state.longrun = resources
+    app.router.routes.extend(routes())
+    app.openapi = _cached_openapi(models, settings)  # type: ignore[method-assign]
+    problems.install(app)
+    app.add_middleware(Doors, settings=settings)
+    app.add_middleware(Frame)
+    return app
+
+
+def _cached_openapi(models: Registry, settings: Settings) -> Any:
+    built: dict[tuple[int, ...], dict[str, Any]] = {}
+
+    def openapi() -> dict[str, Any]:
+        # Models may be added after the app was made; their specs never change.
+        served = tuple(id(spec) for spec in models)
+        if served not in built:
+            built.clear()
+            built[served] = build_openapi(models, settings)
+        return built[served]
+
+    return openapi

@@ -1,0 +1,52 @@
+"""The outermost layer: a request id on every answer, one log line a request, and a problem where our own code failed."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from longrun.api.problems import internal_response
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_log = structlog.get_logger("longrun.api")
+
+
+class Frame:
+    """See the module. Notes `request_id` in the scope's state."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        asked = Headers(scope=scope).get("x-request-id", "")
+        request_id = asked if _REQUEST_ID.fullmatch(asked) else f"req_{secrets.token_hex(8)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        began, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            _log.debug("caller went away", method=scope["method"], path=scope["path"], request_id=request_id)
+        except Exception:
+            _log.exception("request failed", method=scope["method"], path=scope["path"], request_id=request_id)
+            if status:
+                raise  # the answer has begun: only breaking the connection off tells the caller
+            await internal_response(scope)(scope, receive, send_with_id)
+        seconds = round(time.perf_counter() - began, 4)
+        _log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds, request_id=request_id)

@@ -1,0 +1,134 @@
+"""Every answer that is no success, as a problem document (RFC 9457)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from longrun.errors import Problem, Unauthenticated, ValidationFailed
+from longrun.jobs.failure import problem_of
+from longrun.jobs.record import JobRecord
+from longrun.store.connection import StoreError
+
+MEDIA_TYPE = "application/problem+json"
+#: Codes of the framework's own answers; every other one is `http-<status>`.
+_HTTP_CODES = {
+    400: "validation-failed",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "payload-too-large",
+    415: "unsupported-media",
+    422: "validation-failed",
+}
+_INTERNAL = "Something went wrong here. The operator finds it in the log under the request id."
+
+_log = structlog.get_logger("longrun.api")
+
+
+def request_id(scope: Scope) -> str:
+    """The id of the request, as `longrun.api.frame` noted it."""
+    return str(scope.get("state", {}).get("request_id", ""))
+
+
+def document(problem: Problem, scope: Scope) -> dict[str, Any]:
+    """The members of the problem document."""
+    members: dict[str, Any] = {
+        "type": f"urn:longrun:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": instance(scope),
+        "code": problem.code,
+        "retryable": problem.retryable,
+        "request_id": request_id(scope),
+    }
+    if problem.errors is not None:
+        members["errors"] = problem.errors
+    return members | problem.extra
+
+
+def instance(scope: Scope) -> str:
+    """The request's path as a URI reference."""
+    return quote(scope.get("path", ""), safe="/:@!$&'()*+,;=~-._", errors="replace")
+
+
+def problem_response(problem: Problem, scope: Scope, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for a problem of ours."""
+    more = dict(headers or {})
+    if problem.retry_after is not None:
+        more["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
+    if isinstance(problem, Unauthenticated):
+        more["WWW-Authenticate"] = "Bearer"
+    return _response(problem.status, document(problem, scope), more)
+
+
+def job_problem_response(job: JobRecord, base: str, scope: Scope, *, debug: bool) -> Response:
+    """424: the job's own problem, in answer to a request for its output."""
+    stored = job.error or orjson.dumps({"code": job.status.value, "attempt": job.attempt})
+    members = problem_of(stored, f"{base}/jobs/{job.id}", debug=debug)
+    return _response(424, members | {"job_id": job.id, "request_id": request_id(scope)}, {"Cache-Control": "no-store"})
+
+
+def internal_response(scope: Scope) -> Response:
+    """The answer when our own code failed; says nothing about how."""
+    return problem_response(Problem(_INTERNAL), scope)
+
+
+def _response(status: int, members: dict[str, Any], headers: Mapping[str, str]) -> Response:
+    return Response(orjson.dumps(members, default=str), status, headers, MEDIA_TYPE)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    if error.status >= 500:
+        _log.warning(
+            "request not served", code=error.code, detail=error.detail, path=request.url.path, request_id=request_id(request.scope)
+        )
+    return problem_response(error, request.scope)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    members = document(Problem(str(error.detail)), request.scope)
+    code = _HTTP_CODES.get(status, f"http-{status}")
+    members |= {"type": f"urn:longrun:problem:{code}", "title": HTTPStatus(status).phrase, "status": status, "code": code}
+    if status == 404:
+        members["detail"] = f"There is nothing at {members['instance']}."
+    if status == 405:
+        members["detail"] = f"{request.method} is not possible here; see the header Allow."
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
+    return _response(status, members, headers)
+
+
+async def _on_framework_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [{"pointer": "/" + "/".join(str(step) for step in each["loc"]), "detail": str(each["msg"])} for each in error.errors()]
+    return problem_response(ValidationFailed("The request is not valid.", errors=found), request.scope)
+
+
+async def _on_store_error(request: Request, error: Exception) -> Response:
+    _log.error("the store refused a command", path=request.url.path, request_id=request_id(request.scope), exc_info=error)
+    return internal_response(request.scope)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app with a problem. What none of these handlers knows ends in `longrun.api.frame`."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_framework_validation)
+    app.add_exception_handler(StoreError, _on_store_error)

@@ -1,0 +1,53 @@
+"""All routes of the contract (HTTP.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from longrun.api.answers import PREFIX
+from longrun.api.routes import events, jobs, models, operations, submit
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+#: Path → method → handler. One entry a path, so that `Allow` names all its methods; the busiest first, for they are tried in turn.
+TABLE: dict[str, dict[str, Handler]] = {
+    f"{PREFIX}/models/{{model}}/jobs": {"POST": submit.submit_job},
+    f"{PREFIX}/models": {"GET": models.list_models},
+    f"{PREFIX}/models/{{model}}": {"GET": models.get_model},
+    f"{PREFIX}/jobs": {"GET": jobs.list_jobs},
+    f"{PREFIX}/jobs/{{job_id}}": {"GET": jobs.get_job, "DELETE": jobs.delete_job},
+    f"{PREFIX}/jobs/{{job_id}}/result": {"GET": jobs.get_result},
+    f"{PREFIX}/jobs/{{job_id}}/output": {"GET": jobs.get_output},
+    f"{PREFIX}/jobs/{{job_id}}/events": {"GET": events.get_events},
+    f"{PREFIX}/jobs/{{job_id}}/attempts": {"GET": jobs.get_attempts},
+    f"{PREFIX}/jobs/{{job_id}}/cancel": {"POST": jobs.cancel_job},
+    f"{PREFIX}/jobs/{{job_id}}/retry": {"POST": jobs.retry_job},
+    f"{PREFIX}/dead-letters": {"GET": operations.list_dead_letters},
+    f"{PREFIX}/dead-letters/redrive": {"POST": operations.redrive},
+    f"{PREFIX}/queues": {"GET": operations.get_queues},
+    f"{PREFIX}/workers": {"GET": operations.get_workers},
+    f"{PREFIX}/stats": {"GET": operations.get_stats},
+    f"{PREFIX}/scale/{{queue}}": {"GET": operations.get_scale},
+    "/livez": {"GET": operations.get_livez},
+    "/readyz": {"GET": operations.get_readyz},
+    "/metrics": {"GET": operations.get_metrics},
+}
+
+
+def _by_method(handlers: dict[str, Handler]) -> Handler:
+    if len(handlers) == 1:
+        return next(iter(handlers.values()))
+
+    async def dispatch(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return dispatch
+
+
+def routes() -> list[Route]:
+    """The routes, ready to be added to an app."""
+    return [Route(path, _by_method(handlers), methods=list(handlers)) for path, handlers in TABLE.items()]

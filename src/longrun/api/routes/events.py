@@ -1,0 +1,39 @@
+"""GET /jobs/{id}/events"""
+
+from __future__ import annotations
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from longrun.api import headers as ask
+from longrun.api.answers import base_url, raw_response, tenant_of
+from longrun.api.resources import parts_of
+from longrun.api.sse import stream_response
+from longrun.jobs.states import TERMINAL
+from longrun.service import watch
+from longrun.store.records import EventPage
+
+
+async def get_events(request: Request) -> Response:
+    """The event stream; 204 when the job has ended and nothing is left; a page when JSON is asked for."""
+    parts, tenant, job_id = parts_of(request), tenant_of(request), request.path_params["job_id"]
+    query, base = request.query_params, base_url(request, parts)
+    types, after = ask.types(query), ask.after(query, request.headers.get("last-event-id"))
+    # Read before the stream is opened: with its first byte the status is said.
+    if ask.wants_page(request.headers.get("accept", "")):
+        page = await watch.events(parts, tenant, job_id, after, base)
+        return raw_response(page_body(page, after, types))
+    first = await watch.events(parts, tenant, job_id, after, base, limit=1)
+    if first.status in TERMINAL and after >= first.latest:
+        return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    return stream_response(watch.follow(parts, tenant, job_id, after, base), types)
+
+
+def page_body(page: EventPage, after: int, types: frozenset[str]) -> bytes:
+    """A page of events as JSON. `next` is what to ask `?after=` for next, null when the job has ended and this was the rest."""
+    reached = page.events[-1].seq if page.events else after
+    terminal = page.status in TERMINAL
+    over = terminal and reached >= page.latest
+    shown = b",".join(event.to_json() for event in page.events if event.type in types)
+    return b'{"events":[%b],"next":%b,"terminal":%b}' % (shown, orjson.dumps(None if over else reached), orjson.dumps(terminal))

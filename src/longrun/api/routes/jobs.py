@@ -1,0 +1,127 @@
+"""/jobs"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from longrun.api import headers as ask
+from longrun.api.answers import base_url, job_response, json_response, raw_response, tenant_of
+from longrun.api.problems import job_problem_response
+from longrun.api.resources import parts_of
+from longrun.errors import JobGone
+from longrun.jobs.record import JobRecord
+from longrun.jobs.states import Status
+from longrun.jobs.view import attempt_view, job_urls, job_view
+from longrun.service import control, read, watch
+from longrun.service.parts import Parts
+
+
+def _asked(request: Request) -> tuple[Parts, str, str]:
+    return parts_of(request), tenant_of(request), request.path_params["job_id"]
+
+
+async def get_job(request: Request) -> Response:
+    """200 and the job; 304 when the caller's version is the latest.
+
+    `Prefer: wait` waits for the end, or, when the caller says which version it has, for any change from that.
+    """
+    parts, tenant, job_id = _asked(request)
+    prefer = ask.preference(request.headers.getlist("prefer"))
+    known = ask.known_versions(request.headers.getlist("if-none-match"))
+    job = await _awaited(parts, tenant, job_id, prefer.wait, known)
+    more = {"ETag": ask.etag(job.version)}
+    if prefer.wait:
+        more["Preference-Applied"] = f"wait={prefer.wait:.0f}"
+    if known is not None and not known.isdisjoint({job.version, ask.ANY_VERSION}):
+        return Response(status_code=304, headers={**more, "Cache-Control": "no-store"})
+    return job_response(job, base_url(request, parts), parts, headers=more)
+
+
+async def _awaited(parts: Parts, tenant: str, job_id: str, seconds: float, known: frozenset[int] | None) -> JobRecord:
+    if not seconds:
+        return await read.get(parts, tenant, job_id)
+    if known is None or ask.ANY_VERSION in known:
+        return await read.wait(parts, tenant, job_id, timeout=seconds)
+    return await read.wait(parts, tenant, job_id, timeout=seconds, until="change", known=known)
+
+
+async def get_result(request: Request) -> Response:
+    """200 and the output itself; 202 while it is not there yet; 424 and the job's problem when it will never be."""
+    parts, tenant, job_id = _asked(request)
+    base = base_url(request, parts)
+    job = await read.get(parts, tenant, job_id)
+    if not job.terminal:
+        return job_response(job, base, parts, status=202)
+    if job.status is not Status.SUCCEEDED:
+        return job_problem_response(job, base, request.scope, debug=parts.settings.expose_errors)
+    if job.output is None:
+        raise JobGone(f"The output of job {job_id} is not kept any longer.")
+    return raw_response(job.output)
+
+
+async def get_output(request: Request) -> Response:
+    """200 and the output so far of the current attempt."""
+    so_far = await watch.output_so_far(*_asked(request))
+    return json_response(
+        {
+            "attempt": so_far.attempt,
+            "status": so_far.status.value,
+            "complete": so_far.complete,
+            "output": orjson.Fragment(so_far.output),
+        }
+    )
+
+
+async def get_attempts(request: Request) -> Response:
+    """200 and the attempts, oldest first."""
+    parts, tenant, job_id = _asked(request)
+    found = await read.attempts(parts, tenant, job_id)
+    instance, debug = job_urls(job_id, base_url(request, parts))["self"], parts.settings.expose_errors
+    return json_response({"attempts": [attempt_view(each, instance, debug=debug) for each in found]})
+
+
+async def cancel_job(request: Request) -> Response:
+    """202 while the job is being stopped; 200 when it has ended."""
+    parts, tenant, job_id = _asked(request)
+    job = await control.cancel(parts, tenant, job_id)
+    return job_response(job, base_url(request, parts), parts, status=200 if job.terminal else 202)
+
+
+async def retry_job(request: Request) -> Response:
+    """202 and a new job with the same input."""
+    parts, tenant, job_id = _asked(request)
+    job, base = await control.retry(parts, tenant, job_id), base_url(request, parts)
+    return job_response(job, base, parts, status=202, headers={"Location": f"{base}/jobs/{job.id}"})
+
+
+async def delete_job(request: Request) -> Response:
+    """204; the job is gone."""
+    await control.delete(*_asked(request))
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+
+async def list_jobs(request: Request) -> Response:
+    """200 and a page of the caller's jobs, newest first."""
+    return await listing(request, "idx")
+
+
+async def listing(request: Request, index: read.Index) -> Response:
+    """A page of jobs of an index, with the URL of the next one in `next` and `Link`."""
+    parts, query = parts_of(request), request.query_params
+    found = await read.list_jobs(
+        parts, tenant_of(request), ask.filters(query), cursor=query.get("cursor"), limit=ask.limit(query), index=index
+    )
+    base = base_url(request, parts)
+    debug = parts.settings.expose_errors
+    shown = [job_view(job, base, with_output=False, debug=debug) for job in found.jobs]
+    page: dict[str, Any] = {"jobs": shown, "next": None}
+    if found.cursor is None:
+        return json_response(page)
+    path = "jobs" if index == "idx" else "dead-letters"
+    page["next"] = f"{base}/{path}?{urlencode({**query, 'cursor': found.cursor})}"
+    return json_response(page, headers={"Link": f'<{page["next"]}>; rel="next"'})

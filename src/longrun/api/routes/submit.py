@@ -1,0 +1,41 @@
+"""POST /models/{model}/jobs"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from longrun.api.answers import base_url, job_response, read_body, tenant_of
+from longrun.api.headers import idempotency_key, preference, wants_stream
+from longrun.api.resources import parts_of
+from longrun.api.sse import stream_response
+from longrun.errors import StoreUnavailable
+from longrun.service.read import wait
+from longrun.service.request import parse_request
+from longrun.service.submit import submit
+from longrun.service.watch import follow
+
+
+async def submit_job(request: Request) -> Response:
+    """202 and the job; 200 when `Prefer: wait` saw its end; or its event stream at once."""
+    parts, tenant, headers = parts_of(request), tenant_of(request), request.headers
+    spec = parts.models.get(request.path_params["model"])
+    key = idempotency_key(headers.getlist("idempotency-key"))
+    prefer = preference(headers.getlist("prefer"))
+    body = await read_body(request)
+    submitted = await submit(parts, tenant, spec.name, parse_request(body), idempotency_key=key, body=body)
+    job, base = submitted.job, base_url(request, parts)
+    more = {"Location": f"{base}/jobs/{job.id}"}
+    if submitted.replayed:
+        more["Idempotency-Replayed"] = "true"
+    if wants_stream(headers.get("accept", "")):
+        return stream_response(follow(parts, tenant, job.id, 0, base), headers=more)
+    if prefer.applied is not None:
+        more["Preference-Applied"] = prefer.applied
+    if prefer.wait:
+        # The job is accepted: a store that goes away while we wait does not change that.
+        with suppress(StoreUnavailable):
+            job = await wait(parts, tenant, job.id, timeout=prefer.wait)
+    return job_response(job, base, parts, status=200 if prefer.wait and job.terminal else 202, headers=more)

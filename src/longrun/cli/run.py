@@ -1,0 +1,160 @@
+"""`longrun run`: submit a job and follow it to its end."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from longrun.cli.follow import follow, job_path
+from longrun.cli.http import Client, connect
+from longrun.cli.options import AsJson, Key, Url, usage
+from longrun.cli.show import EXIT_CODES, Watch, describe_failure, print_json, print_output, say, write
+from longrun.cli.values import parse_assignments, read_json
+
+INTERRUPTED, OUT_OF_TIME = 130, 124
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="Name of the model; `longrun models` lists them.")],
+    fields: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Input fields; key=@file reads a text file.")] = None,
+    *,
+    given: Annotated[str | None, typer.Option("--input", help="The input as a JSON object, @FILE, or - for stdin; KEY=VALUE wins.")] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is most urgent. Default: 5.")] = None,
+    url: Url = None,
+    key: Key = None,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait; then exit 124, and the job goes on.")] = None,
+    as_json: AsJson = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave.")] = False,
+) -> None:
+    """Submit a job, follow it, print its output.
+
+    Text is printed while it comes. Exit code: 0 succeeded, 1 failed, 2 wrong input, 3 canceled, 4 expired, 5 server not
+    reachable, 124 --timeout is over, 130 Ctrl-C. With 124 and 130 the job goes on.
+    """
+    with usage():
+        client = connect(url, key, say)
+        base = read_input(given)
+    with leave_running(client.url, timeout) as seen:
+        path = f"/models/{quote(model, safe='')}"
+        schema = client.get(path)["input_schema"]
+        with usage():
+            body: dict[str, Any] = {"input": merge(base, parse_assignments(fields or [], schema))}
+        if priority is not None:
+            body["priority"] = priority
+        seen["sent"] = True
+        job = client.send("POST", f"{path}/jobs", body=body, headers={"Idempotency-Key": uuid.uuid4().hex}).json()
+        seen["job"] = job["id"]
+        if no_wait:
+            print_json(job) if as_json else print_output(job["id"])
+            return
+        code = finish(client, job, as_json=as_json)
+    raise typer.Exit(code)
+
+
+def finish(client: Client, job: dict[str, Any], *, as_json: bool) -> int:
+    """Follow a job to its end, print what it gave, and return the exit code."""
+    watch = Watch(stream_text=not as_json)
+    try:
+        job = follow(client, job, watch)
+    finally:
+        watch.close()
+    if as_json:
+        print_json(job)
+    elif job["status"] == "succeeded":
+        _print_result(client, job, watch)
+    else:
+        if watch.text.written:
+            write("\n")
+        say(describe_failure(job))
+    return EXIT_CODES.get(job["status"], 1)
+
+
+def _print_result(client: Client, job: dict[str, Any], watch: Watch) -> None:
+    response = client.send("GET", f"{job_path(job['id'])}/result")
+    if "json" not in response.headers.get("Content-Type", ""):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(response.content)
+        sys.stdout.buffer.flush()
+        return
+    output = response.json()
+    if watch.text.written and isinstance(output, str):
+        write(watch.text.finish(output))
+    else:
+        print_output(output)
+
+
+@contextmanager
+def leave_running(url: str, timeout: float | None = None) -> Iterator[dict[str, Any]]:
+    """Ctrl-C, the time limit and a lost server end the waiting, not the job: say how to go on with it.
+
+    Yields:
+        a dict to put the job's id into, as `job`, once it is known, and `sent` before the submit.
+
+    Raises:
+        typer.Exit: 130 after Ctrl-C, 124 when `timeout` seconds are over.
+    """
+    seen: dict[str, Any] = {}
+
+    def ring(*_: object) -> None:
+        # The same way out as Ctrl-C: no library on the way may take it for a failure of its own and try again.
+        seen["late"] = True
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, timeout or 0)
+    try:
+        yield seen
+    except KeyboardInterrupt:
+        _say_how_to_go_on(url, seen)
+        raise typer.Exit(OUT_OF_TIME if seen.get("late") else INTERRUPTED) from None
+    except Exception as error:
+        if seen.get("job") and not isinstance(error, typer.Exit):
+            _say_how_to_go_on(url, seen)
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+
+
+def _say_how_to_go_on(url: str, seen: dict[str, Any]) -> None:
+    job, at = seen.get("job"), shlex.join(["--url", url])
+    if job:
+        say(f"{job} goes on without us\n  follow: longrun jobs show {job} --wait {at}\n  cancel: longrun jobs cancel {job} {at}")
+    elif seen.get("sent"):
+        say(f"the server did not confirm the submit; the job may exist: longrun jobs ls {at}")
+
+
+def read_input(given: str | None) -> dict[str, Any]:
+    """The object that `--input` names.
+
+    Raises:
+        ValueError: the file cannot be read, or what it holds is not a JSON object.
+    """
+    if given is None:
+        return {}
+    try:
+        text = sys.stdin.read() if given == "-" else Path(given[1:]).read_text(encoding="utf-8") if given.startswith("@") else given
+        value = read_json(text)
+    except OSError as error:
+        raise ValueError(f"--input {given}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"--input {given[:60]}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(
+            f'--input must be a JSON object with the model\'s fields, such as \'{{"text": "hello"}}\', not {type(value).__name__}'
+        )
+    return value
+
+
+def merge(base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    """The input: `--input` with the `key=value` words over it."""
+    return base | fields

@@ -1,0 +1,200 @@
+"""`longrun serve`: the whole service on this machine, with one command and nothing installed beforehand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from longrun.cli.http import Client
+from longrun.cli.listen import listen, url_of
+from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
+from longrun.cli.show import say
+from longrun.cli.supervisor import Child, Keeper, Supervisor, stop_patience
+from longrun.cli.values import command_line, example_input
+
+if TYPE_CHECKING:
+    from longrun.embedded import EmbeddedValkey
+    from longrun.settings import Settings
+
+GRACE = 2.0  # seconds for running jobs when someone presses Ctrl-C; LONGRUN_GRACE says otherwise
+# The worker starts when the API answers, so that what is wrong with the models is said once; at the latest after `_START`.
+_START = 30.0  # seconds until we say that it is not ready yet
+
+
+def serve(
+    app: App = None,
+    *,
+    host: Host = None,
+    port: Port = None,
+    data: Data = None,
+    processes: Processes = None,
+    concurrency: Concurrency = None,
+    device: Device = None,
+    queues: Queues = None,
+) -> None:
+    """Serve a file of models: an embedded Valkey, the API and a worker.
+
+    With LONGRUN_REDIS_URL the store is that one. Ctrl-C stops everything; a part that dies is started again.
+    """
+    import typer
+
+    from longrun.errors import SettingsError
+    from longrun.settings import load_settings
+
+    settings = load_settings(
+        app=app, host=host, port=port, data=data, processes=processes, concurrency=concurrency, device=device, queues=queues
+    )
+    if not settings.app:
+        raise SettingsError("nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP")
+    with _stoppable(), listen(settings.host, settings.port) as sock:
+        valkey, redis_url = _start_store(settings)
+        try:
+            status = _supervise(settings, sock.fileno(), url_of(sock), valkey, redis_url)
+        finally:
+            if valkey is not None:
+                valkey.stop()
+    raise typer.Exit(status)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A stop that comes before there is anything to stop in order is an exit like any other."""
+    import typer
+
+    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _start_store(settings: Settings) -> tuple[EmbeddedValkey | None, str]:
+    if settings.redis_url:
+        return None, settings.redis_url
+    from longrun.embedded import EmbeddedValkey
+
+    valkey = EmbeddedValkey(settings.data)
+    return valkey, valkey.start()
+
+
+def _supervise(settings: Settings, fd: int, url: str, valkey: EmbeddedValkey | None, redis_url: str) -> int:
+    env = child_environment(dict(os.environ), settings, redis_url, url)
+    now = time.monotonic()
+    children = [
+        Child("api", [*_python(), "api", settings.app, "--fd", str(fd)], env, pass_fds=(fd,), due=now),
+        Child("worker", [*_python(), "worker", settings.app], env, due=now + _START),
+    ]
+    keeper = None if valkey is None else Keeper(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
+    secrets = [key.get_secret_value() for key in settings.api_keys.values()]
+    start = Start(Client(url, secrets[0] if secrets else ""), settings, redis_url)
+    return Supervisor(children, keeper, start.look, patience=stop_patience(chosen_grace(settings)), say=say).run()
+
+
+def _python() -> list[str]:
+    # -P: the folder we were started in is no place to look for libraries; `load_target` finds the models there.
+    return [sys.executable, "-P", "-m", "longrun"]
+
+
+def _is_alive(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def chosen_grace(settings: Settings) -> float:
+    """Seconds that running jobs get when the service stops: as set, else less than a worker on its own gives."""
+    return settings.grace if "grace" in settings.model_fields_set else GRACE
+
+
+def child_environment(env: dict[str, str], settings: Settings, redis_url: str, url: str) -> dict[str, str]:
+    """The environment of `longrun api` and `longrun worker`: ours, with what the command line and this start have settled."""
+    given = {
+        "app": settings.app,
+        "host": settings.host,
+        "port": url.rpartition(":")[2],
+        "data": str(settings.data.resolve()),
+        "processes": settings.processes,
+        "concurrency": settings.concurrency,
+        "device": settings.device,
+        "queues": ",".join(settings.queues),
+        "grace": chosen_grace(settings),
+        "redis_url": redis_url,
+    }
+    return env | {f"LONGRUN_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+
+
+class Start:
+    """Watches the start from outside, as a caller would, and says when it is ready."""
+
+    def __init__(self, client: Client, settings: Settings, redis_url: str) -> None:
+        self._client = client
+        self._settings = settings
+        self._store = "Valkey in " + str(settings.data) if not settings.redis_url else redis_url.rpartition("@")[2]
+        self._began = time.monotonic()
+        self._next = 0.0
+        self._late = False
+
+    def look(self) -> Literal["silent", "answering", "ready"]:
+        """How far the start is. Prints the greeting when the API answers and a worker has announced itself."""
+        now = time.monotonic()
+        if now < self._next:
+            return "silent"
+        self._next = now + (1.0 if self._late else 0.1)
+        body = self._client.glance("/readyz", 0.5)
+        if body is not None and body.get("ready") and body.get("workers", 0) > 0:
+            self._greet()
+            return "ready"
+        if now - self._began > _START and not self._late:
+            self._late = True
+            waits = (
+                "the API does not answer"
+                if body is None
+                else "the store does not answer"
+                if not body.get("ready")
+                else "no worker is there"
+            )
+            say(f"not ready after {_START:g} s: {waits} yet; still waiting")
+        return "silent" if body is None else "answering"
+
+    def _greet(self) -> None:
+        found = (self._client.glance("/api/v1/models", 5.0) or {}).get("models", [])
+        print("\n".join(greeting(self._client.url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
+
+
+def greeting(url: str, store: str, models: list[dict[str, Any]], *, keyed: bool) -> list[str]:
+    """What is printed when the service is ready: where it is, what it serves, and three lines to copy.
+
+    Args:
+        url: of the API.
+        store: where jobs are kept, in words.
+        models: as `/models` shows them.
+        keyed: whether callers need a key.
+    """
+    names = ", ".join(model["name"] for model in models)
+    lines = [f"Longrun is ready at {url}  (docs: {url}/docs)", f"  models  {names}", f"  store   {store}", ""]
+    if not models:
+        return lines[:3]
+    fields = example_input(models[0]["input_schema"])
+    name, auth = models[0]["name"], ' -H "Authorization: Bearer $LONGRUN_KEY"' if keyed else ""
+    body = shlex.quote(json.dumps({"input": fields}, ensure_ascii=False))
+    options = () if url == "http://127.0.0.1:8000" else ("--url", url)
+    return [
+        *lines,
+        f"  curl -s{auth} -H 'Content-Type: application/json' -d {body} {url}/api/v1/models/{name}/jobs",
+        f"  curl -s{auth} -H 'Prefer: wait=60' {url}/api/v1/jobs/ID_FROM_ABOVE",
+        f"  {command_line(name, fields, *options)}",
+        "",
+    ]

@@ -1,0 +1,198 @@
+"""What commands print: results and tables on stdout, all else on stderr. Rich where a person looks, plain text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Json = dict[str, Any]
+
+EXIT_CODES = {"succeeded": 0, "failed": 1, "canceled": 3, "expired": 4}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def say(text: str) -> None:
+    """A line for the user on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Indented JSON on stdout."""
+    write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_output(output: Any) -> None:
+    """A job's output on stdout: text as it is, anything else as JSON."""
+    if isinstance(output, str):
+        write(output if output.endswith("\n") else f"{output}\n")
+    else:
+        print_json(output)
+
+
+def write(text: str) -> None:
+    """Text on stdout, at once; characters that the terminal's encoding lacks become `?`."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+    sys.stdout.flush()
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table for a person; for a pipe one line per row, tab-separated, without headers."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            write("\t".join(_CONTROL.sub(" ", cell) for cell in row) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = list(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, header in enumerate(headers):
+        # The first column is an id or a name to copy: never shortened.
+        table.add_column(header, min_width=max((len(row[0]) for row in cells), default=None) if number == 0 else None)
+    for row in cells:
+        table.add_row(*(Text(_CONTROL.sub(" ", cell)) for cell in row))
+    Console().print(table)
+
+
+def describe(job: Json) -> str:
+    """Where a job is, in a few words."""
+    status = str(job["status"])
+    if status == "queued" and job.get("position") is not None:
+        return f"queued, position {job['position']}"
+    if status in ("scheduled", "retrying") and job.get("next_attempt_at"):
+        return f"{status}, runs at {job['next_attempt_at']}"
+    progress = job.get("progress")
+    return f"{status}, {describe_progress(progress)}" if progress and not job["terminal"] else status
+
+
+def describe_progress(progress: Json) -> str:
+    """Progress in a few words, such as `42% decoding: page 3`."""
+    told = ": ".join(str(progress[name]) for name in ("step", "message") if progress.get(name))
+    return f"{progress.get('fraction') or 0:.0%}{' ' if told else ''}{_CONTROL.sub(' ', told)}"
+
+
+def describe_event(event: Json) -> str | None:
+    """An event in a few words; None = nothing worth a line (output, the start of the log, the end)."""
+    kind, data = event["type"], event.get("data") or {}
+    if kind == "started":
+        return "running" if event["attempt"] == 1 else f"running, attempt {event['attempt']}"
+    if kind == "progress":
+        return f"running, {describe_progress(data)}"
+    if kind == "log":
+        return f"{data.get('level', 'info')}: {_CONTROL.sub(' ', str(data.get('message', '')))}"
+    if kind == "retrying":
+        reason = data.get("reason") or {}
+        return f"retrying at {data.get('next_attempt_at')} after {reason.get('code', 'an error')}: {reason.get('detail', '')}"
+    return kind if kind in ("waiting", "canceling") else None
+
+
+def describe_failure(job: Json) -> str:
+    """Why a job ended without an output."""
+    error = job.get("error") or {}
+    cause = f" ({error['cause']})" if error.get("cause") else ""
+    told = f": {error.get('code')}: {error.get('detail') or error.get('title', '')}{cause}" if error else ""
+    return f"{job['id']} {job['status']}{told}"
+
+
+class StreamedText:
+    """The text that a job has yielded, as far as it can stand on stdout.
+
+    What was written cannot be taken back. When a later attempt repeats the same text, only what is new is written; when it says
+    something else, its text begins again on a new line.
+    """
+
+    def __init__(self) -> None:
+        self.written = ""
+        self._attempt = 0
+        self._text = ""
+
+    def take(self, event: Json) -> str:
+        """What to write for this event."""
+        if event["type"] == "started" and event["attempt"] != self._attempt:
+            self._attempt, self._text = event["attempt"], ""
+        value = (event.get("data") or {}).get("value") if event["type"] == "output" else None
+        if not isinstance(value, str):
+            return ""
+        self._text += value
+        return self._catch_up(self._text)
+
+    def finish(self, output: Any) -> str:
+        """What is still missing when the job has succeeded with `output`."""
+        if not isinstance(output, str):
+            return ""
+        missing = self._catch_up(output, final=True)
+        return missing if self.written.endswith("\n") else f"{missing}\n"
+
+    def _catch_up(self, text: str, *, final: bool = False) -> str:
+        if text.startswith(self.written):
+            missing = text[len(self.written) :]
+        elif self.written.startswith(text) and not final:
+            return ""
+        else:
+            missing = f"\n{text}"
+        self.written = text
+        return missing
+
+
+class Watch:
+    """Shows a job on the way: text that it yields on stdout, everything else on stderr.
+
+    Args:
+        stream_text: False = stdout is for the final result alone.
+    """
+
+    def __init__(self, *, stream_text: bool) -> None:
+        self.text = StreamedText()
+        self._stream_text = stream_text
+        self._last = ""
+        self._bar = _bar() if sys.stderr.isatty() else None
+
+    def on_job(self, job: Json) -> None:
+        """The job as it is now."""
+        self._tell(describe(job), (job.get("progress") or {}).get("fraction"))
+
+    def on_event(self, event: Json) -> None:
+        """One event of its log."""
+        new = self.text.take(event) if self._stream_text else ""
+        if new:
+            self.close()  # a moving bar and growing text would tear each other apart
+            write(new)
+        told = describe_event(event)
+        if told is not None:
+            self._tell(told, (event.get("data") or {}).get("fraction"), lasting=event["type"] in ("log", "retrying"))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _tell(self, text: str, fraction: float | None, *, lasting: bool = False) -> None:
+        if self._bar is not None and not lasting:
+            from rich.markup import escape
+
+            self._bar.update(self._bar.task_ids[0], description=escape(text), completed=fraction, total=None if fraction is None else 1.0)
+        elif self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        elif text != self._last and not (self.text.written and sys.stderr.isatty() and not lasting):
+            say(text)
+        self._last = text
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), BarColumn(bar_width=24), TimeElapsedColumn(), TextColumn("{task.description}"))
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task("", total=None)
+    bar.start()
+    return bar

@@ -1,0 +1,272 @@
+"""Keeps the child processes of `longrun serve` alive, and takes all of them along when it goes.
+
+Decisions (`next_step`, `backoff`, `describe_exit`) are pure; `Supervisor` carries them out. Everything runs on the main thread: Linux ends
+a child when the *thread* that started it ends (PR_SET_PDEATHSIG), and the main thread lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Literal, NamedTuple
+
+from longrun.errors import SettingsError
+
+#: Exit status of a command that was started wrongly: it will not go better the next time.
+WRONG_START = 2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+_STEADY = 30.0  # seconds of life after which earlier deaths are forgiven
+_TICK = 0.2
+_IDLE_TICK = 1.0
+_KILLED = 0.9  # seconds for the embedded server to stop once nobody uses it
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads.
+_LINUX_LAUNCHER = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]): sys.exit("the process that started this one has ended")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Restart(NamedTuple):
+    """Start the child again after `pause` seconds; `deaths` in a row are counted so far."""
+
+    pause: float
+    deaths: int
+
+
+class GiveUp(NamedTuple):
+    """End everything with this exit status."""
+
+    status: int
+
+
+def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | GiveUp:
+    """What to do when a child has ended that nobody told to end.
+
+    Args:
+        status: its exit status; negative = the signal that killed it.
+        lived: seconds since its start.
+        deaths: how often in a row it had died before.
+        ready_before: whether everything was ready at some time. Until then a wrong start is the user's to mend; after it,
+            it may be a file that is being edited.
+    """
+    if status == WRONG_START and not ready_before:
+        return GiveUp(WRONG_START)
+    deaths = 1 if lived >= _STEADY else deaths + 1
+    return Restart(backoff(deaths), deaths)
+
+
+def backoff(deaths: int) -> float:
+    """Seconds to wait after that many deaths in a row: 0.5, 1, 2, 4, 8, then 10."""
+    return float(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(deaths - 1, 10)))
+
+
+def describe_exit(status: int) -> str:
+    """How a process ended, in words."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def stop_patience(grace: float) -> float:
+    """Seconds from the order to stop to SIGKILL: the worker's grace, and time to hand the rest back."""
+    return max(4.0, grace + 2.0)
+
+
+@dataclass
+class Child:
+    """One process to keep alive.
+
+    Args:
+        role: `api` or `worker`, for messages.
+        command: program and arguments.
+        env: its whole environment.
+        pass_fds: file descriptors that it inherits.
+        due: monotonic time of the next start.
+    """
+
+    role: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    pass_fds: tuple[int, ...] = ()
+    due: float = 0.0
+    deaths: int = field(default=0, init=False)
+    started: float = field(default=0.0, init=False)
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Start it in a session of its own, so that Ctrl-C reaches only us; on Linux it ends when we end."""
+        command = list(self.command)
+        if sys.platform == "linux":
+            command = [sys.executable, "-I", "-S", "-c", _LINUX_LAUNCHER, str(os.getpid()), *command]
+        self.process = subprocess.Popen(command, env=self.env, pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.started = time.monotonic()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Signal the process itself, not its children: it knows best how to end them."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def sweep(self) -> None:
+        """Kill whatever is left of it and of what it started."""
+        if self.process is not None:
+            # Nothing else can have the number: the group lives on while a member does, and otherwise was reaped a moment ago.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+class Keeper(NamedTuple):
+    """The embedded server, as far as it is looked after here."""
+
+    alive: Callable[[], bool]
+    start: Callable[[], object]
+    stop: Callable[[float], object]
+
+
+class Supervisor:
+    """Runs children until a signal says stop.
+
+    Args:
+        children: in the order of their start.
+        keeper: the embedded server, stopped last; None = the store runs elsewhere.
+        watch_start: called about five times a second until it says `ready`; `answering` lets children start that wait for it.
+        patience: seconds from the order to stop to SIGKILL.
+        say: prints a line for the user.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[Child],
+        keeper: Keeper | None,
+        watch_start: Callable[[], Literal["silent", "answering", "ready"]],
+        *,
+        patience: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._children = children
+        self._keeper = keeper
+        self._watch_start = watch_start
+        self._patience = patience
+        self._say = say
+        self._stops = 0
+        self._ready = False
+        self._store_due, self._store_deaths = 0.0, 0
+
+    def run(self) -> int:
+        """Start everything and stay until the end. Returns the exit status: 0 after SIGINT, SIGTERM or SIGHUP.
+
+        A second signal kills what is still there.
+        """
+        with self._signals() as wake:
+            try:
+                while not self._stops:
+                    for child in self._children:
+                        given_up = self._look_after(child)
+                        if given_up is not None:
+                            return given_up.status
+                    self._look_after_store()
+                    self._look_at_start()
+                    self._sleep(wake, _IDLE_TICK if self._ready else _TICK)
+            finally:
+                self._stop(wake)
+        return 0
+
+    def _look_after(self, child: Child) -> GiveUp | None:
+        now = time.monotonic()
+        if child.process is None:
+            if now >= child.due:
+                child.start()
+            return None
+        status = child.process.poll()
+        if status is None:
+            return None
+        child.sweep()
+        step = next_step(status, lived=now - child.started, deaths=child.deaths, ready_before=self._ready)
+        if isinstance(step, GiveUp):
+            return step
+        child.deaths, child.due = step.deaths, now + step.pause
+        self._say(f"{child.role} {describe_exit(status)} after {now - child.started:.1f} s; starting it again in {step.pause:g} s")
+        return None
+
+    def _look_after_store(self) -> None:
+        now = time.monotonic()
+        if self._keeper is None or now < self._store_due or self._keeper.alive():
+            return
+        self._store_deaths += 1
+        self._store_due = now + backoff(self._store_deaths)
+        self._say("the embedded server has ended; starting it again")
+        try:
+            self._keeper.start()
+        except SettingsError as error:
+            self._say(f"{error}\ntrying again in {backoff(self._store_deaths):g} s")
+        else:
+            self._store_deaths, self._store_due = 0, 0.0
+
+    def _look_at_start(self) -> None:
+        if self._ready:
+            return
+        state = self._watch_start()
+        self._ready = state == "ready"
+        if state != "silent":
+            for child in self._children:
+                child.due = min(child.due, time.monotonic()) if child.deaths == 0 else child.due
+
+    def _stop(self, wake: socket.socket) -> None:
+        deadline = time.monotonic() + self._patience
+        if self._stops == 1:
+            self._say("stopping; the same again kills at once")
+        try:
+            for child in self._children:
+                child.tell(signal.SIGTERM)
+            while self._stops < 2 and time.monotonic() < deadline and any(c.process and c.process.poll() is None for c in self._children):
+                self._sleep(wake, 0.05)
+        finally:
+            for child in self._children:
+                child.sweep()
+            if self._keeper is not None:
+                self._keeper.stop(_KILLED)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[socket.socket]:
+        """Count orders to stop; the socket becomes readable with every signal, the end of a child among them."""
+        wake, ring = socket.socketpair()
+        wake.setblocking(False)
+        ring.setblocking(False)
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            self._stops += number != signal.SIGCHLD
+
+        old = {number: signal.signal(number, on_signal) for number in (*_STOP_SIGNALS, signal.SIGCHLD)}
+        old_fd = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
+        try:
+            yield wake
+        finally:
+            signal.set_wakeup_fd(old_fd)
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            wake.close()
+            ring.close()
+
+    @staticmethod
+    def _sleep(wake: socket.socket, seconds: float) -> None:
+        """Sleep, but wake up for a signal or the end of a child."""
+        select.select([wake], [], [], seconds)
+        with contextlib.suppress(BlockingIOError):
+            wake.recv(512)

@@ -1,0 +1,10 @@
+"""The embedded Valkey: a real server process of our own, on a unix socket in a data folder, with nothing to install.
+
+`valkey` starts and stops it · `program` finds the server program and says which data it may open · `address` says where the socket is ·
+`probe` asks whether it lives · `folder` keeps two from sharing a data folder.
+"""
+
+from longrun.embedded.program import find_server
+from longrun.embedded.valkey import EmbeddedValkey, locate
+
+__all__ = ["EmbeddedValkey", "find_server", "locate"]

@@ -1,0 +1,84 @@
+"""The data folder: made private, held by one process, opened by one server.
+
+In it: `appendonlydir/` (the data), `valkey.sock`, `valkey.log`, `valkey.pid`, `lock` (held by the process that runs the server),
+`server.lock` (held by the server itself, so that two never share the files), `written-by` (name and version of the server that wrote
+the data) and `socket` (where the socket is, when its path would be too long).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from longrun.errors import SettingsError
+
+
+def prepare(data: Path) -> None:
+    """Make the folder, for this user only and out of sight of git.
+
+    Raises:
+        SettingsError: it cannot be made or written to.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise SettingsError(f"the data folder {data} cannot be used ({error.strerror}): choose another one with --data") from error
+
+
+def hold(data: Path) -> IO[str]:
+    """Take the folder for this process, until the returned file is closed or the process ends.
+
+    Raises:
+        SettingsError: another process has it.
+    """
+    lock = (data / "lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip()
+        lock.close()
+        raise SettingsError(
+            f"{data} is already served by process {holder or '(unknown)'}: attach to it with `longrun worker` or `longrun api`, "
+            "or choose another --data"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def is_free(lock: Path) -> bool:
+    """Whether no process holds `lock`."""
+    if not lock.exists():
+        return True
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def recorded_pid(data: Path) -> str:
+    """The server's pid as it wrote it down, for messages."""
+    record = data / "valkey.pid"
+    return f"process {record.read_text().strip()}" if record.exists() else "its process is not known"
+
+
+def tail(log: Path, start: int) -> str:
+    """The last lines that were logged after byte `start`."""
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = file.read().decode(errors="replace").splitlines()
+    return "\n".join(lines[-10:]) or "(nothing was logged)"
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file at once, so that no reader and no crash ever sees half of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)

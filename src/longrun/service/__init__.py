@@ -1,0 +1,1 @@
+"""What a caller may ask, one verb a file. Knows no HTTP."""

@@ -1,0 +1,111 @@
+"""What operators look at: queues, workers, counters, and how many workers a queue needs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from longrun.errors import Problem
+from longrun.service.parts import Parts
+from longrun.store.records import LaneDepth
+
+
+class UnknownQueue(Problem):
+    """No model of this service uses the queue, and no job waits in it."""
+
+    code, status, title = "unknown-queue", 404, "No such queue"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One look at everything: the depth of each lane, what workers announce, counters by model, and claimed jobs."""
+
+    lanes: Sequence[LaneDepth]
+    workers: list[dict[str, Any]]
+    counters: dict[str, dict[str, int]]
+    claimed: int
+
+
+async def look(parts: Parts) -> Overview:
+    """Read all of it."""
+    announced, flat, claimed = await parts.store.records.overview()
+    counters: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, value in flat.items():
+        model, _, what = name.rpartition(":")
+        counters[model][what] = value
+    return Overview(await parts.store.records.depths(), [orjson.loads(each) for each in announced], dict(counters), claimed)
+
+
+def lanes_of(parts: Parts, seen: Overview) -> list[LaneDepth]:
+    """Every lane that has jobs or whose model is served here, by queue and model."""
+    known = {(lane.queue, lane.model): lane for lane in seen.lanes}
+    for spec in parts.models:
+        known.setdefault((spec.queue, spec.name), LaneDepth(spec.queue, spec.name, dict.fromkeys(range(10), 0), None))
+    return [known[key] for key in sorted(known)]
+
+
+def queues(parts: Parts, seen: Overview) -> list[dict[str, Any]]:
+    """Depth by priority and the age of the oldest waiting job, by queue and, inside it, by model."""
+    rows: dict[str, dict[str, Any]] = {}
+    for lane in lanes_of(parts, seen):
+        row = rows.setdefault(lane.queue, {"queue": lane.queue, "queued": 0, "oldest_seconds": None, "models": []})
+        waiting = sum(lane.by_priority.values())
+        row["queued"] += waiting
+        row["oldest_seconds"] = _older(row["oldest_seconds"], lane.oldest_s)
+        by_priority = {str(priority): n for priority, n in sorted(lane.by_priority.items(), reverse=True) if n}
+        row["models"].append({"model": lane.model, "queued": waiting, "by_priority": by_priority, "oldest_seconds": lane.oldest_s})
+    return list(rows.values())
+
+
+def stats(parts: Parts, seen: Overview) -> list[dict[str, Any]]:
+    """Counts and times per model since the store was made."""
+    names = sorted({spec.name for spec in parts.models} | set(seen.counters))
+    return [{"model": name, **_counts(seen.counters.get(name, {}))} for name in names]
+
+
+def _counts(counters: dict[str, int]) -> dict[str, Any]:
+    ended = {what: counters.get(what, 0) for what in ("succeeded", "failed", "canceled", "expired")}
+    return {**ended, "run_s": counters.get("run_ms", 0) / 1000}
+
+
+def scale(parts: Parts, seen: Overview, queue: str) -> dict[str, Any]:
+    """How much there is to do in a queue, for an autoscaler: `demand` = waiting and running jobs.
+
+    Raises:
+        UnknownQueue
+    """
+    lanes = [lane for lane in lanes_of(parts, seen) if lane.queue == queue]
+    if not lanes:
+        raise UnknownQueue(f"There is no queue {queue[:64]}.")
+    waiting = sum(sum(lane.by_priority.values()) for lane in lanes)
+    oldest: float | None = None
+    for lane in lanes:
+        oldest = _older(oldest, lane.oldest_s)
+    serving = [models for worker in seen.workers if (models := _models_in(worker, queue))]
+    running = sum(entry.get("running", 0) for models in serving for entry in models)
+    return {
+        "queue": queue,
+        "demand": waiting + running,
+        "queued": waiting,
+        "running": running,
+        "oldest_seconds": oldest,
+        "workers": len(serving),
+    }
+
+
+def workers(seen: Overview, *, jobs: bool) -> list[dict[str, Any]]:
+    """What the workers announce; `jobs` = with the ids of the jobs they run, whosever they are."""
+    return [{name: value for name, value in worker.items() if jobs or name != "jobs"} for worker in seen.workers]
+
+
+def _models_in(worker: dict[str, Any], queue: str) -> list[dict[str, Any]]:
+    """The entries of an announced worker's models that take their jobs from the queue."""
+    return [entry for entry in worker.get("models", {}).values() if entry.get("queue") == queue]
+
+
+def _older(a: float | None, b: float | None) -> float | None:
+    return max((age for age in (a, b) if age is not None), default=None)

@@ -1,0 +1,159 @@
+"""Reading jobs: one, many, their attempts, and waiting for a change."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from longrun.clock import is_job_id
+from longrun.errors import ValidationFailed
+from longrun.jobs.record import AttemptRecord, JobRecord
+from longrun.jobs.states import Status
+from longrun.service.parts import Parts
+from longrun.store.follow import Listener
+from longrun.store.records import not_found
+
+#: Pub/sub may drop messages: a waiting reader reads again after this many seconds.
+RE_READ = 15.0
+_PIECE, _PIECES = 100, 20
+_SCORE = re.compile(r"\d{1,16}")
+#: Messages after which a job may have ended; the others cost a reader that waits for the end nothing.
+_ENDS = frozenset({b"done", b"gone", b"reconnected"})
+
+Index = Literal["idx", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What a listing is narrowed to; None = not at all. `since` is milliseconds since the epoch."""
+
+    model: str | None = None
+    status: Status | None = None
+    tag: str | None = None
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Jobs, newest first; `cursor` leads to the next ones, None = there are none."""
+
+    jobs: list[JobRecord]
+    cursor: str | None
+
+
+async def get(parts: Parts, tenant: str, job_id: str) -> JobRecord:
+    """The job.
+
+    Raises:
+        JobNotFound: unknown, or another tenant's.
+        JobGone: deleted or expired.
+    """
+    return await parts.store.records.read(known_form(job_id), tenant)
+
+
+async def attempts(parts: Parts, tenant: str, job_id: str) -> Sequence[AttemptRecord]:
+    """The job's attempts, oldest first. Raises as `get` does."""
+    return await parts.store.records.attempts(known_form(job_id), tenant)
+
+
+async def wait(
+    parts: Parts,
+    tenant: str,
+    job_id: str,
+    *,
+    timeout: float,
+    until: Literal["terminal", "change"] = "terminal",
+    known: frozenset[int] = frozenset(),
+) -> JobRecord:
+    """The job as soon as it has ended, or after `timeout` seconds as it is then.
+
+    Args:
+        parts: the open service.
+        tenant: who asks.
+        job_id: the job.
+        timeout: seconds.
+        until: `change` returns as soon as the job's version is not in `known`.
+        known: versions that the caller has.
+
+    Raises as `get` does.
+    """
+    deadline = time.monotonic() + timeout
+    async with parts.store.follower.listen(parts.store.job_channel(known_form(job_id))) as listener:
+        while True:
+            job = await parts.store.records.read(job_id, tenant)
+            left = deadline - time.monotonic()
+            if job.terminal or left <= 0 or (until == "change" and job.version not in known):
+                return job
+            await _sleep(listener, min(left, RE_READ), _ENDS if until == "terminal" else None)
+
+
+async def _sleep(listener: Listener, timeout: float, wanted: frozenset[bytes] | None) -> None:
+    """Return when one of the `wanted` messages came (None = any), or after `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while (left := end - time.monotonic()) > 0:
+        messages = await listener.wait(left)
+        if messages and (wanted is None or not wanted.isdisjoint(messages)):
+            return
+
+
+async def list_jobs(parts: Parts, tenant: str, filters: Filters, *, cursor: str | None, limit: int, index: Index = "idx") -> Listing:
+    """A page of jobs, newest first (dead letters: latest failure first).
+
+    At most 2,000 jobs are looked at, so a page may be short, or even empty, while `cursor` goes on.
+
+    Raises:
+        ValidationFailed: the cursor is not one of ours.
+    """
+    tag = None if filters.tag is None else orjson.dumps(filters.tag).decode()
+    pairs = [("model", filters.model), ("status", filters.status), ("tag", tag)]
+    narrowed = [(name, str(value)) for name, value in pairs if value is not None]
+    place = None if cursor is None else parse_cursor(cursor)
+    jobs: list[JobRecord] = []
+    for _ in range(_PIECES):
+        look_at = _PIECE if narrowed else min(_PIECE, limit + 1 - len(jobs))
+        page = await parts.store.records.list(tenant, cursor=place, look_at=look_at, since=filters.since, filters=narrowed, index=index)
+        jobs += [job for job in page.jobs if filters.tag is None or _tagged(job, filters.tag)]
+        place = page.cursor
+        if len(jobs) > limit:
+            last = jobs[limit - 1]
+            return Listing(jobs[:limit], make_cursor(str(last.finished if index == "dead" else last.created), last.id))
+        if place is None:
+            return Listing(jobs, None)
+    return Listing(jobs, make_cursor(*place) if place else None)
+
+
+def _tagged(job: JobRecord, tag: str) -> bool:
+    # The script compares text, in which a tag such as `,` is found between two others.
+    return job.tags is not None and tag in orjson.loads(job.tags)
+
+
+def make_cursor(score: str, job_id: str) -> str:
+    """An opaque place in a listing."""
+    return base64.urlsafe_b64encode(f"{score}.{job_id}".encode()).decode().rstrip("=")
+
+
+def parse_cursor(cursor: str) -> tuple[str, str]:
+    """The reverse of `make_cursor`. Raises ValidationFailed for anything else."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, ValueError):
+        text = ""
+    score, _, job_id = text.partition(".")
+    if not _SCORE.fullmatch(score) or not is_job_id(job_id):
+        finding = {"pointer": "/query/cursor", "detail": "not a cursor of this listing"}
+        raise ValidationFailed("The cursor is not valid. Take it from `next` of the page before, unchanged.", errors=[finding])
+    return score, job_id
+
+
+def known_form(job_id: str) -> str:
+    """`job_id` when it has the form of an id. Raises JobNotFound otherwise, without asking the store."""
+    if not is_job_id(job_id):
+        raise not_found(job_id)
+    return job_id

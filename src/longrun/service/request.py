@@ -1,0 +1,78 @@
+"""What a submit may say: the body of `POST /models/{model}/jobs`, typed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from longrun.errors import ValidationFailed
+from longrun.service.jsontext import compact
+
+MAX_DELAY = 30 * 86_400.0
+MAX_DURATION = 10 * 365 * 86_400.0
+MAX_METADATA = 16 * 1024
+_MOST_FINDINGS = 50
+
+Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class PolicyRequest(BaseModel):
+    """The limits a request asks for. Each is clamped to what the model allows; durations are seconds."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="PolicyRequest")
+
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Attempts in all that may end in an error.")
+    backoff: Annotated[float, Field(ge=0, le=MAX_DURATION)] | None = Field(None, description="Base of the backoff between attempts.")
+    timeout: Duration | None = Field(None, description="Running time of one attempt.")
+    start_within: Duration | None = Field(None, description="The job expires when it has not started by then.")
+    total_timeout: Duration | None = Field(None, description="Wall time from submit to end.")
+    retain_for: Annotated[float, Field(ge=0, le=MAX_DURATION)] | None = Field(None, description="How long the finished job is kept.")
+    delivery: Literal["at_least_once", "at_most_once"] | None = Field(None, description="`at_most_once`: not run again after a crash.")
+
+
+class SubmitRequest(BaseModel):
+    """A request for one job."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="SubmitRequest")
+
+    input: Any = Field(description="What the model's input schema says.")
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
+    delay: Annotated[float, Field(ge=0, le=MAX_DELAY)] = Field(0.0, description="Seconds until the job is queued; 30 days at most.")
+    tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Labels to list jobs by.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Given back with the job, not looked at; 16 KB of JSON at most.")
+    policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits that this request asks for.")
+
+
+def parse_request(body: Any) -> SubmitRequest:
+    """The typed request of a decoded JSON body.
+
+    Raises:
+        ValidationFailed: with a pointer into the body for each finding.
+    """
+    if not isinstance(body, dict):
+        finding = {"pointer": "", "detail": "must be an object"}
+        raise ValidationFailed("The body must be a JSON object with the member `input`.", errors=[finding])
+    if "webhook" in body:
+        finding = {"pointer": "/webhook", "detail": "webhooks are not built yet; wait for the job or follow its events"}
+        raise ValidationFailed("This version does not send webhooks.", errors=[finding])
+    try:
+        request = SubmitRequest.model_validate(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FINDINGS]
+        raise ValidationFailed("The request is not valid.", errors=[_finding(dict(each)) for each in found]) from None
+    if len(compact(request.metadata)) > MAX_METADATA:
+        finding = {"pointer": "/metadata", "detail": f"must be at most {MAX_METADATA} bytes of JSON"}
+        raise ValidationFailed("The metadata is too large.", errors=[finding])
+    return request
+
+
+def _finding(error: dict[str, Any]) -> dict[str, str]:
+    detail = {"extra_forbidden": "unknown member", "missing": "missing"}.get(error["type"], error["msg"])
+    return {"pointer": pointer(error["loc"]), "detail": detail}
+
+
+def pointer(path: tuple[str | int, ...] | list[str | int]) -> str:
+    """The JSON pointer (RFC 6901) of a path of keys and indexes."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)

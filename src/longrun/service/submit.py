@@ -1,0 +1,147 @@
+"""Accepting a job."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from longrun.clock import new_job_id
+from longrun.errors import IdempotencyKeyReused, QueueFull, StorageFull, StoreUnavailable, SubmitUnconfirmed, ValidationFailed
+from longrun.jobs.policy import Policy, narrow
+from longrun.jobs.record import JobRecord
+from longrun.jobs.states import Status
+from longrun.models import ModelOptions
+from longrun.service.jsontext import canonical, compact
+from longrun.service.parts import Parts
+from longrun.service.request import SubmitRequest
+from longrun.settings import Settings
+from longrun.store.records import Accepted, NewJob
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted job; `replayed` when an earlier request with the same key had made it."""
+
+    job: JobRecord
+    replayed: bool = False
+
+
+async def submit(
+    parts: Parts, tenant: str, model: str, request: SubmitRequest, *, idempotency_key: str = "", body: Any = None
+) -> Submitted:
+    """Validate the input, store the job, and say what became of it.
+
+    Args:
+        parts: the open service.
+        tenant: who asks.
+        model: name of the model.
+        request: the typed body.
+        idempotency_key: 1 to 255 visible characters, or empty.
+        body: the decoded body as sent, for the fingerprint of the idempotency key; default: what `request` sets.
+
+    Raises:
+        UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull
+        SubmitUnconfirmed: the store did not answer; the job named in `job_id` may exist.
+    """
+    spec = parts.models.get(model)
+    spec.input.parse(request.input)
+    policy = policy_in_force(spec.options, parts.settings, request)
+    sent = request.model_dump(exclude_unset=True) if body is None else body
+    job = NewJob(
+        id=new_job_id(),
+        tenant=tenant,
+        model=spec.name,
+        queue=spec.queue,
+        priority=request.priority,
+        input=compact(request.input),
+        policy=policy.to_json(),
+        delay=request.delay,
+        start_within=_start_within(policy, request.delay),
+        # The colon ends the tenant's name in the store's key, so that no tenant can reach another's keys.
+        idempotency_key=idempotency_key.replace("%", "%25").replace(":", "%3A"),
+        fingerprint=fingerprint(spec.name, sent) if idempotency_key else "",
+        tags=compact(request.tags) if request.tags else None,
+        metadata=compact(request.metadata) if request.metadata else None,
+    )
+    return await _store(parts, job)
+
+
+async def _store(parts: Parts, job: NewJob) -> Submitted:
+    try:
+        accepted = await parts.store.records.submit(job)
+        if accepted.outcome == "replay":
+            return Submitted(await parts.store.records.read(accepted.id, job.tenant), replayed=True)
+        if accepted.outcome == "new":
+            known = _record(job, accepted)
+            return Submitted(known or await parts.store.records.read(job.id, job.tenant))
+    except StorageFull:
+        raise
+    except StoreUnavailable as error:
+        raise SubmitUnconfirmed(
+            "The store did not confirm the job in time. It may exist under the id in `job_id`; "
+            "repeat the request with the same Idempotency-Key to be sure of one job.",
+            retry_after=error.retry_after or 2,
+            job_id=job.id,
+        ) from error
+    if accepted.outcome == "reused":
+        raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
+    raise QueueFull(f"Model {job.model} has as many waiting jobs as it may have. Try again later.", retry_after=10)
+
+
+def _record(job: NewJob, accepted: Accepted) -> JobRecord | None:
+    """The record of a job that was stored just now, without reading it; None when it has moved on already."""
+    waits = job.delay > 0
+    if waits == (accepted.position > 0):
+        return None
+    at = accepted.created
+    return JobRecord(
+        id=job.id,
+        tenant=job.tenant,
+        model=job.model,
+        queue=job.queue,
+        status=Status.SCHEDULED if waits else Status.QUEUED,
+        version=1,
+        priority=job.priority,
+        attempt=0,
+        created=at,
+        queued=None if waits else at,
+        due=at + int(job.delay * 1000) if waits else None,
+        tags=job.tags,
+        metadata=job.metadata,
+        policy=job.policy,
+        position=accepted.position or None,
+    )
+
+
+def policy_in_force(options: ModelOptions, settings: Settings, request: SubmitRequest) -> Policy:
+    """What the model and the operator allow, narrowed by what the request asks for."""
+    return narrow(model_policy(options, settings), request.policy.model_dump(exclude_none=True))
+
+
+def model_policy(options: ModelOptions, settings: Settings) -> Policy:
+    """The policy of a model's jobs when a request asks for nothing."""
+    plain = Policy(
+        timeout=options.timeout,
+        start_within=options.start_within,
+        total_timeout=options.total_timeout,
+        retain_for=settings.retention if options.retain_for is None else options.retain_for,
+        delivery=options.delivery,
+        max_crashes=options.max_crashes or settings.max_crashes,
+    )
+    retry = options.retry
+    return plain if retry is None else replace(plain, max_attempts=retry.attempts, backoff=retry.backoff, max_delay=retry.max_delay)
+
+
+def _start_within(policy: Policy, delay: float) -> float | None:
+    """Seconds after `delay` by which the job must have started: whichever limit ends first."""
+    left = None if policy.total_timeout is None else policy.total_timeout - delay
+    if left is not None and left <= 0:
+        finding = {"pointer": "/delay", "detail": f"must be shorter than the job's total_timeout ({policy.total_timeout:g} s)"}
+        raise ValidationFailed("The job would be over before it is queued.", errors=[finding])
+    return min((limit for limit in (policy.start_within, left) if limit is not None), default=None)
+
+
+def fingerprint(model: str, body: Any) -> str:
+    """SHA-256 of the model and the body as sent, the same whatever the order of the body's members."""
+    return hashlib.sha256(model.encode() + b"\0" + canonical(body)).hexdigest()

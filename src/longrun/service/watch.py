@@ -1,0 +1,144 @@
+"""What a job says while it runs: its events, and the output so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from longrun.clock import rfc3339
+from longrun.errors import JobGone, JobNotFound, StoreUnavailable, UnknownModel
+from longrun.jobs.events import Event
+from longrun.jobs.failure import problem_of
+from longrun.jobs.record import JobRecord
+from longrun.jobs.states import TERMINAL, Status
+from longrun.jobs.view import job_urls, job_view
+from longrun.service.parts import Parts
+from longrun.service.read import RE_READ, known_form
+from longrun.store.records import EventPage
+
+PAGE = 500
+#: Largest output that the `done` event carries.
+INLINE_OUTPUT = 64 * 1024
+#: Seconds between tries while the store is away and a reader stays connected.
+_AWAY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSoFar:
+    """What the current attempt has yielded; `output` is JSON."""
+
+    attempt: int
+    status: Status
+    output: bytes
+    complete: bool
+
+
+async def events(parts: Parts, tenant: str, job_id: str, after: int, base: str, *, limit: int = PAGE) -> EventPage:
+    """Up to `limit` events with a seq over `after`, as callers see them; `base` is what stands before `/jobs` in URLs.
+
+    Raises:
+        JobNotFound, JobGone
+    """
+    page = await parts.store.records.events(known_form(job_id), tenant, after, limit)
+    return replace(page, events=[await _render(parts, tenant, job_id, event, base) for event in page.events])
+
+
+async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncIterator[Event]:
+    """Every event with a seq over `after`, as it comes, until the job has ended or is gone.
+
+    A store that is away does not end it: the events come when the store is back.
+    """
+    async with parts.store.follower.listen(parts.store.job_channel(job_id)) as listener:
+        while True:
+            try:
+                page = await events(parts, tenant, job_id, after, base)
+            except StoreUnavailable:
+                await asyncio.sleep(_AWAY)
+                continue
+            except (JobNotFound, JobGone):
+                return
+            for event in page.events:
+                after = event.seq
+                yield event
+            if after >= page.latest:
+                if page.status in TERMINAL:
+                    return
+                await listener.wait(RE_READ)
+
+
+async def _render(parts: Parts, tenant: str, job_id: str, event: Event, base: str) -> Event:
+    if event.type == "done":
+        try:
+            job = await parts.store.records.read(job_id, tenant)
+        except JobGone:
+            return event
+        return replace(event, data=done_data(job, base, debug=parts.settings.expose_errors))
+    if event.type == "retrying":
+        return replace(event, data=retrying_data(event.data, job_urls(job_id, base)["self"], debug=parts.settings.expose_errors))
+    return event
+
+
+def done_data(job: JobRecord, base: str, *, debug: bool = False) -> bytes:
+    """The `done` event's data: the job, without an output of more than 64 KB."""
+    small = job.output is None or len(job.output) <= INLINE_OUTPUT
+    return orjson.dumps(job_view(job, base, with_output=small, debug=debug))
+
+
+def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes:
+    """The `retrying` event's data for callers: the reason as a problem, the time as RFC 3339."""
+    members: dict[str, Any] = orjson.loads(stored)
+    reason = problem_of(members["reason"], instance, debug=debug)
+    return orjson.dumps({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
+
+
+async def output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
+    """The output of a job that succeeded, otherwise what the current attempt has yielded.
+
+    Raises:
+        JobNotFound, JobGone
+    """
+    job = await parts.store.records.read(known_form(job_id), tenant)
+    if job.status is Status.SUCCEEDED:
+        return OutputSoFar(job.attempt, job.status, job.output or b"null", complete=True)
+    values: list[bytes] = []
+    after = 1
+    while True:
+        page = await parts.store.records.events(job_id, tenant, after, PAGE)
+        values += [_value(event.data) for event in page.events if event.type == "output" and event.attempt == job.attempt]
+        if not page.events:
+            break
+        after = page.events[-1].seq
+    return OutputSoFar(job.attempt, job.status, joined(values, text=_is_text(parts, job.model)), complete=False)
+
+
+def _is_text(parts: Parts, model: str) -> bool | None:
+    try:
+        spec = parts.models.get(model)
+    except UnknownModel:
+        return None
+    return spec.output.is_text_stream if spec.streams else None
+
+
+def _value(data: bytes) -> bytes:
+    # Worker and store write `{"value":…}`; what stands inside is passed on as it is, so that large integers stay exact.
+    return data[9:-1] if data.startswith(b'{"value":') else orjson.dumps(orjson.loads(data).get("value"))
+
+
+def joined(values: list[bytes], *, text: bool | None) -> bytes:
+    """Yielded values (JSON each) as one: a string for text streams, otherwise a list.
+
+    Args:
+        values: in order.
+        text: whether the model yields text; None = not known, then strings are joined and no values at all are null.
+    """
+    if text is None:
+        if not values:
+            return b"null"
+        text = all(value.startswith(b'"') for value in values)
+    if text:
+        return orjson.dumps("".join(orjson.loads(value) for value in values))
+    return b"[" + b",".join(values) + b"]"

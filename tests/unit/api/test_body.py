@@ -1,0 +1,208 @@
+"""What a JSON body may hold."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longrun.api.body import MAX_DEPTH, check_content_type, read_json
+from longrun.errors import MalformedRequest, UnsupportedMedia, ValidationFailed
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "APPLICATION/JSON",
+        "application/json; charset=utf-8",
+        'application/json;charset="UTF-8"',
+        "application/merge-patch+json",
+    ],
+)
+def test_json_in_utf_8_is_read(kind: str) -> None:
+    check_content_type(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "",
+        "text/plain",
+        "text/json",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+        "application/json; charset=latin-1",
+        "application/jsonp",
+    ],
+)
+def test_any_other_content_type_is_refused(kind: str | None) -> None:
+    with pytest.raises(UnsupportedMedia, match=r"application/json|utf-8"):
+        check_content_type(kind)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b"null", None),
+        (b' {"a": [1, 2.5, "x", true]} \n', {"a": [1, 2.5, "x", True]}),
+        (b"123456789012345678901234567890", 123456789012345678901234567890),
+        (b"1e308", 1e308),
+        (b"-0.0", -0.0),
+        (b"1e-999", 0.0),
+        ('"é\\u00e9\\ud83d\\ude00"'.encode(), "éé😀"),
+        (rb'"\\u0000 and \\ud800 are only text here"', "\\u0000 and \\ud800 are only text here"),
+        (b"1" * 4300, int("1" * 4300)),
+    ],
+)
+def test_values_are_read_exactly(body: bytes, value: Any) -> None:
+    assert read_json(body) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"[1,]",
+        b"{'a': 1}",
+        b'{"a" 1}',
+        b"nul",
+        b"[1] [2]",
+        b"\xff",
+        b'"\xed\xa0\x80"',
+        b"\xef\xbb\xbf{}",
+        b'"line\nbreak"',
+        b'"\x00"',
+        b"01",
+        b"+1",
+        b"1.",
+        b'"\\x"',
+        b"}",
+        b"]" * 100,
+    ],
+)
+def test_what_is_not_json_is_malformed_and_says_where(body: bytes) -> None:
+    with pytest.raises(MalformedRequest, match=r"line \d+, column \d+"):
+        read_json(body)
+
+
+def test_the_place_of_broken_json_is_counted_in_lines_and_columns() -> None:
+    with pytest.raises(MalformedRequest, match="line 2, column 8"):
+        read_json(b'{"a": 1,\n  "b": x}')
+    with pytest.raises(MalformedRequest, match="line 2, column 3"):
+        read_json(b'{\n "\xff": 1}')
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "detail"),
+    [
+        (b'{"a": 1, "a": 1}', "/a", "more than once"),
+        (b'{"a": {"b": [0, {"c": 1, "c": 2}]}}', "/a/b/1/c", "more than once"),
+        (b'{"a": NaN}', "/a", "NaN"),
+        (b"[Infinity]", "/0", "Infinity"),
+        (b"[1, -Infinity]", "/1", "-Infinity"),
+        (b'{"a": 1e400}', "/a", "too large"),
+        (b'{"a": -1e400}', "/a", "too large"),
+        (b'{"a": 1e99999999999}', "/a", "too large"),
+        (b"[" + b"9" * 299 + b"e99]", "/0", "too large"),
+        (b"[" + b"9" * 400 + b".0]", "/0", "too large"),
+        (rb'{"a": "\ud800"}', "/a", "surrogate"),
+        (rb'["\uDC00x"]', "/0", "surrogate"),
+        (rb'{"a": "x\u0000"}', "/a", "NUL"),
+        (rb'{"a": {"\u0000": 1}}', "/a", "in a key"),
+        (rb'{"\ud800": 1}', "", "in a key"),
+        (b'{"a/b~c": NaN}', "/a~1b~0c", "NaN"),
+        (b'{"a": ' + b"1" * 4301 + b"}", "/a", "4,300 digits"),
+        (b'{"a": -' + b"1" * 4301 + b"}", "/a", "4,300 digits"),
+        (b'{"a": 0.' + b"1" * 4301 + b"}", "/a", "4,300 digits"),
+    ],
+)
+def test_values_that_cannot_be_kept_are_refused_with_a_pointer(body: bytes, pointer: str, detail: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        read_json(body)
+    assert refused.value.errors is not None
+    assert [(each["pointer"], detail in each["detail"]) for each in refused.value.errors] == [(pointer, True)]
+    json.dumps(refused.value.errors).encode()
+
+
+def test_only_the_first_fifty_findings_are_told() -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        read_json(b"[" + b",".join([b"NaN"] * 1000) + b"]")
+    assert len(refused.value.errors or []) == 50
+
+
+@pytest.mark.parametrize(("opens", "closes"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_the_deepest_nesting_allowed_is_64_levels(opens: bytes, closes: bytes) -> None:
+    read_json(opens * MAX_DEPTH + b"1" + closes * MAX_DEPTH)
+    with pytest.raises(ValidationFailed, match="nested"):
+        read_json(opens * (MAX_DEPTH + 1) + b"1" + closes * (MAX_DEPTH + 1))
+
+
+@pytest.mark.parametrize("body", [b"[" * 1_000_000, b'{"a":' * 500_000, b"[" * 500_000 + b"]" * 500_000, b"[" * 500_000 + b"}" * 500_000])
+def test_absurd_nesting_is_refused_before_a_parser_recurses(body: bytes) -> None:
+    with pytest.raises(ValidationFailed, match="nested"):
+        read_json(body)
+
+
+def test_brackets_inside_strings_are_no_nesting() -> None:
+    text = "[{" * 1000 + '\\"' + "[" * 500
+    assert read_json(json.dumps({"a": text, "b": [[text]]}).encode()) == {"a": text, "b": [[text]]}
+    assert len(read_json(b"[" + b",".join([b"[]"] * 1000) + b"]")) == 1000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'"' + b'\\"' * 2_000_000,
+        b"[" * 65 + b'"\\' * 1_900_000,
+        (b"9" * 299 + b"a") * 13_000,
+        b"[]" * 2_000_000,
+        b"[" + b"1," * 1_900_000 + b"1]",
+    ],
+    ids=["escapes", "unterminated", "digits", "brackets", "numbers"],
+)
+def test_four_megabytes_made_to_be_slow_are_read_quickly(body: bytes) -> None:
+    began = time.perf_counter()
+    with contextlib.suppress(MalformedRequest, ValidationFailed):
+        read_json(body)
+    assert time.perf_counter() - began < 1.5
+
+
+@given(JSON_VALUES)
+def test_whatever_json_can_hold_is_read_as_it_is_or_refused_for_nul(value: Any) -> None:
+    body = json.dumps(value).encode()
+    if "\\u0000" in body.decode() and "\x00" in str(json.loads(body)).replace("\\x00", "\x00"):
+        try:
+            assert read_json(body) == value
+        except ValidationFailed as refused:
+            assert "NUL" in str(refused.errors)
+    else:
+        assert read_json(body) == value
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_lead_to_anything_but_a_value_or_a_refusal(body: bytes) -> None:
+    try:
+        read_json(body)
+    except (MalformedRequest, ValidationFailed) as refused:
+        json.dumps(refused.errors)

@@ -1,0 +1,103 @@
+"""What a submit may say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from longrun.errors import ValidationFailed
+from longrun.service.jsontext import canonical, compact
+from longrun.service.request import parse_request, pointer
+from longrun.service.submit import fingerprint
+
+
+def findings(body: Any) -> list[tuple[str, str]]:
+    """Pointers and details of what is wrong with a body."""
+    with pytest.raises(ValidationFailed) as refused:
+        parse_request(body)
+    return [(each["pointer"], each["detail"]) for each in refused.value.errors or []]
+
+
+def test_only_the_input_is_needed() -> None:
+    request = parse_request({"input": None})
+    assert (request.input, request.priority, request.delay, request.tags, request.metadata) == (None, 5, 0.0, [], {})
+    assert request.policy.model_dump(exclude_none=True) == {}
+
+
+def test_everything_may_be_said() -> None:
+    policy = {
+        "max_attempts": 2,
+        "backoff": 0,
+        "timeout": 1,
+        "start_within": 2.5,
+        "total_timeout": 9,
+        "retain_for": 0,
+        "delivery": "at_most_once",
+    }
+    body = {"input": {}, "priority": 9, "delay": 1.5, "tags": ["a"], "metadata": {"k": [1, {}]}, "policy": policy}
+    request = parse_request(body)
+    assert request.model_dump() == {**body, "policy": policy}
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "where"),
+    [
+        ("priority", 10, "/priority"),
+        ("priority", -1, "/priority"),
+        ("priority", "5", "/priority"),
+        ("priority", True, "/priority"),
+        ("priority", 10**400, "/priority"),
+        ("delay", -1, "/delay"),
+        ("delay", 30 * 86_400 + 1, "/delay"),
+        ("delay", "1", "/delay"),
+        ("delay", 10**400, "/delay"),
+        ("tags", ["x"] * 17, "/tags"),
+        ("tags", ["x" * 65], "/tags/0"),
+        ("tags", [""], "/tags/0"),
+        ("tags", [1], "/tags/0"),
+        ("tags", "a", "/tags"),
+        ("metadata", [], "/metadata"),
+        ("metadata", {"a": "x" * 16_384}, "/metadata"),
+        ("policy", {"max_attempts": 0}, "/policy/max_attempts"),
+        ("policy", {"timeout": 0}, "/policy/timeout"),
+        ("policy", {"retain_for": -1}, "/policy/retain_for"),
+        ("policy", {"delivery": "maybe"}, "/policy/delivery"),
+        ("policy", {"max_delay": 1}, "/policy/max_delay"),
+        ("policy", None, "/policy"),
+    ],
+)
+def test_values_out_of_range_are_refused_with_a_pointer(member: str, value: Any, where: str) -> None:
+    assert [found[0] for found in findings({"input": {}, member: value})] == [where]
+
+
+def test_unknown_members_are_refused_with_a_pointer() -> None:
+    assert findings({"input": {}, "a/b~": 1}) == [("/a~1b~0", "unknown member")]
+    assert findings({}) == [("/input", "missing")]
+
+
+@pytest.mark.parametrize("body", [None, [], "x", 1])
+def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
+    assert findings(body) == [("", "must be an object")]
+
+
+def test_webhooks_are_refused_until_they_are_built() -> None:
+    ((where, detail),) = findings({"input": {}, "webhook": {"url": "https://example.com"}})
+    assert where == "/webhook" and "not built yet" in detail
+
+
+def test_pointers_are_escaped() -> None:
+    assert pointer(("a/b", 0, "c~d")) == "/a~1b/0/c~0d"
+    assert pointer(()) == ""
+
+
+def test_json_text_keeps_integers_of_any_size() -> None:
+    assert compact({"b": 10**30, "a": "é"}) == '{"b":1000000000000000000000000000000,"a":"é"}'.encode()
+    assert canonical({"b": 10**30, "a": 1}) == b'{"a":1,"b":1000000000000000000000000000000}'
+
+
+def test_the_fingerprint_knows_model_and_values_but_not_their_order() -> None:
+    assert fingerprint("m", {"a": 1, "b": {"c": 1, "d": 2}}) == fingerprint("m", {"b": {"d": 2, "c": 1}, "a": 1})
+    assert fingerprint("m", {"a": 1}) != fingerprint("m", {"a": 2})
+    assert fingerprint("m", {"a": 1}) != fingerprint("n", {"a": 1})
+    assert fingerprint("m", {"a": [1, 2]}) != fingerprint("m", {"a": [2, 1]})
