@@ -8,17 +8,15 @@ hold the API inside.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from longrun.errors import AuthoringError, Canceled, Failure, JobError, LongrunError, RetryAfter, SettingsError, SoftTimeLimit
-from longrun.models import Job, Model, Retry, batched, model
-from longrun.version import VERSION
-
 if TYPE_CHECKING:
+    from longrun.errors import AuthoringError, Canceled, Failure, JobError, LongrunError, RetryAfter, SettingsError, SoftTimeLimit
     from longrun.inprocess import JobHandle, submit
+    from longrun.models import Job, Model, Retry, batched, model
+    from longrun.version import VERSION as __version__  # noqa: N811 - the name that tools look for
     from longrun.wiring import create_app
-
-__version__ = VERSION
 
 __all__ = [
     "AuthoringError",
@@ -40,13 +38,21 @@ __all__ = [
     "submit",
 ]
 
-#: Loaded on first use: a runner, which only needs the names above, must not pay for a web framework or a Redis client.
-_SERVER_SIDE = {"create_app": "longrun.wiring", "submit": "longrun.inprocess", "JobHandle": "longrun.inprocess"}
+#: Where each name lives. Loaded on first use: a runner must not pay for a web framework, nor `longrun jobs ls` for pydantic.
+_HOMES = {
+    "longrun.errors": "AuthoringError Canceled Failure JobError LongrunError RetryAfter SettingsError SoftTimeLimit",
+    "longrun.inprocess": "JobHandle submit",
+    "longrun.models": "Job Model Retry batched model",
+    "longrun.wiring": "create_app",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SERVER_SIDE:
-        from importlib import import_module
-
-        return getattr(import_module(_SERVER_SIDE[name]), name)
+    if name == "__version__":
+        return import_module("longrun.version").VERSION
+    if name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'longrun' has no attribute {name!r}")

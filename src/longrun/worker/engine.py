@@ -295,7 +295,7 @@ class Engine:
             while self.runs and time.monotonic() < end and not self.hurry:  # noqa: ASYNC110 - `hurry` is set by a signal handler
                 await asyncio.sleep(0.01)
             await asyncio.wait_for(self.settler.hand_all_back(), 3)
-            await self.store.claims.announce(self.plan.name, b"")
+            await asyncio.wait_for(self.store.claims.announce(self.plan.name, b""), 1)
         except Exception as error:
             # Whatever could not be handed back is found by its lease.
             log.warning("worker stopped without handing everything back", jobs=len(self.runs), error=repr(error))
