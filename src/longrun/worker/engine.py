@@ -110,6 +110,8 @@ class Engine:
                 lane = Lane(spec, concurrency[spec.name], seats)
                 lane.on_timer = lambda lane=lane: self.dispatch(lane)  # type: ignore[method-assign, misc]
                 self.lanes[lane.name] = lane
+                for seat in seats:
+                    seat.lanes.append(lane)
 
     # -- the hub's thread -------------------------------------------------------------------------------------------------
 
@@ -264,12 +266,13 @@ class Engine:
             self.spawn(seat.start())
 
     def recount(self, seat: Seat) -> None:
-        """The seat's runner came or went: capacities change, waiting jobs may go."""
-        for lane in self.lanes.values():
-            if seat in lane.seats:
-                lane.count_capacity()
+        """The seat's runner came or went, or has room again: capacities change, waiting jobs of all its lanes may go."""
+        # A suspect that waits for the runner to be empty goes before everybody else.
+        for lane in sorted(seat.lanes, key=lambda lane: not (lane.pending and lane.pending[0].id == seat.reserved)):
+            lane.count_capacity()
+            if lane.pending:
                 self.dispatch(lane)
-                self.credit_returned(lane)
+            self.credit_returned(lane)
 
     def leave(self, lane: Lane, run: Run) -> None:
         """A run's outcome is stored or given up: it is no longer held."""

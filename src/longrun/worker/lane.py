@@ -70,6 +70,14 @@ class Lane:
         self._last_arrival = now
         self.pending.append(run)
 
+    def forget(self, run: Run) -> None:
+        """A run that waited here does not wait any longer."""
+        self.pending.remove(run)
+        self.held -= 1
+        for seat in self.seats:
+            if seat.reserved == run.id:
+                seat.reserved = None
+
     def key(self, data: bytes) -> tuple[Any, ...]:
         """What the job's batch must share with it."""
         return batch_key(self.batched.key, data) if self.batched else ()
@@ -78,17 +86,17 @@ class Lane:
         """Send what can go now; returns what was sent. When a batch should fill up first, come back by timer."""
         sent: list[tuple[Seat, Run]] = []
         while self.pending:
+            if self.pending[0].claim.suspect:
+                empty = self._seat_for_suspect(self.pending[0].id)
+                if empty is None:
+                    break
+                sent += self._send(empty, [self.pending.popleft()])
+                continue
             seat = max(self.seats, key=lambda s: s.room(self))
             room = seat.room(self)
             if room <= 0:
                 break
-            if self.pending[0].claim.suspect:
-                empty = next((s for s in self.seats if self.model in s.ready and s.empty and s.alone is None), None)
-                if empty is None:
-                    break
-                empty.alone = self.pending[0].id
-                sent += self._send(empty, [self.pending.popleft()])
-            elif self.batched is None:
+            if self.batched is None:
                 runs: list[Run] = []
                 while self.pending and len(runs) < room and not self.pending[0].claim.suspect:
                     runs.append(self.pending.popleft())
@@ -100,6 +108,12 @@ class Lane:
                     break
                 sent += self._send(seat, self._next_batch())
         return sent
+
+    def _seat_for_suspect(self, job_id: str) -> Seat | None:
+        ready = [seat for seat in self.seats if self.model in seat.ready]
+        # The seat that was reserved for it before any other, so that it does not hold two.
+        ready.sort(key=lambda seat: (seat.reserved != job_id, len(seat.runs())))
+        return ready[0] if ready and ready[0].give_alone(job_id) else None
 
     def _wait_ms(self) -> float:
         assert self.batched is not None

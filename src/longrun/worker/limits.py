@@ -59,9 +59,10 @@ class Limits:
         if lane is None:
             return
         if run in lane.pending:
-            lane.pending.remove(run)
-            lane.held -= 1
+            lane.forget(run)
             engine.settler.stopped(lane, run)
+            for place in lane.seats:
+                engine.recount(place)
             return
         seat = self._seat_of(lane, run)
         if seat is None:

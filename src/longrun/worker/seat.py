@@ -33,7 +33,9 @@ class Seat:
     Attributes:
         ready: models that are loaded.
         aboard: runs sent and not answered, by lane, in the order they were sent.
-        alone: the suspect that has the runner to itself.
+        lanes: whose jobs come here.
+        alone: id of the suspect that has the runner to itself.
+        reserved: id of the suspect that waits for the runner to be empty; nobody else is let aboard until then.
         doomed: runs for whose sake the runner was killed, with the reason.
     """
 
@@ -52,7 +54,9 @@ class Seat:
         self.process: RunnerProcess | None = None
         self.ready: dict[str, float] = {}
         self.aboard: dict[Lane, dict[str, Run]] = {}
+        self.lanes: list[Lane] = []
         self.alone: str | None = None
+        self.reserved: str | None = None
         self.doomed: dict[str, StopReason] = {}
         self.failures = 0
         self.last_failure = ""
@@ -87,7 +91,7 @@ class Seat:
         aboard = [(lane, run) for lane, runs in self.aboard.items() for run in runs.values()]
         doomed = self.doomed
         unloaded = len(self.ready) < len(self.models)
-        self.process, self.ready, self.aboard, self.alone, self.doomed = None, {}, {}, None, {}
+        self.process, self.ready, self.aboard, self.alone, self.reserved, self.doomed = None, {}, {}, None, None, {}
         if self._closing:
             return
         if not doomed:
@@ -103,11 +107,19 @@ class Seat:
 
     def room(self, lane: Lane) -> int:
         """How many more jobs (batched lanes: batches) of `lane` may be sent now."""
-        if lane.model not in self.ready or self.alone is not None:
+        if lane.model not in self.ready or self.alone is not None or self.reserved is not None:
             return 0
         runs = self.aboard.get(lane, {})
         here = len(runs) if lane.batched is None else len({run.batch for run in runs.values()})
         return max(0, lane.concurrency + lane.ahead() - here)
+
+    def give_alone(self, job_id: str) -> bool:
+        """Give the runner to a suspect if it is empty; otherwise let nobody else aboard until it is. Whether the suspect may go now."""
+        if self.alone is not None or self.reserved not in (None, job_id):
+            return False
+        self.reserved = None if self.empty else job_id
+        self.alone = job_id if self.empty else None
+        return self.empty
 
     def send(self, lane: Lane, runs: list[Run]) -> None:
         """Send runs to the runner, as one batch when the lane is batched."""

@@ -48,9 +48,7 @@ class Settler:
                 self._engine.spawn(self._settle(lane, run, kind, data, extra))
         for lane in lanes:
             lane.begin_next(seat)
-            lane.count_capacity()
-            self._engine.dispatch(lane)
-            self._engine.credit_returned(lane)
+        self._engine.recount(seat)
 
     async def _settle(self, lane: Lane, run: Run, kind: str, data: bytes, extra: Any) -> None:
         await self._engine.emitter.flush(run)

@@ -1,0 +1,87 @@
+# Everything a person or CI does here. `make help` lists it. Needed beforehand: GNU make and Python 3.11 or newer with its venv module.
+
+PYTHON ?= python3
+VENV ?= .venv
+# PyTorch is installed by pip, not from a lock: which build fits depends on the machine. PIP_ARGS goes to that one call, for example
+# PIP_ARGS="--index-url <where the builds for your GPU, or for none, are>".
+TORCH ?= torch==2.13.0
+PIP_ARGS ?=
+UV_VERSION = 0.13.8
+
+APP ?= examples/hello.py
+ARGS ?=
+SEED ?= 1
+JOBS ?= 2
+
+PY = $(VENV)/bin/python
+UV = $(VENV)/bin/uv
+# The locks are complete, so nothing is resolved while installing: what is not in them is not installed.
+SYNC = $(UV) pip install --quiet --python $(PY) --no-deps --require-hashes
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
+
+# Stamps: a target is built again when what it was made from is newer.
+UV_READY = $(VENV)/.uv-$(UV_VERSION)
+READY = $(VENV)/.ready
+DEMO_READY = $(VENV)/.demo-ready
+
+.PHONY: help demo serve test check format bench chaos lock clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(firstword $(MAKEFILE_LIST)) | awk -F'\t' '{ printf "  make %-7s %s\n", $$1, $$2 }'
+
+demo: $(DEMO_READY) ## embed eight sentences with a real model through the real service, on this machine
+	$(PY) examples/demo.py $(ARGS)
+
+serve: $(READY) ## serve a model file with everything it needs: make serve APP=examples/hello.py
+	$(PY) -m longrun serve $(APP) $(ARGS)
+
+test: $(READY) ## run the tests: make test ARGS="-k words"
+	$(PY) -m pytest -q -n $(JOBS) -m "not chaos" $(ARGS)
+
+check: $(READY) ## formatting, lint, types, direction of imports
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy --strict src
+	$(VENV)/bin/lint-imports
+
+format: $(READY) ## let ruff rewrite what `make check` would complain about
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+bench: $(DEMO_READY) ## measure, and print the figures beside their floors
+	$(PY) benchmarks/run.py $(ARGS)
+
+chaos: $(READY) ## kill processes under load and look for lost or doubled jobs: make chaos SEED=7
+	CHAOS_SEED=$(SEED) $(PY) -m pytest tests/chaos -m chaos -o faulthandler_timeout=300 $(ARGS)
+
+lock: $(UV_READY) ## resolve the dependencies again: make lock ARGS=--upgrade
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml --extra dev --extra flower -o requirements.lock
+	echo "$(TORCH)" | UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml - --extra demo \
+		--constraints requirements.lock --excludes requirements-demo.excludes --no-emit-package torch -o requirements-demo.lock
+
+clean: ## remove the environment, caches and build results (not data folders)
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests examples -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(UV_READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Longrun needs Python 3.11 or newer, but $(PYTHON) is" \
+			"$$($(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null || echo 'not here')." \
+			"Name another one: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) has no working venv module: install it (Debian and Ubuntu: the package python3-venv)." >&2; \
+		rm -rf $(VENV); exit 1; }
+	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(READY): $(UV_READY) requirements.lock pyproject.toml
+	$(SYNC) -r requirements.lock
+	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The lock first: pip then finds everything PyTorch needs but its CUDA parts in place, at the locked versions.
+$(DEMO_READY): $(READY) requirements-demo.lock
+	$(SYNC) -r requirements-demo.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)" $(PIP_ARGS)
+	@touch $@
