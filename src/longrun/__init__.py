@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from longrun.errors import AuthoringError, Canceled, Failure, JobError, LongrunError, RetryAfter, SettingsError, SoftTimeLimit
-    from longrun.inprocess import JobHandle, submit
+    from longrun.inprocess import JobHandle, close, submit
     from longrun.models import Job, Model, Retry, batched, model
     from longrun.version import VERSION as __version__  # noqa: N811 - the name that tools look for
     from longrun.wiring import create_app
@@ -33,6 +33,7 @@ __all__ = [
     "SoftTimeLimit",
     "__version__",
     "batched",
+    "close",
     "create_app",
     "model",
     "submit",
@@ -41,7 +42,7 @@ __all__ = [
 #: Where each name lives. Loaded on first use: a runner must not pay for a web framework, nor `longrun jobs ls` for pydantic.
 _HOMES = {
     "longrun.errors": "AuthoringError Canceled Failure JobError LongrunError RetryAfter SettingsError SoftTimeLimit",
-    "longrun.inprocess": "JobHandle submit",
+    "longrun.inprocess": "JobHandle close submit",
     "longrun.models": "Job Model Retry batched model",
     "longrun.wiring": "create_app",
 }

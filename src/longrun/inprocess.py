@@ -101,6 +101,16 @@ async def submit(
     return JobHandle(submitted.job.id, tenant)
 
 
+async def close() -> None:
+    """Close the connections that `submit` and its handles opened on this event loop; they open again when needed.
+
+    For the end of your application's lifespan. One that is about to exit anyway need not call it.
+    """
+    parts = _parts.pop(asyncio.get_running_loop(), None)
+    if parts is not None:
+        await parts.store.close()
+
+
 def _open() -> Parts:
     loop = asyncio.get_running_loop()
     if loop not in _parts:

@@ -20,6 +20,9 @@ from redis.exceptions import RedisError
 _CONFIRM = 0.5
 
 
+_SILENT = "longrun-silent"
+
+
 class Listener:
     """What one reader gets from its channel."""
 
@@ -123,10 +126,8 @@ class Follower:
         while True:
             try:
                 pubsub = self._pubsub or await self._connect()
-                message = await pubsub.get_message(timeout=5.0) if pubsub.subscribed else None
-                if message is None and not pubsub.subscribed:
-                    await asyncio.sleep(0.02)
-                elif message is not None:
+                message = await pubsub.get_message(timeout=5.0)
+                if message is not None:
                     self._take(message["type"], message["channel"], message["data"])
                 pause = 0.05
             except (RedisError, OSError, RuntimeError):
@@ -139,8 +140,8 @@ class Follower:
         async with self._lock:
             if self._pubsub is None:
                 pubsub = self._redis.pubsub()
-                if self._channels:
-                    await pubsub.subscribe(*self._channels)
+                # One channel that nobody speaks on: with it the reader always reads, and hears of the next subscription at once.
+                await pubsub.subscribe(_SILENT, *self._channels)
                 self._pubsub = pubsub
             return self._pubsub
 

