@@ -23,7 +23,7 @@ from longrun.store.records import not_found
 #: Pub/sub may drop messages: a waiting reader reads again after this many seconds.
 RE_READ = 15.0
 _PIECE, _PIECES = 100, 20
-_SCORE = re.compile(r"\d{1,16}")
+_SCORE = re.compile(r"\d{1,16}(?:\.\d{1,6})?")
 #: Messages after which a job may have ended; the others cost a reader that waits for the end nothing.
 _ENDS = frozenset({b"done", b"gone", b"reconnected"})
 

@@ -17,6 +17,9 @@ local function instant()
   return t[1] * 1000 + t[2] / 1000
 end
 
+-- The listing's score: jobs of one millisecond keep their order too.
+local function moment() return string.format('%.3f', instant()) end
+
 local function place_in_lane(priority, at) return string.format('%.2f', (9 - priority) * SPAN + at) end
 
 local function int(n) return string.format('%.0f', n) end

@@ -19,7 +19,7 @@ if f[7] then redis.call('HSET', k, 'metadata', f[7]) end
 redis.call('HSET', old, 'retried_by', id)
 redis.call('HINCRBY', old, 'version', 1)
 redis.call('ZREM', P .. 'dead:' .. tenant, ARGV[1])
-redis.call('ZADD', P .. 'idx:' .. tenant, int(t), id)
+redis.call('ZADD', P .. 'idx:' .. tenant, moment(), id)
 local policy = cjson.decode(f[5])
 local limit = policy.start_within
 if type(limit) ~= 'number' then limit = policy.total_timeout end

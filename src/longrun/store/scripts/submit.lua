@@ -25,7 +25,7 @@ local t = now()
 -- The first write of the script: with a full store it is refused, and nothing has changed.
 redis.call('HSET', k, 'tenant', tenant, 'model', model, 'queue', queue, 'priority', priority, 'input', input,
   'status', 'scheduled', 'version', 1, 'attempt', 0, 'created', int(t), unpack(ARGV, 12))
-redis.call('ZADD', P .. 'idx:' .. tenant, int(t), id)
+redis.call('ZADD', P .. 'idx:' .. tenant, moment(), id)
 if bound then
   redis.call('SET', bound, id .. ' ' .. ARGV[11])
   redis.call('HSET', k, 'idem', bound)

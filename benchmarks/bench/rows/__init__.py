@@ -1,0 +1,14 @@
+"""The benchmarks by name. Each takes a plan and returns its figures."""
+
+from collections.abc import Callable
+
+from bench.figures import Figure
+from bench.plan import Plan
+from bench.rows import drain, latency, submits, ten_thousand
+
+ROWS: dict[str, Callable[[Plan], list[Figure]]] = {
+    "submits": submits.measure,
+    "drain": drain.measure,
+    "latency": latency.measure,
+    "10k": ten_thousand.measure,
+}

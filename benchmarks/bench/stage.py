@@ -1,0 +1,145 @@
+"""Starts what one measurement needs, and stops all of it at its end, also after an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from bench.children import Child, until
+from bench.errors import CheckError
+from bench.ports import free_port
+from longrun.embedded import EmbeddedValkey
+
+HERE = Path(__file__).resolve().parent.parent
+Pool = Literal["prefork", "threads", "solo"]
+START_WITHIN = 40.0  # seconds
+CLIENT_LIMIT = 180.0  # seconds a measuring client may take
+MODEL = str(HERE / "noop.py")
+
+
+class Stage:
+    """The programs of one measurement, in a temporary folder; a context manager."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="longrun-bench-")))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def valkey(self) -> str:
+        """URL of a fresh Valkey with the settings of `longrun serve`: append-only file, synced every second."""
+        server = EmbeddedValkey(self._folder / "valkey")
+        self._stack.callback(server.stop)
+        return server.start()
+
+    def longrun_api(self, redis_url: str) -> int:
+        """Port of one Longrun API process."""
+        port = free_port()
+        child = self._longrun("api", ["--port", str(port)], redis_url)
+        self._answers(child, port, "/readyz")
+        return port
+
+    def longrun_worker(self, redis_url: str) -> Child:
+        """One Longrun worker with one runner."""
+        return self._longrun("worker", [], redis_url)
+
+    def longrun_serve(self) -> tuple[int, Child]:
+        """Port and process of `longrun serve`: Valkey, API and worker."""
+        port = free_port()
+        child = self._longrun("serve", ["--port", str(port), "--data", str(self._folder / "data")], "")
+        self._answers(child, port, "/readyz")
+        return port, child
+
+    def handwritten_api(self, redis_url: str) -> int:
+        """Port of one uvicorn process with the hand-written API."""
+        return self._uvicorn("handwritten.app:app", _celery_env(redis_url))
+
+    def handwritten_worker(self, redis_url: str, pool: Pool) -> Child:
+        """One stock Celery worker, two processes or threads wide where the pool has a width."""
+        options = ["-P", pool, "-l", "warning"] + ([] if pool == "solo" else ["-c", "2"])
+        command = [sys.executable, "-m", "celery", "-A", "handwritten.tasks:celery", "worker", *options]
+        return self._start(f"celery-{pool}", command, _celery_env(redis_url))
+
+    def handwritten_fill(self, redis_url: str, count: int, text: str) -> list[str]:
+        """Queue `count` tasks by `delay()`; their ids."""
+        ids: list[str] = self._result("fill", ["handwritten.fill", str(count), text], _celery_env(redis_url))
+        return ids
+
+    def ceiling(self) -> int:
+        """Port of one uvicorn process whose submit returns a constant."""
+        return self._uvicorn("ceiling:app", {})
+
+    def client(self, task: str, service: str, port: int, **options: Any) -> dict[str, Any]:
+        """Run the measuring client to its end.
+
+        Raises:
+            CheckError: it saw something wrong.
+        """
+        spec = json.dumps({"task": task, "service": service, "port": port, **options})
+        result: dict[str, Any] = self._result(f"{task} against {service}", ["bench.client", spec], {})
+        return result
+
+    @staticmethod
+    def _result(name: str, module: list[str], env: dict[str, str]) -> Any:
+        """Run a module of this folder to its end and read the JSON that it prints. It is killed when it takes too long."""
+        command = [sys.executable, "-m", *module]
+        try:
+            done = subprocess.run(
+                command, cwd=HERE, env=_clean_env() | env, capture_output=True, text=True, timeout=CLIENT_LIMIT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"{name} did not end within {CLIENT_LIMIT:g} s") from None
+        if done.returncode:
+            raise CheckError(f"{name}: {done.stderr.strip()[-2000:]}")
+        return json.loads(done.stdout)
+
+    def _longrun(self, verb: str, options: list[str], redis_url: str) -> Child:
+        env = {"LONGRUN_LOG_LEVEL": "warning"} | ({"LONGRUN_REDIS_URL": redis_url} if redis_url else {})
+        return self._start(f"longrun-{verb}", [sys.executable, "-m", "longrun", verb, MODEL, *options], env)
+
+    def _uvicorn(self, app: str, env: dict[str, str]) -> int:
+        port = free_port()
+        command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning"]
+        child = self._start(app.partition(":")[0], command, env)
+        self._answers(child, port, "/openapi.json")
+        return port
+
+    def _start(self, name: str, command: list[str], env: dict[str, str]) -> Child:
+        child = Child(name, command, folder=self._folder, cwd=HERE, env=_clean_env() | env)
+        self._stack.callback(child.stop)
+        return child
+
+    @staticmethod
+    def _answers(child: Child, port: int, path: str) -> None:
+        until(lambda: _is_up(f"http://127.0.0.1:{port}{path}"), child, timeout=START_WITHIN)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+def _clean_env() -> dict[str, str]:
+    """The environment without settings that would change what is measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("LONGRUN_", "CELERY_", "WEB_CONCURRENCY"))}
+
+
+def _celery_env(redis_url: str) -> dict[str, str]:
+    url = redis_url.replace("unix://", "redis+socket://")
+    return {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}

@@ -1,0 +1,68 @@
+"""What callers asked for and saw, as plain data for `check.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """An accepted submit."""
+
+    model: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one GET of a job said."""
+
+    status: str
+    terminal: bool
+    attempt: int
+    version: int
+
+    @classmethod
+    def of(cls, job: dict[str, Any]) -> Sight:
+        """The part of a job that is compared."""
+        return cls(job["status"], job["terminal"], job["attempt"], job["version"])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is told of a job after all: the job, its events and its attempts."""
+
+    job: dict[str, Any]
+    events: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A model's own note that it began to work on an attempt."""
+
+    job_id: str
+    attempt: int
+    pid: int
+
+
+@dataclass(slots=True)
+class History:
+    """All of a test, by job id."""
+
+    accepted: dict[str, Ask] = field(default_factory=dict)
+    seen: dict[str, list[Sight]] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+
+    def see(self, job: dict[str, Any]) -> Sight:
+        """Add a sight of a job when it is not the same as the last one."""
+        sight, sights = Sight.of(job), self.seen.setdefault(job["id"], [])
+        if not sights or sights[-1] != sight:
+            sights.append(sight)
+        return sight
+
+    def unfinished(self) -> list[str]:
+        """Accepted jobs that nobody has seen ended."""
+        return [job_id for job_id in list(self.accepted) if not (sights := self.seen.get(job_id)) or not sights[-1].terminal]
