@@ -145,7 +145,7 @@ def parse_cursor(cursor: str) -> tuple[str, str]:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         text = ""
-    score, _, job_id = text.partition(".")
+    score, _, job_id = text.rpartition(".")
     if not _SCORE.fullmatch(score) or not is_job_id(job_id):
         finding = {"pointer": "/query/cursor", "detail": "not a cursor of this listing"}
         raise ValidationFailed("The cursor is not valid. Take it from `next` of the page before, unchanged.", errors=[finding])
