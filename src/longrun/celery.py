@@ -11,3 +11,5 @@ from longrun.wiring import find_store_url
 
 _settings = load_settings()
 app = build_app(find_store_url(_settings), _settings.prefix)
+# Tools such as Flower look results up in Celery's default application.
+app.set_default()

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     retention: float = Field(86_400, ge=0, description="How long a finished job is kept.")
     tombstone: Seconds = Field(7 * 86_400, description="How long a removed job is answered with 410.")
     store_timeout: Seconds = Field(2, description="How long a request waits for the store before it is answered 503.")
-    max_crashes: int = Field(3, ge=1, description="Lost workers or dead runners a job survives before it fails with `worker-lost`.")
+    max_crashes: int = Field(3, ge=1, description="Lost workers or dead runners after which a job fails with `worker-lost`.")
 
     processes: int | None = Field(None, ge=1, description="Runner processes per model; default: what the model says (1).")
     concurrency: int | None = Field(None, ge=1, description="Jobs at once in a runner; default: what the model says (sync 1, async 100).")

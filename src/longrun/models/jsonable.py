@@ -104,7 +104,7 @@ def to_json_value(value: Any, repairs: Repairs, at: Place = None, depth: int = 0
     if isinstance(value, str):
         return _whole_characters(value, repairs, at)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        raise InvalidOutput(f"{render(at)} holds bytes, which JSON cannot: return a File, or text made with base64")
+        raise InvalidOutput(f"{render(at)} holds bytes, which JSON cannot: return text made with base64")
     return _composite_to_json(value, repairs, at, depth)
 
 

@@ -14,6 +14,7 @@ from billiard.einfo import ExceptionInfo
 from celery import bootsteps
 from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Retry, WorkerLostError
+from celery.signals import task_revoked
 from celery.worker import state
 
 from longrun.queues.celery.transport import task_channel
@@ -82,6 +83,7 @@ class TicketPool(BasePool):  # type: ignore[misc]
         self._sinks: set[TicketSink] = set()
         self.engine = Engine(plan, self._wake)
         self.engine.start()
+        task_revoked.connect(self._on_revoked, weak=False)
 
     def _wake(self) -> None:
         try:
@@ -110,6 +112,12 @@ class TicketPool(BasePool):  # type: ignore[misc]
         accept_callback.__self__.longrun_sink = sink
         self.engine.take(lane, job_id, sink)
         return sink
+
+    def _on_revoked(self, request: Any = None, terminated: bool = False, **_: Any) -> None:
+        """Celery drops the ticket of a revoked job that has not started. The job must not wait for ever because of that."""
+        if request is not None and not terminated:
+            engine = self.engine
+            engine.loop.call_soon_threadsafe(lambda: engine.spawn(engine.settler.cancel_waiting(request.id)))
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
         """Nothing: `pid` is a runner that may hold other jobs too. The handle's `terminate` stops exactly the job that was meant."""

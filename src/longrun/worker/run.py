@@ -27,7 +27,7 @@ class Run:
     """A claimed job: what it needs to run, and what has happened to it here.
 
     Attributes:
-        deadline: monotonic time by which it must have ended; None until user code runs.
+        deadline: monotonic time by which it must have ended; None until user code runs. `limit` says in words which limit that is.
         stop: why it was told to stop, if it was.
         events: not yet sent to the store; `appended` counts those that were.
         settled: an outcome is on its way to the store; whatever the runner still says is ignored.
@@ -41,6 +41,7 @@ class Run:
         "events",
         "flushing",
         "key",
+        "limit",
         "progress",
         "run_s",
         "settled",
@@ -57,6 +58,7 @@ class Run:
         self.since = time.monotonic()
         self.started: float | None = None
         self.deadline: float | None = None
+        self.limit = ""
         self.stop: StopReason | None = None
         self.stop_at, self.stop_step = 0.0, 0
         self.events: list[tuple[str, bytes]] = []
@@ -80,6 +82,9 @@ class Run:
         policy = self.claim.policy
         self.started = now
         self.deadline = now + policy.timeout
+        self.limit = f"timeout of {policy.timeout:g} s"
         if policy.total_timeout is not None:
             waited = (self.claim.claimed - self.claim.created) / 1000 + (now - self.since)
-            self.deadline = min(self.deadline, now + max(0.0, policy.total_timeout - waited))
+            end = now + max(0.0, policy.total_timeout - waited)
+            if end < self.deadline:
+                self.deadline, self.limit = end, f"total_timeout of {policy.total_timeout:g} s"

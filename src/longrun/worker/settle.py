@@ -101,10 +101,17 @@ class Settler:
             return None
         if run.stop == "timeout":
             retry = lane.spec.options.retry
-            failure = JobFailure("timeout", f"The job ran longer than its time limit of {run.claim.policy.timeout:g} s.", run.attempt)
+            failure = JobFailure("timeout", f"The job had not ended within its {run.limit}.", run.attempt)
             return await self._fail(run, failure.to_json(), usage, retryable=retry is not None and retry.covers(TimeoutError()))
         failure = JobFailure("canceled", "The job was canceled.", run.attempt)
         return await self._claims.finish(run.id, run.attempt, "canceled", failure.to_json(), usage)
+
+    async def cancel_waiting(self, job_id: str) -> None:
+        """Cancel a job that waits: Celery was told to revoke it, and would drop its ticket without a word to the store."""
+        claim = await self._claims.claim(job_id, f"revoke-{job_id}", self._engine.plan.name, "")
+        if claim is not None:
+            failure = JobFailure("canceled", "The job was revoked before it ran.", claim.attempt)
+            await self._claims.finish(job_id, claim.attempt, "canceled", failure.to_json())
 
     # -- dead runners -----------------------------------------------------------------------------------------------------
 

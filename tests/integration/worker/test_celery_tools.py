@@ -60,6 +60,16 @@ async def test_revoke_with_terminate_stops_exactly_the_job_that_was_meant(shared
     assert (job.status, job.attempt) == ("succeeded", 1)
 
 
+async def test_revoke_cancels_a_job_that_waits(shared: Caller, tools: Celery) -> None:
+    running = await shared.submit("sleeper", seconds=15)
+    await shared.until(running, "running")
+    waiting = await shared.submit("sleeper", seconds=15)
+    await asyncio.to_thread(tools.control.revoke, waiting)
+    await asyncio.sleep(0.5)
+    await shared.store.records.cancel(running, "t")
+    assert (await shared.end(waiting)).status == "canceled"
+
+
 async def test_events_tell_what_runs_when_they_are_on(shared: Caller, tools: Celery) -> None:
     seen: list[tuple[str, str]] = []
     stop = threading.Event()

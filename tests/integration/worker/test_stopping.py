@@ -45,6 +45,15 @@ async def test_a_job_over_its_time_limit_fails_with_timeout(shared: Caller, ways
     assert orjson.loads(job.error or b"")["code"] == "timeout"
 
 
+async def test_the_limit_that_was_hit_is_named(shared: Caller) -> None:
+    running, total = await asyncio.gather(
+        shared.run("shout", text="a", seconds=15, policy=Policy(timeout=0.3)),
+        shared.run("shout", text="a", seconds=15, policy=Policy(timeout=60, total_timeout=0.5)),
+    )
+    assert "its timeout of 0.3 s" in orjson.loads(running.error or b"")["detail"]
+    assert "its total_timeout of 0.5 s" in orjson.loads(total.error or b"")["detail"]
+
+
 @pytest.mark.parametrize("how", ["segfault", "exit"])
 async def test_a_job_that_kills_its_runner_fails_after_its_crash_budget(shared: Caller, how: str) -> None:
     job = await shared.run("crasher", how=how, policy=Policy(max_crashes=2))

@@ -229,7 +229,7 @@ def test_half_characters_in_keys_and_models_are_replaced_too():
 
 @pytest.mark.parametrize("value", [b"\xff", bytearray(b"a"), memoryview(b"a")])
 def test_bytes_are_refused_with_what_to_return_instead(value):
-    assert refused(Any, {"image": value}) == "/output/image holds bytes, which JSON cannot: return a File, or text made with base64"
+    assert refused(Any, {"image": value}) == "/output/image holds bytes, which JSON cannot: return text made with base64"
     assert "holds bytes" in refused(list, [value])
 
 
