@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from longrun.errors import LongrunError
 from longrun.store.store import Store
 from longrun.worker.run import Run
 
@@ -48,7 +49,14 @@ class Emitter:
         events, run.events = run.events[:_MOST], run.events[_MOST:]
         first, progress = run.appended, run.progress
         run.appended, run.progress = first + len(events), b""
-        if not await self._store.claims.append(run.id, run.attempt, first, progress, events):
+        try:
+            ours = await self._store.claims.append(run.id, run.attempt, first, progress, events)
+        except LongrunError:
+            # Kept for the next try: the store skips what it has by the number of the first.
+            run.events[:0] = events
+            run.appended, run.progress = first, run.progress or progress
+            raise
+        if not ours:
             self._lost(run)
 
     async def flush(self, run: Run) -> None:

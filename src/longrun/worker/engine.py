@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from longrun.errors import LongrunError
 from longrun.models import ModelSpec
 from longrun.settings import Settings
 from longrun.store.store import Store
@@ -227,7 +228,14 @@ class Engine:
         device = lane.seats[0].place.device
         self._nonces += 1
         nonce = f"{self._nonce}-{self._nonces}"
-        claims = await self.store.claims.claim_all([job_id for job_id, _ in tickets], nonce, self.plan.name, device)
+        try:
+            claims = await self.store.claims.claim_all([job_id for job_id, _ in tickets], nonce, self.plan.name, device)
+        except LongrunError:
+            # The notes in `doubt`, or the leases of claims that went through, bring the jobs back; the slots must not stay taken.
+            lane.held -= len(tickets)
+            for _, sink in tickets:
+                self.post(sink.stale)
+            raise
         for (_, sink), claim in zip(tickets, claims, strict=True):
             if claim is None:
                 lane.held -= 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 import structlog
 
+from longrun.errors import LongrunError, StorageFull
 from longrun.jobs.failure import JobFailure
 from longrun.jobs.retry import retry_delay
 from longrun.store.claims import Mode
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from longrun.worker.seat import Seat
 
 log = structlog.get_logger("longrun.worker")
+_FULL_PAUSE = 1.0
 
 
 class Settler:
@@ -50,22 +53,38 @@ class Settler:
             lane.begin_next(seat)
         self._engine.recount(seat)
 
+    async def _persist(self, lane: Lane, run: Run, write: Callable[[], Awaitable[str | None]]) -> None:
+        """Write the rest of the events and the outcome, however long the store is full; then the run has left the worker."""
+        while True:
+            try:
+                await self._engine.emitter.flush(run)
+                status = await write()
+                break
+            except StorageFull:
+                log.warning("store is full, the outcome waits", job_id=run.id)
+                await asyncio.sleep(_FULL_PAUSE)
+            except LongrunError as error:
+                # Not to be written at all: without heartbeats the lease runs out, and the job runs again or fails by its crash budget.
+                log.error("outcome could not be stored", job_id=run.id, attempt=run.attempt, exc_info=error)
+                status = None
+                break
+        self._told(lane, run, status)
+
     async def _settle(self, lane: Lane, run: Run, kind: str, data: bytes, extra: Any) -> None:
-        await self._engine.emitter.flush(run)
+        await self._persist(lane, run, lambda: self._outcome(lane, run, kind, data, extra))
+
+    async def _outcome(self, lane: Lane, run: Run, kind: str, data: bytes, extra: Any) -> str | None:
         usage = orjson.dumps({"run_s": round(run.run_s, 6)} | (orjson.loads(extra) if kind == "ok" and extra else {}))
         if kind == "ok":
             limit = self._engine.settings.max_output
             if len(data) > limit:
                 failure = JobFailure("result-too-large", f"The output has {len(data)} bytes; the limit is {limit}.", run.attempt)
-                status = await self._claims.finish(run.id, run.attempt, "failed", failure.to_json(), usage)
-            else:
-                status = await self._claims.finish(run.id, run.attempt, "succeeded", data, usage)
-        elif kind == "error":
+                return await self._claims.finish(run.id, run.attempt, "failed", failure.to_json(), usage)
+            return await self._claims.finish(run.id, run.attempt, "succeeded", data, usage)
+        if kind == "error":
             retryable, asked = extra
-            status = await self._fail(run, data, usage, retryable=retryable, asked=asked)
-        else:
-            status = await self._write_stop(lane, run, usage)
-        self._told(lane, run, status)
+            return await self._fail(run, data, usage, retryable=retryable, asked=asked)
+        return await self._write_stop(lane, run, usage)
 
     async def _fail(self, run: Run, failure: bytes, usage: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
         delay = retry_delay(run.claim.policy, run.claim.errors + 1, retryable=retryable, asked=asked)
@@ -93,8 +112,7 @@ class Settler:
             self._engine.spawn(self._settle_stop(lane, run))
 
     async def _settle_stop(self, lane: Lane, run: Run) -> None:
-        await self._engine.emitter.flush(run)
-        self._told(lane, run, await self._write_stop(lane, run, b""))
+        await self._persist(lane, run, lambda: self._write_stop(lane, run, b""))
 
     async def _write_stop(self, lane: Lane, run: Run, usage: bytes) -> str | None:
         if run.stop == "lost":
@@ -130,9 +148,7 @@ class Settler:
             self._engine.spawn(self._hand_back(lane, run, mode, _lost_failure(run, status)))
 
     async def _hand_back(self, lane: Lane, run: Run, mode: Mode, failure: bytes = b"") -> None:
-        await self._engine.emitter.flush(run)
-        status = await self._claims.hand_back(run.id, run.attempt, mode, failure)
-        self._told(lane, run, status)
+        await self._persist(lane, run, lambda: self._claims.hand_back(run.id, run.attempt, mode, failure))
 
     # -- the worker stops -------------------------------------------------------------------------------------------------
 
