@@ -159,18 +159,19 @@ class Settler:
             lane.inbox.clear()
             for i in range(0, len(ids), 100):
                 await self._claims.untake(ids[i : i + 100])
-            while lane.pending:
-                run = lane.pending.popleft()
-                lane.held -= 1
-                run.settled = True
-                await self._hand_back(lane, run, "unstarted")
+            waiting = list(lane.pending)
+            lane.pending.clear()
+            lane.held -= len(waiting)
+            await self._hand_back_all([(lane, run) for run in waiting])
 
     async def hand_all_back(self) -> None:
         """Give back what still runs; its runners are about to be ended."""
-        for lane, run in list(self._engine.runs.values()):
-            if not run.settled:
-                run.settled = True
-                await self._hand_back(lane, run, "unstarted" if run.started is None else "release")
+        await self._hand_back_all([(lane, run) for lane, run in self._engine.runs.values() if not run.settled])
+
+    async def _hand_back_all(self, held: list[tuple[Lane, Run]]) -> None:
+        for _, run in held:
+            run.settled = True
+        await asyncio.gather(*[self._hand_back(lane, run, "unstarted" if run.started is None else "release") for lane, run in held])
 
 
 def _lost_failure(run: Run, status: int) -> bytes:
