@@ -63,8 +63,3 @@ async def read_body(request: Request) -> Any:
     """The decoded JSON body. Raises UnsupportedMedia, PayloadTooLarge, MalformedRequest or ValidationFailed."""
     check_content_type(request.headers.get("content-type"))
     return read_json(await request.body())
-
-
-async def read_optional_body(request: Request) -> Any:
-    """As `read_body`, but None for an empty body."""
-    return await read_body(request) if await request.body() else None

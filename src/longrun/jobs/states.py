@@ -23,8 +23,6 @@ class Status(StrEnum):
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
 #: Terminal states from which `retry` makes a new job.
 RETRYABLE = frozenset({Status.FAILED, Status.CANCELED, Status.EXPIRED})
-#: States in which a worker holds a claim.
-CLAIMED = frozenset({Status.RUNNING, Status.CANCELING})
 
 #: Every legal move. Terminal states have none: a finished job never changes.
 MOVES: dict[Status, frozenset[Status]] = {

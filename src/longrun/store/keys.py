@@ -37,9 +37,6 @@ Channels: `note:<id>` (something about the job changed), `ctl:<worker>` (command
 
 from __future__ import annotations
 
-#: Span of one priority in the score of `wait:`; milliseconds since the epoch stay below it until the year 2286.
-PRIORITY_SPAN = 10**13
-
 
 def note_channel(prefix: str, job_id: str) -> str:
     """Channel on which a job's changes are announced."""

@@ -46,4 +46,5 @@ def _model(lane: Lane) -> dict[str, Any]:
         "running": lane.held,
         "load_s": max((seat.ready[lane.model] for seat in ready), default=None),
         "failures": failing,
+        "last_failure": next((orjson.loads(seat.last_failure)["detail"] for seat in lane.seats if seat.last_failure), None),
     }

@@ -80,7 +80,6 @@ class TicketPool(BasePool):  # type: ignore[misc]
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
         os.set_blocking(self._write_fd, False)
-        self._sinks: set[TicketSink] = set()
         self.engine = Engine(plan, self._wake)
         self.engine.start()
         task_revoked.connect(self._on_revoked, weak=False)

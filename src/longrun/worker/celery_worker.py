@@ -24,7 +24,6 @@ def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app = build_app(store_url, settings.prefix, [(spec.queue, spec.name) for spec in plan.specs])
     app.conf.longrun_plan = plan
-    app.conf.worker_pool = "longrun.worker.celery_pool:TicketPool"
     app.conf.worker_send_task_events = settings.events
     app.steps["consumer"].add(ServeLanes)
     app.set_default()

@@ -137,10 +137,6 @@ class Engine:
             self.lanes[name].was_full = free == 0
         return slots
 
-    def holds(self, job_id: str) -> bool:
-        """Whether the job is claimed here: a second ticket for it is a duplicate."""
-        return job_id in self.runs
-
     def pump(self) -> None:
         """Make the `Sink` calls that are due."""
         self._woken = False

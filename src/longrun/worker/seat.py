@@ -36,6 +36,7 @@ class Seat:
         lanes: whose jobs come here.
         alone: id of the suspect that has the runner to itself.
         reserved: id of the suspect that waits for the runner to be empty; nobody else is let aboard until then.
+        failures: runners in a row that did not get to load all models; `last_failure` is what the last of them said (JSON).
         doomed: runs for whose sake the runner was killed, with the reason.
     """
 
@@ -59,7 +60,7 @@ class Seat:
         self.reserved: str | None = None
         self.doomed: dict[str, StopReason] = {}
         self.failures = 0
-        self.last_failure = ""
+        self.last_failure = b""
         self.pong_at = time.monotonic()
         self._closing = False
 
@@ -80,7 +81,8 @@ class Seat:
             self.pong_at = time.monotonic()
         elif frame[0] == "ready":
             self.ready[frame[1]] = frame[2]
-            self.failures = 0
+            if len(self.ready) == len(self.models):
+                self.failures, self.last_failure = 0, b""
             self._on_frame(self, frame)
         else:
             self._on_frame(self, frame)
@@ -95,8 +97,8 @@ class Seat:
         if self._closing:
             return
         if not doomed:
-            # A runner that dies while loading, or at its first job again and again, is not started in a tight loop.
-            self.failures += 1 if unloaded else min(1, self.failures)
+            # One that dies while loading is not started again in a tight loop.
+            self.failures += unloaded
             log.error("runner ended", pid=process.pid, status=status, loading=unloaded, aboard=len(aboard), models=sorted(self.models))
         self._on_end(self, aboard, doomed, status)
 

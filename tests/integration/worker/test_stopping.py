@@ -119,6 +119,30 @@ async def test_a_stopping_worker_hands_its_jobs_back_at_once_and_leaves_nothing_
     assert [attempt.outcome for attempt in await caller.store.records.attempts(long, "t")] == ["released"]
 
 
+async def test_a_model_that_does_not_load_keeps_its_jobs_waiting_until_it_does(start_worker: Any, caller: Caller, tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    start_worker("--queues", "moody", MOODY=str(weights))
+    job_id = await caller.submit("moody", "moody")
+
+    async def announced() -> dict[str, Any]:
+        workers, _, _ = await caller.store.records.overview()
+        return dict(orjson.loads(workers[0])["models"]["moody"]) if workers else {"state": "not there"}
+
+    for _ in range(600):
+        if (await announced())["state"] == "unhealthy":
+            break
+        await asyncio.sleep(0.05)
+    entry = await announced()
+    assert entry["state"] == "unhealthy"
+    assert "OSError" in entry["last_failure"]
+    assert "weights" not in entry["last_failure"]
+    job = await caller.read(job_id)
+    assert (job.status, job.attempt) == ("queued", 0)
+    weights.touch()
+    done = await caller.end(job_id)
+    assert (done.status, done.attempt) == ("succeeded", 1)
+
+
 async def test_runners_die_with_their_worker(start_worker: Any, caller: Caller) -> None:
     worker = start_worker()
     await caller.ready()

@@ -3,6 +3,7 @@
 local P = '@PREFIX@'
 local TICKET = '@TICKET@'
 local FIELDS = {@FIELDS@}
+-- Span of one priority in the score of `wait:`; milliseconds since the epoch stay below it until the year 2286.
 local SPAN = 1e13
 local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
 

@@ -33,7 +33,6 @@ class Host:
     def __init__(self, pipe: Pipe, plan: dict[str, Any]) -> None:
         self.pipe, self.plan = pipe, plan
         self.executors: dict[str, Executor] = {}
-        self._early: list[list[Any]] = []
         self._loaded = threading.Event()
 
     def run(self) -> None:
