@@ -16,6 +16,8 @@ log = structlog.get_logger("longrun.chores")
 
 #: A ticket popped this long ago and not claimed since is pushed again.
 DOUBT_AFTER_S = 10.0
+#: A job is overtaken when one of its lane and priority that was pushed this much later has been claimed.
+OVERTAKEN_AFTER_S = 10.0
 #: A lane with waiting jobs and no tickets is looked at twice, this far apart, before tickets are pushed again.
 SECOND_LOOK_S = 5.0
 _MOST = 100
@@ -58,7 +60,10 @@ async def _sweep(store: Store) -> None:
 
 
 class LaneLook:
-    """Finds lanes that lost their tickets: jobs wait, no ticket is there, on two looks in a row."""
+    """Finds lost tickets by evidence: a lane's jobs wait and it has no ticket at all, on two looks in a row; or a job was overtaken.
+
+    What merely waits is no evidence, so a long backlog costs nothing.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -71,9 +76,10 @@ class LaneLook:
             lane = f"{depth.queue}.{depth.model}"
             if not sum(depth.by_priority.values()):
                 continue
+            overtaken = await self._store.upkeep.overtaken(lane, OVERTAKEN_AFTER_S)
             waiting, tickets, pushed = await self._store.upkeep.refill(lane, push=lane in self._suspicious)
             if waiting and not tickets and not pushed:
                 seen.add(lane)
-            if pushed:
-                log.warning("lost tickets pushed again", lane=lane, tickets=pushed)
+            if pushed or overtaken:
+                log.warning("lost tickets pushed again", lane=lane, tickets=pushed + overtaken)
         self._suspicious = seen

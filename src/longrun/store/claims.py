@@ -35,7 +35,6 @@ class Claims:
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._run, self._start = connection.run, connection.start
-        self._command, self._prefix = connection.command, settings.prefix
         self._lease = int(settings.lease * 1000)
 
     async def claim(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
@@ -79,9 +78,7 @@ class Claims:
 
     async def wake(self, worker: str) -> None:
         """Interrupt a worker that waits for tickets of other lanes than those it has room for now."""
-        key = f"{self._prefix}wake:@{worker}"
-        await self._command("LPUSH", key, "1")
-        await self._command("PEXPIRE", key, self._lease)
+        await self._run("wake", worker, self._lease)
 
     async def announce(self, worker: str, info: bytes) -> None:
         """Say what `worker` runs (JSON); empty = it leaves."""

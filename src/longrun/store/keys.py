@@ -8,6 +8,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   nonce               of the claim: a claim sent twice gets the same answer
   crashes, releases   budgets apart from `errors`
   suspect             1: was aboard a crash with others, or one more crash would end it; runs alone from now on
+  repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)
   local               events of this attempt appended so far: an append sent twice adds nothing
   a:<n>, z:<n>        attempt n: JSON at its start; `at outcome error` at its end
   gone                1: a tombstone; only `tenant` is left beside it
@@ -19,6 +20,7 @@ wait:<queue>.<model>      zset. Waiting ids → (9 − priority)·10¹³ + queue
 <queue>.<model>[:<n>]     list. The lane's tickets (Celery messages); n = 9 − priority, absent for 0; LPUSH in, RPOP out
 wake:<queue>.<model>      list of at most one element. Workers that wait for the lane block on it
 wake:@<worker>            list, one lease. Interrupts the wait of one worker
+mark                zset. `<lane>:<n>` → queued ms of the latest job claimed by a ticket from the tail of that list: all pushed before were popped
 doubt               zset. Id → ms when its ticket was popped and not yet claimed
 lease               zset. Id → ms when the claim runs out
 due                 zset. Id → ms when a delayed or retrying job is to be queued
@@ -31,6 +33,9 @@ workers             zset. Worker name → ms when its entry runs out
 worker:<name>       string, 3 leases. JSON: what the worker runs
 swept               string. Ms of the last sweep: a store that was away expires nothing at first
 amnesty             string, one lease. Ms until which no lease expires
+
+about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
+nothing             never written: see `pass_when_full` in lib.lua
 
 Channels: `note:<id>` (something about the job changed), `ctl:<worker>` (commands to a worker: `cancel <id>`).
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from longrun.settings import Settings
 from longrun.store.connection import Connection
 
@@ -32,6 +34,18 @@ class Upkeep:
         """Waiting jobs, tickets, and tickets pushed (only with `push`, and only when there were none) of a lane."""
         waiting, tickets, pushed = await self._run("refill", lane, int(push), MOST)
         return waiting, tickets, pushed
+
+    async def overtaken(self, lane: str, age: float) -> int:
+        """Push the tickets of a lane's jobs again that one pushed `age` seconds after them has overtaken; how many."""
+        return sum(await asyncio.gather(*[self._overtaken(lane, level, age) for level in range(10)]))
+
+    async def _overtaken(self, lane: str, level: int, age: float) -> int:
+        skip = total = 0
+        looked_at = MOST
+        while looked_at >= MOST:
+            looked_at, pushed = await self._run("overtaken", lane, level, int(age * 1000), skip, MOST)
+            skip, total = skip + looked_at, total + pushed
+        return total
 
     async def expire(self) -> int:
         """Remove records whose time is over; how many were looked at."""

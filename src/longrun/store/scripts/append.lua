@@ -2,6 +2,9 @@
 -- Returns {1} | {0} (stale: another attempt owns the job, or it has ended). Events that arrived before are skipped.
 local id, k, attempt = ARGV[1], record(ARGV[1]), ARGV[2]
 if not owns(k, attempt) then return {0} end
+local size = 0
+for i = 6, #ARGV, 2 do size = size + #ARGV[i] end
+if size <= SMALL then pass_when_full() end
 local have, number, t = tonumber(redis.call('HGET', k, 'local') or 0), tonumber(ARGV[3]), now()
 local added = 0
 for i = 5, #ARGV, 2 do

@@ -4,6 +4,7 @@ local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', 'status', 'attempt
 if r[1] ~= ARGV[2] then return {'none'} end
 local t, status = now(), r[4]
 if r[2] or (r[3] and tonumber(r[3]) <= t) then return {'gone'} end
+pass_when_full()
 if status == 'running' then
   redis.call('HSET', k, 'status', 'canceling')
   redis.call('HINCRBY', k, 'version', 1)

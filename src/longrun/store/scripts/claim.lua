@@ -1,7 +1,9 @@
 -- Take a queued job. ARGV: id, nonce, worker, device, lease ms.
 -- Returns {attempt, input, policy, suspect, errors, created, claimed at} | {0, status}. The nonce makes a claim that was sent twice get its own answer again.
 local id, k, t = ARGV[1], record(ARGV[1]), now()
-local r = redis.call('HMGET', k, 'status', 'nonce', 'attempt', 'input', 'policy', 'suspect', 'errors', 'created')
+local r = redis.call('HMGET', k, 'status', 'nonce', 'attempt', 'input', 'policy', 'suspect', 'errors', 'created', 'queue', 'model', 'priority',
+  'queued', 'repushed')
+-- The first write; it also lets the claim pass in a full store (see pass_when_full).
 redis.call('ZREM', P .. 'doubt', id)
 local attempt = r[3]
 if not (r[1] == 'running' and r[2] == ARGV[2]) then
@@ -15,8 +17,11 @@ if not (r[1] == 'running' and r[2] == ARGV[2]) then
   redis.call('HINCRBY', k, 'version', 1)
   redis.call('HSET', k, 'status', 'running', 'started', int(t), 'worker', ARGV[3], 'nonce', ARGV[2], 'local', 0,
     'a:' .. attempt, '{"worker":' .. cjson.encode(ARGV[3]) .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"at":' .. int(t) .. '}')
-  redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error')
-  leave_lane(id, k)
+  redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'repushed')
+  local lane = r[9] .. '.' .. r[10]
+  redis.call('ZREM', P .. 'wait:' .. lane, id)
+  -- A ticket from the tail was popped, so every ticket pushed to this list before it has been: what overtaken.lua goes by.
+  if not r[13] then redis.call('ZADD', P .. 'mark', 'GT', r[12], lane .. ':' .. int(9 - r[11])) end
   redis.call('ZREM', P .. 'deadline', id)
   redis.call('ZADD', P .. 'lease', int(t + ARGV[5]), id)
   event(id, attempt, t, 'started', '{"worker":' .. cjson.encode(ARGV[3]) .. ',"resumed":false}')

@@ -1,4 +1,5 @@
 -- Remove records whose time is over. ARGV: tombstone ms, most jobs (<= 100). Returns how many were looked at.
+pass_when_full()
 local t, n = now(), 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
   local k = record(id)

@@ -7,6 +7,7 @@ if not mine then
   local same = done and string.match(done, '^%d+ (%a+)') == outcome and TERMINAL[status]
   return {same and 1 or 0, status or 'gone'}
 end
+if #ARGV[4] <= SMALL then pass_when_full() end
 local t, output, err = now(), nil, nil
 if outcome == 'succeeded' then output = ARGV[4] else err = ARGV[4] end
 -- A success that arrives while canceling counts: the work is paid for. Anything else ends as canceled.

@@ -6,4 +6,5 @@ if not mine then
   local done = redis.call('HGET', k, 'z:' .. ARGV[2])
   return {done and 1 or 0, status or 'gone'}
 end
+pass_when_full()
 return {1, hand_back(id, k, now(), ARGV[3], ARGV[4] ~= '' and ARGV[4] or nil)}

@@ -1,4 +1,5 @@
 -- Renew claims. ARGV: lease ms, then id, attempt, id, attempt, … (<= 100 jobs). Returns one number a job: 1 kept, 2 kept and to be canceled, 0 lost.
+pass_when_full()
 local until_, out = int(now() + ARGV[1]), {}
 for i = 2, #ARGV, 2 do
   local mine, status = owns(record(ARGV[i]), ARGV[i + 1])

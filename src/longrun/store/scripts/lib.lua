@@ -28,6 +28,11 @@ local function record(id) return P .. 'job:' .. id end
 
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
 
+-- Let what was accepted go on in a full store: Redis refuses commands that need memory only until a script has made a write of another kind.
+-- New jobs and large values are refused; claims, heartbeats and ends are not, or nothing could ever drain.
+local SMALL = 4096
+local function pass_when_full() redis.call('DEL', P .. 'nothing') end
+
 -- One event at the end of the log; `data` is JSON text.
 local function event(id, attempt, t, kind, data)
   redis.call('RPUSH', P .. 'ev:' .. id, attempt .. ' ' .. int(t) .. ' ' .. kind .. ' ' .. data)
@@ -35,7 +40,9 @@ end
 
 -- Push the ticket of a queued job. Tickets are wake-up calls: one too many does no harm.
 -- kombu pops from the right and serves list n = 0 first, so priority 9 is list 0.
+-- A ticket that does not go to the tail stands out of the order of `queued`; `repushed` says so, for overtaken.lua.
 local function push(id, model, queue, priority, front)
+  if front then redis.call('HSET', record(id), 'repushed', int(now())) end
   local lane = queue .. '.' .. model
   local level = 9 - priority
   local list = P .. lane
@@ -108,7 +115,10 @@ local function hand_back(id, k, t, mode, err)
     return 'canceled'
   end
   if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then
-    local unknown = failure('outcome-unknown', 'The worker was lost while the job ran; whether its work was done is not known. It is not run again.', attempt)
+    -- What is known of the end (signal, memory, worker) stays in the failure.
+    local e = err and cjson.decode(err) or {detail = 'The worker was lost while the job ran.', attempt = tonumber(attempt)}
+    e.code, e.detail = 'outcome-unknown', e.detail .. ' Whether its work was done is not known. It is not run again.'
+    local unknown = cjson.encode(e)
     end_attempt(k, attempt, t, 'crashed', unknown)
     finalize(id, k, t, 'failed', nil, unknown)
     return 'failed'

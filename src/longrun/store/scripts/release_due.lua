@@ -1,4 +1,5 @@
 -- Queue delayed and retrying jobs whose time has come, and expire those that did not start in time. ARGV: most jobs (<= 100). Returns how many were moved.
+pass_when_full()
 local t, n = now(), 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', int(t), 'LIMIT', 0, ARGV[1])) do
   local k = record(id)

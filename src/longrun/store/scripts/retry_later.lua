@@ -5,6 +5,7 @@ if not mine then
   local done = redis.call('HGET', k, 'z:' .. attempt)
   return {done and string.match(done, '^%d+ (%a+)') == 'retrying' and 1 or 0, status or 'gone'}
 end
+pass_when_full()
 local t = now()
 if status == 'canceling' then
   end_attempt(k, attempt, t, 'canceled')

@@ -1,5 +1,6 @@
 -- Re-queue jobs whose lease ran out. ARGV: lease ms, most jobs (<= 100). Returns {id, status after, id, status after, …}.
 -- A store that was down or frozen let nobody renew: when no sweep ran for half a lease, nothing expires for one full lease.
+pass_when_full()
 local t, lease = now(), tonumber(ARGV[1])
 local last = tonumber(redis.call('GET', P .. 'swept') or 0)
 redis.call('SET', P .. 'swept', int(t))
@@ -11,9 +12,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', '-inf', int(t), 'L
   local status = redis.call('HGET', k, 'status')
   if status == 'running' or status == 'canceling' then
     out[#out + 1] = id
-    out[#out + 1] = hand_back(id, k, t, 'crash', nil)
+    local r = redis.call('HMGET', k, 'worker', 'attempt')
+    local lost = 'The worker that ran the job was lost: ' .. string.gsub(r[1], '[^%w%.@_:-]', '?') .. ' did not renew its claim.'
+    out[#out + 1] = hand_back(id, k, t, 'crash', failure('worker-lost', lost, r[2]))
   else
     redis.call('ZREM', P .. 'lease', id)
   end
+end
+-- Only a clock that was set back explains a claim that is to hold this long.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', int(t + 4 * lease), '+inf', 'LIMIT', 0, ARGV[2])) do
+  redis.call('ZADD', P .. 'lease', int(t + lease), id)
 end
 return out

@@ -1,4 +1,5 @@
 -- A stopping worker puts tickets back that it popped and did not claim. ARGV: ids (<= 100). Returns how many.
+pass_when_full()
 local n = 0
 for _, id in ipairs(ARGV) do
   local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority')

@@ -1,0 +1,96 @@
+"""A server out of memory: new jobs and large values are refused, and what was accepted goes on to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from tests.integration.store.test_scripts import FAILURE, claimed, new_job, status, submit, tickets
+
+from longrun.embedded import EmbeddedValkey
+from longrun.errors import StorageFull
+from longrun.jobs.policy import Policy
+from longrun.queues.celery.tickets import ticket_template
+from longrun.settings import Settings
+from longrun.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def own_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that these tests may fill."""
+    with EmbeddedValkey(tmp_path_factory.mktemp("full")) as server:
+        yield server.start()
+
+
+@pytest.fixture
+async def store(own_url: str, prefix: str) -> AsyncIterator[Store]:
+    store = Store(own_url, Settings(prefix=prefix, redis_url=own_url, lease=2, heartbeat=0.5), ticket_template())
+    yield store
+    await full(store, "0")
+    await store.close()
+
+
+async def full(store: Store, limit: str = "1mb") -> None:
+    await store.connection.command("CONFIG", "SET", "maxmemory", limit)
+
+
+async def test_a_new_job_is_refused_and_an_accepted_one_runs_to_its_end(store: Store) -> None:
+    job_id = await submit(store)
+    await full(store)
+    with pytest.raises(StorageFull):
+        await store.records.submit(new_job())
+    assert len(await tickets(store)) == 1
+    claim = await store.claims.claim(job_id, "n", "w", "cpu")
+    assert claim is not None
+    assert await store.claims.heartbeat([(job_id, 1)], 1) == [1]
+    assert await store.claims.append(job_id, 1, 0, b'{"fraction":0.5}', [("progress", b'{"fraction":0.5}')])
+    assert await store.claims.finish(job_id, 1, "succeeded", b'"done"') == "succeeded"
+    assert (await store.records.read(job_id, "t")).output == b'"done"'
+
+
+async def test_a_large_output_is_refused_until_there_is_room_and_the_claim_holds_meanwhile(store: Store) -> None:
+    job_id = await claimed(store)
+    await full(store)
+    large = b'"' + b"x" * 10_000 + b'"'
+    with pytest.raises(StorageFull):
+        await store.claims.finish(job_id, 1, "succeeded", large)
+    with pytest.raises(StorageFull):
+        await store.claims.append(job_id, 1, 0, b"", [("output", large)])
+    for _ in range(6):  # longer than the lease
+        await asyncio.sleep(0.5)
+        assert await store.claims.heartbeat([(job_id, 1)], 1) == [1]
+        assert await store.upkeep.sweep() == {}
+    await full(store, "0")
+    assert await store.claims.finish(job_id, 1, "succeeded", large) == "succeeded"
+
+
+async def test_retries_hand_backs_cancels_and_lost_workers_are_dealt_with(store: Store) -> None:
+    retried, released, canceled, lost = [await claimed(store) for _ in range(4)]
+    delayed = await submit(store, delay=0.01)
+    await full(store)
+    assert await store.claims.retry_later(retried, 1, 0, FAILURE) == "retrying"
+    assert await store.claims.hand_back(released, 1, "release") == "queued"
+    assert await store.records.cancel(canceled, "t") == "canceling"
+    assert await store.claims.finish(canceled, 1, "canceled", FAILURE) == "canceled"
+    await asyncio.sleep(0.02)
+    assert await store.upkeep.release_due() == 2
+    assert [await status(store, job_id) for job_id in (retried, delayed)] == ["queued", "queued"]
+    end = asyncio.get_running_loop().time() + 10
+    while await status(store, lost) == "running":
+        await store.upkeep.sweep()
+        assert asyncio.get_running_loop().time() < end
+        await asyncio.sleep(0.3)
+    assert await status(store, lost) == "queued"
+
+
+async def test_what_has_expired_or_is_deleted_makes_room(store: Store) -> None:
+    brief = await claimed(store, Policy(retain_for=0.001))
+    kept = await claimed(store)
+    await store.claims.finish(brief, 1, "succeeded", b"1")
+    await store.claims.finish(kept, 1, "succeeded", b"1")
+    await full(store)
+    await asyncio.sleep(0.01)
+    assert await store.upkeep.expire() == 1
+    await store.records.delete(kept, "t")
+    await store.claims.announce("w", b"{}")
