@@ -24,6 +24,7 @@ from longrun.store.store import Store
 from longrun.worker.announce import announcement
 from longrun.worker.devices import place_runners, visible_gpus
 from longrun.worker.emitter import Emitter
+from longrun.worker.exits import Exit
 from longrun.worker.lane import Lane
 from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
@@ -171,9 +172,8 @@ class Engine:
         self.limits = Limits(self)
         for seat in self.seats:
             self.spawn(seat.start())
-        self.spawn(self.leases.beat_for_ever())
-        self.spawn(self.leases.listen_for_ever())
-        self.spawn(self.limits.watch_for_ever())
+        for essential in (self.leases.beat_for_ever, self.leases.listen_for_ever, self.limits.watch_for_ever):
+            self.spawn(self._keep(essential))
         self.spawn(self._announce_for_ever())
         for background in self.plan.background:
             self.spawn(background(self.store))
@@ -193,6 +193,16 @@ class Engine:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    @staticmethod
+    async def _keep(work: Callable[[], Awaitable[None]]) -> None:
+        """Run what the worker cannot do without, again after an error that nobody foresaw."""
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                log.error("worker task failed, it is started again", exc_info=error)
+            await asyncio.sleep(1)
 
     def post(self, call: Callable[..., None], *args: Any) -> None:
         """Have the hub's thread make a call: one wake-up for many."""
@@ -263,9 +273,9 @@ class Engine:
         elif kind == "load-failed":
             seat.last_failure = frame[2]
 
-    def _on_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, Any], status: int) -> None:
+    def _on_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, Any], end: Exit) -> None:
         self.recount(seat)
-        self.settler.on_runner_end(seat, aboard, doomed, status)
+        self.settler.on_runner_end(seat, aboard, doomed, end)
         if not self.closing:
             self.spawn(seat.start())
 

@@ -62,6 +62,7 @@ def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()
         worker_cancel_long_running_tasks_on_connection_loss=False,  # runs go on while Redis is away; the fence decides
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker waits for its broker for ever
+        broker_channel_error_retry=True,  # also for one that refuses: read-only, disk full, out of memory
         worker_hijack_root_logger=False,
         worker_send_task_events=False,  # opt-in (`--events`): three events a job cost a quarter of the throughput
         task_send_sent_event=False,

@@ -18,7 +18,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import Message as VirtualMessage
 from kombu.transport.virtual import QoS as VirtualQoS
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, OutOfMemoryError
 
 #: Free slots by lane, asked before each trip.
 FreeSlots = Callable[[], list[tuple[str, int]]]
@@ -27,6 +27,13 @@ SEPARATOR = ":"
 #: Scheme of broker URLs that name this transport. An alias, because kombu takes the transport from the scheme wherever a URL is given.
 SCHEME = "longrun"
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
+
+
+# Redis refuses commands that need memory only until a script has made a write of another kind.
+_BIND_WHEN_FULL = """
+redis.call('DEL', ARGV[2] .. ':nothing')
+for i = 2, #ARGV do redis.call('SADD', ARGV[i], ARGV[1]) end
+"""
 
 
 class TicketQoS(VirtualQoS):  # type: ignore[misc]
@@ -76,6 +83,16 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         self.free_slots, (self.pop_source, self.pop_sha) = free_slots, pop
         self.wake_prefix, self.private_wake = wake_prefix, private_wake
         self._next_trip = "pop"
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            super()._queue_bind(exchange, routing_key, pattern, queue)
+        except OutOfMemoryError:
+            # A worker must be able to start while the store is full: what it runs is what makes room.
+            member = self.sep.join([routing_key or "", pattern or "", queue or ""])
+            tables = [self.keyprefix_queue % exchange, self.keyprefix_binding_permanent % exchange]
+            with self.conn_or_acquire() as client:
+                client.eval(_BIND_WHEN_FULL, 0, member, *[self.global_keyprefix + table for table in tables])
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         if self.free_slots is None:
