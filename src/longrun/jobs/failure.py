@@ -27,6 +27,9 @@ TITLES = {
 RETRYABLE_CODES = frozenset(
     {"timeout", "expired", "canceled", "worker-lost", "out-of-memory", "upstream-rate-limited", "upstream-error", "model-load-failed"}
 )
+#: What is known of the death of a process: members that only such failures have.
+DEATH = ("signal", "exit_code", "peak_memory", "hint")
+_LONGEST_DETAIL, _LONGEST_CAUSE, _LONGEST_DEBUG = 4_096, 256, 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class JobFailure:
         attempt: the attempt that failed; 0 when none had started.
         cause: class name of the exception, when there was one.
         debug: text for the operator (exception text and traceback); shown only with `expose_errors`.
+        signal: name of the signal that ended the job's process, such as `SIGSEGV`.
+        exit_code: exit status of a process that no signal ended.
+        peak_memory: most bytes that the process held, the loaded model included.
+        hint: what is known, or guessed, of the cause.
     """
 
     code: str
@@ -46,15 +53,33 @@ class JobFailure:
     attempt: int = 0
     cause: str | None = None
     debug: str | None = None
+    signal: str | None = None
+    exit_code: int | None = None
+    peak_memory: int | None = None
+    hint: str | None = None
 
     def to_json(self) -> bytes:
-        """The failure as stored in the record; absent members are left out."""
-        members: dict[str, Any] = {"code": self.code, "detail": self.detail or TITLES.get(self.code, self.code), "attempt": self.attempt}
+        """The failure as stored in the record; absent members are left out, long texts are cut.
+
+        What an author passes as a text may be anything, an exception for example: it never keeps a failure from being stored.
+        """
+        detail = _text(self.detail, _LONGEST_DETAIL) or TITLES.get(self.code, self.code)
+        members: dict[str, Any] = {"code": self.code, "detail": detail, "attempt": self.attempt}
         if self.cause:
-            members["cause"] = self.cause
+            members["cause"] = _text(self.cause, _LONGEST_CAUSE)
         if self.debug:
-            members["debug"] = self.debug[:16_384]
+            members["debug"] = _text(self.debug, _LONGEST_DEBUG)
+        members |= {name: value for name in DEATH if (value := getattr(self, name)) is not None}
         return orjson.dumps(members)
+
+
+def _text(value: object, longest: int) -> str:
+    """The value as text that JSON can hold: half a surrogate pair, as in names of files, becomes `?`."""
+    try:
+        text = str(value)
+    except Exception:
+        text = type(value).__name__
+    return text[:longest].encode("utf-8", "replace").decode()
 
 
 def problem_of(stored: bytes | dict[str, Any], instance: str, *, debug: bool = False) -> dict[str, Any]:
@@ -78,6 +103,7 @@ def problem_of(stored: bytes | dict[str, Any], instance: str, *, debug: bool = F
         "attempt": members.get("attempt", 0),
         "cause": members.get("cause"),
     }
+    problem |= {name: members[name] for name in DEATH if name in members}
     if debug and "debug" in members:
         problem["debug"] = members["debug"]
     return problem

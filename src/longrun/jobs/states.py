@@ -17,7 +17,7 @@ class Status(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
-    EXPIRED = "expired"  #: did not start within `start_within`
+    EXPIRED = "expired"  #: did not start within `start_within`, or waited past its `total_timeout`
 
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED})

@@ -24,7 +24,7 @@ class Claim:
     attempt: int
     input: bytes
     policy: Policy
-    suspect: bool
+    suspect: str  #: the group it may run with and nobody else, see `worker.settle.groups_of`; empty = no suspect
     errors: int
     created: int
     claimed: int
@@ -68,9 +68,12 @@ class Claims:
         """Have the job run again in `delay` seconds. The status it has now; None when the write was stale."""
         return self._status(await self._run("retry_later", job_id, attempt, int(delay * 1000), error, timeout=PATIENCE))
 
-    async def hand_back(self, job_id: str, attempt: int, mode: Mode, error: bytes = b"") -> str | None:
-        """Give the job back: `crash` spends its crash budget (when that is spent it fails with `error`), the other modes are free."""
-        return self._status(await self._run("hand_back", job_id, attempt, mode, error, timeout=PATIENCE))
+    async def hand_back(self, job_id: str, attempt: int, mode: Mode, error: bytes = b"", group: str = "") -> str | None:
+        """Give the job back: `crash` spends its crash budget (when that is spent it fails with `error`), the other modes are free.
+
+        A `suspect` runs with its `group` only from now on; without one, alone.
+        """
+        return self._status(await self._run("hand_back", job_id, attempt, mode, error, group, timeout=PATIENCE))
 
     async def untake(self, job_ids: Sequence[str]) -> None:
         """Put up to 100 tickets back that were popped and not claimed."""
@@ -94,4 +97,4 @@ def _claim(job_id: str, reply: Sequence[Any]) -> Claim | None:
     if reply[0] == 0:
         return None
     attempt, data, policy, suspect, errors, created, claimed = reply
-    return Claim(job_id, attempt, data, Policy.from_json(policy), bool(suspect), errors, created, int(claimed))
+    return Claim(job_id, attempt, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed))

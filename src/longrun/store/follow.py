@@ -21,6 +21,8 @@ _CONFIRM = 0.5
 
 
 _SILENT = "longrun-silent"
+#: The message that readers get when they are not to wait any longer.
+DISMISSED = b"dismissed"
 
 
 class Listener:
@@ -61,9 +63,13 @@ class Follower:
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
+
+    Attributes:
+        dismissed: this process is about to stop: who waits is to leave with what it has.
     """
 
     def __init__(self, url: str) -> None:
+        self.dismissed = False
         self._redis: Redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=2, health_check_interval=10)
         self._pubsub: PubSub | None = None
         self._channels: dict[str, _Channel] = {}
@@ -97,6 +103,12 @@ class Follower:
                 del self._channels[channel]
                 # In a task of its own: this block also runs when the reader is being canceled, and could not wait then.
                 self._send(self._tell("unsubscribe", channel))
+
+    def dismiss(self) -> None:
+        """Have every reader stop waiting, and nobody begin to."""
+        self.dismissed = True
+        for group in self._channels.values():
+            self._hand_out(group, DISMISSED)
 
     def _send(self, telling: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(telling)

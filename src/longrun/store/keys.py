@@ -7,7 +7,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   idem                full name of the idempotency key, to let that live as long
   nonce               of the claim: a claim sent twice gets the same answer
   crashes, releases   budgets apart from `errors`
-  suspect             1: was aboard a crash with others, or one more crash would end it; runs alone from now on
+  suspect             was aboard a crash with others, or one more crash would end it: with whom it may still run, its own id = with nobody
   repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)
   local               events of this attempt appended so far: an append sent twice adds nothing
   a:<n>, z:<n>        attempt n: JSON at its start; `at outcome error` at its end
@@ -20,17 +20,18 @@ wait:<queue>.<model>      zset. Waiting ids → (9 − priority)·10¹³ + queue
 <queue>.<model>[:<n>]     list. The lane's tickets (Celery messages); n = 9 − priority, absent for 0; LPUSH in, RPOP out
 wake:<queue>.<model>      list of at most one element. Workers that wait for the lane block on it
 wake:@<worker>            list, one lease. Interrupts the wait of one worker
-mark                zset. `<lane>:<n>` → queued ms of the latest job claimed by a ticket from the tail of that list: all pushed before were popped
+mark                zset. `<lane>:<n>` → queued ms of the latest job claimed by a ticket from that list's tail: all before it were popped
 doubt               zset. Id → ms when its ticket was popped and not yet claimed
 lease               zset. Id → ms when the claim runs out
 due                 zset. Id → ms when a delayed or retrying job is to be queued
-deadline            zset. Id → ms when an unstarted job expires (`start_within`, `total_timeout`)
+deadline            zset. Id → ms when a job that waits expires (`start_within` before its first start, `total_timeout`)
 expire              zset. Finished id → ms when the record goes
 dead:<tenant>       zset. Failed id → finished ms: the dead letters, until retried or expired
 lanes               set. Lanes that ever had a job
 stats               hash. `<model>:<what>` → count, or sum of ms
 workers             zset. Worker name → ms when its entry runs out
 worker:<name>       string, 3 leases. JSON: what the worker runs
+trouble             hash. Part, such as `worker@host` → `<until ms> <text>`: what keeps dying, for /readyz
 swept               string. Ms of the last sweep: a store that was away expires nothing at first
 amnesty             string, one lease. Ms until which no lease expires
 

@@ -204,12 +204,13 @@ class Records:
             lanes.append(LaneDepth(queue, model, {9 - level: n for level, n in enumerate(rows[i + 2 : i + 12])}, oldest))
         return sorted(lanes, key=lambda lane: (lane.queue, lane.model))
 
-    async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int]:
-        """What workers announce (JSON each), the counters `<model>:<what>`, and the number of claimed jobs."""
-        workers, flat, claimed, _now = await self._run("overview")
+    async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int, dict[str, str]]:
+        """What workers announce (JSON each), the counters `<model>:<what>`, the number of claimed jobs, and what is wrong by part."""
+        workers, flat, claimed, _now, told = await self._run("overview")
         # RESP3 turns HGETALL inside a script's reply into a flat list all the same.
         counters: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
-        return workers, {name.decode(): int(value) for name, value in counters.items()}, claimed
+        trouble = {told[i].decode(): told[i + 1].decode() for i in range(0, len(told), 2)}
+        return workers, {name.decode(): int(value) for name, value in counters.items()}, claimed, trouble
 
 
 def not_found(job_id: str) -> JobNotFound:

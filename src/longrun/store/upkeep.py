@@ -22,6 +22,22 @@ class Upkeep:
         reply = await self._run("sweep", self._lease, MOST)
         return {reply[i].decode(): reply[i + 1].decode() for i in range(0, len(reply), 2)}
 
+    async def report_lost(self, worker: str) -> dict[str, str]:
+        """Re-queue the jobs of a worker that has died, without waiting for its leases: job id → status after.
+
+        To be called by who saw it die; for a worker that lives, its jobs run twice (and one outcome counts).
+        """
+        cursor, moved = b"0", dict[str, str]()
+        while True:
+            cursor, *reply = await self._run("lost", worker, cursor, MOST)
+            moved |= {reply[i].decode(): reply[i + 1].decode() for i in range(0, len(reply), 2)}
+            if cursor == b"0":
+                return moved
+
+    async def tell_trouble(self, part: str, text: str, life: float) -> None:
+        """Have /readyz show for `life` seconds that something is wrong with a part, such as `worker@host`; empty text = no longer."""
+        await self._run("trouble", part, text, int(life * 1000))
+
     async def release_due(self) -> int:
         """Queue delayed and retrying jobs that are due, expire those that did not start in time; how many were looked at."""
         return int(await self._run("release_due", MOST))

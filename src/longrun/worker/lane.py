@@ -75,7 +75,10 @@ class Lane:
         self.pending.remove(run)
         self.held -= 1
         for seat in self.seats:
-            if seat.reserved == run.id:
+            # A place that was kept for a group that is no longer there.
+            if seat.reserved == run.claim.suspect and not any(
+                other.claim.suspect == seat.reserved for lane in seat.lanes for other in lane.pending
+            ):
                 seat.reserved = None
 
     def key(self, data: bytes) -> tuple[Any, ...]:
@@ -86,11 +89,13 @@ class Lane:
         """Send what can go now; returns what was sent. When a batch should fill up first, come back by timer."""
         sent: list[tuple[Seat, Run]] = []
         while self.pending:
-            if self.pending[0].claim.suspect:
-                empty = self._seat_for_suspect(self.pending[0].id)
-                if empty is None:
+            group = self.pending[0].claim.suspect
+            if group:
+                found, room = self._seat_for_group(group)
+                if found is None:
                     break
-                sent += self._send(empty, [self.pending.popleft()])
+                # A batch is one call, so it takes one place; a single job is one as well.
+                sent += self._send(found, self._next_batch(group) if self.batched else self._next_of(group, room))
                 continue
             seat = max(self.seats, key=lambda s: s.room(self))
             room = seat.room(self)
@@ -109,11 +114,17 @@ class Lane:
                 sent += self._send(seat, self._next_batch())
         return sent
 
-    def _seat_for_suspect(self, job_id: str) -> Seat | None:
+    def _seat_for_group(self, group: str) -> tuple[Seat | None, int]:
         ready = [seat for seat in self.seats if self.model in seat.ready]
-        # The seat that was reserved for it before any other, so that it does not hold two.
-        ready.sort(key=lambda seat: (seat.reserved != job_id, len(seat.runs())))
-        return ready[0] if ready and ready[0].give_alone(job_id) else None
+        # Where the group is, or a place is kept for it, before any other, so that it does not hold two.
+        ready.sort(key=lambda seat: (seat.alone != group, seat.reserved != group, len(seat.runs())))
+        room = ready[0].room_for_group(self, group) if ready else 0
+        return (ready[0], room) if room else (None, 0)
+
+    def _next_of(self, group: str, most: int) -> list[Run]:
+        chosen = [run for run in self.pending if run.claim.suspect == group][:most]
+        self.pending = deque(run for run in self.pending if run not in chosen)
+        return chosen
 
     def _wait_ms(self) -> float:
         assert self.batched is not None
@@ -129,12 +140,12 @@ class Lane:
     def on_timer(self) -> None:
         """Replaced by the engine: dispatch again."""
 
-    def _next_batch(self) -> list[Run]:
+    def _next_batch(self, group: str = "") -> list[Run]:
         assert self.batched is not None
         key, rest = self.pending[0].key, deque[Run]()
         batch: list[Run] = []
         for run in self.pending:
-            fits = len(batch) < self.batched.max_size and run.key == key and not run.claim.suspect
+            fits = len(batch) < self.batched.max_size and run.key == key and run.claim.suspect == group
             (batch if fits else rest).append(run)
         self.pending = rest
         return batch

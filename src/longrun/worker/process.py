@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, cast
 
 import orjson
 
 from longrun.worker.devices import Place
+from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
 from longrun.worker.frames import FrameBuffer, pack
 
 _BUFFER = 1 << 20
+#: Seconds for a process that has closed its pipe to end by itself; one that lives on is of no use.
+_LAST_MOMENT = 1.0
+#: The count of out-of-memory kills that an end is compared with is at least this many seconds old: a sign of life may be read late.
+_BEFORE = 2.0
 
 
 class RunnerProcess(asyncio.Protocol):
@@ -24,14 +31,21 @@ class RunnerProcess(asyncio.Protocol):
 
     Args:
         on_frame: called with each frame that arrives.
-        on_end: called once, when the process has ended, with its exit status (negative = signal).
+        on_end: called once, when the process has ended.
     """
 
-    def __init__(self, on_frame: Callable[[RunnerProcess, list[Any]], None], on_end: Callable[[RunnerProcess, int], None]) -> None:
+    def __init__(self, on_frame: Callable[[RunnerProcess, list[Any]], None], on_end: Callable[[RunnerProcess, Exit], None]) -> None:
         self._on_frame, self._on_end = on_frame, on_end
         self._buffer = FrameBuffer()
         self._transport: asyncio.Transport | None = None
+        self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._end: Exit | None = None
+        self._killed = False
+        self._seen_peak: int | None = None
+        self._ours_at_start = 0
+        self._kills_before = self._kills_lately = oom_kills()
+        self._looked = time.monotonic()
 
     async def start(self, target: str, models: dict[str, int], place: Place, log_level: str) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
@@ -40,9 +54,16 @@ class RunnerProcess(asyncio.Protocol):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         plan = {"target": target, "models": models, "device": place.device, "log_level": log_level, "parent": os.getpid()}
         command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), orjson.dumps(plan).decode()]
+        # On Linux a process inherits the peak of the one that started it, through fork and exec.
+        self._ours_at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "linux" else 0
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | place.env, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
         theirs.close()
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        await self.attach(ours)
+
+    async def attach(self, sock: socket.socket) -> None:
+        """Exchange frames over this end of the pipe."""
+        self._sock = sock
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
 
     @property
     def pid(self) -> int:
@@ -56,8 +77,17 @@ class RunnerProcess(asyncio.Protocol):
 
     def kill(self) -> None:
         """End the process at once (SIGKILL)."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
+        # One that was not waited for keeps its number, so this hits nobody else.
+        if self._process is not None and not self._reaped():
+            self._killed = True
+            os.kill(self._process.pid, signal.SIGKILL)
+
+    def look(self) -> None:
+        """Note what only a living process shows; to be called now and then while it works."""
+        self._seen_peak = peak_memory(self.pid) or self._seen_peak
+        if time.monotonic() - self._looked >= _BEFORE:
+            self._looked = time.monotonic()
+            self._kills_before, self._kills_lately = self._kills_lately, oom_kills()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -68,21 +98,58 @@ class RunnerProcess(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        asyncio.get_running_loop().create_task(self._reap())
+        if exc is not None:
+            self._read_the_rest()
+        if self._process is not None:
+            asyncio.get_running_loop().create_task(self._reap())
+
+    def _read_the_rest(self) -> None:
+        """A write that failed ends the connection before the runner's last words are read: outcomes that must not be lost."""
+        assert self._sock is not None
+        try:
+            while data := self._sock.recv(_BUFFER, socket.MSG_DONTWAIT):
+                self.data_received(data)
+        except OSError:
+            return
 
     async def _reap(self) -> None:
-        assert self._process is not None
-        # The pipe closes a moment before the process can be waited for; one that closed it and lives on is of no use.
-        for _ in range(200):
-            if self._process.poll() is not None:
-                break
-            await asyncio.sleep(0.005)
-        else:
-            self.kill()
-        self._on_end(self, self._process.wait())
+        # The pipe closes a moment before the process can be waited for.
+        closed = time.monotonic()
+        while not self._reaped():
+            if not self._killed and time.monotonic() - closed > _LAST_MOMENT:
+                self.kill()
+            await asyncio.sleep(0.005 if time.monotonic() - closed < _LAST_MOMENT else 0.05)
+        assert self._end is not None
+        self._on_end(self, self._end)
 
-    def wait(self, timeout: float) -> None:
-        """Kill if needed and wait for the end; for the worker's last moments, when no loop turns."""
-        if self._process is not None:
-            self.kill()
-            self._process.wait(timeout)
+    def _reaped(self) -> bool:
+        """Whether the process has ended; then `_end` says how. By `wait4`, which tells what it used; Popen's own way would lose that."""
+        if self._end is None and self._process is not None:
+            try:
+                pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
+            except ChildProcessError:
+                # Somebody else in this process waited for it: how it ended is lost.
+                self._process.returncode = 0
+                self._end = Exit(0, self._seen_peak)
+                return True
+            if pid:
+                self._process.returncode = os.waitstatus_to_exitcode(status)
+                self._end = Exit(self._process.returncode, self._peak(used.ru_maxrss), self._killed, self._oom_struck())
+        return self._end is not None
+
+    def _peak(self, maxrss: int) -> int | None:
+        return maxrss * MAXRSS_UNIT if maxrss > self._ours_at_start else self._seen_peak
+
+    def _oom_struck(self) -> bool | None:
+        now = oom_kills()
+        return None if now is None or self._kills_before is None else now > self._kills_before
+
+    def wait(self, timeout: float) -> bool:
+        """Kill if needed and wait for the end, in the worker's last moments, when no loop turns. False: alive after `timeout` seconds."""
+        self.kill()
+        end = time.monotonic() + timeout
+        while self._process is not None and not self._reaped():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.002)
+        return True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from longrun.worker.devices import Place
+from longrun.worker.exits import Exit
 from longrun.worker.process import RunnerProcess
 from longrun.worker.run import Run, StopReason
 
@@ -34,8 +35,8 @@ class Seat:
         ready: models that are loaded.
         aboard: runs sent and not answered, by lane, in the order they were sent.
         lanes: whose jobs come here.
-        alone: id of the suspect that has the runner to itself.
-        reserved: id of the suspect that waits for the runner to be empty; nobody else is let aboard until then.
+        alone: group of suspects that has the runner to itself.
+        reserved: group of suspects that waits for the runner to be empty; nobody else is let aboard until then.
         failures: runners in a row that did not get to load all models; `last_failure` is what the last of them said (JSON).
         doomed: runs for whose sake the runner was killed, with the reason.
     """
@@ -48,7 +49,7 @@ class Seat:
         log_level: str,
         *,
         on_frame: Callable[[Seat, list[Any]], None],
-        on_end: Callable[[Seat, list[tuple[Lane, Run]], dict[str, StopReason], int], None],
+        on_end: Callable[[Seat, list[tuple[Lane, Run]], dict[str, StopReason], Exit], None],
     ) -> None:
         self.target, self.models, self.place, self.log_level = target, models, place, log_level
         self._on_frame, self._on_end = on_frame, on_end
@@ -79,15 +80,17 @@ class Seat:
             return
         if frame[0] == "pong":
             self.pong_at = time.monotonic()
+            process.look()
         elif frame[0] == "ready":
             self.ready[frame[1]] = frame[2]
+            process.look()
             if len(self.ready) == len(self.models):
                 self.failures, self.last_failure = 0, b""
             self._on_frame(self, frame)
         else:
             self._on_frame(self, frame)
 
-    def _end(self, process: RunnerProcess, status: int) -> None:
+    def _end(self, process: RunnerProcess, end: Exit) -> None:
         if process is not self.process:
             return
         aboard = [(lane, run) for lane, runs in self.aboard.items() for run in runs.values()]
@@ -99,8 +102,17 @@ class Seat:
         if not doomed:
             # One that dies while loading is not started again in a tight loop.
             self.failures += unloaded
-            log.error("runner ended", pid=process.pid, status=status, loading=unloaded, aboard=len(aboard), models=sorted(self.models))
-        self._on_end(self, aboard, doomed, status)
+            log.error(
+                "runner ended",
+                pid=process.pid,
+                how=end.words,
+                peak_memory=end.peak_memory,
+                hint=end.hint,
+                loading=unloaded,
+                aboard=len(aboard),
+                models=sorted(self.models),
+            )
+        self._on_end(self, aboard, doomed, end)
 
     @property
     def empty(self) -> bool:
@@ -111,17 +123,24 @@ class Seat:
         """How many more jobs (batched lanes: batches) of `lane` may be sent now."""
         if lane.model not in self.ready or self.alone is not None or self.reserved is not None:
             return 0
+        return self._left(lane, lane.concurrency + lane.ahead())
+
+    def _left(self, lane: Lane, most: int) -> int:
         runs = self.aboard.get(lane, {})
         here = len(runs) if lane.batched is None else len({run.batch for run in runs.values()})
-        return max(0, lane.concurrency + lane.ahead() - here)
+        return max(0, most - here)
 
-    def give_alone(self, job_id: str) -> bool:
-        """Give the runner to a suspect if it is empty; otherwise let nobody else aboard until it is. Whether the suspect may go now."""
-        if self.alone is not None or self.reserved not in (None, job_id):
-            return False
-        self.reserved = None if self.empty else job_id
-        self.alone = job_id if self.empty else None
-        return self.empty
+    def room_for_group(self, lane: Lane, group: str) -> int:
+        """As `room`, for suspects of `group`. Lets nobody else aboard until the runner is empty, then gives it to the group."""
+        if self.alone != group:
+            if self.alone is not None or self.reserved not in (None, group):
+                return 0
+            self.reserved = None if self.empty else group
+            if self.reserved is not None:
+                return 0
+            self.alone = group
+        # None is sent ahead: whoever is aboard of a crash must have begun.
+        return self._left(lane, lane.concurrency)
 
     def send(self, lane: Lane, runs: list[Run]) -> None:
         """Send runs to the runner, as one batch when the lane is batched."""
@@ -136,7 +155,7 @@ class Seat:
             run = runs.get(job_id)
             if run is not None and run.attempt == attempt:
                 del runs[job_id]
-                if self.alone == job_id:
+                if self.empty:
                     self.alone = None
                 return lane, run
         return None
@@ -167,5 +186,5 @@ class Seat:
     def close(self) -> None:
         """End the runner for good."""
         self._closing = True
-        if self.process is not None:
-            self.process.wait(5.0)
+        if self.process is not None and not self.process.wait(5.0):
+            log.error("runner does not end", pid=self.process.pid)

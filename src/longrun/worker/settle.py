@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
-from longrun.errors import LongrunError, StorageFull
+from longrun.errors import StorageFull
 from longrun.jobs.failure import JobFailure
 from longrun.jobs.retry import retry_delay
 from longrun.store.claims import Mode
+from longrun.worker.exits import Exit, lost_failure
 
 if TYPE_CHECKING:
     from longrun.worker.engine import Engine
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("longrun.worker")
 _FULL_PAUSE = 1.0
+_PARTS = 4
 
 
 class Settler:
@@ -63,7 +65,7 @@ class Settler:
             except StorageFull:
                 log.warning("store is full, the outcome waits", job_id=run.id)
                 await asyncio.sleep(_FULL_PAUSE)
-            except LongrunError as error:
+            except Exception as error:
                 # Not to be written at all: without heartbeats the lease runs out, and the job runs again or fails by its crash budget.
                 log.error("outcome could not be stored", job_id=run.id, attempt=run.attempt, exc_info=error)
                 status = None
@@ -120,7 +122,9 @@ class Settler:
         if run.stop == "timeout":
             retry = lane.spec.options.retry
             failure = JobFailure("timeout", f"The job had not ended within its {run.limit}.", run.attempt)
-            return await self._fail(run, failure.to_json(), usage, retryable=retry is not None and retry.covers(TimeoutError()))
+            # Stopped in the middle: how much of its work was done is not known, and `at_most_once` promises not to do it again.
+            again = retry is not None and retry.covers(TimeoutError()) and run.claim.policy.delivery == "at_least_once"
+            return await self._fail(run, failure.to_json(), usage, retryable=again)
         failure = JobFailure("canceled", "The job was canceled.", run.attempt)
         return await self._claims.finish(run.id, run.attempt, "canceled", failure.to_json(), usage)
 
@@ -133,9 +137,10 @@ class Settler:
 
     # -- dead runners -----------------------------------------------------------------------------------------------------
 
-    def on_runner_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, StopReason], status: int) -> None:
+    def on_runner_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, StopReason], end: Exit) -> None:
         """A runner has ended with jobs aboard. One that ran alone is charged; several are suspects; those that had not started are free."""
         started = [run for _, run in aboard if run.started is not None and run.id not in doomed]
+        groups = groups_of([run.id for run in started])
         for lane, run in aboard:
             lane.held -= 1
             if run.settled:
@@ -145,10 +150,11 @@ class Settler:
                 self._engine.spawn(self._settle_stop(lane, run))
                 continue
             mode: Mode = "unstarted" if run.started is None else "release" if doomed else "crash" if len(started) == 1 else "suspect"
-            self._engine.spawn(self._hand_back(lane, run, mode, _lost_failure(run, status)))
+            failure = lost_failure(run.attempt, end, mode, len(started) - 1)
+            self._engine.spawn(self._hand_back(lane, run, mode, failure.to_json(), groups.get(run.id, "")))
 
-    async def _hand_back(self, lane: Lane, run: Run, mode: Mode, failure: bytes = b"") -> None:
-        await self._persist(lane, run, lambda: self._claims.hand_back(run.id, run.attempt, mode, failure))
+    async def _hand_back(self, lane: Lane, run: Run, mode: Mode, failure: bytes = b"", group: str = "") -> None:
+        await self._persist(lane, run, lambda: self._claims.hand_back(run.id, run.attempt, mode, failure, group))
 
     # -- the worker stops -------------------------------------------------------------------------------------------------
 
@@ -171,11 +177,21 @@ class Settler:
     async def _hand_back_all(self, held: list[tuple[Lane, Run]]) -> None:
         for _, run in held:
             run.settled = True
-        await asyncio.gather(*[self._hand_back(lane, run, "unstarted" if run.started is None else "release") for lane, run in held])
+        await asyncio.gather(*[self._release(lane, run) for lane, run in held])
+
+    async def _release(self, lane: Lane, run: Run) -> None:
+        # Only a job that must not run twice ends here, and needs a reason.
+        reason = b""
+        if run.claim.policy.delivery == "at_most_once":
+            reason = JobFailure("worker-lost", "The worker was stopped before the job had ended.", run.attempt).to_json()
+        await self._hand_back(lane, run, "unstarted" if run.started is None else "release", reason)
 
 
-def _lost_failure(run: Run, status: int) -> bytes:
-    how: Literal["exit", "signal"] = "signal" if status < 0 else "exit"
-    name = signal.Signals(-status).name if status < 0 and -status in set(signal.Signals) else str(abs(status))
-    text = f"The process that ran the job died ({how} {name})."
-    return JobFailure("worker-lost", text, run.attempt).to_json()
+def groups_of(job_ids: Sequence[str]) -> dict[str, str]:
+    """The suspects of one crash in up to four groups: job id → group.
+
+    Each group runs on its own, and the one that crashes again is divided again: a culprit among n is alone after log4 n crashes, an
+    innocent runs that often at most, and n jobs whose runner died for another reason take four times as long, not n times.
+    """
+    crash = secrets.token_hex(4)
+    return {job_id: f"{crash}-{number % _PARTS}" for number, job_id in enumerate(job_ids)}

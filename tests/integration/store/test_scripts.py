@@ -203,7 +203,7 @@ async def test_crashes_are_counted_and_end_in_the_dead_letters(store: Store) -> 
     for attempt, after in ((1, "queued"), (2, "failed")):
         claim = await store.claims.claim(job_id, f"n{attempt}", "w", "cpu")
         assert claim is not None
-        assert claim.suspect == (attempt > 1)
+        assert bool(claim.suspect) == (attempt > 1)
         assert await store.claims.hand_back(job_id, attempt, "crash") == after
     record = await store.records.read(job_id, "t")
     assert b'"worker-lost"' in (record.error or b"")
@@ -351,3 +351,48 @@ async def test_no_sequence_of_calls_leaves_the_table_of_moves(store: Store, seed
     assert [event.seq for event in page.events] == list(range(1, page.latest + 1))
     if Status(before) in RETRYABLE:
         assert await store.records.resubmit(job_id, "t", new_job_id())
+
+
+async def test_the_jobs_of_a_worker_that_was_seen_dead_are_queued_at_once_and_only_those(store: Store) -> None:
+    dead = [await submit(store) for _ in range(250)]
+    alive = [await submit(store) for _ in range(250)]
+    for ids, worker in ((dead, "dead@host"), (alive, "alive@host")):
+        assert all(await store.claims.claim_all(ids, "n", worker, "cpu"))
+    await store.claims.announce("dead@host", b"{}")
+    moved = await store.upkeep.report_lost("dead@host")
+    assert set(moved) == set(dead)
+    assert set(moved.values()) == {"queued"}
+    assert await store.claims.heartbeat([(alive[0], 1), (dead[0], 1)], 1) == [1, 0]
+    assert await store.upkeep.report_lost("dead@host") == {}
+    (attempt,) = await store.records.attempts(dead[0], "t")
+    assert (attempt.outcome, attempt.error and attempt.error["detail"]) == ("crashed", "The worker that ran the job was lost: dead@host.")
+
+
+async def test_a_worker_reported_dead_is_no_longer_listed(store: Store) -> None:
+    await store.claims.announce("dead@host", b"{}")
+    await store.upkeep.report_lost("dead@host")
+    assert await store.connection.command("EXISTS", f"{store.prefix}worker:dead@host") == 0
+    assert await store.connection.command("ZCARD", f"{store.prefix}workers") == 0
+
+
+async def test_total_timeout_also_ends_a_job_that_waits_for_another_attempt(store: Store) -> None:
+    retried = await claimed(store, Policy(total_timeout=0.05, max_attempts=3))
+    lost = await claimed(store, Policy(total_timeout=0.05))
+    await store.claims.retry_later(retried, 1, 60, FAILURE)
+    await store.claims.hand_back(lost, 1, "crash")
+    await asyncio.sleep(0.06)
+    await store.upkeep.release_due()
+    for job_id in (retried, lost):
+        job = await store.records.read(job_id, "t")
+        assert (job.status, job.error) == (
+            "expired",
+            b'{"code":"expired","detail":"The job had not ended within its total_timeout.","attempt":1}',
+        )
+
+
+async def test_start_within_counts_for_the_first_start_alone(store: Store) -> None:
+    job_id = await claimed(store, Policy(start_within=0.05), start_within=0.05)
+    await store.claims.hand_back(job_id, 1, "crash")
+    await asyncio.sleep(0.06)
+    await store.upkeep.release_due()
+    assert await status(store, job_id) == "queued"

@@ -134,7 +134,7 @@ class Caller:
         """Until some worker has announced that it holds the model."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            workers, _, _ = await self.store.records.overview()
+            workers, *_ = await self.store.records.overview()
             if any(orjson.loads(worker)["models"].get(model, {}).get("state") == "ready" for worker in workers):
                 return
             await asyncio.sleep(0.05)

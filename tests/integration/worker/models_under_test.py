@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -130,3 +131,82 @@ def usage(job: Job) -> None:
     job.usage(tokens_in=3)
     job.usage(tokens_in=4, cost_usd=0.5)
     job.log("counted")
+
+
+def die(how: str, megabytes: int = 0) -> None:
+    """End this process in the way asked for, after holding so much memory."""
+    held = bytearray(megabytes << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    if how == "exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGSEGV if how == "segfault" else signal.SIGKILL)
+    time.sleep(10)
+
+
+class Quick(Model, queue="poison"):
+    """Takes no time, or kills its runner."""
+
+    def predict(self, x: int = 0, how: str = "", megabytes: int = 0) -> int:
+        if how:
+            die(how, megabytes)
+        return x
+
+
+@model(queue="poison", concurrency=200)
+async def chat(x: int, seconds: float = 0.0, how: str = "") -> int:
+    """Waits as a call of an LLM does, or kills its runner."""
+    await asyncio.sleep(seconds)
+    if how:
+        die(how)
+    return x
+
+
+class Item(BaseModel):
+    x: int
+    how: str = ""
+
+
+class Many(Model, queue="poison"):
+    """A batch, one item of which may kill the runner."""
+
+    @batched(max_size=8, max_wait_ms=100)
+    def predict(self, items: list[Item]) -> list[int]:
+        for item in items:
+            if item.how:
+                die(item.how)
+        return [item.x for item in items]
+
+
+@model(concurrency=50, retry=Retry(3, backoff=0.02))
+async def shouts(text: str, seconds: float = 0.0) -> str:
+    """As `shout`, with every Exception tried again, a timeout too."""
+    await asyncio.sleep(seconds)
+    return text.upper()
+
+
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("I say nothing")
+
+
+@model(retry=Retry(2, on=(RetryAfter,)))
+def awkward(kind: str) -> str:
+    """Raises what is hard to write down."""
+    if kind == "object":
+        raise Failure(ValueError("inner"))  # type: ignore[arg-type]
+    if kind == "surrogate":
+        raise Failure("half \ud800 pair")
+    if kind == "silent":
+        raise Silent
+    raise RetryAfter(float("inf"))
+
+
+class Picky(Model, queue="poison", retry=Retry(3, backoff=0)):
+    """At its first attempt an item may be told to come back; says the attempt, the size of the batch, and the key for upstreams."""
+
+    @batched(max_size=4, max_wait_ms=500)
+    def predict(self, items: list[Item], jobs: list[Job]) -> list[list[Any]]:
+        return [
+            RetryAfter(0.3, "busy") if item.how and job.attempt == 1 else [job.attempt, len(items), job.idempotency_key]  # type: ignore[misc]
+            for item, job in zip(items, jobs, strict=True)
+        ]

@@ -57,7 +57,7 @@ async def test_a_worker_that_starts_while_the_store_is_full_runs_what_waits(own_
     worker = Worker(own_settings, tmp_path / "worker.log")
     try:
         for job_id in ids:
-            assert (await caller.end(job_id)).status == "succeeded"
+            assert (await caller.end(job_id, timeout=60)).status == "succeeded"
         assert worker.process.poll() is None
     finally:
         await store.close()

@@ -60,7 +60,7 @@ async def test_a_job_that_kills_its_runner_fails_after_its_crash_budget(shared: 
     assert job.status == "failed"
     error = orjson.loads(job.error or b"")
     assert error["code"] == "worker-lost"
-    assert ("SIGSEGV" if how == "segfault" else "exit 3") in error["detail"]
+    assert ("SIGSEGV" if how == "segfault" else "exit code 3") in error["detail"]
     assert job.attempt == 2
 
 
@@ -125,7 +125,7 @@ async def test_a_model_that_does_not_load_keeps_its_jobs_waiting_until_it_does(s
     job_id = await caller.submit("moody", "moody")
 
     async def announced() -> dict[str, Any]:
-        workers, _, _ = await caller.store.records.overview()
+        workers, *_ = await caller.store.records.overview()
         return dict(orjson.loads(workers[0])["models"]["moody"]) if workers else {"state": "not there"}
 
     for _ in range(600):

@@ -114,3 +114,21 @@ def test_terminal_states_have_no_moves_and_all_others_can_end() -> None:
             edge = set().union(*(MOVES[status] for status in edge)) - reached
             reached |= edge
         assert reached & TERMINAL
+
+
+def test_what_is_known_of_a_dead_process_is_shown_in_the_error() -> None:
+    stored = JobFailure("worker-lost", attempt=3, signal="SIGSEGV", peak_memory=1 << 30, hint="h").to_json()
+    error = shown(record(status="failed", error=stored))["error"]
+    assert (error["signal"], error["peak_memory"], error["hint"], "exit_code" in error) == ("SIGSEGV", 1 << 30, "h", False)
+    assert "signal" not in problem_of(JobFailure("timeout").to_json(), "/x")
+
+
+def test_a_failure_is_stored_whatever_its_texts_are() -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    for detail, told in ((ValueError("v"), "v"), ("a \ud800 b", "a ? b"), (Mute(), "Mute"), ("x" * 10**6, "x" * 4096)):
+        stored = JobFailure("model-error", detail, cause="\udcff", debug="\udcff" * 10**5).to_json()  # type: ignore[arg-type]
+        assert problem_of(stored, "/x")["detail"] == told
+        assert len(stored) < 32_000

@@ -104,3 +104,28 @@ def test_only_covered_errors_are_tried_again() -> None:
     assert is_retryable(Failure(), spec(Retry(2, on=(Failure,))))  # type: ignore[arg-type]
     assert not is_retryable(KeyError(), spec(Retry(2, on=(OSError,))))  # type: ignore[arg-type]
     assert is_retryable(RetryAfter(1), spec(Retry(2, on=(OSError,))))  # type: ignore[arg-type]
+
+
+def test_on_and_never_cover_subclasses_too() -> None:
+    class Mine(Failure):
+        pass
+
+    class Worse(Mine):
+        pass
+
+    chosen = spec(Retry(2, on=(OSError, Mine), never=(PermissionError, Worse)))
+    tried = [error for error in (OSError(), ConnectionResetError(), PermissionError(), KeyError()) if is_retryable(error, chosen)]  # type: ignore[arg-type]
+    assert [type(error) for error in tried] == [OSError, ConnectionResetError]
+    deliberate = [error for error in (Failure(), Mine(), Worse()) if is_retryable(error, chosen)]  # type: ignore[arg-type]
+    assert [type(error) for error in deliberate] == [Mine]
+    assert is_retryable(Mine(), spec(Retry(2, on=(Failure,))))  # type: ignore[arg-type]
+    assert not is_retryable(Mine(), spec(Retry(2, on=(Exception,))))  # type: ignore[arg-type]
+
+
+def test_an_exception_that_cannot_say_anything_has_a_code_too() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert error_code(Mute()) == "model-error"
+    assert failure_of(Mute(), 1).cause == "Mute"

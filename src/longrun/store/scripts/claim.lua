@@ -10,7 +10,7 @@ if not (r[1] == 'running' and r[2] == ARGV[2]) then
   if r[1] ~= 'queued' then return {0, r[1] or 'gone'} end
   local deadline = redis.call('ZSCORE', P .. 'deadline', id)
   if deadline and tonumber(deadline) <= t then
-    finalize(id, k, t, 'expired', nil, failure('expired', 'The job did not start within its time limit.', attempt))
+    expire(id, k, t, attempt)
     return {0, 'expired'}
   end
   attempt = redis.call('HINCRBY', k, 'attempt', 1)
@@ -27,4 +27,4 @@ if not (r[1] == 'running' and r[2] == ARGV[2]) then
   event(id, attempt, t, 'started', '{"worker":' .. cjson.encode(ARGV[3]) .. ',"resumed":false}')
   note(id, 'started')
 end
-return {tonumber(attempt), r[4], r[5], r[6] and 1 or 0, tonumber(r[7] or 0), tonumber(r[8]), redis.call('HGET', k, 'started')}
+return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), redis.call('HGET', k, 'started')}

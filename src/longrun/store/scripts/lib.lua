@@ -75,6 +75,10 @@ local function failure(code, detail, attempt)
   return '{"code":"' .. code .. '","detail":"' .. detail .. '","attempt":' .. attempt .. '}'
 end
 
+local function worker_lost(worker, attempt)
+  return failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
+end
+
 local function end_attempt(k, attempt, t, outcome, err)
   if tonumber(attempt) > 0 then redis.call('HSET', k, 'z:' .. attempt, int(t) .. ' ' .. outcome .. ' ' .. (err or '')) end
 end
@@ -104,9 +108,22 @@ local function finalize(id, k, t, status, output, err)
   note(id, 'done')
 end
 
+-- A job that has run and waits again has `total_timeout` alone; `start_within` was for its first start.
+local function limit_wait(id, k, policy)
+  if type(policy.total_timeout) == 'number' then
+    redis.call('ZADD', P .. 'deadline', int(redis.call('HGET', k, 'created') + policy.total_timeout * 1000), id)
+  end
+end
+
+local function expire(id, k, t, attempt)
+  local why = tonumber(attempt) > 0 and 'The job had not ended within its total_timeout.' or 'The job did not start within its time limit.'
+  finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
+end
+
 -- Take a claimed job from its worker. mode: crash (spends the crash budget), suspect (crashed among others: free), release (handed back: free),
 -- unstarted (claimed, but no user code ran: free). Canceling jobs end here; at_most_once jobs that started are never run again.
-local function hand_back(id, k, t, mode, err)
+-- `group`: whom a suspect may run with from now on, nobody else (default: itself, so it runs alone).
+local function hand_back(id, k, t, mode, err, group)
   local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'crashes')
   local status, attempt, policy = r[1], r[2], cjson.decode(r[3])
   if status == 'canceling' then
@@ -126,7 +143,7 @@ local function hand_back(id, k, t, mode, err)
   if mode == 'crash' then
     local crashes = redis.call('HINCRBY', k, 'crashes', 1)
     -- Before a crash that would be its last, a job runs alone: nobody fails for what a neighbour did.
-    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', 1) end
+    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id) end
     if crashes >= policy.max_crashes then
       err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
       end_attempt(k, attempt, t, 'crashed', err)
@@ -134,13 +151,14 @@ local function hand_back(id, k, t, mode, err)
       return 'failed'
     end
   elseif mode == 'suspect' then
-    redis.call('HSET', k, 'suspect', 1)
+    redis.call('HSET', k, 'suspect', group or id)
   else
     redis.call('HINCRBY', k, 'releases', 1)
   end
   end_attempt(k, attempt, t, (mode == 'release' or mode == 'unstarted') and 'released' or 'crashed', err)
   redis.call('ZREM', P .. 'lease', id)
   redis.call('HDEL', k, 'nonce')
+  limit_wait(id, k, policy)
   enqueue(id, k, true)
   note(id, 'queued')
   return 'queued'

@@ -1,8 +1,20 @@
--- What /workers, /stats and /metrics show. Returns {workers' JSON…}, {stats field, value, …}, number of claimed jobs, server time.
-redis.call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', int(now()))
+-- What /readyz, /workers, /stats and /metrics show.
+-- Returns {workers' JSON…}, {stats field, value, …}, number of claimed jobs, server time, {part in trouble, text, …}.
+local t = now()
+redis.call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', int(t))
 local workers = {}
 for _, name in ipairs(redis.call('ZRANGE', P .. 'workers', 0, 999)) do
   local w = redis.call('GET', P .. 'worker:' .. name)
   if w then workers[#workers + 1] = w end
 end
-return {workers, redis.call('HGETALL', P .. 'stats'), redis.call('ZCARD', P .. 'lease'), int(now())}
+local trouble, told = {}, redis.call('HGETALL', P .. 'trouble')
+for i = 1, #told, 2 do
+  local until_, text = string.match(told[i + 1], '^(%d+) (.*)$')
+  if tonumber(until_) > t then
+    trouble[#trouble + 1] = told[i]
+    trouble[#trouble + 1] = text
+  else
+    redis.call('HDEL', P .. 'trouble', told[i])
+  end
+end
+return {workers, redis.call('HGETALL', P .. 'stats'), redis.call('ZCARD', P .. 'lease'), int(t), trouble}

@@ -1,4 +1,4 @@
--- Queue delayed and retrying jobs whose time has come, and expire those that did not start in time. ARGV: most jobs (<= 100). Returns how many were moved.
+-- Queue delayed and retrying jobs whose time has come, and expire those whose time to wait is over. ARGV: most jobs (<= 100). Returns how many were moved.
 pass_when_full()
 local t, n = now(), 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', int(t), 'LIMIT', 0, ARGV[1])) do
@@ -16,9 +16,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadline', '-inf', int(t),
   local k = record(id)
   local r = redis.call('HMGET', k, 'status', 'attempt')
   redis.call('ZREM', P .. 'deadline', id)
-  if r[1] == 'queued' or r[1] == 'scheduled' then
-    finalize(id, k, t, 'expired', nil, failure('expired', 'The job did not start within its time limit.', r[2]))
-  end
+  if r[1] == 'queued' or r[1] == 'scheduled' or r[1] == 'retrying' then expire(id, k, t, r[2]) end
   n = n + 1
 end
 return n

@@ -20,6 +20,7 @@ redis.call('HSET', k, 'status', 'retrying', 'due', due, 'error', ARGV[4])
 redis.call('HDEL', k, 'nonce')
 redis.call('ZREM', P .. 'lease', id)
 redis.call('ZADD', P .. 'due', due, id)
+limit_wait(id, k, cjson.decode(redis.call('HGET', k, 'policy')))
 event(id, attempt, t, 'retrying', '{"reason":' .. ARGV[4] .. ',"next_attempt_at":' .. due .. '}')
 note(id, 'retrying')
 return {1, 'retrying'}

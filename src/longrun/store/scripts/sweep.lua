@@ -13,8 +13,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', '-inf', int(t), 'L
   if status == 'running' or status == 'canceling' then
     out[#out + 1] = id
     local r = redis.call('HMGET', k, 'worker', 'attempt')
-    local lost = 'The worker that ran the job was lost: ' .. string.gsub(r[1], '[^%w%.@_:-]', '?') .. ' did not renew its claim.'
-    out[#out + 1] = hand_back(id, k, t, 'crash', failure('worker-lost', lost, r[2]))
+    out[#out + 1] = hand_back(id, k, t, 'crash', worker_lost(r[1], r[2]))
   else
     redis.call('ZREM', P .. 'lease', id)
   end

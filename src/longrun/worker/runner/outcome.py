@@ -19,10 +19,17 @@ def error_code(error: BaseException) -> str:
         return error.code
     if isinstance(error, ValidationFailed):
         return "validation-failed"
-    name = type(error).__name__
-    if isinstance(error, MemoryError) or any(sign in name or sign in str(error) for sign in _OUT_OF_MEMORY):
+    said = f"{type(error).__name__} {_said(error)}"
+    if isinstance(error, MemoryError) or any(sign in said for sign in _OUT_OF_MEMORY):
         return "out-of-memory"
     return "model-error"
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def failure_of(error: BaseException, attempt: int) -> JobFailure:
@@ -39,10 +46,11 @@ def failure_of(error: BaseException, attempt: int) -> JobFailure:
 
 def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
     """Whether the model's `Retry` covers the exception. A deliberate `Failure` is tried again only when `on` names it."""
-    if isinstance(error, Failure | ValidationFailed):
-        retry = spec.options.retry
-        return retry is not None and type(error) in retry.on
-    return spec.options.retry is not None and spec.options.retry.covers(error)
+    retry = spec.options.retry
+    if retry is None or not retry.covers(error):
+        return False
+    deliberate = Failure if isinstance(error, Failure) else ValidationFailed if isinstance(error, ValidationFailed) else None
+    return deliberate is None or any(issubclass(each, deliberate) and isinstance(error, each) for each in retry.on)
 
 
 def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float) -> Done:

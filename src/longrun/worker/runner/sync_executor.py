@@ -17,8 +17,6 @@ from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.pipe import Pipe
 
 log = structlog.get_logger("longrun.runner")
-#: Results that are ready within this time of each other share a frame.
-_LINGER = 0.002
 
 
 class SyncExecutor(Base):
@@ -59,22 +57,13 @@ class SyncExecutor(Base):
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(reason))
 
     def serve(self) -> None:
-        """Run jobs for ever, on the calling thread."""
-        done: list[Done] = []
-        last = time.monotonic()
+        """Run jobs for ever, on the calling thread.
+
+        What has ended is told before the next job starts: should that one kill the process, the worker knows which it was, and no result
+        is lost.
+        """
         while True:
-            try:
-                group = self._inbox.get_nowait() if done else self._inbox.get()
-            except queue.Empty:
-                self.pipe.send("done", done)
-                done = []
-                continue
-            done += self._run_group(group)
-            now = time.monotonic()
-            if now - last > _LINGER or self._inbox.empty():
-                self.pipe.send("done", done)
-                done = []
-            last = now
+            self.pipe.send("done", self._run_group(self._inbox.get()))
 
     def _run_group(self, group: list[Running]) -> list[Done]:
         ident = threading.get_ident()
