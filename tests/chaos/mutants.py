@@ -1,0 +1,133 @@
+"""Builds of Longrun with one guard removed: a suite that stays green on them proves nothing."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import longrun
+
+SOURCE = Path(longrun.__file__).parent
+STORE_TESTS = "tests/integration/store/test_scripts.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A guard to remove.
+
+    Args:
+        guard: what is missing then.
+        file: below the package.
+        text: what stands there, exactly once.
+        instead: what stands there in the mutant.
+        test: the smallest test of the store that must fail; empty when a scenario over real processes shows it.
+    """
+
+    guard: str
+    file: str
+    text: str
+    instead: str
+    test: str = ""
+
+
+#: Shown with real processes, and judged by their history (`scenarios.py`).
+NO_FENCE = Mutant("fence", "store/scripts/lib.lua", "return r[1] == attempt and (r[2]", "return (r[2]")
+NO_SWEEP = Mutant("sweep", "chores/run.py", "lambda: _sweep(store)", "lambda: asyncio.sleep(0)")
+NO_COMPARE = Mutant("compare-and-set", "store/scripts/claim.lua", "if r[1] ~= 'queued' then return", "if not r[1] then return")
+
+#: Shown on a real Valkey.
+STORE_MUTANTS = [
+    Mutant(
+        "nonce of a claim",
+        "store/scripts/claim.lua",
+        "r[1] == 'running' and r[2] == ARGV[2]",
+        "false",
+        "test_a_claim_sent_twice_gets_the_same_answer_and_another_worker_gets_none",
+    ),
+    Mutant(
+        "note that a ticket was popped",
+        "store/scripts/pop.lua",
+        "redis.call('ZADD', P .. 'doubt', t, id)",
+        "redis.call('TIME')",
+        "test_a_popped_ticket_that_is_not_claimed_is_pushed_again",
+    ),
+    Mutant(
+        "republishing of popped tickets",
+        "store/scripts/republish.lua",
+        "if r[1] == 'queued' then",
+        "if false then",
+        "test_a_popped_ticket_that_is_not_claimed_is_pushed_again",
+    ),
+    Mutant(
+        "refilling of a lane without tickets",
+        "store/scripts/refill.lua",
+        "ARGV[2] == '1' and",
+        "false and",
+        "test_a_lane_that_lost_its_tickets_is_refilled",
+    ),
+    Mutant(
+        "idempotent finish",
+        "store/scripts/finish.lua",
+        "local same = done and",
+        "local same = false and",
+        "test_a_finish_sent_twice_changes_nothing_and_says_the_same",
+    ),
+    Mutant(
+        "idempotent submit",
+        "store/scripts/submit.lua",
+        "if created then return {'new', place(), created} end",
+        "",
+        "test_a_submit_sent_twice_makes_one_job_and_one_ticket",
+    ),
+    Mutant(
+        "idempotent append",
+        "store/scripts/append.lua",
+        "if number >= have then",
+        "if true then",
+        "test_events_appended_twice_are_stored_once_and_have_dense_numbers",
+    ),
+    Mutant(
+        "binding of the idempotency key",
+        "store/scripts/submit.lua",
+        "redis.call('SET', bound, id .. ' ' .. ARGV[11])",
+        "",
+        "test_a_hundred_parallel_submits_with_one_key_make_one_job",
+    ),
+    Mutant(
+        "crash budget",
+        "store/scripts/lib.lua",
+        "if crashes >= policy.max_crashes then",
+        "if false then",
+        "test_crashes_are_counted_and_end_in_the_dead_letters",
+    ),
+    Mutant(
+        "at most once",
+        "store/scripts/lib.lua",
+        "if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then",
+        "if false then",
+        "test_an_at_most_once_job_is_never_run_again_after_it_started",
+    ),
+    Mutant(
+        "amnesty after an outage",
+        "store/scripts/sweep.lua",
+        "redis.call('EXISTS', P .. 'amnesty') == 1",
+        "false",
+        "test_nothing_expires_for_a_lease_after_nobody_swept",
+    ),
+]
+
+
+def build(mutant: Mutant | None, folder: Path) -> Path:
+    """Copy the package into `folder` without the guard (None: as it is); what to put on PYTHONPATH.
+
+    Raises:
+        AssertionError: the text of the guard is not in its file exactly once: the mutant has to follow the code.
+    """
+    shutil.copytree(SOURCE, folder / "longrun", ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant is not None:
+        file = folder / "longrun" / mutant.file
+        source = file.read_text()
+        assert source.count(mutant.text) == 1, f"{mutant.file} has {mutant.text!r} {source.count(mutant.text)} times, not once"
+        file.write_text(source.replace(mutant.text, mutant.instead))
+    return folder
