@@ -7,6 +7,7 @@ LongrunError
 │   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UnsupportedMedia
 │   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
 │   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
+│   ├── StoreUnsafe
 │   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
 │   └── Failure · RetryAfter · InvalidOutput · OutOfMemory · ModelLoadFailed
@@ -137,6 +138,12 @@ class StorageFull(StoreUnavailable):
     """The store has no room for another record. Nothing was stored."""
 
     code, status, title = "storage-full", 507, "The store is full"
+
+
+class StoreUnsafe(Problem):
+    """The store is set up so that accepted jobs could be lost. Nothing was stored; the log and /readyz say what is wrong."""
+
+    code, status, title, retryable = "store-unsafe", 503, "The store is not safe", True
 
 
 class JobNotFound(Problem):

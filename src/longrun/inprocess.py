@@ -24,7 +24,7 @@ from longrun.wiring import open_parts
 TENANT = "default"
 _BASE = "/api/v1"
 #: One set of parts for each event loop: connections belong to the loop they were opened on.
-_parts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Parts] = weakref.WeakKeyDictionary()
+_parts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Parts, asyncio.Task[None]]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ async def submit(
         tenant: whose job it is.
 
     Raises:
-        UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull, SubmitUnconfirmed
+        UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull, StoreUnsafe, StoreUnavailable, SubmitUnconfirmed
     """
     data = input.model_dump(mode="json", exclude_unset=True) if isinstance(input, BaseModel) else dict(input or {})
     body: dict[str, Any] = {"input": data | fields, "priority": priority, "delay": float(delay)}
@@ -106,13 +106,16 @@ async def close() -> None:
 
     For the end of your application's lifespan. One that is about to exit anyway need not call it.
     """
-    parts = _parts.pop(asyncio.get_running_loop(), None)
-    if parts is not None:
+    parts, watch = _parts.pop(asyncio.get_running_loop(), (None, None))
+    if parts is not None and watch is not None:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
         await parts.store.close()
 
 
 def _open() -> Parts:
     loop = asyncio.get_running_loop()
     if loop not in _parts:
-        _parts[loop] = open_parts(load_settings())
-    return _parts[loop]
+        parts = open_parts(load_settings())
+        _parts[loop] = parts, loop.create_task(parts.gate.watch())
+    return _parts[loop][0]

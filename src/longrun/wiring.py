@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from longrun import embedded
 from longrun.chores.run import run_chores
-from longrun.errors import SettingsError
+from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
 from longrun.queues.celery.tickets import ticket_template
+from longrun.service.doctor import Finding, refusals
+from longrun.service.gate import Gate, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
 from longrun.settings import Settings, load_settings
+from longrun.store.records import LaneDepth
 from longrun.store.store import Store
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+OnWrongStart = Callable[[], None]
 
 
 def find_store_url(settings: Settings) -> str:
@@ -41,9 +46,55 @@ def open_store(settings: Settings, url: str | None = None, *, timeout: float | N
     return Store(url or find_store_url(settings), settings, ticket_template(), timeout=timeout)
 
 
-def open_parts(settings: Settings, models: Registry | None = None, *, store_url: str | None = None) -> Parts:
-    """The open service over `models` (default: all defined so far); no I/O happens before the first call."""
-    return Parts(settings, open_store(settings, store_url), default_registry() if models is None else models)
+def open_parts(
+    settings: Settings, models: Registry | None = None, *, store_url: str | None = None, on_wrong_start: OnWrongStart | None = None
+) -> Parts:
+    """The open service over `models` (default: all defined so far); no I/O happens before the first call.
+
+    Somebody has to run `parts.gate.watch()`. `on_wrong_start`: see `Gate`.
+    """
+    store = open_store(settings, store_url)
+    return Parts(settings, store, default_registry() if models is None else models, open_gate(settings, store, on_wrong_start))
+
+
+def open_gate(settings: Settings, store: Store, on_wrong_start: OnWrongStart | None = None) -> Gate:
+    """The gate of this store; it looks when it is first asked."""
+
+    def look(timeout: float) -> Awaitable[Inspection]:
+        return inspect(store, settings, _disk_reader(settings, store.url), timeout=timeout)
+
+    return Gate(look, patience=settings.store_timeout, on_wrong_start=on_wrong_start)
+
+
+def _disk_reader(settings: Settings, url: str) -> ReadDisk:
+    return lambda: embedded.read_disk(settings.data, url)
+
+
+async def inspect_store(settings: Settings, url: str, *, claim: bool) -> tuple[Inspection, Sequence[LaneDepth]]:
+    """One look at the store at `url`, and at what waits in it (nothing, when the data cannot be looked at). `claim`: see `inspect`.
+
+    Raises:
+        StoreUnavailable, StoreError
+    """
+    store = open_store(settings, url)
+    try:
+        seen = await inspect(store, settings, _disk_reader(settings, url), timeout=settings.store_timeout, claim=claim)
+        return seen, await store.records.depths() if seen.facts.inside else ()
+    finally:
+        await store.close()
+
+
+def check_start(settings: Settings, url: str) -> list[Finding]:
+    """What forbids to start on the store at `url`: nothing when it is safe, and nothing when it does not answer, for it may come back.
+
+    Raises:
+        StoreError: it refuses what no service can do without.
+    """
+    try:
+        seen, _ = asyncio.run(inspect_store(settings, url, claim=True))
+    except StoreUnavailable:
+        return []
+    return refusals(seen.findings)
 
 
 def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[ModelSpec]]:
@@ -76,16 +127,27 @@ def create_app(
     Raises:
         SettingsError, AuthoringError
     """
+    chosen = settings or load_settings()
+    return _assemble(chosen, _registry(chosen, app, models), store_url)
+
+
+def create_api(settings: Settings, store_url: str, on_wrong_start: OnWrongStart) -> FastAPI:
+    """The application of `longrun api`; `on_wrong_start` is called when the store turns out to be unsafe as soon as it answers.
+
+    Raises:
+        SettingsError, AuthoringError
+    """
+    return _assemble(settings, _registry(settings, settings.app or None, None), store_url, on_wrong_start)
+
+
+def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wrong_start: OnWrongStart | None = None) -> FastAPI:
     # Imported here: runners and workers import this package too and must not pay for FastAPI.
     from longrun.api.app import build_app
 
-    chosen = settings or load_settings()
-    registry = _registry(chosen, app, models)
+    async def beside(parts: Parts) -> None:
+        await asyncio.gather(run_chores(parts.store, parts.settings), parts.gate.watch())
 
-    def start_chores(parts: Parts) -> asyncio.Task[None]:
-        return asyncio.get_running_loop().create_task(run_chores(parts.store, parts.settings))
-
-    return build_app(chosen, registry, lambda: open_parts(chosen, registry, store_url=store_url), start_chores)
+    return build_app(settings, models, lambda: open_parts(settings, models, store_url=store_url, on_wrong_start=on_wrong_start), beside)
 
 
 def _registry(settings: Settings, app: str | None, models: Sequence[Any] | None) -> Registry:
@@ -98,12 +160,18 @@ def _registry(settings: Settings, app: str | None, models: Sequence[Any] | None)
     return registry
 
 
-def run_worker(settings: Settings, name: str | None = None) -> int:
+def worker_name(pid: int) -> str:
+    """The name of the worker with this process id on this host, unless it was given another."""
+    return f"longrun-{pid}@{socket.gethostname()}"
+
+
+def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWrongStart | None = None) -> int:
     """Run a worker until it is told to stop; its exit status.
 
     Args:
         settings: what to serve (`app`, `queues`), on what (`device`, `processes`, `concurrency`), how to stop (`grace`).
         name: unique among live workers; default `longrun-<pid>@<host>`.
+        on_wrong_start: called, on a thread of the worker, when the store turns out to be unsafe as soon as it answers.
 
     Raises:
         SettingsError, AuthoringError
@@ -118,12 +186,12 @@ def run_worker(settings: Settings, name: str | None = None) -> int:
         raise SettingsError(f"queues={','.join(settings.queues)}: no model of {target} is in these queues; there are: {there}.")
     url = find_store_url(settings)
     plan = WorkerPlan(
-        name=name or f"longrun-{os.getpid()}@{socket.gethostname()}",
+        name=name or worker_name(os.getpid()),
         target=target,
         specs=wanted,
         settings=settings,
         open_store=_store_opener(settings, url),
-        background=[lambda store: run_chores(store, settings)],
+        background=[lambda store: run_chores(store, settings), lambda store: open_gate(settings, store, on_wrong_start).watch()],
     )
     return run_celery_worker(plan, url)
 

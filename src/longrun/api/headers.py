@@ -137,7 +137,7 @@ def limit(query: Mapping[str, str]) -> int:
 
 
 def filters(query: Mapping[str, str]) -> Filters:
-    """`?model=`, `?status=`, `?tag=` and `?created_after=`. Raises ValidationFailed."""
+    """`?model=`, `?status=`, `?tag=`, `?code=` and `?created_after=`. Raises ValidationFailed."""
     status = query.get("status")
     if status is not None and status not in set(Status):
         raise _wrong("/query/status", f"must be one of {', '.join(Status)}")
@@ -145,6 +145,7 @@ def filters(query: Mapping[str, str]) -> Filters:
         model=query.get("model"),
         status=None if status is None else Status(status),
         tag=query.get("tag"),
+        code=query.get("code"),
         since=_since(query.get("created_after")),
     )
 

@@ -25,7 +25,7 @@ _PROBLEMS = {
     415: "Not a content type, or encoding, that is read here.",
     422: "The values break a rule; `errors` says which and where.",
     500: "An error of the service.",
-    503: "The store does not answer, or the queue is full. Try again after `Retry-After`.",
+    503: "The store does not answer or is not safe, or the queue is full. Try again after `Retry-After`.",
     507: "The store is full.",
 }
 #: What any request can be answered with: the doors judge the head of each.
@@ -230,6 +230,7 @@ def _filters() -> list[dict[str, Any]]:
         _query("model", "Jobs of this model."),
         _query("status", "Jobs in this state."),
         _query("tag", "Jobs with this tag."),
+        _query("code", "Jobs whose error has this code."),
         _query("created_after", "Jobs created after this time (RFC 3339)."),
         _query("cursor", "From `next` of the page before."),
         _query("limit", "Jobs a page, 20 when not given.", type="integer", minimum=1, maximum=100),
@@ -242,8 +243,8 @@ def _operator_paths() -> dict[str, dict[str, Any]]:
 
     model = {"name": "model", "in": "path", "required": True, "schema": _TEXT, "description": "Name of the model."}
     queue = {"name": "queue", "in": "path", "required": True, "schema": _TEXT, "description": "Name of the queue."}
-    ready = one("get_readyz", "Whether the store answers", "Ready")
-    ready["get"]["responses"]["503"] = _ok(ref("Ready"), "It does not.", ("Retry-After",))
+    ready = one("get_readyz", "Whether the store answers and is safe", "Ready")
+    ready["get"]["responses"]["503"] = _ok(ref("Ready"), "It does not, or is not.", ("Retry-After",))
     metrics = {"description": "Figures for Prometheus.", "content": {"text/plain": {"schema": _TEXT}}}
     redrive = _operation(
         "redrive_dead_letters",

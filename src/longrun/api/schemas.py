@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from longrun.jobs.events import TYPES
+from longrun.jobs.failure import DEATH
 from longrun.jobs.states import Status
 
 Schema = dict[str, Any]
@@ -65,7 +66,12 @@ _JOB_PROBLEM = {name: _PROBLEM_MEMBERS[name] for name in ("type", "title", "stat
     "attempt": INTEGER,
     "cause": nullable(TEXT),
     "debug": text("the operator's text; only with LONGRUN_EXPOSE_ERRORS"),
+    "signal": text("the signal that ended the job's process, such as SIGSEGV"),
+    "exit_code": {"type": "integer", "description": "exit status of the job's process, when no signal ended it"},
+    "peak_memory": {"type": "integer", "description": "most bytes that the job's process held, the loaded model included"},
+    "hint": text("what is known, or guessed, of the cause"),
 }
+_SOMETIMES = ("debug", *DEATH)
 
 _POLICY = record(
     {
@@ -143,8 +149,8 @@ _COUNTS = dict.fromkeys(("succeeded", "failed", "canceled", "expired"), INTEGER)
 
 COMPONENTS: dict[str, Schema] = {
     "Problem": record(_PROBLEM_MEMBERS, optional=("errors",), open_ended=True, description="RFC 9457"),
-    "JobProblem": record(_JOB_PROBLEM, optional=("debug",), description="Why a job did not succeed."),
-    "JobUnsuccessful": record(_JOB_PROBLEM | {"job_id": TEXT, "request_id": TEXT}, optional=("debug",)),
+    "JobProblem": record(_JOB_PROBLEM, optional=_SOMETIMES, description="Why a job did not succeed."),
+    "JobUnsuccessful": record(_JOB_PROBLEM | {"job_id": TEXT, "request_id": TEXT}, optional=_SOMETIMES),
     "Policy": _POLICY,
     "Progress": _PROGRESS,
     "Job": record(_JOB, optional=("output",)),
@@ -180,8 +186,9 @@ COMPONENTS: dict[str, Schema] = {
             "redriven": array(record({"id": TEXT, "job_id": TEXT})),
             "skipped": array(record({"id": TEXT, "code": TEXT})),
             "left": {"type": "integer", "description": "dead letters that are left"},
+            "next": {"type": ["string", "null"], "description": "`cursor` to go on with; null: all that matched were handled"},
         }
     ),
     "Live": record({"live": BOOLEAN}),
-    "Ready": record({"ready": BOOLEAN, "checks": {"type": "object"}, "workers": INTEGER}),
+    "Ready": record({"ready": BOOLEAN, "checks": {"type": "object"}, "workers": INTEGER}, optional=("workers",)),
 }

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import typer
 
 from longrun.cli.follow import job_path
-from longrun.cli.http import Client, connect, explain
+from longrun.cli.http import FAILED, Client, connect, explain
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.run import finish, leave_running
 from longrun.cli.show import describe, describe_failure, print_json, print_output, print_table, say, write
@@ -36,22 +36,23 @@ def ls(
 
     For a pipe: id, model, state, attempt, created, run seconds, tags; tab-separated, without a head line.
     """
-    client = _client(url, key)
-    found = _list(client, {"model": model, "status": status, "tag": tag}, limit)
+    client = open_client(url, key)
+    found = read_list(client, "/jobs", {"model": model, "status": status, "tag": tag}, limit)
     if as_json:
         print_json(found)
         return
     print_table(("ID", "MODEL", "STATE", "ATTEMPT", "CREATED", "SECONDS", "TAGS"), [_row(job) for job in found])
 
 
-def _list(client: Client, filters: dict[str, str | None], limit: int) -> list[dict[str, Any]]:
+def read_list(client: Client, where: str, filters: dict[str, str | None], limit: int) -> list[dict[str, Any]]:
+    """Up to `limit` jobs of the listing `where` (`/jobs` or `/dead-letters`), over as many pages as it takes; None = no such filter."""
     chosen = {name: value for name, value in filters.items() if value is not None}
-    path: str | None = f"/jobs?{urlencode({**chosen, 'limit': min(limit, _PAGE)})}"
+    path: str | None = f"{where}?{urlencode({**chosen, 'limit': min(limit, _PAGE)})}"
     found: list[dict[str, Any]] = []
     while path is not None and len(found) < limit:
         page = client.get(path)
         found += page["jobs"]
-        path = f"/jobs?{urlsplit(page['next']).query}" if page.get("next") else None
+        path = f"{where}?{urlsplit(page['next']).query}" if page.get("next") else None
     return found[:limit]
 
 
@@ -80,7 +81,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one job; with --wait follow it."""
-    client = _client(url, key)
+    client = open_client(url, key)
     job = client.get(job_path(job_id))
     if wait:
         with leave_running(client.url, timeout) as seen:
@@ -90,12 +91,17 @@ def show(
     if as_json:
         print_json(job)
         return
+    print_job(job)
+    if job.get("output") is not None:
+        print_output(job["output"])
+
+
+def print_job(job: dict[str, Any]) -> None:
+    """A job's members, without its output; why it failed goes to stderr."""
     hidden = ("urls", "output", "error", "terminal", "version", "policy")
     print_table(("", ""), [(name, _cell(value)) for name, value in job.items() if name not in hidden and value not in (None, [], {})])
     if job.get("error"):
         say(describe_failure(job))
-    if job.get("output") is not None:
-        print_output(job["output"])
 
 
 def _cell(value: Any) -> str:
@@ -107,26 +113,26 @@ def _cell(value: Any) -> str:
 @app.command("cancel")
 def cancel(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Cancel jobs; one that has ended stays as it is."""
-    client = _client(url, key)
+    client = open_client(url, key)
     # A second cancel changes nothing, so it may be sent again.
-    _each(job_ids, lambda job_id: dict(client.send("POST", f"{job_path(job_id)}/cancel").json()), as_json=as_json)
+    each_job(job_ids, lambda job_id: dict(client.send("POST", f"{job_path(job_id)}/cancel").json()), as_json=as_json)
 
 
 @app.command("retry")
 def retry(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Run failed, canceled or expired jobs again, each as a new job; prints the new ids."""
-    client = _client(url, key)
-    _each(job_ids, lambda job_id: dict(client.send("POST", f"{job_path(job_id)}/retry", safe=False).json()), as_json=as_json)
+    client = open_client(url, key)
+    each_job(job_ids, lambda job_id: dict(client.send("POST", f"{job_path(job_id)}/retry", safe=False).json()), as_json=as_json)
 
 
-def _each(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_json: bool) -> None:
+def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_json: bool) -> None:
     """Do it for each job, also when one of them fails; the exit code is that of the last failure."""
     done, code = [], 0
     for job_id in job_ids:
         try:
             job = act(job_id)
         except Exception as error:
-            text, code = explain(error)
+            text, code = (str(error), FAILED) if isinstance(error, ValueError) else explain(error)
             say(f"{job_id}: {text}")
         else:
             done.append(job)
@@ -145,7 +151,7 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List the models of a server, or show one."""
-    client = _client(url, key)
+    client = open_client(url, key)
     if name is not None:
         model = client.get(f"/models/{quote(name, safe='')}")
         print_json(model)
@@ -158,6 +164,7 @@ def models(
     print_table(("MODEL", "QUEUE", "WHAT IT DOES"), rows)
 
 
-def _client(url: str | None, key: str | None) -> Client:
+def open_client(url: str | None, key: str | None) -> Client:
+    """The client for `--url` and `--key`; a URL that is none is a usage error."""
     with usage():
         return connect(url, key, say)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from longrun.cli import jobs, roles, run, serve
+from longrun.cli import dead, doctor, jobs, roles, run, serve
 from longrun.cli.http import USAGE, explain
 from longrun.cli.show import say
 from longrun.errors import LongrunError
@@ -33,9 +33,10 @@ def build() -> typer.Typer:
     """The commands."""
     app = typer.Typer(name="longrun", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback()(_root)
-    for command in (serve.serve, roles.api, roles.worker, run.run):
+    for command in (serve.serve, roles.api, roles.worker, doctor.doctor, run.run):
         app.command()(command)
     app.add_typer(jobs.app, name="jobs")
+    app.add_typer(dead.app, name="dead")
     app.command()(jobs.models)
     return app
 

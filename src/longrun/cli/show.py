@@ -68,7 +68,8 @@ def describe(job: Json) -> str:
     if status == "queued" and job.get("position") is not None:
         return f"queued, position {job['position']}"
     if status in ("scheduled", "retrying") and job.get("next_attempt_at"):
-        return f"{status}, runs at {job['next_attempt_at']}"
+        reason = f" after {job['error'].get('code')}" if job.get("error") else ""
+        return f"{status}, runs at {job['next_attempt_at']}{reason}"
     progress = job.get("progress")
     return f"{status}, {describe_progress(progress)}" if progress and not job["terminal"] else status
 
@@ -95,11 +96,23 @@ def describe_event(event: Json) -> str | None:
 
 
 def describe_failure(job: Json) -> str:
-    """Why a job ended without an output."""
+    """Why a job ended without an output, and what is known of the death of its process: a line each."""
     error = job.get("error") or {}
+    told = f": {describe_error(error)}" if error else ""
+    return "\n".join([f"{job['id']} {job['status']}{told}", *(f"  {line}" for line in _death(error))])
+
+
+def describe_error(error: Json) -> str:
+    """A job's problem in one line: code, detail, class of the exception."""
     cause = f" ({error['cause']})" if error.get("cause") else ""
-    told = f": {error.get('code')}: {error.get('detail') or error.get('title', '')}{cause}" if error else ""
-    return f"{job['id']} {job['status']}{told}"
+    return _CONTROL.sub(" ", f"{error.get('code')}: {error.get('detail') or error.get('title', '')}{cause}")
+
+
+def _death(error: Json) -> list[str]:
+    lines = [f"{name.replace('_', ' ')}: {error[name]}" for name in ("signal", "exit_code") if error.get(name) is not None]
+    if error.get("peak_memory") is not None:
+        lines.append(f"peak memory: {error['peak_memory'] / (1 << 20):,.0f} MiB")
+    return [*lines, f"hint: {error['hint']}"] if error.get("hint") else lines
 
 
 class StreamedText:

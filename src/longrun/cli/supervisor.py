@@ -24,10 +24,11 @@ from longrun.errors import SettingsError
 #: Exit status of a command that was started wrongly: it will not go better the next time.
 WRONG_START = 2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
-_STEADY = 30.0  # seconds of life after which earlier deaths are forgiven
+STEADY = 30.0  # seconds of life after which earlier deaths are forgiven
 _TICK = 0.2
 _IDLE_TICK = 1.0
 _KILLED = 0.9  # seconds for the embedded server to stop once nobody uses it
+_HURRY = 1.0  # seconds for a child that is told a second time: a worker hands its jobs back
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads.
@@ -52,6 +53,24 @@ class GiveUp(NamedTuple):
     status: int
 
 
+class Death(NamedTuple):
+    """A child has ended that nobody told to end.
+
+    Attributes:
+        role: `api` or `worker`.
+        pid: its process id.
+        status: its exit status; negative = the signal that killed it.
+        deaths: in a row, this one among them.
+        pause: seconds until the next start.
+    """
+
+    role: str
+    pid: int
+    status: int
+    deaths: int
+    pause: float
+
+
 def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | GiveUp:
     """What to do when a child has ended that nobody told to end.
 
@@ -64,7 +83,7 @@ def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> 
     """
     if status == WRONG_START and not ready_before:
         return GiveUp(WRONG_START)
-    deaths = 1 if lived >= _STEADY else deaths + 1
+    deaths = 1 if lived >= STEADY else deaths + 1
     return Restart(backoff(deaths), deaths)
 
 
@@ -83,9 +102,9 @@ def describe_exit(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
-def stop_patience(grace: float) -> float:
-    """Seconds from the order to stop to SIGKILL: the worker's grace, and time to hand the rest back."""
-    return max(4.0, grace + 2.0)
+def stop_patience(grace: float, drain: float = 0.0) -> float:
+    """Seconds from the order to stop to SIGKILL: the grace, after the API's drain, and time to hand the rest back."""
+    return max(4.0, drain + grace + 2.0)
 
 
 @dataclass
@@ -149,6 +168,7 @@ class Supervisor:
         watch_start: called about five times a second until it says `ready`; `answering` lets children start that wait for it.
         patience: seconds from the order to stop to SIGKILL.
         say: prints a line for the user.
+        on_death: told of each child that has died and is to be started again; must not block.
     """
 
     def __init__(
@@ -159,12 +179,14 @@ class Supervisor:
         *,
         patience: float,
         say: Callable[[str], None],
+        on_death: Callable[[Death], None] | None = None,
     ) -> None:
         self._children = children
         self._keeper = keeper
         self._watch_start = watch_start
         self._patience = patience
         self._say = say
+        self._on_death = on_death
         self._stops = 0
         self._ready = False
         self._store_due, self._store_deaths = 0.0, 0
@@ -172,7 +194,7 @@ class Supervisor:
     def run(self) -> int:
         """Start everything and stay until the end. Returns the exit status: 0 after SIGINT, SIGTERM or SIGHUP.
 
-        A second signal kills what is still there.
+        A second signal hurries the children, and kills what is still there a second later; a third one kills at once.
         """
         with self._signals() as wake:
             try:
@@ -197,11 +219,14 @@ class Supervisor:
         status = child.process.poll()
         if status is None:
             return None
+        pid = child.process.pid
         child.sweep()
         step = next_step(status, lived=now - child.started, deaths=child.deaths, ready_before=self._ready)
         if isinstance(step, GiveUp):
             return step
         child.deaths, child.due = step.deaths, now + step.pause
+        if self._on_death is not None:
+            self._on_death(Death(child.role, pid, status, step.deaths, step.pause))
         self._say(f"{child.role} {describe_exit(status)} after {now - child.started:.1f} s; starting it again in {step.pause:g} s")
         return None
 
@@ -231,17 +256,26 @@ class Supervisor:
     def _stop(self, wake: socket.socket) -> None:
         deadline = time.monotonic() + self._patience
         if self._stops == 1:
-            self._say("stopping; the same again kills at once")
+            self._say("stopping; the same again does not wait for running jobs")
         try:
             for child in self._children:
                 child.tell(signal.SIGTERM)
-            while self._stops < 2 and time.monotonic() < deadline and any(c.process and c.process.poll() is None for c in self._children):
+            while self._stops < 2 and time.monotonic() < deadline and self._any_left():
                 self._sleep(wake, 0.05)
+            if self._stops >= 2:
+                deadline = time.monotonic() + _HURRY
+                for child in self._children:
+                    child.tell(signal.SIGTERM)
+                while self._stops < 3 and time.monotonic() < deadline and self._any_left():
+                    self._sleep(wake, 0.05)
         finally:
             for child in self._children:
                 child.sweep()
             if self._keeper is not None:
                 self._keeper.stop(_KILLED)
+
+    def _any_left(self) -> bool:
+        return any(child.process is not None and child.process.poll() is None for child in self._children)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:

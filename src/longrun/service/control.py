@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import orjson
+from dataclasses import dataclass, field, replace
 
 from longrun.clock import is_job_id, new_job_id
 from longrun.errors import Problem, StoreUnavailable
@@ -14,8 +12,9 @@ from longrun.jobs.record import JobRecord
 from longrun.service.parts import Parts
 from longrun.service.read import Filters, known_form, list_jobs
 
-#: Dead letters that one redrive handles.
+#: Dead letters that one redrive handles, and pages of them that it looks through for those that match.
 MOST = 1000
+_PAGES = 20
 _AT_ONCE = 100
 
 
@@ -26,6 +25,7 @@ class Redriven:
     jobs: dict[str, str] = field(default_factory=dict)  #: old id → new id
     skipped: dict[str, str] = field(default_factory=dict)  #: old id → code of the problem
     left: int = 0  #: dead letters that the tenant still has
+    next: str | None = None  #: cursor to go on with; None = every dead letter that matched was handled
 
 
 async def cancel(parts: Parts, tenant: str, job_id: str) -> JobRecord:
@@ -44,7 +44,10 @@ async def retry(parts: Parts, tenant: str, job_id: str) -> JobRecord:
     Raises:
         JobNotFound, JobGone
         NotRetryable: it has not failed, nor was it canceled, nor has it expired.
+        StoreUnsafe: no job is accepted now.
     """
+    if parts.gate.closed:
+        await parts.gate.admit()
     fresh = await parts.store.records.resubmit(known_form(job_id), tenant, new_job_id())
     return await parts.store.records.read(fresh, tenant)
 
@@ -60,7 +63,9 @@ async def delete(parts: Parts, tenant: str, job_id: str) -> None:
 
 
 async def redrive(parts: Parts, tenant: str, ids: Sequence[str]) -> Redriven:
-    """Retry the dead letters named; what cannot be retried is told apart in `skipped`. At most `MOST` ids."""
+    """Retry the dead letters named; what cannot be retried is told apart in `skipped`. At most `MOST` ids. Raises StoreUnsafe."""
+    if parts.gate.closed:
+        await parts.gate.admit()
     result = Redriven()
     todo = list(dict.fromkeys(ids))[:MOST]
     for start in range(0, len(todo), _AT_ONCE):
@@ -68,22 +73,22 @@ async def redrive(parts: Parts, tenant: str, ids: Sequence[str]) -> Redriven:
     return Redriven(result.jobs, result.skipped, await parts.store.records.dead(tenant))
 
 
-async def redrive_matching(parts: Parts, tenant: str, *, model: str | None = None, code: str | None = None) -> Redriven:
-    """Retry the latest dead letters of a model, with an error code, or all; at most `MOST`."""
+async def redrive_matching(parts: Parts, tenant: str, filters: Filters, *, cursor: str | None = None) -> Redriven:
+    """Retry the dead letters that match, the latest first; at most `MOST`, then `next` leads to those that died before them.
+
+    A job that is retried and fails again is a new dead letter, which stands before the cursor: going on never meets it.
+
+    Raises:
+        ValidationFailed: the cursor is not one of ours.
+    """
     ids: list[str] = []
-    cursor: str | None = None
-    while len(ids) < MOST:
-        page = await list_jobs(parts, tenant, Filters(model=model), cursor=cursor, limit=100, index="dead")
-        ids += [job.id for job in page.jobs if code is None or error_code(job) == code]
+    for _ in range(_PAGES):
+        page = await list_jobs(parts, tenant, filters, cursor=cursor, limit=min(100, MOST - len(ids)), index="dead")
+        ids += [job.id for job in page.jobs]
         cursor = page.cursor
-        if cursor is None:
+        if cursor is None or len(ids) == MOST:
             break
-    return await redrive(parts, tenant, ids)
-
-
-def error_code(job: JobRecord) -> str | None:
-    """The code of the job's error."""
-    return None if job.error is None else str(orjson.loads(job.error).get("code"))
+    return replace(await redrive(parts, tenant, ids), next=cursor)
 
 
 async def _redrive_one(parts: Parts, tenant: str, job_id: str, result: Redriven) -> None:

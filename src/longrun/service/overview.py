@@ -22,22 +22,23 @@ class UnknownQueue(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One look at everything: the depth of each lane, what workers announce, counters by model, and claimed jobs."""
+    """One look at everything: the depth of each lane, what workers announce, counters by model, claimed jobs, and what is wrong by part."""
 
     lanes: Sequence[LaneDepth]
     workers: list[dict[str, Any]]
     counters: dict[str, dict[str, int]]
     claimed: int
+    trouble: dict[str, str]
 
 
 async def look(parts: Parts) -> Overview:
     """Read all of it."""
-    announced, flat, claimed = await parts.store.records.overview()
+    announced, flat, claimed, trouble = await parts.store.records.overview()
     counters: dict[str, dict[str, int]] = defaultdict(dict)
     for name, value in flat.items():
         model, _, what = name.rpartition(":")
         counters[model][what] = value
-    return Overview(await parts.store.records.depths(), [orjson.loads(each) for each in announced], dict(counters), claimed)
+    return Overview(await parts.store.records.depths(), [orjson.loads(each) for each in announced], dict(counters), claimed, trouble)
 
 
 def lanes_of(parts: Parts, seen: Overview) -> list[LaneDepth]:

@@ -17,7 +17,7 @@ from longrun.errors import ValidationFailed
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.service.parts import Parts
-from longrun.store.follow import Listener
+from longrun.store.follow import DISMISSED, Listener
 from longrun.store.records import not_found
 
 #: Pub/sub may drop messages: a waiting reader reads again after this many seconds.
@@ -25,19 +25,26 @@ RE_READ = 15.0
 _PIECE, _PIECES = 100, 20
 _SCORE = re.compile(r"\d{1,16}(?:\.\d{1,6})?")
 #: Messages after which a job may have ended; the others cost a reader that waits for the end nothing.
-_ENDS = frozenset({b"done", b"gone", b"reconnected"})
+_ENDS = frozenset({b"done", b"gone", b"reconnected", DISMISSED})
 
 Index = Literal["idx", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What a listing is narrowed to; None = not at all. `since` is milliseconds since the epoch."""
+    """What a listing is narrowed to; None = not at all. `code` is that of the error, `since` milliseconds since the epoch."""
 
     model: str | None = None
     status: Status | None = None
     tag: str | None = None
+    code: str | None = None
     since: int = 0
+
+    def fits(self, job: JobRecord) -> bool:
+        """What the script cannot decide, or not exactly."""
+        # It compares tags as text, in which one such as `,` is found between two others; and dead letters are sorted by their end.
+        tagged = self.tag is None or (job.tags is not None and self.tag in orjson.loads(job.tags))
+        return tagged and job.created >= self.since and (self.code is None or error_code(job) == self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ async def wait(
     until: Literal["terminal", "change"] = "terminal",
     known: frozenset[int] = frozenset(),
 ) -> JobRecord:
-    """The job as soon as it has ended, or after `timeout` seconds as it is then.
+    """The job as soon as it has ended, or after `timeout` seconds, or when this process is about to stop, as it is then.
 
     Args:
         parts: the open service.
@@ -89,7 +96,7 @@ async def wait(
         while True:
             job = await parts.store.records.read(job_id, tenant)
             left = deadline - time.monotonic()
-            if job.terminal or left <= 0 or (until == "change" and job.version not in known):
+            if job.terminal or left <= 0 or (until == "change" and job.version not in known) or parts.store.follower.dismissed:
                 return job
             await _sleep(listener, min(left, RE_READ), _ENDS if until == "terminal" else None)
 
@@ -117,9 +124,9 @@ async def list_jobs(parts: Parts, tenant: str, filters: Filters, *, cursor: str 
     place = None if cursor is None else parse_cursor(cursor)
     jobs: list[JobRecord] = []
     for _ in range(_PIECES):
-        look_at = _PIECE if narrowed else min(_PIECE, limit + 1 - len(jobs))
+        look_at = _PIECE if narrowed or filters.code else min(_PIECE, limit + 1 - len(jobs))
         page = await parts.store.records.list(tenant, cursor=place, look_at=look_at, since=filters.since, filters=narrowed, index=index)
-        jobs += [job for job in page.jobs if filters.tag is None or _tagged(job, filters.tag)]
+        jobs += [job for job in page.jobs if filters.fits(job)]
         place = page.cursor
         if len(jobs) > limit:
             last = jobs[limit - 1]
@@ -129,9 +136,9 @@ async def list_jobs(parts: Parts, tenant: str, filters: Filters, *, cursor: str 
     return Listing(jobs, make_cursor(*place) if place else None)
 
 
-def _tagged(job: JobRecord, tag: str) -> bool:
-    # The script compares text, in which a tag such as `,` is found between two others.
-    return job.tags is not None and tag in orjson.loads(job.tags)
+def error_code(job: JobRecord) -> str | None:
+    """The code of the job's error."""
+    return None if job.error is None else str(orjson.loads(job.error).get("code"))
 
 
 def make_cursor(score: str, job_id: str) -> str:
@@ -139,15 +146,15 @@ def make_cursor(score: str, job_id: str) -> str:
     return base64.urlsafe_b64encode(f"{score}.{job_id}".encode()).decode().rstrip("=")
 
 
-def parse_cursor(cursor: str) -> tuple[str, str]:
-    """The reverse of `make_cursor`. Raises ValidationFailed for anything else."""
+def parse_cursor(cursor: str, where: str = "/query/cursor") -> tuple[str, str]:
+    """The reverse of `make_cursor`. Raises ValidationFailed, with the pointer `where`, for anything else."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         text = ""
     score, _, job_id = text.rpartition(".")
     if not _SCORE.fullmatch(score) or not is_job_id(job_id):
-        finding = {"pointer": "/query/cursor", "detail": "not a cursor of this listing"}
+        finding = {"pointer": where, "detail": "not a cursor of this listing"}
         raise ValidationFailed("The cursor is not valid. Take it from `next` of the page before, unchanged.", errors=[finding])
     return score, job_id
 

@@ -42,12 +42,15 @@ async def submit(
 
     Raises:
         UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull
+        StoreUnsafe, StoreUnavailable: the gate is closed; nothing was stored.
         SubmitUnconfirmed: the store did not answer; the job named in `job_id` may exist.
     """
     spec = parts.models.get(model)
     spec.input.parse(request.input)
     policy = policy_in_force(spec.options, parts.settings, request)
     sent = request.model_dump(exclude_unset=True) if body is None else body
+    if parts.gate.closed:
+        await parts.gate.admit()
     job = NewJob(
         id=new_job_id(),
         tenant=tenant,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,20 +47,23 @@ async def events(parts: Parts, tenant: str, job_id: str, after: int, base: str, 
 
 
 async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncIterator[Event]:
-    """Every event with a seq over `after`, as it comes, until the job has ended or is gone.
+    """Every event with a seq over `after`, as it comes, until the job has ended or is gone, or this process is about to stop.
 
     A store that is away does not end it: the events come when the store is back.
     """
-    async with parts.store.follower.listen(parts.store.job_channel(job_id)) as listener:
-        while True:
+    follower = parts.store.follower
+    async with follower.listen(parts.store.job_channel(job_id)) as listener:
+        while not follower.dismissed:
             try:
                 page = await events(parts, tenant, job_id, after, base)
             except StoreUnavailable:
-                await asyncio.sleep(_AWAY)
+                await listener.wait(_AWAY)
                 continue
             except (JobNotFound, JobGone):
                 return
             for event in page.events:
+                if follower.dismissed:
+                    return  # between two events, never in one
                 after = event.seq
                 yield event
             if after >= page.latest:

@@ -57,7 +57,8 @@ class Connection:
 
     def __init__(self, url: str, scripts: dict[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
         self.url = url
-        self._pool: ConnectionPool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=timeout)
+        # RESP2: a server too old for RESP3 can then be told apart from one that does not answer.
+        self._pool: ConnectionPool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=timeout, protocol=2)
         self._scripts, self._timeout, self._patience = scripts, timeout, patience
         self._calls: list[_Call] = []
         self._wire: AbstractConnection | None = None

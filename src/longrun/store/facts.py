@@ -24,6 +24,7 @@ from longrun.version import VERSION
 #: Format of everything under the prefix. Raise it when processes of two versions must not work on the same data: a script, key or field
 #: that the older one would misread or spoil. What an older one merely ignores does not count.
 FORMAT = 1
+OLDEST_REDIS = (6, 2)
 _LOOKS = 5  # at the clock; the median round trip and the best offset count
 
 
@@ -78,6 +79,11 @@ class Facts:
     workers: Sequence[Mapping[str, Any]] = ()
 
     @property
+    def too_old(self) -> bool:
+        """Whether the scripts cannot run there."""
+        return self.kind == "redis" and self.version < OLDEST_REDIS
+
+    @property
     def server(self) -> str:
         """Its name and version, `valkey 9.1.2`."""
         return f"{self.kind} {'.'.join(map(str, self.version))}" if self.kind else "a server that does not say what it is"
@@ -106,7 +112,7 @@ async def read_facts(store: Store, *, timeout: float) -> Facts:
     looks = [await _clock(store, timeout) for _ in range(_LOOKS)]
     told |= clock_facts(looks)
     facts = Facts(**told)
-    if facts.replica or facts.cluster or not facts.aof_write_ok:
+    if facts.replica or facts.cluster or facts.too_old or not facts.aof_write_ok:
         return facts
     return Facts(**told, inside=True, about=await read_about(store, timeout=timeout), workers=await _workers(store, timeout))
 

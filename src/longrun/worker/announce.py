@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from longrun.store.facts import FORMAT
 from longrun.version import VERSION
 from longrun.worker.lane import Lane
 
@@ -23,6 +24,9 @@ def announcement(engine: Engine) -> bytes:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": VERSION,
+            "format": FORMAT,
+            "lease": engine.settings.lease,
+            "heartbeat": engine.settings.heartbeat,
             "stopping": engine.closing,
             "running": len(engine.runs),
             "models": {lane.model: _model(lane) for lane in engine.lanes.values()},

@@ -12,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +35,8 @@ from longrun.worker.seat import Seat
 from longrun.worker.settle import Settler
 
 log = structlog.get_logger("longrun.worker")
+#: Seconds for the store to take back what a stopping worker holds; and when it was told twice to stop.
+_PATIENCE, _HURRY = 3.0, 0.5
 
 
 class LaneChannel(Protocol):
@@ -83,6 +87,9 @@ class Engine:
         self.serve: LaneChannel | None = None
         self.closing = False
         self.hurry = False
+        self._told = 0.0
+        self._claiming = 0
+        self._done: Future[None] | None = None
         self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._woken = self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -145,15 +152,28 @@ class Engine:
             call, args = self._outbox.popleft()
             call(*args)
 
+    def leave_off(self) -> None:
+        """Take no more work from now on; said again: do not wait for running jobs either. May be called by a signal handler."""
+        if self.closing:
+            self.hurry = True
+        else:
+            self.closing, self._told = True, time.monotonic()
+        self._wake()
+
     def stop(self, grace: float) -> None:
-        """Stop: let running jobs finish for `grace` seconds, hand the rest back, end all runners. May be called again, with less grace."""
+        """Stop: let running jobs finish until `grace` seconds after `leave_off`, hand the rest back, end all runners.
+
+        May be called again, with less grace, also by a signal handler that interrupts the first call.
+        """
+        if not self.closing:
+            self.leave_off()
         if grace <= 0:
             self.hurry = True
         if not self.thread.is_alive():
             return
-        done = asyncio.run_coroutine_threadsafe(self._shutdown(grace), self.loop) if not self.closing else None
-        self.closing = True
-        while self.thread.is_alive() and (done is None or not done.done()):
+        if self._done is None:
+            self._done = asyncio.run_coroutine_threadsafe(self._shutdown(self._told + grace), self.loop)
+        while self.thread.is_alive() and not self._done.done():
             # The hub does not turn while Celery waits for its pool.
             self.pump()
             time.sleep(0.005)
@@ -222,12 +242,15 @@ class Engine:
 
     def _drain(self) -> None:
         self._draining = False
+        if self.closing:
+            return  # they go back
         for lane in self.lanes.values():
             tickets = []
             while lane.inbox:
                 lane.held += 1  # before the pop, so that `free` never counts a slot twice
                 tickets.append(lane.inbox.popleft())
             if tickets:
+                self._claiming += 1
                 self.spawn(self._claim(lane, tickets))
 
     async def _claim(self, lane: Lane, tickets: list[tuple[str, Sink]]) -> None:
@@ -242,6 +265,8 @@ class Engine:
             for _, sink in tickets:
                 self.post(sink.stale)
             raise
+        finally:
+            self._claiming -= 1
         for (_, sink), claim in zip(tickets, claims, strict=True):
             if claim is None:
                 lane.held -= 1
@@ -282,7 +307,7 @@ class Engine:
     def recount(self, seat: Seat) -> None:
         """The seat's runner came or went, or has room again: capacities change, waiting jobs of all its lanes may go."""
         # A suspect that waits for the runner to be empty goes before everybody else.
-        for lane in sorted(seat.lanes, key=lambda lane: not (lane.pending and lane.pending[0].id == seat.reserved)):
+        for lane in sorted(seat.lanes, key=lambda lane: not (lane.pending and lane.pending[0].claim.suspect == seat.reserved)):
             lane.count_capacity()
             if lane.pending:
                 self.dispatch(lane)
@@ -305,19 +330,33 @@ class Engine:
                 log.warning("worker could not announce itself", error=str(error))
             await asyncio.sleep(self.settings.heartbeat)
 
-    async def _shutdown(self, grace: float) -> None:
-        end = time.monotonic() + grace
-        try:
-            await asyncio.wait_for(self.settler.give_up_waiting(), 3)
-            while self.runs and time.monotonic() < end and not self.hurry:  # noqa: ASYNC110 - `hurry` is set by a signal handler
-                await asyncio.sleep(0.01)
-            await asyncio.wait_for(self.settler.hand_all_back(), 3)
-            await asyncio.wait_for(self.store.claims.announce(self.plan.name, b""), 1)
-        except Exception as error:
-            # Whatever could not be handed back is found by its lease.
-            log.warning("worker stopped without handing everything back", jobs=len(self.runs), error=repr(error))
+    async def _shutdown(self, end: float) -> None:
+        await self._wind_down(end)
+        if self.runs:
+            # The store does not answer: their leases will run out.
+            log.warning("worker stopped without handing everything back", jobs=len(self.runs))
+        with suppress(LongrunError, TimeoutError):
+            await asyncio.wait_for(self.store.claims.announce(self.plan.name, b""), _HURRY if self.hurry else 1)
         for seat in self.seats:
             seat.close()
         for task in list(self._tasks):
             task.cancel()
         await self.store.close()
+
+    async def _wind_down(self, end: float) -> None:
+        """Until nothing is held here any more: what has not started goes back at once, and at `end` (or in a hurry) what runs."""
+        back: set[asyncio.Task[Any]] = set()
+        over: float | None = None
+        while True:
+            if any(lane.inbox or lane.pending for lane in self.lanes.values()):
+                # Also what was on its way when the order came: claims that are answered now, and tickets that were popped.
+                back.add(self.spawn(self.settler.give_up_waiting()))
+            now, back = time.monotonic(), {task for task in back if not task.done()}
+            if not (self.runs or self._claiming or back):
+                return
+            if over is None and (now >= end or self.hurry):
+                over = now
+                back.add(self.spawn(self.settler.hand_all_back()))
+            if over is not None and now >= over + (_HURRY if self.hurry else _PATIENCE):
+                return
+            await asyncio.sleep(0.01)

@@ -364,7 +364,7 @@ async def test_two_tenants_never_see_each_others_jobs(settings: Settings, worker
         assert [each["id"] for each in (await caller.get(f"{API}/jobs", headers=bob)).json()["jobs"]] == [other["id"]]
         assert (await caller.get(f"{API}/dead-letters", headers=bob)).json()["jobs"] == []
         redriven = await caller.post(f"{API}/dead-letters/redrive", json={"ids": [job["id"]]}, headers=bob)
-        assert redriven.json() == {"redriven": [], "skipped": [{"id": job["id"], "code": "job-not-found"}], "left": 0}
+        assert redriven.json() == {"redriven": [], "skipped": [{"id": job["id"], "code": "job-not-found"}], "left": 0, "next": None}
         assert (await caller.get(job["urls"]["self"])).status_code == 401
         assert (await caller.get("/livez")).status_code == 200
 

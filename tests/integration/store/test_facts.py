@@ -94,7 +94,7 @@ async def test_a_dangerous_setting_is_seen_when_it_is_made_and_when_it_is_mended
     own: EmbeddedValkey, setting: str, value: str, name: str
 ) -> None:
     async with store_at(own.start()) as store:
-        good = (await store.connection.command("CONFIG", "GET", setting))[setting.encode()]
+        _, good = await store.connection.command("CONFIG", "GET", setting)
         assert refused(store, await look(store)) == set()
         await store.connection.command("CONFIG", "SET", setting, value)
         assert refused(store, await look(store)) == {name}
@@ -107,6 +107,13 @@ async def test_a_server_with_its_defaults_is_refused_for_having_no_file(tmp_path
         async with store_at(url) as store:
             assert refused(store, await look(store)) == {"appendonly"}
             assert await read_about(store, timeout=5) is None, "nothing is written to a store that is refused"
+
+
+async def test_a_server_that_does_not_know_hello_is_talked_to_all_the_same(tmp_path: Path) -> None:
+    """As one that is too old, which must be told apart from one that does not answer."""
+    with plain_server(tmp_path / "data", "--appendonly", "yes", "--rename-command", "HELLO", "") as url:
+        async with store_at(url) as store:
+            assert (await look(store)).facts.kind == "valkey"
 
 
 async def test_a_cluster_is_refused_and_not_looked_into(tmp_path: Path) -> None:
@@ -197,7 +204,7 @@ async def test_another_format_is_refused_and_left_alone(store: Store) -> None:
     seen = await look_with(store)
     (finding,) = [each for each in seen.findings if each.severity == "refuse"]
     assert finding.name == "format" and "format 99 (Longrun 9.9)" in finding.told and f"Longrun {VERSION}" in finding.told
-    assert await store.connection.command("HGETALL", key) == {b"format": b"99", b"version": b"9.9"}
+    assert await store.connection.command("HGETALL", key) == [b"format", b"99", b"version", b"9.9"]
 
 
 async def test_a_full_store_can_be_looked_at(own: EmbeddedValkey) -> None:

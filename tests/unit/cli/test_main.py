@@ -202,7 +202,9 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"longrun {VERSION}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["api"], ["worker"], ["run"], ["jobs"], ["jobs", "ls"], ["models"]])
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["api"], ["worker"], ["run"], ["jobs"], ["jobs", "ls"], ["dead"], ["dead", "redrive"], ["models"]]
+)
 def test_every_command_has_a_help_text(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*command, "--help") == 0
     assert len(capsys.readouterr().out) > 100

@@ -145,3 +145,18 @@ def test_for_json_nothing_but_the_result_goes_to_stdout(capsys: pytest.CaptureFi
     Watch(stream_text=False).on_event(output(1, "hi"))
 
     assert capsys.readouterr().out == ""
+
+
+def test_a_job_that_is_tried_again_says_when_and_why() -> None:
+    job = {"status": "retrying", "terminal": False, "next_attempt_at": "T", "error": {"code": "timeout"}}
+    assert describe(job) == "retrying, runs at T after timeout"
+    assert describe(job | {"status": "scheduled", "error": None}) == "scheduled, runs at T"
+
+
+def test_a_failure_is_told_with_what_is_known_of_its_process() -> None:
+    error = {"code": "worker-lost", "detail": "it died", "exit_code": 0, "peak_memory": 5 << 20}
+    assert describe_failure({"id": "j", "status": "failed", "error": error}).splitlines() == [
+        "j failed: worker-lost: it died",
+        "  exit code: 0",
+        "  peak memory: 5 MiB",
+    ]

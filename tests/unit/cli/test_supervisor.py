@@ -56,6 +56,7 @@ def test_stopping_takes_four_seconds_at_most_unless_the_grace_is_longer() -> Non
     assert stop_patience(2.0) == 4.0
     assert stop_patience(0.0) == 4.0
     assert stop_patience(30.0) == 32.0
+    assert stop_patience(30.0, drain=5.0) == 37.0
 
 
 def python(code: str, *words: str) -> list[str]:
@@ -132,7 +133,7 @@ def test_children_that_obey_are_gone_at_once_and_nothing_of_theirs_stays(tmp_pat
     status, said, took = run_until([child], lambda: log.exists() and log.read_text() != "")
 
     assert status == 0
-    assert said == ["stopping; the same again kills at once"]
+    assert said == ["stopping; the same again does not wait for running jobs"]
     assert took < 1.5
     _wait(lambda: not _runs(int(log.read_text())), 1)
 
@@ -155,7 +156,7 @@ def test_a_child_that_does_not_obey_is_killed_when_patience_is_over(tmp_path: Pa
     assert not _runs(int(log.read_text()))
 
 
-def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
+def test_a_second_signal_kills_whoever_has_not_ended_a_second_later(tmp_path: Path) -> None:
     log = tmp_path / "pid"
     code = """
         import os, signal, sys, time
@@ -169,7 +170,7 @@ def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
     status, _, took = run_until([child], lambda: log.exists() and log.read_text() != "", patience=30)
 
     assert status == 0
-    assert took < 2
+    assert took < 3
     assert not _runs(int(log.read_text()))
 
 

@@ -11,30 +11,38 @@ from starlette.responses import Response
 
 from longrun.api import metrics
 from longrun.api.answers import json_response, read_body, tenant_of
-from longrun.api.resources import parts_of
+from longrun.api.resources import Resources, parts_of
 from longrun.api.routes.jobs import listing
 from longrun.errors import LongrunError, ValidationFailed
 from longrun.service import control, overview
+from longrun.service.read import Filters, parse_cursor
 from longrun.service.request import pointer
 
 _log = structlog.get_logger("longrun.api")
 
 
 class RedriveRequest(BaseModel):
-    """Which dead letters to retry: by `ids`, by `model` and `code`, or `all`; 1,000 at most are retried in one call."""
+    """Which dead letters to retry: by `ids`, by `model`, `code` and `tag`, or `all`; 1,000 at most in one call.
+
+    Unless they are named by `ids`, go on with `cursor` = `next` of the answer before, until it is null.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, title="RedriveRequest")
 
     ids: Annotated[list[str], Field(min_length=1, max_length=control.MOST)] | None = Field(None, description="Ids of dead letters.")
     model: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="Dead letters of this model.")
     code: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="Dead letters whose error has this code.")
+    tag: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="Dead letters with this tag.")
     all: Literal[True] | None = Field(None, description="Every dead letter.")
+    cursor: str | None = Field(None, description="`next` of the answer before.")
 
     @model_validator(mode="after")
     def _one_way(self) -> RedriveRequest:
-        ways = [self.ids is not None, self.model is not None or self.code is not None, self.all is not None]
-        if sum(ways) != 1:
-            raise ValueError("give either `ids`, or `model` and/or `code`, or `all`")
+        narrowed = any(each is not None for each in (self.model, self.code, self.tag))
+        if sum([self.ids is not None, narrowed, self.all is not None]) != 1:
+            raise ValueError("give either `ids`, or any of `model`, `code` and `tag`, or `all`")
+        if self.ids is not None and self.cursor is not None:
+            raise ValueError("`cursor` does not go with `ids`")
         return self
 
 
@@ -50,10 +58,13 @@ async def redrive(request: Request) -> Response:
     if asked.ids is not None:
         done = await control.redrive(parts, tenant, asked.ids)
     else:
-        done = await control.redrive_matching(parts, tenant, model=asked.model, code=asked.code)
+        if asked.cursor is not None:
+            parse_cursor(asked.cursor, "/cursor")
+        filters = Filters(model=asked.model, code=asked.code, tag=asked.tag)
+        done = await control.redrive_matching(parts, tenant, filters, cursor=asked.cursor)
     redriven = [{"id": old, "job_id": new} for old, new in done.jobs.items()]
     skipped = [{"id": old, "code": code} for old, code in done.skipped.items()]
-    return json_response({"redriven": redriven, "skipped": skipped, "left": done.left})
+    return json_response({"redriven": redriven, "skipped": skipped, "left": done.left, "next": done.next})
 
 
 def _parse_redrive(body: Any) -> RedriveRequest:
@@ -96,14 +107,19 @@ async def get_livez(request: Request) -> Response:
 
 
 async def get_readyz(request: Request) -> Response:
-    """200 when the store answers, 503 when it does not; with the number of workers, which may be 0."""
+    """200 when the store answers and jobs may be accepted, else 503; with the number of workers, which may be 0."""
+    resources: Resources = request.app.state.longrun
+    if resources.stopping:
+        return json_response({"ready": False, "checks": {"api": "stopping"}}, 503, {"Retry-After": "2"})
     try:
         parts = parts_of(request)
         seen = await overview.look(parts)
+        await parts.gate.know()
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
         return json_response({"ready": False, "checks": {"store": "does not answer"}, "workers": 0}, 503, {"Retry-After": "2"})
-    return json_response({"ready": True, "checks": {"store": "ok"}, "workers": len(seen.workers)})
+    body = {"ready": not parts.gate.closed, "checks": parts.gate.checks() | seen.trouble, "workers": len(seen.workers)}
+    return json_response(body, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(body)
 
 
 async def get_metrics(request: Request) -> Response:

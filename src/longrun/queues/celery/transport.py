@@ -9,6 +9,7 @@ Only the worker's task channel does this (`serve_lanes`); every other one (remot
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, cast
@@ -27,6 +28,7 @@ SEPARATOR = ":"
 #: Scheme of broker URLs that name this transport. An alias, because kombu takes the transport from the scheme wherever a URL is given.
 SCHEME = "longrun"
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
+_LAST_ANSWER = 0.5  # seconds that a stopping worker waits for tickets that are on their way
 
 
 # Redis refuses commands that need memory only until a script has made a write of another kind.
@@ -94,6 +96,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             with self.conn_or_acquire() as client:
                 client.eval(_BIND_WHEN_FULL, 0, member, *[self.global_keyprefix + table for table in tables])
 
+    def _refresh_bindings(self, queues: list[str]) -> None:
+        try:
+            super()._refresh_bindings(queues)
+        except OutOfMemoryError:
+            return  # they live for an hour; kombu would log this every second for as long as the store is full
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         if self.free_slots is None:
             super()._brpop_start(timeout)
@@ -130,10 +138,24 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             # After a wait, look; after a look that found nothing, wait. A wait ends after a second: a lost wake-up costs no more than that.
             self._next_trip = "wait" if trip == "pop" else "pop"
             return True
+        self._take(reply)
+        return True
+
+    def end_trip(self) -> None:
+        """Read a pop that is under way to its end, break a wait off. A pop that is not answered soon is left to its notes in `doubt`."""
+        trip, connection = self.trip, self._in_poll
+        if trip is None or not connection:
+            return
+        self.trip = self._in_poll = None
+        with contextlib.suppress(*self.connection_errors, NoScriptError):
+            if trip == "pop" and connection.can_read(timeout=_LAST_ANSWER):
+                self._take(connection.read_response())
+        connection.disconnect()
+
+    def _take(self, reply: list[bytes]) -> None:
         for lane, ticket in zip(reply[::2], reply[1::2], strict=True):
             # Half a dozen times as fast as kombu's own `loads`, which looks for tagged types in every object.
             self.connection._deliver(orjson.loads(ticket), lane.decode())
-        return True
 
 
 class Transport(kombu_redis.Transport):  # type: ignore[misc]

@@ -1,0 +1,132 @@
+"""`longrun doctor`: looks at the machine, the models and the store, and says what is wrong and which line mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from longrun.cli.options import App, Data
+from longrun.cli.show import print_json, print_table, write
+
+if TYPE_CHECKING:
+    from longrun.service.doctor import Finding
+    from longrun.service.machine import Machine, Served
+    from longrun.settings import Settings
+
+REFUSED = 1
+_WORDS = {"ok": "ok", "warn": "warning", "refuse": "REFUSED"}
+
+
+def doctor(
+    app: App = None,
+    *,
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check the machine, the models and the store. Changes nothing.
+
+    Exit status 0: `api`, `worker` and `serve` start here (there may be warnings). 1: something would keep them from it, or no store runs.
+    """
+    from longrun.settings import load_settings
+
+    settings = load_settings(app=app, data=data)
+    findings = examine_all(settings)
+    refused = any(each.severity == "refuse" for each in findings)
+    if as_json:
+        from longrun.version import VERSION
+
+        print_json({"version": VERSION, "ok": not refused, "findings": [asdict(each) for each in findings]})
+    else:
+        print_findings(findings)
+    raise typer.Exit(REFUSED if refused else 0)
+
+
+def examine_all(settings: Settings) -> list[Finding]:
+    """Every check: this machine, the models when some are named, the store."""
+    from longrun.service.machine import examine_app, examine_machine
+
+    machine = read_machine()
+    findings = examine_machine(machine, settings)
+    if settings.app:
+        findings += examine_app(read_app(settings), machine, settings)
+    return findings + examine_store(settings)
+
+
+def read_machine() -> Machine:
+    """What is here."""
+    from longrun.embedded.program import find_server, identify
+    from longrun.errors import SettingsError
+    from longrun.service.machine import Machine
+    from longrun.worker.devices import visible_gpus
+
+    server, why = None, ""
+    try:
+        program = find_server()
+        server = f"{identify(program)} ({program})"
+    except SettingsError as error:
+        why = str(error)
+    return Machine(sys.version_info[:3], server, why, visible_gpus(), _open_files())
+
+
+def _open_files() -> int | None:
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def read_app(settings: Settings) -> Served:
+    """The models, imported as `serve` would import them; an error of theirs is shown with its traceback."""
+    from longrun.errors import LongrunError
+    from longrun.service.machine import Served
+    from longrun.wiring import find_models
+
+    try:
+        return Served(settings.app, find_models(settings)[1])
+    except LongrunError as error:
+        return Served(settings.app, error=str(error))
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        return Served(settings.app, error=f"cannot be imported: {type(error).__name__}: {error}")
+
+
+def examine_store(settings: Settings) -> list[Finding]:
+    """Every check of the store, or the one finding that there is none."""
+    from longrun.errors import LongrunError, SettingsError
+    from longrun.service.doctor import Finding, examine_work
+    from longrun.wiring import find_store_url, inspect_store
+
+    serve = f"`longrun serve {settings.app or 'app.py'}`"
+    try:
+        url = find_store_url(settings)
+    except SettingsError:
+        told = f"no embedded Valkey runs in {settings.data}, and LONGRUN_REDIS_URL is not set"
+        return [Finding("refuse", "store", told, f"start one: {serve}; or set LONGRUN_REDIS_URL=redis://host:6379/0")]
+    shown = url.partition("?")[0].rpartition("@")[2]  # a URL may hold a password
+    try:
+        seen, lanes = asyncio.run(inspect_store(settings, url, claim=False))
+    except LongrunError as error:
+        mend = "start it, and look at LONGRUN_REDIS_URL: address, password, TLS (rediss://)" if settings.redis_url else f"start it: {serve}"
+        return [Finding("refuse", "store", f"{shown}: {error}", mend)]
+    work = examine_work(seen.facts.workers, lanes, settings.app) if seen.facts.inside else []
+    return [Finding("ok", "store", f"{shown}, {seen.facts.server}"), *seen.findings, *work]
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """A table; below it, for a person, the lines that mend. In a pipe they are the fourth column."""
+    rows = [(each.name, _WORDS[each.severity], each.told) for each in findings]
+    if not sys.stdout.isatty():
+        print_table((), [(*row, each.mend) for row, each in zip(rows, findings, strict=True)])
+        return
+    print_table(("CHECK", "", "FOUND"), rows)
+    for each in findings:
+        if each.mend:
+            write(f"\n{each.name}: {each.mend}\n")

@@ -1,0 +1,61 @@
+"""What the supervisor saw, told to the store: a dead worker's jobs need not wait for their leases, and operators see what keeps dying."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from longrun.cli.supervisor import STEADY, Death, describe_exit
+
+if TYPE_CHECKING:
+    from longrun.settings import Settings
+
+#: Deaths in a row from which on /readyz tells of them.
+LOOP = 3
+
+
+class Reporter:
+    """Tells the store of deaths, one after the other, on a thread of its own: a store that is away must not stop the supervisor.
+
+    Args:
+        settings: lease, prefix.
+        redis_url: the store.
+        say: prints a line for the user; called on the thread.
+    """
+
+    def __init__(self, settings: Settings, redis_url: str, say: Callable[[str], None]) -> None:
+        self._settings, self._url, self._say = settings, redis_url, say
+        self._deaths: queue.SimpleQueue[Death] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="reporter", daemon=True).start()
+
+    def tell(self, death: Death) -> None:
+        """Report a death soon. Returns at once."""
+        self._deaths.put(death)
+
+    def _work(self) -> None:
+        while True:
+            death = self._deaths.get()
+            try:
+                asyncio.run(self._report(death))
+            except Exception as error:
+                # The leases run out by themselves; this only takes longer.
+                self._say(f"the death of {death.role} {death.pid} could not be reported: {error}")
+
+    async def _report(self, death: Death) -> None:
+        from longrun.wiring import open_store, worker_name
+
+        store = open_store(self._settings, self._url, timeout=self._settings.lease)
+        try:
+            if death.role == "worker":
+                moved = await store.upkeep.report_lost(worker_name(death.pid))
+                if moved:
+                    self._say(f"{len(moved)} jobs of the dead worker are taken care of")
+            if death.deaths >= LOOP:
+                text = f"{describe_exit(death.status)}, {death.deaths} times in a row; next start in {death.pause:g} s"
+                await store.upkeep.tell_trouble(f"{death.role}@{socket.gethostname()}", text, death.pause + STEADY)
+        finally:
+            await store.close()

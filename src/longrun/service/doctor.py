@@ -1,0 +1,300 @@
+"""What is wrong with a store, and the line that mends it. Decisions alone: `longrun.store.facts` reads, `gate` and `longrun doctor` act.
+
+Three grades. `refuse`: accepted jobs would be lost, or run by processes that misread them; nothing starts on such a store. `warn`: it
+works, and an operator should know. `ok`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from longrun.embedded.disk import Disk
+from longrun.settings import Settings
+from longrun.store.facts import FORMAT, Facts
+from longrun.store.records import LaneDepth
+from longrun.version import VERSION
+
+Severity = Literal["ok", "warn", "refuse"]
+
+CLOCK_OFF = 5.0  # seconds
+MEMORY_HIGH = 0.8  # of `maxmemory`
+DISK_LOW = 1 << 30  # bytes; a rewrite of the append-only file needs its size again beside it, so twice that size is low too
+DISK_OUT = 64 << 20  # bytes: what a busy second may write
+_SHOWN = 5  # workers or lanes that a finding names
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Args:
+        name: of the check; stable, for scripts.
+        told: what was found, in one sentence.
+        mend: the line that mends it; empty when `ok`.
+    """
+
+    severity: Severity
+    name: str
+    told: str
+    mend: str = ""
+
+
+def examine(facts: Facts, disk: Disk | None, settings: Settings) -> list[Finding]:
+    """Every check that a process makes at its start and again and again."""
+    findings = [check(facts, settings) for check in _SERVER]
+    if disk is not None:
+        findings.append(check_disk(disk))
+    return findings + ([check(facts, settings) for check in _DATA] if facts.inside else [])
+
+
+def refusals(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that forbid to go on."""
+    return [finding for finding in findings if finding.severity == "refuse"]
+
+
+# -- the server --------------------------------------------------------------------------------------------------------
+
+
+def check_version(facts: Facts, settings: Settings) -> Finding:
+    """A Valkey, or a Redis of 6.2 or newer."""
+    name = "server-version"
+    if facts.kind is None:
+        return Finding("warn", name, "the server does not say which version it is", "allow this user INFO: `ACL SETUSER <user> +info`")
+    if facts.too_old:
+        return Finding("refuse", name, f"{facts.server} is too old: the scripts need Redis 6.2", "install Valkey, or Redis 6.2 or newer")
+    return Finding("ok", name, facts.server)
+
+
+def check_cluster(facts: Facts, settings: Settings) -> Finding:
+    """No Redis Cluster: a script touches keys of several slots."""
+    if facts.cluster:
+        told = "the server is part of a Redis Cluster, which cannot run scripts over several keys"
+        return Finding("refuse", "cluster", told, "use a single primary: `cluster-enabled no` in redis.conf")
+    return Finding("ok", "cluster", "not a cluster")
+
+
+def check_role(facts: Facts, settings: Settings) -> Finding:
+    """A primary."""
+    if facts.replica:
+        return Finding("refuse", "role", "the server is a replica and takes no writes", "set LONGRUN_REDIS_URL to the primary")
+    return Finding("ok", "role", "primary")
+
+
+def check_policy(facts: Facts, settings: Settings) -> Finding:
+    """`noeviction`, also without a memory limit: a limit may be set later."""
+    name = "maxmemory-policy"
+    if facts.policy is None:
+        return Finding("warn", name, _unknown(name), _ask_server(name, "noeviction"))
+    if facts.policy != "noeviction":
+        told = f"{facts.policy} deletes jobs when memory is short, and tells nobody"
+        return Finding("refuse", name, told, _set(name, "noeviction"))
+    return Finding("ok", name, facts.policy)
+
+
+def check_aof(facts: Facts, settings: Settings) -> Finding:
+    """The append-only file is on."""
+    if facts.aof is None:
+        return Finding("warn", "appendonly", _unknown("appendonly"), _ask_server("appendonly", "yes"))
+    if not facts.aof:
+        return Finding("refuse", "appendonly", "it is off: a restart of the server loses accepted jobs", _set("appendonly", "yes"))
+    return Finding("ok", "appendonly", "yes")
+
+
+def check_fsync(facts: Facts, settings: Settings) -> Finding:
+    """`always` when durability is strict, else anything but `no`."""
+    name, strict = "appendfsync", settings.durability == "strict"
+    if strict and facts.fsync != "always":
+        told = "is not known" if facts.fsync is None else f"is {facts.fsync}"
+        mend = (
+            _set(name, "always")
+            + "; or LONGRUN_DURABILITY=relaxed. For an embedded Valkey: LONGRUN_DURABILITY=strict for `longrun serve` too"
+        )
+        return Finding("refuse", name, f"durability is strict, and appendfsync {told}: a power cut would lose accepted jobs", mend)
+    if facts.fsync is None:
+        return Finding("warn", name, _unknown(name), _ask_server(name, "everysec"))
+    if facts.fsync == "no":
+        return Finding("warn", name, "no: a power cut loses what was accepted in the last half minute", _set(name, "everysec"))
+    return Finding("ok", name, facts.fsync)
+
+
+def check_aof_write(facts: Facts, settings: Settings) -> Finding:
+    """The server could write its append-only file the last time it tried."""
+    mend = "see the server's log, make room on its disk, mend what keeps it from writing there"
+    if not facts.aof_write_ok:
+        return Finding("refuse", "aof-write", "the server could not write its append-only file, and refuses all writes", mend)
+    if not facts.aof_rewrite_ok:
+        return Finding("warn", "aof-write", "the last rewrite of the append-only file failed: it only grows", mend)
+    return Finding("ok", "aof-write", "the last write and the last rewrite went well")
+
+
+def check_memory(facts: Facts, settings: Settings) -> Finding:
+    """Below 80 % of `maxmemory`."""
+    if facts.used_memory is None or facts.max_memory is None:
+        return Finding("ok", "memory", "the server does not say how much it uses")
+    used = _size(facts.used_memory)
+    if not facts.max_memory:
+        return Finding("ok", "memory", f"{used} used, no limit set")
+    told = f"{used} of {_size(facts.max_memory)} used"
+    if facts.used_memory > MEMORY_HIGH * facts.max_memory:
+        mend = "raise it: `redis-cli CONFIG SET maxmemory <bytes>` and `maxmemory <bytes>` in redis.conf; or shorten LONGRUN_RETENTION"
+        return Finding("warn", "memory", f"{told}: when it is full, submits are answered 507", mend)
+    return Finding("ok", "memory", told)
+
+
+def check_clock(facts: Facts, settings: Settings) -> Finding:
+    """Within 5 s of ours. Nothing is decided by our clock; times in answers and logs would not fit together."""
+    off = abs(facts.clock_ahead)
+    if off > CLOCK_OFF:
+        told = f"the server's clock is {off:.0f} s {'ahead of' if facts.clock_ahead > 0 else 'behind'} the clock here"
+        return Finding("warn", "clock", told, "run NTP on both machines: `timedatectl set-ntp true`")
+    return Finding("ok", "clock", "the server's and the one here agree")
+
+
+def check_round_trip(facts: Facts, settings: Settings) -> Finding:
+    """Short beside the heartbeat, or late beats lose leases."""
+    told = f"{facts.round_trip * 1000:.1f} ms to the server and back"
+    if facts.round_trip > settings.heartbeat / 10:
+        mend = "run closer to the server, or raise LONGRUN_HEARTBEAT and LONGRUN_LEASE together, everywhere"
+        return Finding("warn", "round-trip", f"{told}, over a tenth of the heartbeat of {settings.heartbeat:g} s", mend)
+    return Finding("ok", "round-trip", told)
+
+
+def check_disk(disk: Disk) -> Finding:
+    """Room for the append-only file to grow and to be rewritten."""
+    told = f"{_size(disk.free)} free in {disk.folder}, the append-only file has {_size(disk.data)}"
+    mend = f"make room on the disk of {disk.folder}, or move the folder and name it with --data"
+    if disk.free < DISK_OUT:
+        return Finding("refuse", "disk", f"full: {told}", mend)
+    if disk.free < max(DISK_LOW, 2 * disk.data):
+        return Finding("warn", "disk", f"nearly full: {told}", mend)
+    return Finding("ok", "disk", told)
+
+
+# -- the data, and who else works on them --------------------------------------------------------------------------------
+
+
+def check_format(facts: Facts, settings: Settings) -> Finding:
+    """Written by processes that agree with us on what keys and fields mean."""
+    if facts.about is None or facts.about.format == str(FORMAT):
+        return Finding("ok", "format", str(FORMAT))
+    told = f"the data have format {facts.about.format} (Longrun {facts.about.version}), and Longrun {VERSION} works on format {FORMAT}"
+    mend = f"run Longrun {facts.about.version} here, or start afresh beside these data with another LONGRUN_PREFIX"
+    return Finding("refuse", "format", told, mend)
+
+
+def check_worker_format(facts: Facts, settings: Settings) -> Finding:
+    """No live worker writes in another format."""
+    others = [_who(worker) for worker in facts.workers if worker.get("format", FORMAT) != FORMAT]
+    if others:
+        told = f"live workers write another format than {FORMAT}: {_some(others)}"
+        return Finding("refuse", "worker-format", told, f"stop them, and start them again with Longrun {VERSION}")
+    return Finding("ok", "worker-format", "no live worker writes in another format")
+
+
+def check_worker_version(facts: Facts, settings: Settings) -> Finding:
+    """All of one version; side by side for a while is what a rolling update is."""
+    others = [_who(worker) for worker in facts.workers if worker.get("version", VERSION) != VERSION]
+    if others:
+        told = f"live workers run another version than {VERSION}: {_some(others)}"
+        return Finding("warn", "worker-version", told, f"update them to Longrun {VERSION}")
+    return Finding("ok", "worker-version", f"{VERSION} everywhere")
+
+
+def check_worker_lease(facts: Facts, settings: Settings) -> Finding:
+    """The same lease and heartbeat everywhere. A heartbeat over half of our lease loses jobs that run well."""
+    mend = "set the same LONGRUN_LEASE and LONGRUN_HEARTBEAT in every process"
+    late = [_rhythm(worker) for worker in facts.workers if worker.get("heartbeat", 0) * 2 > settings.lease]
+    if late:
+        return Finding("refuse", "worker-lease", f"heartbeats of over half of the lease of {settings.lease:g} s: {_some(late)}", mend)
+    ours = (settings.lease, settings.heartbeat)
+    others = [_rhythm(each) for each in facts.workers if (each.get("lease", ours[0]), each.get("heartbeat", ours[1])) != ours]
+    told = f"lease {settings.lease:g} s, heartbeat {settings.heartbeat:g} s"
+    if others:
+        return Finding("warn", "worker-lease", f"{told} here, and elsewhere: {_some(others)}", mend)
+    return Finding("ok", "worker-lease", told)
+
+
+# -- what only `longrun doctor` says: nothing is wrong with the store, and still nothing moves ----------------------------
+
+
+def examine_work(workers: Sequence[Mapping[str, Any]], lanes: Sequence[LaneDepth], app: str) -> list[Finding]:
+    """Whether somebody does the work. `app`: what to serve, for the line that mends it."""
+    start = f"`longrun worker {app or 'app.py'}`"
+    if not workers:
+        running = Finding("warn", "workers", "no worker runs: jobs wait", f"start one: {start}")
+    else:
+        running = Finding("ok", "workers", _some([_who(worker) for worker in workers]))
+    return [running, _unhealthy(workers), _unserved(workers, lanes, start)]
+
+
+def _unhealthy(workers: Sequence[Mapping[str, Any]]) -> Finding:
+    bad = [
+        f"{name} on {worker.get('name')} ({model.get('last_failure') or 'no reason told'})"
+        for worker in workers
+        for name, model in worker.get("models", {}).items()
+        if model.get("state") == "unhealthy"
+    ]
+    if bad:
+        return Finding("warn", "models", f"do not load: {_some(bad)}", "the worker's log has the exception, in lines `model did not load`")
+    return Finding("ok", "models", "none fails to load")
+
+
+def _unserved(workers: Sequence[Mapping[str, Any]], lanes: Sequence[LaneDepth], start: str) -> Finding:
+    served = {(model.get("queue"), name) for worker in workers for name, model in worker.get("models", {}).items()}
+    waiting = [(lane, sum(lane.by_priority.values())) for lane in lanes if (lane.queue, lane.model) not in served]
+    idle = [f"{count} of {lane.model} in queue {lane.queue}" for lane, count in waiting if count]
+    if idle:
+        return Finding("warn", "lanes", f"jobs wait that no worker serves: {_some(idle)}", f"start a worker with these models: {start}")
+    return Finding("ok", "lanes", "no job waits for a model that nobody serves")
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def _set(name: str, value: str) -> str:
+    return f"`redis-cli CONFIG SET {name} {value}`, and `{name} {value}` in redis.conf"
+
+
+def _unknown(name: str) -> str:
+    return f"not known: the server does not say what {name} is"
+
+
+def _ask_server(name: str, value: str) -> str:
+    return f"make sure that it is `{name} {value}`; to have it checked, allow `ACL SETUSER <user> +info +config|get`"
+
+
+def _who(worker: Mapping[str, Any]) -> str:
+    return f"{worker.get('name')} (Longrun {worker.get('version', 'of unknown version')}, format {worker.get('format', '?')})"
+
+
+def _rhythm(worker: Mapping[str, Any]) -> str:
+    return f"{worker.get('name')} (lease {worker.get('lease', 0):g} s, heartbeat {worker.get('heartbeat', 0):g} s)"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _size(count: int) -> str:
+    power = min((count.bit_length() - 1) // 10, 4) if count > 0 else 0
+    size = count / 1024**power
+    return f"{size:.0f} bytes" if not power else f"{size:.3g} {'_KMGT'[power]}B" if size < 1000 else f"{size:.0f} {'_KMGT'[power]}B"
+
+
+Check = Callable[[Facts, Settings], Finding]
+_SERVER: tuple[Check, ...] = (
+    check_version,
+    check_cluster,
+    check_role,
+    check_policy,
+    check_aof,
+    check_fsync,
+    check_aof_write,
+    check_memory,
+    check_clock,
+    check_round_trip,
+)
+_DATA: tuple[Check, ...] = (check_format, check_worker_format, check_worker_version, check_worker_lease)

