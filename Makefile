@@ -10,7 +10,7 @@ UV_VERSION = 0.13.8
 
 APP ?= examples/hello.py
 ARGS ?=
-SEED ?= 1
+SEED ?=
 JOBS ?= 2
 
 PY = $(VENV)/bin/python
@@ -52,8 +52,9 @@ format: $(READY) ## let ruff rewrite what `make check` would complain about
 bench: $(DEMO_READY) ## measure, and print the figures beside their floors
 	$(PY) benchmarks/run.py $(ARGS)
 
-chaos: $(READY) ## kill processes under load and look for lost or doubled jobs: make chaos SEED=7
-	CHAOS_SEED=$(SEED) $(PY) -m pytest tests/chaos -m chaos -o faulthandler_timeout=300 $(ARGS)
+chaos: $(READY) ## break things under load and look for lost or doubled jobs; three random seeds, or: make chaos SEED=7
+	CHAOS_SEED="$(or $(SEED),$(shell $(PYTHON) -c 'import random; print(*random.sample(range(1, 10000), 3), sep=",")'))" \
+		$(PY) -m pytest -n $(JOBS) tests/chaos tests/e2e -m chaos -o faulthandler_timeout=600 $(ARGS)
 
 lock: $(UV_READY) ## resolve the dependencies again: make lock ARGS=--upgrade
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml --extra dev --extra flower -o requirements.lock

@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="Broker for the tickets; empty = the same Redis as the store.")
     prefix: str = Field("longrun:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Prefix of every key in Redis.")
 
+    durability: Literal["relaxed", "strict"] = Field(
+        "relaxed", description="`strict`: what was accepted survives a power cut too (`appendfsync always`), and submits are slower."
+    )
+
     host: str = Field("127.0.0.1", description="Address the API listens on. Anything but loopback needs `api_keys`.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 = any free port.")
     api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
@@ -61,7 +65,17 @@ class Settings(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Device handed to `load`: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."
     )
-    grace: float = Field(30, ge=0, description="How long a stopping worker lets running jobs finish before it hands them back.")
+    grace: float = Field(
+        30,
+        ge=0,
+        description="How long a stopping worker lets running jobs finish before it hands them back, and a stopping API its answers.",
+    )
+    cancel_grace: float = Field(
+        1, ge=0, description="From the request to stop a job to the end of its runner, when the job does not stop by itself."
+    )
+    drain: float = Field(
+        0, ge=0, description="How long a stopping API still serves requests, with `/readyz` at 503; 5 behind a balancer or in Kubernetes."
+    )
     events: bool = Field(False, description="Send Celery task events, for Flower.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")
 

@@ -204,14 +204,14 @@ def test_a_stop_takes_everything_along_and_a_running_job_is_not_lost(serve: Serv
     assert took < 5
 
 
-def test_a_second_ctrl_c_kills_at_once(serve: Serve) -> None:
+def test_a_second_ctrl_c_does_not_wait_for_running_jobs(serve: Serve) -> None:
     service = serve(LONGRUN_GRACE="20")
     job_id = longrun("run", "brew", "drink=tea", "seconds=30", "--no-wait", url=service.url).stdout.strip()
     wait_for(lambda: state(job_id, service.url) == "running")
     service.processes()
 
     service.process.send_signal(signal.SIGINT)
-    wait_for(lambda: "kills at once" in service.output)
+    wait_for(lambda: "does not wait for running jobs" in service.output)
     _, took = service.stop()
 
     assert took < 2

@@ -46,7 +46,7 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     app.openapi = _cached_openapi(models, settings)  # type: ignore[method-assign]
     problems.install(app)
     app.add_middleware(Doors, settings=settings)
-    app.add_middleware(Frame)
+    app.add_middleware(Frame, is_stopping=lambda: resources.stopping)
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Callable
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,10 +19,15 @@ _log = structlog.get_logger("longrun.api")
 
 
 class Frame:
-    """See the module. Notes `request_id` in the scope's state."""
+    """See the module. Notes `request_id` in the scope's state.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    Args:
+        app: what is inside.
+        is_stopping: whether callers are to open their next connection elsewhere.
+    """
+
+    def __init__(self, app: ASGIApp, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        self._app, self._is_stopping = app, is_stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,7 +42,10 @@ class Frame:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                if self._is_stopping():
+                    headers["Connection"] = "close"
             await send(message)
 
         try:

@@ -28,6 +28,9 @@ class Resources:
     Args:
         open_parts: makes the parts, without I/O.
         start_chores: upkeep that runs beside the requests; None = none.
+
+    Attributes:
+        stopping: this process was told to stop: balancers are to send nothing new here, and every answer closes its connection.
     """
 
     def __init__(self, open_parts: OpenParts, start_chores: StartChores | None) -> None:
@@ -35,6 +38,7 @@ class Resources:
         self._parts: Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._chores: asyncio.Future[None] | None = None
+        self.stopping = False
 
     def parts(self) -> Parts:
         """The open parts; call it inside the event loop.
@@ -50,6 +54,11 @@ class Resources:
                 self._chores = asyncio.ensure_future(self._start_chores(self._parts))
                 self._chores.add_done_callback(_report)
         return self._parts
+
+    def dismiss(self) -> None:
+        """End event streams and answer waiting requests with what is known, now and from now on."""
+        if self._parts is not None:
+            self._parts.store.follower.dismiss()
 
     async def close(self) -> None:
         """Stop the chores and close the store."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from longrun.jobs.events import TYPES
-from longrun.jobs.failure import DEATH
+from longrun.jobs.failure import DEATH, STOP, StoppedBy
 from longrun.jobs.states import Status
 
 Schema = dict[str, Any]
@@ -70,14 +70,18 @@ _JOB_PROBLEM = {name: _PROBLEM_MEMBERS[name] for name in ("type", "title", "stat
     "exit_code": {"type": "integer", "description": "exit status of the job's process, when no signal ended it"},
     "peak_memory": {"type": "integer", "description": "most bytes that the job's process held, the loaded model included"},
     "hint": text("what is known, or guessed, of the cause"),
+    "stopped_by": {"enum": list(get_args(StoppedBy)), "description": "the step that stopped a canceled or timed-out job"},
+    "run_s": {"type": "number", "description": "seconds it had run when it had stopped"},
+    "stop_s": {"type": "number", "description": "seconds from the request, or the end of the limit, until it had stopped"},
 }
-_SOMETIMES = ("debug", *DEATH)
+_SOMETIMES = ("debug", *DEATH, *STOP)
 
 _POLICY = record(
     {
         "max_attempts": INTEGER,
         "backoff": NUMBER,
         "timeout": NUMBER,
+        "soft_timeout": nullable(NUMBER),
         "start_within": nullable(NUMBER),
         "total_timeout": nullable(NUMBER),
         "retain_for": NUMBER,
@@ -112,6 +116,7 @@ _JOB: dict[str, Schema] = {
     "progress": nullable(ref("Progress")),
     "output": {"description": "what the model returned; left out of lists"},
     "error": nullable(ref("JobProblem")),
+    "partial": {"type": "boolean", "description": "whether the output is what the model had when its time was over"},
     "usage": {"type": "object", "description": "seconds and other figures that the run reports"},
     "tags": array(TEXT),
     "metadata": {"type": "object"},

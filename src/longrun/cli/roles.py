@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +18,9 @@ from longrun.cli.show import say
 from longrun.cli.supervisor import WRONG_START
 from longrun.errors import LongrunError
 
-_GRACEFUL = 3  # seconds for open requests; event streams are cut then, and their readers resume elsewhere
+if TYPE_CHECKING:
+    from longrun.settings import Settings
+_ANSWERS = 3.0  # seconds at least for answers that have begun
 
 
 def api(
@@ -31,39 +34,38 @@ def api(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
+    _leave_when_told()
     with _start_errors(app):
+        from longrun.api.server import ApiServer
         from longrun.cli.listen import listen
         from longrun.observe.logs import configure_logging
         from longrun.settings import load_settings
-        from longrun.wiring import create_app, find_store_url
+        from longrun.wiring import create_api, find_store_url
 
         settings = load_settings(app=app, host=host, port=port, data=data)
         configure_logging(settings.log_level)
-        find_store_url(settings)
-        asgi = create_app(settings.app or None, settings=settings)
+        url = find_store_url(settings)
+        _refuse_unsafe(settings, url)
+        wrong = WrongStart()
+        asgi = create_api(settings, url, wrong.end)
         sock = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
-    _run_uvicorn(asgi, sock)
-
-
-def _run_uvicorn(asgi: Any, sock: socket.socket) -> None:
-    import uvicorn
-
-    config = uvicorn.Config(
-        asgi,
-        log_config=None,  # ours is set
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=_GRACEFUL,
-        h11_max_incomplete_event_size=64 * 1024,
-    )
-    server = uvicorn.Server(config)
-    # When it has shut down in order, uvicorn raises the signal again; that is a good end, not a death.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    server = ApiServer(asgi, drain=settings.drain, patience=max(_ANSWERS, settings.grace))
     server.run(sockets=[sock])
+    _leave_in_peace()
     if not server.started:
         raise typer.Exit(1)
+    wrong.leave()
+
+
+def _leave_when_told() -> None:
+    """Until there is something to stop in order, SIGTERM is an exit like any other."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
+def _leave_in_peace() -> None:
+    """All is in order: being told once more, while the interpreter ends, must not turn that into a death by signal."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def worker(
@@ -81,18 +83,52 @@ def worker(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
+    _leave_when_told()
     with _start_errors(app):
         from longrun.observe.logs import configure_logging
         from longrun.settings import load_settings
-        from longrun.wiring import run_worker
+        from longrun.wiring import find_store_url, run_worker
 
         settings = load_settings(
             app=app, processes=processes, concurrency=concurrency, queues=queues, device=device, data=data, events=events
         )
         configure_logging(settings.log_level)
+        _refuse_unsafe(settings, find_store_url(settings))
+        wrong = WrongStart()
     with _start_errors(settings.app):
-        status = run_worker(settings, name=name)
+        status = run_worker(settings, name, wrong.end)
+    _leave_in_peace()
+    wrong.leave()
     raise typer.Exit(status)
+
+
+def _refuse_unsafe(settings: Settings, url: str) -> None:
+    """End when the store at `url` would lose jobs; say what is wrong and what mends it."""
+    from longrun.wiring import check_start
+
+    findings = check_start(settings, url)
+    for each in findings:
+        say(f"error: {each.name}: {each.told}\n  mend it: {each.mend}")
+    if findings:
+        say("the store is not safe: nothing was started; `longrun doctor` shows every check")
+        raise typer.Exit(WRONG_START)
+
+
+class WrongStart:
+    """Ends this process in order when the store, silent at the start, answers and turns out to be unsafe."""
+
+    def __init__(self) -> None:
+        self._seen = False
+
+    def end(self) -> None:
+        """Have the process stop. Callable from any thread; the log has said why."""
+        self._seen = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def leave(self) -> None:
+        """Exit with status 2 if it came to that."""
+        if self._seen:
+            raise typer.Exit(WRONG_START)
 
 
 @contextmanager

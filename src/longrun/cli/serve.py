@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from longrun.cli.http import Client
 from longrun.cli.listen import listen, url_of
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
+from longrun.cli.report import Reporter
 from longrun.cli.show import say
 from longrun.cli.supervisor import Child, Keeper, Supervisor, stop_patience
 from longrun.cli.values import command_line, example_input
@@ -82,7 +83,7 @@ def _start_store(settings: Settings) -> tuple[EmbeddedValkey | None, str]:
         return None, settings.redis_url
     from longrun.embedded import EmbeddedValkey
 
-    valkey = EmbeddedValkey(settings.data)
+    valkey = EmbeddedValkey(settings.data, durability=settings.durability)
     return valkey, valkey.start()
 
 
@@ -96,7 +97,9 @@ def _supervise(settings: Settings, fd: int, url: str, valkey: EmbeddedValkey | N
     keeper = None if valkey is None else Keeper(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
     start = Start(Client(url, secrets[0] if secrets else ""), settings, redis_url)
-    return Supervisor(children, keeper, start.look, patience=stop_patience(chosen_grace(settings)), say=say).run()
+    reporter = Reporter(settings, redis_url, say)
+    patience = stop_patience(chosen_grace(settings), settings.drain)
+    return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.tell).run()
 
 
 def _python() -> list[str]:

@@ -31,10 +31,12 @@ _KILLED = 0.9  # seconds for the embedded server to stop once nobody uses it
 _HURRY = 1.0  # seconds for a child that is told a second time: a worker hands its jobs back
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads.
+# As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads. SIGHUP, because the
+# store goes with us: an API ends at once, a worker as soon as it has handed its jobs back.
 _LINUX_LAUNCHER = """\
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+ctypes.CDLL(None).prctl(1, signal.SIGHUP)
 if os.getppid() != int(sys.argv[1]): sys.exit("the process that started this one has ended")
 os.execv(sys.argv[2], sys.argv[2:])
 """

@@ -26,6 +26,7 @@ class PolicyRequest(BaseModel):
     max_attempts: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Attempts in all that may end in an error.")
     backoff: Annotated[float, Field(ge=0, le=MAX_DURATION)] | None = Field(None, description="Base of the backoff between attempts.")
     timeout: Duration | None = Field(None, description="Running time of one attempt.")
+    soft_timeout: Duration | None = Field(None, description="Running time after which the model is asked to end with what it has.")
     start_within: Duration | None = Field(None, description="The job expires when it has not started by then.")
     total_timeout: Duration | None = Field(None, description="Wall time from submit to end.")
     retain_for: Annotated[float, Field(ge=0, le=MAX_DURATION)] | None = Field(None, description="How long the finished job is kept.")
@@ -42,6 +43,10 @@ class SubmitRequest(BaseModel):
     delay: Annotated[float, Field(ge=0, le=MAX_DELAY)] = Field(0.0, description="Seconds until the job is queued; 30 days at most.")
     tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Labels to list jobs by.")
     metadata: dict[str, Any] = Field(default_factory=dict, description="Given back with the job, not looked at; 16 KB of JSON at most.")
+    cancel_on_disconnect: bool = Field(
+        False,
+        description="While this request waits for the job (`Prefer: wait`, or the event stream): cancel it when the caller goes away.",
+    )
     policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits that this request asks for.")
 
 

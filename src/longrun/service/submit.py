@@ -126,6 +126,7 @@ def model_policy(options: ModelOptions, settings: Settings) -> Policy:
     """The policy of a model's jobs when a request asks for nothing."""
     plain = Policy(
         timeout=options.timeout,
+        soft_timeout=options.soft_timeout,
         start_within=options.start_within,
         total_timeout=options.total_timeout,
         retain_for=settings.retention if options.retain_for is None else options.retain_for,

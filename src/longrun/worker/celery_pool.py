@@ -7,6 +7,7 @@ what order, is in `docs/decisions/0003-the-seam-to-celery.md`.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from billiard.einfo import ExceptionInfo
 from celery import bootsteps
 from celery.concurrency.base import BasePool
 from celery.exceptions import Ignore, Retry, WorkerLostError
+from celery.platforms import EX_OK
 from celery.signals import task_revoked
 from celery.worker import state
 
@@ -29,6 +31,8 @@ def _einfo(error: Exception) -> ExceptionInfo:
 
 
 _IGNORED = _einfo(Ignore())
+#: Started by `nohup`: the end of its terminal is no reason to stop. Celery has overwritten that by the time the pool starts.
+_NOHUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 class TicketSink:
@@ -83,6 +87,21 @@ class TicketPool(BasePool):  # type: ignore[misc]
         self.engine = Engine(plan, self._wake)
         self.engine.start()
         task_revoked.connect(self._on_revoked, weak=False)
+        # Celery's own handlers are there already. Theirs take effect when the hub turns next, and a second SIGTERM says nothing new.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        # Celery's would start the worker anew.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if _NOHUP else self._on_hangup)
+
+    def _on_signal(self, *_: Any) -> None:
+        """Told to stop: no more work from now on. Told again: no waiting for running jobs."""
+        state.should_stop = EX_OK  # Celery's warm stop, which ends in `on_stop`
+        self.engine.leave_off()
+
+    def _on_hangup(self, *_: Any) -> None:
+        """Whoever started us is gone, a terminal or `serve`; its store may go too. Nothing is worth waiting for."""
+        self._on_signal()
+        self._on_signal()
 
     def _wake(self) -> None:
         try:
@@ -157,3 +176,8 @@ class ServeLanes(bootsteps.StartStopStep):  # type: ignore[misc]
         wake = engine.store.wake_prefix
         channel.serve_lanes(engine.free_slots, (script.source, script.sha), wake, f"{wake}@{engine.plan.name}")
         engine.serve = channel
+
+    def stop(self, consumer: Any) -> None:
+        """Called before the connection is closed: tickets that are on their way are taken, so that the engine can put them back."""
+        if consumer.pool.engine.closing and consumer.connection is not None:
+            task_channel(consumer).end_trip()

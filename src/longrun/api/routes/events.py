@@ -27,7 +27,7 @@ async def get_events(request: Request) -> Response:
     first = await watch.events(parts, tenant, job_id, after, base, limit=1)
     if first.status in TERMINAL and after >= first.latest:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    return stream_response(watch.follow(parts, tenant, job_id, after, base), types)
+    return stream_response(watch.follow(parts, tenant, job_id, after, base), types, dismiss=parts.store.follower.dismiss)
 
 
 def page_body(page: EventPage, after: int, types: frozenset[str]) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from longrun.api import leaving
 from longrun.api.answers import base_url, job_response, read_body, tenant_of
 from longrun.api.headers import idempotency_key, preference, wants_stream
 from longrun.api.resources import parts_of
@@ -25,17 +27,23 @@ async def submit_job(request: Request) -> Response:
     key = idempotency_key(headers.getlist("idempotency-key"))
     prefer = preference(headers.getlist("prefer"))
     body = await read_body(request)
-    submitted = await submit(parts, tenant, spec.name, parse_request(body), idempotency_key=key, body=body)
+    asked = parse_request(body)
+    submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body)
     job, base = submitted.job, base_url(request, parts)
     more = {"Location": f"{base}/jobs/{job.id}"}
     if submitted.replayed:
         more["Idempotency-Replayed"] = "true"
     if wants_stream(headers.get("accept", "")):
-        return stream_response(follow(parts, tenant, job.id, 0, base), headers=more)
+        on_leaving = partial(leaving.cancel_for_nobody, parts, tenant, job.id) if asked.cancel_on_disconnect else None
+        events = follow(parts, tenant, job.id, 0, base)
+        return stream_response(events, headers=more, dismiss=parts.store.follower.dismiss, on_leaving=on_leaving)
     if prefer.applied is not None:
         more["Preference-Applied"] = prefer.applied
     if prefer.wait:
         # The job is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
-            job = await wait(parts, tenant, job.id, timeout=prefer.wait)
+            if asked.cancel_on_disconnect:
+                job = await leaving.wait_beside(request, parts, tenant, job.id, timeout=prefer.wait)
+            else:
+                job = await wait(parts, tenant, job.id, timeout=prefer.wait)
     return job_response(job, base, parts, status=200 if prefer.wait and job.terminal else 202, headers=more)

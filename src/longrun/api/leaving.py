@@ -1,0 +1,58 @@
+"""`cancel_on_disconnect`: a caller goes away while it waits for the job that it has just submitted."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+
+from longrun.errors import JobGone, JobNotFound, StoreUnavailable
+from longrun.jobs.record import JobRecord
+from longrun.service import control
+from longrun.service.parts import Parts
+from longrun.service.read import wait
+
+_log = structlog.get_logger("longrun.api")
+
+
+async def wait_beside(request: Request, parts: Parts, tenant: str, job_id: str, *, timeout: float) -> JobRecord:
+    """As `wait`, for a caller whose job is canceled when it goes away before.
+
+    Raises:
+        ClientDisconnect: it went away.
+        StoreUnavailable, JobNotFound, JobGone
+    """
+    waiting = asyncio.ensure_future(wait(parts, tenant, job_id, timeout=timeout))
+    leaving = asyncio.ensure_future(_leaves(request))
+    try:
+        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        await cancel_for_nobody(parts, tenant, job_id)
+        raise ClientDisconnect
+    finally:
+        # Also when the server ends this request: then nobody has left, and the job goes on.
+        waiting.cancel()
+        leaving.cancel()
+        await asyncio.gather(waiting, leaving, return_exceptions=True)
+
+
+async def cancel_for_nobody(parts: Parts, tenant: str, job_id: str) -> None:
+    """Cancel the job of a caller that has gone away. When this process breaks connections off because it stops, the job goes on."""
+    if parts.store.follower.dismissed:
+        return
+    with suppress(JobNotFound, JobGone):
+        try:
+            job = await control.cancel(parts, tenant, job_id)
+        except StoreUnavailable as error:
+            _log.warning("job of a caller that went away is not canceled", job_id=job_id, reason=str(error))
+        else:
+            _log.info("job canceled, its caller went away", job_id=job_id, status=job.status.value)
+
+
+async def _leaves(request: Request) -> None:
+    """Until the connection is gone; the body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

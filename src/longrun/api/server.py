@@ -1,0 +1,76 @@
+"""uvicorn with an end in two steps: first nobody sends new requests here, then nobody is accepted.
+
+What uvicorn does when it shuts down: it closes the listening socket and every idle connection, answers what it has begun to read, and
+waits for that (`patience`). A request that is on its way at that moment is lost, so a balancer has to look away first: from the signal on
+`/readyz` says 503 and every answer closes its connection, and requests are served as before, for `drain` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from longrun.api.resources import Resources
+
+
+class ApiServer(uvicorn.Server):
+    """A server that drains when it gets SIGTERM or SIGINT, and ends at once when it gets another.
+
+    Args:
+        app: what `build_app` made.
+        drain: seconds from the signal until no more connections are accepted; event streams and waiting requests end then.
+        patience: seconds that open requests get after that.
+    """
+
+    def __init__(self, app: FastAPI, *, drain: float, patience: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,  # ours is set
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
+                h11_max_incomplete_event_size=64 * 1024,
+            )
+        )
+        self._resources: Resources = app.state.longrun
+        self._drain = drain
+        self._told: float | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal to stop. Uvicorn's own way would end event streams now, and would send the signal again at the end."""
+        if self._told is None:
+            self._told = time.monotonic()
+            self._resources.stopping = True
+        else:
+            self.should_exit = self.force_exit = True
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._cut)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; true = shut down now."""
+        if self._told is not None and time.monotonic() >= self._told + self._drain:
+            self._resources.dismiss()
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _cut(self) -> None:
+        """Break what is open: uvicorn waits for connections to close, also when it is in a hurry."""
+        # It is not the callers who leave: what they wait for goes on.
+        self._resources.dismiss()
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
