@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from tests.chaos.check import digest_of
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import Ask, History, Outcome
 from tests.chaos.program import until
 
 #: Answers that ask to try again; anything else but success is a fault of the service.
-TRY_AGAIN = frozenset({503})
+TRY_AGAIN = frozenset({503, 507})
 
 
 class Caller:
-    """A context manager; while it is open, a thread reads every unfinished job again and again into `history`."""
+    """A context manager; while it is open, a thread reads every unfinished job again and again into `history`.
 
-    def __init__(self, cluster: Cluster) -> None:
+    Args:
+        cluster: whom to call.
+        readers: whether `collect` asks every route that tells a job's end; False for a service that has less of them.
+    """
+
+    def __init__(self, cluster: Cluster, *, readers: bool = True) -> None:
         self.cluster, self.history = cluster, History()
         self._http = httpx.Client(base_url=f"{cluster.url}/api/v1", timeout=10)
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watcher")
         self.faults: list[str] = []  #: answers that no caller should ever get
+        self._all_routes = readers
+        self._readers: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         self._watcher.start()
@@ -34,16 +43,44 @@ class Caller:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._closing.set()
-        self._watcher.join()
+        for thread in (self._watcher, *self._readers):
+            thread.join()
         self._http.close()
 
-    def submit(self, model: str, text: str, seconds: float, *, key: str | None = None, within: float = 60.0) -> str:
-        """The id of the accepted job. Every try carries the same key, so that however many arrive, one job is made."""
-        headers, body = {"Idempotency-Key": key or uuid.uuid4().hex}, {"input": {"text": text, "seconds": seconds}}
+    def submit(
+        self, model: str, text: str, seconds: float, *, key: str | None = None, within: float = 60.0, follow: bool = False, **options: Any
+    ) -> str:
+        """The id of the accepted job. Every try carries the same key, so that however many arrive, one job is made.
+
+        Args:
+            model, text, seconds: of the job.
+            key: the Idempotency-Key; a new one by default.
+            within: seconds until an answer must have come.
+            follow: read its events as a stream, on a thread of their own.
+            options: further members of the body, such as `priority`.
+        """
+        key = key or uuid.uuid4().hex
+        headers, body = {"Idempotency-Key": key}, {"input": {"text": text, "seconds": seconds}, "metadata": {"key": key}, **options}
+        self.history.given_up.add(key)
         job = self._ask("POST", f"/models/{model}/jobs", within=within, headers=headers, json=body)
+        self.history.given_up.discard(key)
         job_id: str = job["id"]
-        self.history.accepted[job_id] = Ask(model, text)
+        self.history.accepted[job_id] = Ask(model, text, key, job["policy"]["delivery"] == "at_most_once")
+        if follow:
+            self._readers.append(threading.Thread(target=self._stream, args=(job_id,), name=f"reader of {job_id}"))
+            self._readers[-1].start()
         return job_id
+
+    def submit_once(self, model: str, text: str, seconds: float, *, key: str | None = None, **options: Any) -> httpx.Response:
+        """The answer to one try, whatever it is. An accepted job is part of the history; another one is an unknown submit."""
+        key = key or uuid.uuid4().hex
+        body = {"input": {"text": text, "seconds": seconds}, "metadata": {"key": key}, **options}
+        self.history.given_up.add(key)
+        answer = self._http.post(f"/models/{model}/jobs", headers={"Idempotency-Key": key}, json=body)
+        if answer.status_code == 202:
+            self.history.accepted[answer.json()["id"]] = Ask(model, text, key)
+            self.history.given_up.discard(key)
+        return answer
 
     def get(self, path: str, **options: Any) -> Any:
         """A GET, repeated until it is answered."""
@@ -76,22 +113,68 @@ class Caller:
 
     def collect(self) -> History:
         """The history, complete with what is told of each job now."""
+        for reader in self._readers:
+            reader.join(30)
+            assert not reader.is_alive(), f"the {reader.name} hears nothing of the end"
         for job_id in self.history.accepted:
             events = self.get(f"/jobs/{job_id}/events", headers={"Accept": "application/json"})["events"]
             attempts = self.get(f"/jobs/{job_id}/attempts")["attempts"]
-            self.history.outcomes[job_id] = Outcome(self.get(f"/jobs/{job_id}"), events, attempts)
+            job = self.get(f"/jobs/{job_id}")
+            self.history.outcomes[job_id] = Outcome(job, events, attempts, dict(self._told(job, events)))
         self.history.runs = self.cluster.runs()
+        self.history.listed = self._listed() if self._all_routes else {}
         assert not self.faults, self.faults[:5]
         return self.history
 
+    def jobs(self) -> list[dict[str, Any]]:
+        """All jobs there are, as the listing shows them."""
+        found: list[dict[str, Any]] = []
+        path: str | None = "/jobs?limit=100"
+        while path:
+            page = self.get(path)
+            found += page["jobs"]
+            path = page["next"] and page["next"].removeprefix("/api/v1")
+        return found
+
+    def _listed(self) -> dict[str, list[str]]:
+        by_key: dict[str, list[str]] = {}
+        for job in self.jobs():
+            if key := job["metadata"].get("key"):
+                by_key.setdefault(key, []).append(job["id"])
+        return by_key
+
+    def _told(self, job: dict[str, Any], events: list[dict[str, Any]]) -> Iterator[tuple[str, tuple[str, str]]]:
+        """(end, digest of the output) as each reader is told: all of them must agree."""
+        if not job["terminal"] or not self._all_routes:
+            return
+        path, nothing = f"/jobs/{job['id']}", digest_of(None)
+        yield "job", (job["status"], digest_of(job["output"]))
+        done = events[-1]["data"]
+        if "output" in done:  # one of more than 64 KB is left out there
+            yield "done event", (done["status"], digest_of(done["output"]))
+        answer = self._answer("GET", f"{path}/result")
+        if answer.status_code == 200:
+            yield "result", ("succeeded", digest_of(answer.json()))
+        else:
+            code = answer.json().get("code")
+            yield "result", (code if code in ("canceled", "expired") else "failed", nothing)
+        output = self.get(f"{path}/output")
+        if output["complete"] or job["status"] == "succeeded":
+            yield "output", (output["status"], digest_of(output["output"]))
+
     def _ask(self, method: str, path: str, *, within: float = 60.0, **options: Any) -> Any:
+        answer = self._answer(method, path, within=within, **options)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    def _answer(self, method: str, path: str, *, within: float = 60.0, **options: Any) -> httpx.Response:
+        """The first answer that does not ask to try again."""
         deadline = time.monotonic() + within
         while True:
             try:
                 answer = self._http.request(method, path, **options)
-                if answer.is_success:
-                    return answer.json()
-                assert answer.status_code in TRY_AGAIN, f"{method} {path}: {answer.status_code} {answer.text}"
+                if answer.status_code not in TRY_AGAIN:
+                    return answer
                 why = answer.text
             except httpx.TransportError as error:
                 why = repr(error)
@@ -115,3 +198,28 @@ class Caller:
             self.history.see(answer.json())
         elif answer.status_code not in TRY_AGAIN:
             self.faults.append(f"GET {job_id}: {answer.status_code} {answer.text}")
+
+    def _stream(self, job_id: str) -> None:
+        """Read a job's events to the end; a connection that breaks is followed by another that goes on after the last id."""
+        ids: list[int] = []
+        self.history.streams.setdefault(job_id, []).append(ids)
+        with httpx.Client(base_url=f"{self.cluster.url}/api/v1", timeout=30) as http:
+            while not self._closing.is_set():
+                try:
+                    last = {"Last-Event-ID": str(ids[-1])} if ids else {}
+                    with http.stream("GET", f"/jobs/{job_id}/events", headers={"Accept": "text/event-stream", **last}) as answer:
+                        if answer.status_code == 204:
+                            return
+                        if answer.status_code == 200:
+                            for line in answer.iter_lines():
+                                if line.startswith("id:"):
+                                    ids.append(int(line[3:]))
+                                ended = line.startswith("data:") and json.loads(line[5:])["type"] == "done"
+                                if ended or self._closing.is_set():
+                                    return
+                        elif answer.status_code not in TRY_AGAIN:
+                            self.faults.append(f"stream of {job_id}: {answer.status_code}")
+                            return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.1)

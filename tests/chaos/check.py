@@ -1,27 +1,37 @@
 """The judge: reads a history and says which promises were broken. Pure, so that it is tested itself (`test_check.py`).
 
-Promises: an accepted job reaches exactly one terminal state; at most one completion is accepted for it; what callers see only moves
-forward; an attempt number is never used twice; the output is the right one, by the attempt that the record names.
+R1  an accepted job reaches exactly one terminal state.         R2  at most one completion is accepted for it.
+R3  what callers see only moves forward.                        R4  every reader tells the same end and the same output.
+R5  a reader of events misses none, sees none twice, in order.  R6  attempts only grow, and never overlap.
+R7  an at_most_once job begins at most once.                    R9  order inside a lane and priority, but for what ran again.
+R10 a submit without an answer made no job or one, never two.
+And the output is the right one, by the attempt that the record names. (R8, webhooks, has nothing to judge yet.)
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
 from tests.chaos.history import Ask, History, Outcome, Sight
 
 from longrun.jobs.states import MOVES, Status
 
+#: Models that return a digest of their text and the number of the attempt.
+PROVING = frozenset({"nap", "grind", "weigh", "pay", "waver", "hold"})
 
-def violations(history: History, *, expected: Iterable[str] = ("succeeded",)) -> list[str]:
+
+def violations(history: History, *, expected: Iterable[str] = ("succeeded",), ordered: bool = False) -> list[str]:
     """Every broken promise, one line each.
 
     Args:
         history: all that was asked and seen.
         expected: the terminal states that the jobs of this test may end in.
+        ordered: judge R9 too; only where one worker serves and no ticket was lost, because those come back late.
     """
     found = []
     for job_id, ask in history.accepted.items():
@@ -35,16 +45,45 @@ def violations(history: History, *, expected: Iterable[str] = ("succeeded",)) ->
             _attempts(outcome),
             _events(outcome),
             _output(ask, outcome),
+            _readers(outcome),
+            _streams(history.streams.get(job_id, []), outcome),
         )
         found += [f"{job_id}: {problem}" for part in parts for problem in part]
-    repeated = Counter((run.job_id, run.attempt) for run in history.runs)
-    found += [f"{job_id}: attempt {attempt} ran {times} times" for (job_id, attempt), times in repeated.items() if times > 1]
-    return found
+    found += [*_runs(history), *_submits(history)]
+    return found + list(_order(history)) if ordered else found
+
+
+def judge(history: History, *, seed: int | None = None, expected: Iterable[str] = ("succeeded",), ordered: bool = False) -> None:
+    """An AssertionError that tells every violation, the seed, and all that is known of the first job that is named."""
+    found = violations(history, expected=expected, ordered=ordered)
+    if found:
+        first = next((job_id for problem in found for job_id in history.accepted if job_id in problem), None)
+        told = [f"{len(found)} broken promises" + ("" if seed is None else f"; again: make chaos SEED={seed}"), *found[:20]]
+        raise AssertionError("\n".join(told + (story(history, first) if first else [])))
+
+
+def story(history: History, job_id: str) -> list[str]:
+    """What happened to one job, in lines."""
+    outcome = history.outcomes.get(job_id)
+    lines = [f"---- {job_id}: {history.accepted[job_id]}"]
+    lines += [f"seen: {sight}" for sight in history.seen.get(job_id, [])]
+    lines += [f"ran: {run}" for run in history.runs if run.job_id == job_id]
+    lines += [f"streamed: {ids}" for ids in history.streams.get(job_id, [])]
+    if outcome is not None:
+        lines += [f"event: {json.dumps(event)[:300]}" for event in outcome.events]
+        lines += [f"attempt: {attempt}" for attempt in outcome.attempts]
+        lines += [f"told: {outcome.told}", f"job: {json.dumps(outcome.job)[:600]}"]
+    return lines
 
 
 def digest(text: str) -> str:
     """What the models `nap` and `grind` must compute, worked out here once more: the judge trusts nobody."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_of(output: Any) -> str:
+    """Digest of any output, to compare what readers were told."""
+    return digest(json.dumps(output, sort_keys=True))
 
 
 def reachable(status: str) -> set[str]:
@@ -90,6 +129,10 @@ def _attempts(outcome: Outcome) -> Iterator[str]:
         yield f"is {job['status']} at attempt {job['attempt']}, but attempts {completed} succeeded"
     if job["terminal"] and any(attempt["outcome"] is None for attempt in attempts):
         yield f"has ended, but an attempt has not: {attempts}"
+    for before, after in pairwise(attempts):
+        ended, began = before.get("finished_at"), after.get("started_at")
+        if ended and began and began < ended:  # RFC 3339, all in UTC and of one length: they sort as text
+            yield f"attempt {after['attempt']} began at {began}, before attempt {before['attempt']} was over at {ended}"
 
 
 def _events(outcome: Outcome) -> Iterator[str]:
@@ -107,7 +150,7 @@ def _events(outcome: Outcome) -> Iterator[str]:
 
 def _output(ask: Ask, outcome: Outcome) -> Iterator[str]:
     job = outcome.job
-    if job["status"] != "succeeded":
+    if job["status"] != "succeeded" or not (ask.model == "spell" or ask.model in PROVING):
         return
     wanted = ask.text if ask.model == "spell" else {"digest": digest(ask.text), "attempt": job["attempt"]}
     if job["output"] != wanted:
@@ -115,3 +158,50 @@ def _output(ask: Ask, outcome: Outcome) -> Iterator[str]:
     streamed = [event["data"]["value"] for event in outcome.events if event["type"] == "output" and event["attempt"] == job["attempt"]]
     if ask.model == "spell" and "".join(streamed) != ask.text:
         yield f"streamed {streamed} in its last attempt instead of {ask.text!r}"
+
+
+def _readers(outcome: Outcome) -> Iterator[str]:
+    if len(set(outcome.told.values())) > 1:
+        yield f"readers disagree: {outcome.told}"
+
+
+def _streams(streams: list[list[int]], outcome: Outcome) -> Iterator[str]:
+    for ids in streams:
+        if ids != list(range(1, len(ids) + 1)):
+            yield f"a reader got events {ids}"
+        elif len(ids) != len(outcome.events):
+            yield f"a reader got {len(ids)} events of {len(outcome.events)}"
+
+
+def _runs(history: History) -> Iterator[str]:
+    repeated = Counter((run.job_id, run.attempt) for run in history.runs)
+    yield from (f"{job_id}: attempt {attempt} ran {times} times" for (job_id, attempt), times in repeated.items() if times > 1)
+    begun = Counter(run.job_id for run in history.runs)
+    for job_id, ask in history.accepted.items():
+        if ask.at_most_once and begun[job_id] > 1:
+            yield f"{job_id}: must begin at most once, and began {begun[job_id]} times"
+
+
+def _submits(history: History) -> Iterator[str]:
+    for key, ids in history.listed.items():
+        if len(ids) > 1:
+            yield f"the submit with key {key} made {len(ids)} jobs: {ids}"
+    for job_id, ask in history.accepted.items():
+        listed = history.listed.get(ask.key)
+        if listed is not None and job_id not in listed:
+            yield f"{job_id}: accepted with key {ask.key}, but that key's job is {listed}"
+
+
+def _order(history: History) -> Iterator[str]:
+    """By (queued, started) of jobs that ran once: milliseconds, so that jobs of the same one may have any order."""
+    lanes: dict[tuple[str, int], list[tuple[str, str, str]]] = {}
+    for job_id, outcome in history.outcomes.items():
+        job = outcome.job
+        if job["attempt"] == 1:
+            lanes.setdefault((job["model"], job["priority"]), []).append((job["queued_at"], job["started_at"], job_id))
+    for lane, jobs in lanes.items():
+        latest = ("", "", "")
+        for queued, started, job_id in sorted(jobs):
+            if started < latest[1] and queued > latest[0]:
+                yield f"{job_id} of {lane}: queued at {queued} after {latest[2]}, and started before it, at {started}"
+            latest = max(latest, (queued, started, job_id), key=lambda job: job[1])

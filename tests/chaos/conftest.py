@@ -1,4 +1,4 @@
-"""Options `--seed S` and `--seeds N` (seeds S, S+1, …), and the cluster that the tests damage."""
+"""Option `--seeds`, the marker `gate`, and the cluster that the tests damage."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from tests.chaos.cluster import Cluster
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos")
-    group.addoption(
-        "--seed", type=int, default=int(os.environ.get("CHAOS_SEED", "1")), help="first seed of the random kills (default: CHAOS_SEED or 1)"
-    )
-    group.addoption("--seeds", type=int, default=1, help="how many seeds (default: 1)")
+    group.addoption("--seeds", default="", help="seeds of the random faults, such as `3,7` (default: CHAOS_SEED, or 1)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gate: one of the rows of the fault matrix that tell most; all of them together take 90 s")
+    config.addinivalue_line("markers", "cluster(...): arguments of the test's `Cluster`")
 
 
 def seeds(config: pytest.Config) -> list[int]:
-    # A run that was started above this folder does not know the options.
-    first = config.getoption("--seed", 1)
-    return list(range(first, first + config.getoption("--seeds", 1)))
+    # A run that was started above this folder does not know the option.
+    named = config.getoption("--seeds", "") or os.environ.get("CHAOS_SEED", "")
+    return [int(seed) for seed in named.replace(",", " ").split()] or [1]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"chaos seeds: {', '.join(map(str, seeds(config)))}"
+    found = seeds(config)
+    return f"chaos seeds: {', '.join(map(str, found))}; once more: make chaos SEED={','.join(map(str, found))}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -35,9 +38,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Valkey and an API; workers are started by the test."""
-    with Cluster(tmp_path) as cluster:
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Valkey and an API; workers are started by the test. `@pytest.mark.cluster(...)` says how."""
+    marker = request.node.get_closest_marker("cluster")
+    with Cluster(tmp_path, **(marker.kwargs if marker else {})) as cluster:
         yield cluster
 
 

@@ -12,6 +12,8 @@ class Ask:
 
     model: str
     text: str
+    key: str = ""  #: its Idempotency-Key
+    at_most_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,12 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is told of a job after all: the job, its events and its attempts."""
+    """What is told of a job after all: the job, its events, its attempts, and (end, SHA-256 of the output) by reader."""
 
     job: dict[str, Any]
     events: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
+    told: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +52,21 @@ class Run:
 
 @dataclass(slots=True)
 class History:
-    """All of a test, by job id."""
+    """All of a test, by job id.
+
+    Attributes:
+        streams: ids of events in the order in which one reader got them, over all its connections; one list a reader.
+        listed: ids of the jobs that carry an Idempotency-Key, by key, as the listing tells after all.
+        given_up: keys of submits that never got an answer.
+    """
 
     accepted: dict[str, Ask] = field(default_factory=dict)
     seen: dict[str, list[Sight]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
+    streams: dict[str, list[list[int]]] = field(default_factory=dict)
+    listed: dict[str, list[str]] = field(default_factory=dict)
+    given_up: set[str] = field(default_factory=set)
 
     def see(self, job: dict[str, Any]) -> Sight:
         """Add a sight of a job when it is not the same as the last one."""

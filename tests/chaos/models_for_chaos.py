@@ -1,13 +1,17 @@
 """Models whose output proves what was computed, and by which attempt. Each run leaves a line in the file named by CHAOS_LOG."""
 
 import asyncio
+import ctypes
 import hashlib
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from longrun import Job, model
+from pydantic import BaseModel
+
+from longrun import Job, Retry, batched, model
 
 
 def note(what: str, job: Job) -> None:
@@ -20,13 +24,17 @@ def note(what: str, job: Job) -> None:
         os.close(log)
 
 
+def proof(text: str, job: Job) -> dict[str, Any]:
+    return {"digest": hashlib.sha256(text.encode()).hexdigest(), "attempt": job.attempt}
+
+
 @model(concurrency=20)
 async def nap(text: str, seconds: float, job: Job) -> dict[str, Any]:
     """Sleep beside others; only a tenth as long when it runs again, so that tests can hold jobs at leisure and still end soon."""
     note("begin", job)
     await asyncio.sleep(seconds if job.attempt == 1 else seconds / 10)
     note("end", job)
-    return {"digest": hashlib.sha256(text.encode()).hexdigest(), "attempt": job.attempt}
+    return proof(text, job)
 
 
 @model
@@ -35,7 +43,7 @@ def grind(text: str, seconds: float, job: Job) -> dict[str, Any]:
     note("begin", job)
     time.sleep(seconds)
     note("end", job)
-    return {"digest": hashlib.sha256(text.encode()).hexdigest(), "attempt": job.attempt}
+    return proof(text, job)
 
 
 @model(concurrency=20)
@@ -46,3 +54,89 @@ async def spell(text: str, seconds: float, job: Job) -> AsyncIterator[str]:
         await asyncio.sleep(seconds / len(text))
         yield letter
     note("end", job)
+
+
+class Load(BaseModel):
+    text: str
+    seconds: float
+
+
+@model
+@batched(max_size=8, max_wait_ms=100)
+def weigh(loads: list[Load], jobs: list[Job]) -> list[dict[str, Any]]:
+    """Work on several at once, as long as the longest takes. The text `bad` fails alone, `poison` takes the process with it."""
+    for job in jobs:
+        note("begin", job)
+    if any(load.text == "poison" for load in loads):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(max(load.seconds if job.attempt == 1 else load.seconds / 10 for load, job in zip(loads, jobs, strict=True)))
+    for job in jobs:
+        note("end", job)
+    return [
+        ValueError("bad") if load.text == "bad" else proof(load.text, job)  # type: ignore[misc]
+        for load, job in zip(loads, jobs, strict=True)
+    ]
+
+
+@model(concurrency=20, delivery="at_most_once")
+async def pay(text: str, seconds: float, job: Job) -> dict[str, Any]:
+    """Must never begin twice."""
+    note("begin", job)
+    await asyncio.sleep(seconds)
+    note("end", job)
+    return proof(text, job)
+
+
+@model(concurrency=20, retry=Retry(3, backoff=0.1))
+async def waver(text: str, seconds: float, job: Job) -> dict[str, Any]:
+    """Raise once, then succeed."""
+    note("begin", job)
+    await asyncio.sleep(seconds)
+    if job.attempt == 1:
+        raise OSError("not at once")
+    return proof(text, job)
+
+
+@model
+async def poison(text: str, seconds: float, job: Job) -> None:
+    """Kill the process in the way that `text` names."""
+    note("begin", job)
+    await asyncio.sleep(seconds)
+    if text == "segfault":
+        ctypes.string_at(0)
+    elif text == "exit":
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is short
+
+
+@model
+def hold(text: str, seconds: float, job: Job) -> dict[str, Any]:
+    """Keep the GIL for whole seconds: no other thread of the process runs."""
+    note("begin", job)
+    ctypes.PyDLL(None).sleep(int(seconds))
+    note("end", job)
+    return proof(text, job)
+
+
+@model
+def odd(text: str, seconds: float, job: Job) -> Any:
+    """Return what is hard to write as JSON."""
+    note("begin", job)
+    values: dict[str, Any] = {
+        "nan": [float("nan"), float("inf"), -float("inf")],
+        "surrogate": "\ud800 and \x00",
+        "bytes": b"\xff\x00",
+        "huge number": 10**5000,
+        "huge text": "x" * 1_000_000,
+        "object": object(),
+    }
+    if text == "deep":
+        deep: Any = 1
+        for _ in range(100_000):
+            deep = [deep]
+        return deep
+    if text == "loop":
+        loop: list[Any] = []
+        loop.append(loop)
+        return loop
+    return values[text]

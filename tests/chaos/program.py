@@ -28,9 +28,10 @@ class Program:
         name: names its log.
         command: program and arguments.
         folder: working folder, and where its output goes as `<name>.log` (added to what is there).
+        may_end: it was told beforehand to end by itself some time.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, name: str, command: Sequence[str], *, folder: Path, env: dict[str, str], may_end: bool = False) -> None:
         self.name, self.log = name, folder / f"{name}.log"
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
@@ -40,7 +41,7 @@ class Program:
             )
         self.pid = self._process.pid
         self._known: dict[int, psutil.Process] = {}
-        self._told_to_end = False
+        self._told_to_end = may_end
 
     @property
     def alive(self) -> bool:

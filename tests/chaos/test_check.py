@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.chaos.check import digest, reachable, violations
+from tests.chaos.check import digest, digest_of, judge, reachable, violations
 from tests.chaos.history import Ask, History, Outcome, Run, Sight
 
 JOB = "job_1"
@@ -18,16 +18,32 @@ def good() -> History:
     job = {"id": JOB, "status": "succeeded", "terminal": True, "attempt": 2, "version": 5, "error": None}
     events = [("queued", 0), ("started", 1), ("started", 2), ("done", 2)]
     return History(
-        accepted={JOB: Ask("nap", "x")},
+        accepted={JOB: Ask("nap", "x", "key")},
         seen={JOB: [Sight("running", False, 1, 2), Sight("queued", False, 1, 3), Sight("running", False, 2, 4)]},
         outcomes={
             JOB: Outcome(
                 job={**job, "output": {"digest": digest("x"), "attempt": 2}},
                 events=[{"seq": seq, "type": kind, "attempt": attempt, "data": {}} for seq, (kind, attempt) in enumerate(events, 1)],
-                attempts=[{"attempt": 1, "outcome": "crashed"}, {"attempt": 2, "outcome": "succeeded"}],
+                attempts=[
+                    {
+                        "attempt": 1,
+                        "outcome": "crashed",
+                        "started_at": "2026-01-31T09:30:00.125Z",
+                        "finished_at": "2026-01-31T09:30:02.000Z",
+                    },
+                    {
+                        "attempt": 2,
+                        "outcome": "succeeded",
+                        "started_at": "2026-01-31T09:30:02.000Z",
+                        "finished_at": "2026-01-31T09:30:03.000Z",
+                    },
+                ],
+                told={"job": ("succeeded", "abc"), "result": ("succeeded", "abc")},
             )
         },
         runs=[Run(JOB, 1, 100), Run(JOB, 2, 101)],
+        streams={JOB: [[1, 2, 3, 4]]},
+        listed={"key": [JOB]},
     )
 
 
@@ -55,6 +71,22 @@ BROKEN: dict[str, tuple[Callable[[History], Any], str]] = {
     "two ends": (lambda history: history.outcomes[JOB].events[1].update(type="done"), "has events ['queued', 'done'"),
     "a hole in the log": (lambda history: history.outcomes[JOB].events.pop(1), "has events [1, 3, 4]"),
     "a zombie's event": (lambda history: history.outcomes[JOB].events[3].update(attempt=1), "events of attempts"),
+    "attempts overlap": (
+        lambda history: history.outcomes[JOB].attempts[1].update(started_at="2026-01-31T09:30:01.999Z"),
+        "attempt 2 began at 2026-01-31T09:30:01.999Z, before",
+    ),
+    "readers disagree on the output": (lambda history: history.outcomes[JOB].told.update(output=("succeeded", "abd")), "readers disagree"),
+    "readers disagree on the end": (lambda history: history.outcomes[JOB].told.update(result=("failed", "abc")), "readers disagree"),
+    "a reader missed an event": (lambda history: history.streams[JOB][0].remove(2), "a reader got events [1, 3, 4]"),
+    "a reader got an event twice": (lambda history: history.streams[JOB].append([1, 2, 2, 3, 4]), "a reader got events [1, 2, 2, 3, 4]"),
+    "a reader missed the end": (lambda history: history.streams[JOB][0].pop(), "a reader got 3 events of 4"),
+    "two jobs of one submit": (lambda history: history.listed["key"].append("job_2"), "made 2 jobs"),
+    "two jobs of a submit without answer": (lambda history: history.listed.update(lost=["job_2", "job_3"]), "key lost made 2 jobs"),
+    "another job than the one accepted": (lambda history: history.listed.update(key=["job_2"]), "but that key's job is ['job_2']"),
+    "at most once began twice": (
+        lambda history: history.accepted.update({JOB: Ask("nap", "x", "key", at_most_once=True)}),
+        "must begin at most once, and began 2 times",
+    ),
     "an attempt ran twice": (lambda history: history.runs.append(Run(JOB, 2, 102)), "attempt 2 ran 2 times"),
 }
 
@@ -69,6 +101,39 @@ def test_a_broken_promise_is_found(name: str) -> None:
     history = copy.deepcopy(good())
     tamper(history)
     assert any(words in problem for problem in violations(history)), violations(history)
+
+
+def in_lane(*jobs: tuple[str, str, int]) -> History:
+    """Jobs of one lane: (queued at, started at, attempts)."""
+    outcomes = {
+        f"job_{number}": Outcome(
+            {"model": "nap", "priority": 5, "queued_at": queued, "started_at": started, "attempt": attempt}, events=[], attempts=[]
+        )
+        for number, (queued, started, attempt) in enumerate(jobs)
+    }
+    return History(outcomes=outcomes)
+
+
+def test_a_job_that_overtook_an_older_one_of_its_lane_is_found() -> None:
+    found = violations(in_lane(("1", "5", 1), ("2", "4", 1)), ordered=True)
+    assert found == ["job_1 of ('nap', 5): queued at 2 after job_0, and started before it, at 4"]
+
+
+def test_jobs_of_one_millisecond_and_jobs_that_ran_again_may_have_any_order() -> None:
+    assert violations(in_lane(("1", "5", 1), ("1", "4", 1), ("2", "6", 1), ("3", "6", 1)), ordered=True) == []
+    assert violations(in_lane(("1", "5", 2), ("2", "4", 1)), ordered=True) == []
+
+
+def test_the_verdict_names_the_seed_and_tells_the_story_of_the_first_job() -> None:
+    history = good()
+    history.outcomes[JOB].job["status"] = "failed"
+    with pytest.raises(AssertionError, match=r"(?s)broken promises; again: make chaos SEED=7.*ended as failed.*event: .*queued.*attempt: "):
+        judge(history, seed=7)
+    judge(good(), seed=7)
+
+
+def test_outputs_are_compared_by_value_and_not_by_the_order_of_members() -> None:
+    assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 1, "b": 3})
 
 
 def test_a_streamed_text_is_compared_with_its_events() -> None:

@@ -1,4 +1,4 @@
-"""Random kills for about twenty seconds while a hundred jobs of mixed length run; the history is judged. The seed names the schedule."""
+"""Random faults for about twenty seconds while a hundred jobs of every kind run; the history is judged. The seed names the schedule."""
 
 from __future__ import annotations
 
@@ -10,23 +10,39 @@ from dataclasses import dataclass
 
 import pytest
 from tests.chaos.caller import Caller
-from tests.chaos.check import violations
+from tests.chaos.check import judge
 from tests.chaos.cluster import LEASE, Cluster
 from tests.chaos.program import Program
 
 pytestmark = pytest.mark.chaos
 
 DURATION = 20.0  # seconds of harm
-FAULTS = {"kill worker tree": 4, "kill worker": 3, "kill runner": 3, "freeze worker": 2, "kill api": 2, "kill valkey": 2}
+FAULTS = {
+    "kill worker tree": 4,
+    "kill worker": 3,
+    "kill runner": 3,
+    "freeze worker": 2,
+    "worker with a failpoint": 4,
+    "kill api": 2,
+    "kill valkey": 2,
+    "freeze the way to valkey": 2,
+    "reset all connections": 3,
+    "lose a reply": 3,
+    "half-open connections": 1,
+}
+#: Where the worker with a failpoint dies, and how many times it gets there before.
+POINTS = ["pop", "claim", "append", "finish", "heartbeat", "retry_later", "sweep", "republish"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Wait `pause` seconds, then do harm to worker number `victim`."""
+    """Wait `pause` seconds, then do harm to worker number `victim`; `failpoint` and `script` are for faults that need one."""
 
     pause: float
     fault: str
     victim: int
+    failpoint: str = ""
+    script: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +60,11 @@ def schedule(seed: int) -> tuple[list[Step], list[Order]]:
     steps: list[Step] = []
     while sum(step.pause for step in steps) < DURATION / 2:  # the other half is spent on killing and starting again
         (fault,) = dice.choices(list(FAULTS), list(FAULTS.values()))
-        steps.append(Step(dice.uniform(0.3, 2.0), fault, dice.randrange(2)))
-    models = dice.choices(["nap", "grind", "spell"], [6, 2, 2], k=100)
+        point = dice.choice(POINTS)
+        when = "after" if point == "pop" else dice.choice(["before", "after"])
+        failpoint, script = f"{when}:{point}:{dice.randint(1, 8)}=exit", dice.choice(["submit", "claim", "finish", "read", "heartbeat"])
+        steps.append(Step(dice.uniform(0.3, 2.0), fault, dice.randrange(2), failpoint, script))
+    models = dice.choices(["nap", "grind", "spell", "weigh", "waver"], [5, 2, 2, 1, 1], k=100)
     orders = [Order(dice.uniform(0.0, 0.2), model, dice.choice([0.0, 0.05, 0.2, 1.0 if model != "grind" else 0.1])) for model in models]
     return steps, orders
 
@@ -56,24 +75,47 @@ class Harm:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._workers = [cluster.start_worker(), cluster.start_worker()]
-        self._verbs: dict[str, Callable[[int], None]] = {
-            "kill worker tree": lambda victim: self._replace(victim, Program.kill_tree),
-            "kill worker": lambda victim: self._replace(victim, Program.kill),
-            "kill runner": self._kill_runner,
-            "freeze worker": self._freeze,
+        self._proxies = list(cluster.proxies.values())
+        self._verbs: dict[str, Callable[[Step], None]] = {
+            "kill worker tree": lambda step: self._replace(step.victim, Program.kill_tree),
+            "kill worker": lambda step: self._replace(step.victim, Program.kill),
+            "kill runner": lambda step: self._kill_runner(step.victim),
+            "freeze worker": lambda step: self._freeze(step.victim),
+            "worker with a failpoint": lambda step: self._replace(step.victim, Program.kill_tree, CHAOS_FAILPOINT=step.failpoint),
             "kill api": lambda _: self._kill_api(),
             "kill valkey": lambda _: self._kill_valkey(),
+            "freeze the way to valkey": lambda step: self._freeze_the_way(step.victim),
+            "reset all connections": lambda _: [proxy.reset() for proxy in self._proxies],  # type: ignore[dict-item, return-value]
+            "lose a reply": lambda step: self._lose_a_reply(step.script),
+            "half-open connections": lambda step: self._proxies[step.victim].half_open(),
         }
 
     def do(self, step: Step) -> None:
         """Wait, then do it."""
         time.sleep(step.pause)
-        print(f"{step.fault} {step.victim}")
-        self._verbs[step.fault](step.victim)
+        print(f"{step.fault} {step.victim} {step.failpoint} {step.script}")
+        for number, worker in enumerate(self._workers):
+            if not worker.alive:  # it met its failpoint
+                self._replace(number, Program.kill_tree)
+        self._verbs[step.fault](step)
 
-    def _replace(self, victim: int, kill: Callable[[Program], None]) -> None:
+    def end(self) -> None:
+        """No harm from now on; two workers are there."""
+        for number in range(2):
+            self._replace(number, Program.kill_tree)
+
+    def _replace(self, victim: int, kill: Callable[[Program], None], **env: str) -> None:
         kill(self._workers[victim])
-        self._workers[victim] = self._cluster.start_worker()
+        self._workers[victim] = self._cluster.start_worker(**env)
+
+    def _freeze_the_way(self, whose: int) -> None:
+        self._proxies[whose].freeze()
+        time.sleep(LEASE * 1.2)
+        self._proxies[whose].thaw()
+
+    def _lose_a_reply(self, script: str) -> None:
+        for proxy in self._proxies:
+            proxy.swallow_reply(self._cluster.sha(script))
 
     def _kill_runner(self, victim: int) -> None:
         runners = {run.pid for run in self._cluster.runs()}
@@ -96,14 +138,16 @@ class Harm:
         self._cluster.restart_valkey()
 
 
-def test_a_hundred_jobs_survive_random_kills(cluster: Cluster, caller: Caller, seed: int) -> None:
+@pytest.mark.gate
+@pytest.mark.cluster(proxied=("api", "worker"))
+def test_a_hundred_jobs_survive_random_faults(cluster: Cluster, caller: Caller, seed: int) -> None:
     steps, orders = schedule(seed)
     print(f"seed {seed}: {steps}")
 
     def submit_all() -> None:
         for number, order in enumerate(orders):
             time.sleep(order.pause)
-            caller.submit(order.model, f"job {number} of seed {seed}", order.seconds)
+            caller.submit(order.model, f"job {number} of seed {seed}", order.seconds, follow=number % 10 == 0)
 
     client = threading.Thread(target=submit_all)
     client.start()
@@ -111,9 +155,10 @@ def test_a_hundred_jobs_survive_random_kills(cluster: Cluster, caller: Caller, s
     for step in steps:
         harm.do(step)
     client.join()
-    caller.wait_for_all(within=60)
+    harm.end()
+    caller.wait_for_all(within=120)
     history = caller.collect()
-    assert violations(history) == []
+    judge(history, seed=seed)
     assert len(history.accepted) == 100
 
 

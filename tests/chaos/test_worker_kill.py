@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 from tests.chaos.caller import Caller
-from tests.chaos.check import violations
+from tests.chaos.check import judge
 from tests.chaos.cluster import LEASE, Cluster
 from tests.chaos.program import until
 
@@ -36,7 +36,7 @@ def test_jobs_of_a_killed_worker_all_finish_after_a_new_one_starts_and_none_is_c
     cluster.start_worker()
     caller.wait_for_all()
     history = caller.collect()
-    assert violations(history) == []
+    judge(history)
     assert [history.outcomes[job_id].job["attempt"] for job_id in ids] == [2] * 20
 
 
@@ -48,7 +48,7 @@ def test_jobs_that_waited_in_a_killed_worker_are_run_once(cluster: Cluster, call
     cluster.start_worker()
     caller.wait_for_all()
     history = caller.collect()
-    assert violations(history) == []
+    judge(history)
     began = [run.job_id for run in history.runs]
     assert all(began.count(job_id) <= 2 for job_id in ids)
     assert sum(began.count(job_id) == 2 for job_id in ids) <= 1, "only the job that was in the runner may have begun twice"
@@ -63,7 +63,7 @@ def test_jobs_of_a_killed_runner_run_again_in_the_same_worker(cluster: Cluster, 
     caller.wait_for_all()
     assert worker.alive
     history = caller.collect()
-    assert violations(history) == []
+    judge(history)
     assert [history.outcomes[job_id].job["attempt"] for job_id in ids] == [2] * 20
 
 
@@ -75,7 +75,7 @@ def test_jobs_of_all_models_of_a_killed_runner_run_again(cluster: Cluster, calle
     os.kill(runner, signal.SIGKILL)
     # Each of them runs alone now, so they take turns across the models.
     caller.wait_for_all(within=60)
-    assert violations(caller.collect()) == []
+    judge(caller.collect())
 
 
 def test_a_job_that_must_run_alone_is_not_starved_by_other_models_of_its_runner(cluster: Cluster, caller: Caller) -> None:
@@ -90,7 +90,7 @@ def test_a_job_that_must_run_alone_is_not_starved_by_other_models_of_its_runner(
         time.sleep(0.2)
     assert [caller.status(job_id) for job_id in ids] == ["succeeded"] * 2
     caller.wait_for_all()
-    assert violations(caller.collect()) == []
+    judge(caller.collect())
 
 
 @pytest.mark.parametrize("whole_tree", [True, False], ids=["whole tree", "worker alone"])
@@ -106,14 +106,14 @@ def test_a_worker_that_was_frozen_beyond_its_lease_cannot_overwrite_a_newer_atte
     zombie.thaw(tree=whole_tree)
     time.sleep(LEASE)  # it offers what it holds
     history = caller.collect()
-    assert violations(history) == []
+    judge(history)
     assert [history.outcomes[job_id].job["attempt"] for job_id in ids] == [2] * 5
 
     other.stop()
     caller.submit("nap", "after the thaw", 0.1)
     caller.wait_for_all(within=30)
     assert zombie.alive
-    assert violations(caller.collect()) == []
+    judge(caller.collect())
 
 
 def test_a_stream_that_was_cut_begins_anew_and_is_whole(cluster: Cluster, caller: Caller) -> None:
@@ -124,7 +124,7 @@ def test_a_stream_that_was_cut_begins_anew_and_is_whole(cluster: Cluster, caller
     cluster.start_worker()
     caller.wait_for_all()
     history = caller.collect()
-    assert violations(history) == []
+    judge(history)
     assert {event["attempt"] for event in history.outcomes[job_id].events if event["type"] == "output"} == {1, 2}
 
 
@@ -138,5 +138,5 @@ def test_a_stopped_worker_hands_its_jobs_back_without_waiting_for_the_lease(clus
     cluster.start_worker()
     caller.wait_for_all()
     history = caller.collect()
-    assert violations(history) == []
+    judge(history)
     assert [history.outcomes[job_id].attempts[0]["outcome"] for job_id in ids] == ["released"] * 3

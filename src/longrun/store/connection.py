@@ -7,6 +7,7 @@ stay off: it would repeat plain commands too, and know nothing of deadlines.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,8 @@ Arg = str | bytes | int | float
 #: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script.
 _NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS")
 _BATCH = 512
+#: What a connection that is no good says. RuntimeError is uvloop's word for a transport that the other side has closed.
+_BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
 
 
 class StoreError(LongrunError):
@@ -101,7 +104,7 @@ class Connection:
                 try:
                     unanswered = await self._exchange(batch)
                     pause = 0.02
-                except (RedisError, OSError, TimeoutError) as error:
+                except _BROKEN as error:
                     unanswered = [call for call in batch if not call.future.done()]
                     await self._disconnect()
                     self._give_up_late(unanswered, error)
@@ -181,7 +184,8 @@ class Connection:
     async def _disconnect(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
-            await wire.disconnect(nowait=True)
+            with contextlib.suppress(*_BROKEN):
+                await wire.disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close the socket; calls that wait are given up."""

@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.chaos.proxy import Proxy
 from tests.integration.store.test_scripts import new_job, status, submit
 
 from longrun.embedded import EmbeddedValkey
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
-from longrun.store.connection import StoreError
+from longrun.store.connection import Connection, StoreError
 from longrun.store.store import Store
 
 
@@ -107,3 +108,21 @@ async def test_a_closed_connection_gives_up_what_waits(store: Store) -> None:
     await store.close()
     with pytest.raises(StoreUnavailable):
         await store.connection.command("PING")
+
+
+@pytest.mark.parametrize("runner", ["asyncio", "uvloop"])
+def test_the_first_call_after_the_server_reset_the_connection_is_answered(valkey: EmbeddedValkey, valkey_url: str, runner: str) -> None:
+    run = pytest.importorskip(runner).run  # uvicorn runs on uvloop, which has an exception of its own for this
+
+    async def reset_and_ask(proxy: Proxy) -> bytes:
+        connection = Connection(proxy.url, {}, timeout=5)
+        await connection.command("PING")
+        await asyncio.to_thread(proxy.reset)
+        try:
+            async with asyncio.timeout(10):
+                return bytes(await connection.command("ECHO", "still there"))
+        finally:
+            await connection.close()
+
+    with Proxy(valkey.data / "valkey.sock") as proxy:
+        assert run(reset_and_ask(proxy)) == b"still there"
