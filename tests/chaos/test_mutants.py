@@ -23,7 +23,7 @@ from tests.chaos.scenarios import (
 )
 from tests.chaos.stock import StockCluster
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.gate]
 
 ROOT = Path(__file__).parents[2]
 #: What each guard is there for, and what the judge says without it.

@@ -54,7 +54,8 @@ def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()
             "socket_keepalive": True,
             "health_check_interval": 10,
         },
-        task_queues=[Queue(f"{queue}.{model}", exchange, routing_key=f"{queue}.{model}") for queue, model in pairs] or None,
+        # Tickets are pushed by our scripts, so nothing is declared: it would cost two trips a lane at every reconnect.
+        task_queues=[Queue(f"{queue}.{model}", exchange, routing_key=f"{queue}.{model}", no_declare=True) for queue, model in pairs] or None,
         task_create_missing_queues=not pairs,
         task_acks_late=True,  # the ack is only our credit: given when the job leaves the worker
         task_ignore_result=True,  # the store records outcomes; see the read-only backend
