@@ -36,7 +36,7 @@ def announcement(engine: Engine) -> bytes:
 
 
 def _model(lane: Lane) -> dict[str, Any]:
-    ready = [seat for seat in lane.seats if lane.model in seat.ready]
+    ready = [seat for seat in lane.seats if seat.serves(lane.model)]
     failing = max(seat.failures for seat in lane.seats)
     state = "ready" if ready else "unhealthy" if failing >= 3 else "loading"
     return {

@@ -27,11 +27,13 @@ from longrun.worker.announce import announcement
 from longrun.worker.devices import place_runners, visible_gpus
 from longrun.worker.emitter import Emitter
 from longrun.worker.exits import Exit
+from longrun.worker.guard import Guard
 from longrun.worker.lane import Lane
 from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
+from longrun.worker.recycle import Recycler, Terms
 from longrun.worker.run import Run, Sink
-from longrun.worker.seat import Seat
+from longrun.worker.seat import RunnerPlan, Seat
 from longrun.worker.settle import Settler
 
 log = structlog.get_logger("longrun.worker")
@@ -95,6 +97,7 @@ class Engine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._nonce = secrets.token_hex(4)
         self._nonces = 0
+        self.guard = Guard()
         self._build()
         self.loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -110,10 +113,8 @@ class Engine:
             concurrency = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
             processes = self.settings.processes or max(spec.options.processes for spec in specs)
             places = place_runners(self.settings.device, max(spec.options.gpus for spec in specs), processes, visible)
-            seats = [
-                Seat(self.plan.target, concurrency, place, self.settings.log_level, on_frame=self._on_frame, on_end=self._on_end)
-                for place in places
-            ]
+            plan = RunnerPlan(self.plan.target, concurrency, self.settings.log_level, Terms.of(specs), self.guard)
+            seats = [Seat(plan, place, on_frame=self._on_frame, on_end=self._on_end) for place in places]
             self.seats += seats
             for spec in specs:
                 lane = Lane(spec, concurrency[spec.name], seats)
@@ -190,9 +191,10 @@ class Engine:
         self.settler = Settler(self)
         self.leases = Leases(self)
         self.limits = Limits(self)
+        self.recycler = Recycler(self)
         for seat in self.seats:
             self.spawn(seat.start())
-        for essential in (self.leases.beat_for_ever, self.leases.listen_for_ever, self.limits.watch_for_ever):
+        for essential in (self.leases.beat_for_ever, self.leases.listen_for_ever, self.limits.watch_for_ever, self.recycler.watch_for_ever):
             self.spawn(self._keep(essential))
         self.spawn(self._announce_for_ever())
         for background in self.plan.background:
@@ -288,20 +290,22 @@ class Engine:
         kind = frame[0]
         if kind == "done":
             self.settler.on_done(seat, frame[1])
+            self.recycler.on_done(seat)
         elif kind == "events":
             run = seat.find(frame[1], frame[2])
             if run is not None and not run.settled:
                 self.emitter.add(run, frame[3], self.spawn)
         elif kind == "ready":
             log.info("model ready", model=frame[1], load_s=round(frame[2], 3), device=seat.place.device)
+            self.recycler.on_ready(seat)
             self.recount(seat)
-        elif kind == "load-failed":
-            seat.last_failure = frame[2]
+        elif kind == "pong":
+            self.recount(seat)  # it was deaf for a while
 
-    def _on_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, Any], end: Exit) -> None:
+    def _on_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: set[Run], end: Exit) -> None:
         self.recount(seat)
         self.settler.on_runner_end(seat, aboard, doomed, end)
-        if not self.closing:
+        if not self.closing and self.recycler.next_here(seat):
             self.spawn(seat.start())
 
     def recount(self, seat: Seat) -> None:
@@ -339,6 +343,7 @@ class Engine:
             await asyncio.wait_for(self.store.claims.announce(self.plan.name, b""), _HURRY if self.hurry else 1)
         for seat in self.seats:
             seat.close()
+        self.guard.close()
         for task in list(self._tasks):
             task.cancel()
         await self.store.close()

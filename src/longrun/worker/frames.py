@@ -4,7 +4,7 @@
 |---------------------------------------------------|----------------------------------------------------------------|
 | `run`, model, [[id, attempt, input], …]           | run each job by itself                                          |
 | `batch`, model, [[id, attempt, input], …]         | run them in one call of a batched model                         |
-| `cancel`, [id, …], reason                         | stop these; reason `canceled` or `timeout`                      |
+| `cancel`, [[id, attempt], …], reason, interrupt   | stop these; reason `canceled` or `timeout`                      |
 | `ping`, n                                         |                                                                |
 
 | runner → worker                                   |                                                                |
@@ -15,7 +15,9 @@
 | `done`, [[id, attempt, kind, data, run_s, extra], …] | outcomes; see below                                           |
 | `pong`, n                                         |                                                                |
 
-Kinds of outcomes: `ok` (data = output, extra = usage), `error` (data = failure, extra = [retryable, seconds to wait or nil]), `canceled`.
+Kinds of outcomes: `ok` and `partial` (data = output, extra = usage; partial = what the model had when its time was over), `error` (data =
+failure, extra = [retryable, seconds to wait or nil, how]) and `canceled` (extra = how). `how` it was stopped: `flag`, `exception`, nil.
+`interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them.
 """
 

@@ -58,8 +58,10 @@ class Lane:
     def count_capacity(self) -> None:
         """Work out `capacity` anew, after a runner came or went or the mean running time moved."""
         size = self.batched.max_size if self.batched else 1
-        ready = sum(1 for seat in self.seats if self.model in seat.ready)
-        self.capacity = ready * (self.concurrency + self.ahead()) * size
+        serving = sum(1 for seat in self.seats if seat.serves(self.model) and not seat.worn(self))
+        # What a retiring runner still holds takes no place in the one that has taken over.
+        aside = sum(len(seat.aboard.get(self, {})) for seat in self.seats if seat.role == "retiring")
+        self.capacity = serving * (self.concurrency + self.ahead()) * size + aside
 
     def add(self, run: Run) -> None:
         """A claimed job waits for a runner."""
@@ -115,7 +117,7 @@ class Lane:
         return sent
 
     def _seat_for_group(self, group: str) -> tuple[Seat | None, int]:
-        ready = [seat for seat in self.seats if self.model in seat.ready]
+        ready = [seat for seat in self.seats if seat.serves(self.model)]
         # Where the group is, or a place is kept for it, before any other, so that it does not hold two.
         ready.sort(key=lambda seat: (seat.alone != group, seat.reserved != group, len(seat.runs())))
         room = ready[0].room_for_group(self, group) if ready else 0
@@ -174,5 +176,6 @@ class Lane:
         for run in group:
             run.begin(now)
         for run in group:
-            # A batch is one call: it has the time limit of its longest item.
+            # A batch is one call: it has the time limits of its longest item.
             run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)
+            run.hard = max(other.hard or now for other in group if other.batch == run.batch)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import orjson
@@ -18,6 +19,7 @@ import orjson
 from longrun.worker.devices import Place
 from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
 from longrun.worker.frames import FrameBuffer, pack
+from longrun.worker.guard import Guard, end_group
 
 _BUFFER = 1 << 20
 #: Seconds for a process that has closed its pipe to end by itself; one that lives on is of no use.
@@ -32,10 +34,16 @@ class RunnerProcess(asyncio.Protocol):
     Args:
         on_frame: called with each frame that arrives.
         on_end: called once, when the process has ended.
+        guard: is told of the process while it lives.
     """
 
-    def __init__(self, on_frame: Callable[[RunnerProcess, list[Any]], None], on_end: Callable[[RunnerProcess, Exit], None]) -> None:
-        self._on_frame, self._on_end = on_frame, on_end
+    def __init__(
+        self,
+        on_frame: Callable[[RunnerProcess, list[Any]], None],
+        on_end: Callable[[RunnerProcess, Exit], None],
+        guard: Guard | None = None,
+    ) -> None:
+        self._on_frame, self._on_end, self._guard = on_frame, on_end, guard
         self._buffer = FrameBuffer()
         self._transport: asyncio.Transport | None = None
         self._sock: socket.socket | None = None
@@ -47,17 +55,34 @@ class RunnerProcess(asyncio.Protocol):
         self._kills_before = self._kills_lately = oom_kills()
         self._looked = time.monotonic()
 
-    async def start(self, target: str, models: dict[str, int], place: Place, log_level: str) -> None:
+    async def start(self, target: str, models: dict[str, int], place: Place, log_level: str, load_timeout: float) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        plan = {"target": target, "models": models, "device": place.device, "log_level": log_level, "parent": os.getpid()}
+        plan = {
+            "target": target,
+            "models": models,
+            "device": place.device,
+            "log_level": log_level,
+            "load_timeout": load_timeout,
+            "parent": os.getpid(),
+        }
         command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), orjson.dumps(plan).decode()]
         # On Linux a process inherits the peak of the one that started it, through fork and exec.
         self._ours_at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "linux" else 0
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | place.env, stdin=subprocess.DEVNULL)  # noqa: ASYNC220
-        theirs.close()
+        try:
+            # In a session of its own: what the model starts belongs to it, and ends with it.
+            self._process = subprocess.Popen(  # noqa: ASYNC220
+                command, pass_fds=[theirs.fileno()], env=os.environ | place.env, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        if self._guard is not None:
+            self._guard.add(self._process.pid)
         await self.attach(ours)
 
     async def attach(self, sock: socket.socket) -> None:
@@ -81,6 +106,21 @@ class RunnerProcess(asyncio.Protocol):
         if self._process is not None and not self._reaped():
             self._killed = True
             os.kill(self._process.pid, signal.SIGKILL)
+            end_group(self._process.pid)
+
+    def notice_end(self) -> None:
+        """To be called now and then: a child that the model's code has forked holds the pipe open when the process has ended."""
+        if self._transport is not None and self._exited():
+            self._read_the_rest()
+            self._transport.abort()
+
+    def _exited(self) -> bool:
+        """Whether the process has ended and waits to be reaped; its number, and that of its group, are not given to others until then."""
+        if self._process is None or not hasattr(os, "waitid"):
+            return False
+        with suppress(ChildProcessError):
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return True
 
     def look(self) -> None:
         """Note what only a living process shows; to be called now and then while it works."""
@@ -125,6 +165,8 @@ class RunnerProcess(asyncio.Protocol):
     def _reaped(self) -> bool:
         """Whether the process has ended; then `_end` says how. By `wait4`, which tells what it used; Popen's own way would lose that."""
         if self._end is None and self._process is not None:
+            if self._exited():
+                end_group(self._process.pid)
             try:
                 pid, status, used = os.wait4(self._process.pid, os.WNOHANG)
             except ChildProcessError:
@@ -133,6 +175,8 @@ class RunnerProcess(asyncio.Protocol):
                 self._end = Exit(0, self._seen_peak)
                 return True
             if pid:
+                if self._guard is not None:
+                    self._guard.discard(pid)
                 self._process.returncode = os.waitstatus_to_exitcode(status)
                 self._end = Exit(self._process.returncode, self._peak(used.ru_maxrss), self._killed, self._oom_struck())
         return self._end is not None

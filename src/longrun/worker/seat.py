@@ -5,30 +5,56 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from longrun.jobs.failure import JobFailure
 from longrun.worker.devices import Place
 from longrun.worker.exits import Exit
+from longrun.worker.guard import Guard
 from longrun.worker.process import RunnerProcess
-from longrun.worker.run import Run, StopReason
+from longrun.worker.recycle import Terms
+from longrun.worker.run import Run
 
 if TYPE_CHECKING:
     from longrun.worker.lane import Lane
 
 log = structlog.get_logger("longrun.worker")
 _LONGEST_PAUSE = 30.0
+#: An idle runner that has left so many pings unanswered gets no more jobs until it answers.
+_DEAF = 2
+
+#: `standby` loads and will take over from another seat; `retiring` gets no more jobs, and ends when it holds none.
+Role = Literal["serving", "standby", "retiring"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerPlan:
+    """What every runner of a group is started with.
+
+    Args:
+        target: what it imports.
+        models: concurrency by model.
+        log_level: of its log.
+        terms: when it is replaced.
+        guard: is told of it.
+    """
+
+    target: str
+    models: dict[str, int]
+    log_level: str
+    terms: Terms
+    guard: Guard
 
 
 class Seat:
     """One place for a runner.
 
     Args:
-        target: what the runner imports.
-        models: concurrency by model of the group.
+        plan: of its runners.
         place: device and environment.
-        log_level: for the runner.
         on_frame, on_end: the engine's; on_end gets what was aboard.
 
     Attributes:
@@ -38,55 +64,116 @@ class Seat:
         alone: group of suspects that has the runner to itself.
         reserved: group of suspects that waits for the runner to be empty; nobody else is let aboard until then.
         failures: runners in a row that did not get to load all models; `last_failure` is what the last of them said (JSON).
-        doomed: runs for whose sake the runner was killed, with the reason.
+        doomed: runs for whose sake the runner was killed.
+        pong_at: when the latest of the pings that were answered had been sent.
+        role: see `Role`.
+        ending: the worker has ended the runner, and does not wonder at its end.
+        since: monotonic time at which the runner was started.
+        jobs: how many have ended in the runner; `jobs_weighed` of them before its memory was last looked at.
+        held_at_start: bytes that it held when its models were loaded, where `max_memory` is set; `warned` says that it was told off.
+        unanswered: pings in a row, sent while it was idle.
     """
 
     def __init__(
         self,
-        target: str,
-        models: dict[str, int],
+        plan: RunnerPlan,
         place: Place,
-        log_level: str,
         *,
         on_frame: Callable[[Seat, list[Any]], None],
-        on_end: Callable[[Seat, list[tuple[Lane, Run]], dict[str, StopReason], Exit], None],
+        on_end: Callable[[Seat, list[tuple[Lane, Run]], set[Run], Exit], None],
     ) -> None:
-        self.target, self.models, self.place, self.log_level = target, models, place, log_level
+        self.plan, self.place = plan, place
         self._on_frame, self._on_end = on_frame, on_end
-        self.process: RunnerProcess | None = None
-        self.ready: dict[str, float] = {}
-        self.aboard: dict[Lane, dict[str, Run]] = {}
         self.lanes: list[Lane] = []
-        self.alone: str | None = None
-        self.reserved: str | None = None
-        self.doomed: dict[str, StopReason] = {}
+        self.role: Role = "serving"
         self.failures = 0
         self.last_failure = b""
-        self.pong_at = time.monotonic()
         self._closing = False
+        self._reset()
+
+    def _reset(self) -> None:
+        """No runner is here."""
+        self.process: RunnerProcess | None = None
+        self.ready: dict[str, float] = {}
+        self.aboard: dict[Lane, dict[tuple[str, int], Run]] = {}
+        self.alone: str | None = None
+        self.reserved: str | None = None
+        self.doomed: set[Run] = set()
+        self.pong_at = self.since = time.monotonic()
+        self.ending = self.warned = False
+        self.jobs = self.jobs_weighed = self.held_at_start = self.unanswered = 0
+        self._cause = b""
+
+    def successor(self) -> Seat:
+        """A seat of the same kind, on standby."""
+        seat = Seat(self.plan, self.place, on_frame=self._on_frame, on_end=self._on_end)
+        seat.lanes, seat.role = self.lanes, "standby"
+        return seat
+
+    @property
+    def models(self) -> dict[str, int]:
+        """Concurrency by model of the group."""
+        return self.plan.models
+
+    @property
+    def terms(self) -> Terms:
+        """When the runner is replaced."""
+        return self.plan.terms
+
+    @property
+    def pid(self) -> int:
+        """Process id of the runner, 0 when there is none."""
+        return self.process.pid if self.process is not None else 0
+
+    @property
+    def loaded(self) -> bool:
+        """Whether all models are."""
+        return len(self.ready) == len(self.models)
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it is idle and yet does not answer."""
+        return self.unanswered >= _DEAF
+
+    def serves(self, model: str) -> bool:
+        """Whether jobs of `model` may be sent here, as far as there is room."""
+        return model in self.ready and self.role == "serving" and not self.ending and not self.deaf
 
     async def start(self) -> None:
-        """Start a runner, after a pause that grows with the failures in a row."""
-        if self.failures:
-            await asyncio.sleep(min(_LONGEST_PAUSE, 0.25 * 2.0 ** (self.failures - 1)))
-        if self._closing:
-            return
-        self.process = RunnerProcess(self._frame, self._end)
-        self.pong_at = time.monotonic()
-        await self.process.start(self.target, self.models, self.place, self.log_level)
+        """Start a runner, after a pause that grows with the failures in a row; again until the machine lets it be started."""
+        while True:
+            if self.failures:
+                await asyncio.sleep(min(_LONGEST_PAUSE, 0.25 * 2.0 ** (self.failures - 1)))
+            if self._closing:
+                return
+            self._reset()
+            self.process = RunnerProcess(self._frame, self._end, self.plan.guard)
+            try:
+                await self.process.start(self.plan.target, self.models, self.place, self.plan.log_level, self.terms.load_timeout)
+                return
+            except OSError as error:
+                self.process = None
+                self.failures += 1
+                self.last_failure = _not_loaded(f"The runner could not be started ({type(error).__name__}).")
+                log.error("runner could not be started", models=sorted(self.models), error=str(error))
 
     def _frame(self, process: RunnerProcess, frame: list[Any]) -> None:
         if process is not self.process:
             return
         if frame[0] == "pong":
-            self.pong_at = time.monotonic()
+            self.pong_at = max(self.pong_at, frame[1])
+            deaf, self.unanswered = self.deaf, 0
             process.look()
+            if deaf:
+                self._on_frame(self, frame)
         elif frame[0] == "ready":
             self.ready[frame[1]] = frame[2]
             process.look()
-            if len(self.ready) == len(self.models):
+            if self.loaded:
                 self.failures, self.last_failure = 0, b""
             self._on_frame(self, frame)
+        elif frame[0] == "load-failed":
+            self._cause = frame[2]
         else:
             self._on_frame(self, frame)
 
@@ -94,14 +181,15 @@ class Seat:
         if process is not self.process:
             return
         aboard = [(lane, run) for lane, runs in self.aboard.items() for run in runs.values()]
-        doomed = self.doomed
-        unloaded = len(self.ready) < len(self.models)
-        self.process, self.ready, self.aboard, self.alone, self.reserved, self.doomed = None, {}, {}, None, None, {}
+        doomed, ending, unloaded = self.doomed, self.ending, not self.loaded
+        cause = self._cause or _not_loaded(f"The runner died while it loaded ({end.words}).")
+        self._reset()
         if self._closing:
             return
-        if not doomed:
+        if unloaded and not doomed:
             # One that dies while loading is not started again in a tight loop.
-            self.failures += unloaded
+            self.failures, self.last_failure = self.failures + 1, cause
+        if not doomed and not ending:
             log.error(
                 "runner ended",
                 pid=process.pid,
@@ -121,7 +209,7 @@ class Seat:
 
     def room(self, lane: Lane) -> int:
         """How many more jobs (batched lanes: batches) of `lane` may be sent now."""
-        if lane.model not in self.ready or self.alone is not None or self.reserved is not None:
+        if not self.serves(lane.model) or self.alone is not None or self.reserved is not None or self.worn(lane):
             return 0
         return self._left(lane, lane.concurrency + lane.ahead())
 
@@ -129,6 +217,16 @@ class Seat:
         runs = self.aboard.get(lane, {})
         here = len(runs) if lane.batched is None else len({run.batch for run in runs.values()})
         return max(0, most - here)
+
+    def worn(self, lane: Lane) -> bool:
+        """Whether runs that were given up, and go on all the same, take half of the lane's places: it gets no more jobs.
+
+        The next runner takes over from this one, which `Limits` ends as soon as it holds nothing else.
+        """
+        runs = self.aboard.get(lane, {}).values()
+        places = {run.batch if lane.batched else run for run in runs}
+        wanted = {run.batch if lane.batched else run for run in runs if not run.settled}
+        return len(places - wanted) * 2 >= lane.concurrency
 
     def room_for_group(self, lane: Lane, group: str) -> int:
         """As `room`, for suspects of `group`. Lets nobody else aboard until the runner is empty, then gives it to the group."""
@@ -145,16 +243,16 @@ class Seat:
     def send(self, lane: Lane, runs: list[Run]) -> None:
         """Send runs to the runner, as one batch when the lane is batched."""
         assert self.process is not None
-        self.aboard.setdefault(lane, {}).update((run.id, run) for run in runs)
+        self.aboard.setdefault(lane, {}).update(((run.id, run.attempt), run) for run in runs)
         kind = "run" if lane.batched is None else "batch"
         self.process.send(kind, lane.model, [(run.id, run.attempt, run.claim.input) for run in runs])
 
     def take_off(self, job_id: str, attempt: int) -> tuple[Lane, Run] | None:
         """The run with this attempt that was aboard, or None: the frame is about something that was given up."""
         for lane, runs in self.aboard.items():
-            run = runs.get(job_id)
-            if run is not None and run.attempt == attempt:
-                del runs[job_id]
+            run = runs.pop((job_id, attempt), None)
+            if run is not None:
+                self.jobs += 1
                 if self.empty:
                     self.alone = None
                 return lane, run
@@ -162,29 +260,46 @@ class Seat:
 
     def find(self, job_id: str, attempt: int) -> Run | None:
         """The run with this attempt, if it is aboard."""
-        for runs in self.aboard.values():
-            run = runs.get(job_id)
-            if run is not None and run.attempt == attempt:
-                return run
-        return None
+        return next((runs[job_id, attempt] for runs in self.aboard.values() if (job_id, attempt) in runs), None)
 
     def runs(self) -> list[Run]:
         """All runs aboard."""
         return [run for runs in self.aboard.values() for run in runs.values()]
 
-    def tell_to_stop(self, run: Run) -> None:
-        """Send the cancel frame."""
+    def tell_to_stop(self, runs: list[Run], *, interrupt: bool) -> None:
+        """Send the cancel frame; `interrupt` also raises the exception in code that does not look at its flag."""
         if self.process is not None:
-            self.process.send("cancel", [run.id], "timeout" if run.stop == "timeout" else "canceled")
+            reason = "timeout" if runs[0].stop == "timeout" else "canceled"
+            self.process.send("cancel", [(run.id, run.attempt) for run in runs], reason, interrupt)
 
-    def kill(self, culprits: dict[str, StopReason]) -> None:
-        """End the runner for the sake of `culprits` (job id → reason)."""
-        self.doomed |= culprits
-        if self.process is not None:
-            self.process.kill()
+    def kill(self, culprits: set[Run]) -> bool:
+        """End the runner for the sake of `culprits`. False: that was done before."""
+        if self.process is None or self.doomed:
+            return False
+        self.doomed = culprits
+        self.process.kill()
+        return True
+
+    def end(self, why: str = "") -> None:
+        """End the runner, for which nobody is to blame.
+
+        Args:
+            why: to be told; empty = it has done its part.
+        """
+        if self.process is None:
+            return
+        self.ending = True
+        if why:
+            log.warning("runner is ended", pid=self.pid, why=why, models=sorted(self.models))
+            self._cause = _not_loaded(f"The runner was ended: {why}.")
+        self.process.kill()
 
     def close(self) -> None:
         """End the runner for good."""
         self._closing = True
         if self.process is not None and not self.process.wait(5.0):
             log.error("runner does not end", pid=self.process.pid)
+
+
+def _not_loaded(why: str) -> bytes:
+    return JobFailure("model-load-failed", why).to_json()

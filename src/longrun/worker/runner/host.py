@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import inspect
 import os
 import threading
@@ -27,21 +28,25 @@ class Host:
 
     Args:
         pipe: to the worker.
-        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "parent"}`.
+        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "load_timeout", "parent"}`.
     """
 
     def __init__(self, pipe: Pipe, plan: dict[str, Any]) -> None:
         self.pipe, self.plan = pipe, plan
         self.executors: dict[str, Executor] = {}
         self._loaded = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
         """Load, then serve on this thread: user code gets the main thread wherever that is possible."""
         threading.Thread(target=self._read, name="pipe", daemon=True).start()
+        # The worker ends a runner that hangs; shortly before, the log is told where it hangs. This works without the GIL.
+        faulthandler.dump_traceback_later(max(0.8 * self.plan["load_timeout"], self.plan["load_timeout"] - 1))
         specs = self._specs()
-        loop = asyncio.new_event_loop() if any(spec.is_async for spec in specs) else None
+        loop = self._loop = asyncio.new_event_loop() if any(spec.is_async for spec in specs) else None
         for spec in specs:
             self._load(spec, loop)
+        faulthandler.cancel_dump_traceback_later()
         self._loaded.set()
         if loop is not None:
             loop.run_forever()
@@ -86,18 +91,25 @@ class Host:
     def _read(self) -> None:
         for kind, *members in self.pipe.frames():
             if kind == "ping":
-                self.pipe.send("pong", *members)
+                self._answer(*members)
             elif kind in ("run", "batch"):
                 self._loaded.wait()
                 model, jobs = members
                 self.executors[model].put(jobs, batch=kind == "batch")
             elif kind == "cancel":
-                ids, reason = members
-                kind_of_stop = SoftTimeLimit if reason == "timeout" else Canceled
+                pairs, reason, interrupt = members
+                keys = [(job_id, attempt) for job_id, attempt in pairs]
                 for executor in self.executors.values():
-                    executor.cancel(ids, kind_of_stop)
+                    executor.cancel(keys, SoftTimeLimit if reason == "timeout" else Canceled, interrupt=interrupt)
         # The worker is gone: its claims will be taken over, so whatever still runs here must not go on.
         os._exit(0)
+
+    def _answer(self, number: float) -> None:
+        """Where jobs share an event loop, a loop that does not turn is as bad for them as a GIL that nobody gets: it answers itself."""
+        if self._loop is not None and self._loaded.is_set():
+            self._loop.call_soon_threadsafe(self.pipe.send, "pong", number)
+        else:
+            self.pipe.send("pong", number)
 
 
 async def _awaited(outcome: Any) -> Any:

@@ -1,0 +1,216 @@
+"""When a runner makes room for another one: it has served long enough, holds too much memory, hangs in `load()`, or does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from longrun.models import ModelSpec
+from longrun.worker.memory import available_memory, memory_of
+
+if TYPE_CHECKING:
+    from longrun.worker.engine import Engine
+    from longrun.worker.seat import Seat
+
+log = structlog.get_logger("longrun.worker")
+_TICK = 1.0
+#: A runner that holds nothing is pinged this often (in ticks), and replaced when it has left so many pings unanswered. Counted in pings and
+#: not in time: a worker that was frozen itself must not blame its runners for it.
+_PING_EVERY, _UNANSWERED = 5, 6
+#: The next runner is loaded beside the old one when this many times the memory of the old one is free.
+_BESIDE = 1.5
+#: A runner over this many times `max_memory` while it works is worth a warning.
+_MUCH = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the models of a runner say about its replacement; where several share one, the strictest counts.
+
+    Args:
+        max_jobs: jobs after which it is replaced; None = never for that.
+        max_memory: bytes over which it is replaced; None = never for that.
+        load_timeout: seconds until all its models must be loaded.
+        gpus: GPUs that it was given.
+    """
+
+    max_jobs: int | None = None
+    max_memory: int | None = None
+    load_timeout: float = 1800.0
+    gpus: int = 0
+
+    @classmethod
+    def of(cls, specs: Sequence[ModelSpec]) -> Terms:
+        """The terms of the models that share a runner."""
+        return cls(
+            min((spec.options.max_jobs_per_runner for spec in specs if spec.options.max_jobs_per_runner), default=None),
+            min((spec.options.max_memory for spec in specs if spec.options.max_memory), default=None),
+            max(spec.options.load_timeout for spec in specs),
+            max(spec.options.gpus for spec in specs),
+        )
+
+
+def fits_beside(terms: Terms, device: str, held: int | None, available: int | None) -> bool:
+    """Whether the next runner may load while the old one lives. What a GPU has left is not known here, so two never share one.
+
+    Args:
+        terms, device: of the runner.
+        held, available: bytes that the old runner holds, and that are free; None = not known.
+    """
+    if terms.gpus or device != "cpu" or held is None or available is None:
+        return False
+    return available >= _BESIDE * held
+
+
+def over_memory(terms: Terms, held: int | None, at_start: int) -> bool:
+    """Whether a runner holds more than it may. One whose models alone are over the limit would be replaced for ever: it is left alone."""
+    return terms.max_memory is not None and held is not None and held > terms.max_memory >= at_start
+
+
+class Recycler:
+    """Looks after the ends and the successors of runners. One runner of a group is replaced at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._successors: dict[Seat, Seat] = {}
+        self._ticks = 0
+
+    # -- what happens to a runner -----------------------------------------------------------------------------------------
+
+    def on_done(self, seat: Seat) -> None:
+        """Jobs have ended in it."""
+        if seat.role == "retiring":
+            self._end_if_empty(seat)
+        elif seat.terms.max_jobs is not None and seat.jobs >= seat.terms.max_jobs:
+            self.replace(seat, f"{seat.jobs} jobs have ended in it")
+
+    def on_ready(self, seat: Seat) -> None:
+        """A model of it is loaded. With the last one, a successor takes over."""
+        if not seat.loaded:
+            return
+        if seat.terms.max_memory is not None:
+            seat.held_at_start = self._held(seat) or 0
+            if seat.held_at_start > seat.terms.max_memory:
+                log.error(
+                    "max_memory is less than the loaded models hold, and not in force",
+                    held=seat.held_at_start,
+                    max_memory=seat.terms.max_memory,
+                    models=sorted(seat.models),
+                )
+        for old, new in self._successors.items():
+            if new is seat and seat.role == "standby":
+                log.info("runner replaced", pid=seat.pid, before=old.pid, finishing=len(old.runs()))
+                seat.role = "serving"
+                self._retire(old)
+
+    def next_here(self, seat: Seat) -> bool:
+        """Its runner has ended: whether the next one is to be started in the same seat, or one is there already."""
+        successor = self._successors.pop(seat, None)
+        if successor is None:
+            if seat.role == "retiring":
+                seat.role = "serving"  # it had to go before the next one could load
+            return True
+        self._engine.seats.remove(seat)
+        seat.lanes[0].seats.remove(seat)  # lanes of a group share the list
+        # It may still be loading, when the old one has died before its time.
+        successor.role = "serving"
+        self._engine.recount(successor)
+        return False
+
+    # -- replacing --------------------------------------------------------------------------------------------------------
+
+    def replace(self, seat: Seat, why: str) -> None:
+        """Have the next runner take over, unless another one of the group is being replaced."""
+        mates = seat.lanes[0].seats
+        if self._engine.closing or any(mate.role != "serving" or mate in self._successors for mate in mates):
+            return
+        beside = fits_beside(seat.terms, seat.place.device, self._held(seat), available_memory())
+        log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=sorted(seat.models))
+        if not beside:
+            self._retire(seat)
+            return
+        successor = seat.successor()
+        self._successors[seat] = successor
+        self._engine.seats.append(successor)
+        mates.append(successor)
+        self._engine.spawn(successor.start())
+
+    def _retire(self, seat: Seat) -> None:
+        """It gets no more jobs, and ends when the last of those aboard has ended."""
+        seat.role, seat.reserved = "retiring", None
+        self._engine.recount(seat)
+        self._end_if_empty(seat)
+
+    @staticmethod
+    def _end_if_empty(seat: Seat) -> None:
+        if seat.empty:
+            seat.end("")
+
+    @staticmethod
+    def _held(seat: Seat) -> int | None:
+        return memory_of({seat.pid}).get(seat.pid)
+
+    # -- looking on -------------------------------------------------------------------------------------------------------
+
+    async def watch_for_ever(self) -> None:
+        """Look at every runner once a second."""
+        while True:
+            try:
+                self._engine.guard.look()
+            except OSError as error:
+                log.warning("guard process could not be started", error=str(error))
+            await asyncio.sleep(_TICK)
+            self._ticks += 1
+            for seat in list(self._engine.seats):
+                if seat.process is not None:
+                    seat.process.notice_end()
+                    if not seat.ending:
+                        self._look(seat)
+            await self._weigh()
+
+    def _look(self, seat: Seat) -> None:
+        if not seat.loaded:
+            limit = seat.terms.load_timeout
+            if time.monotonic() - seat.since > limit:
+                seat.end(f"it had not loaded after {limit:g} s (load_timeout)")
+        elif not seat.empty:
+            # Code of a job may hold the GIL until its time limit.
+            seat.unanswered = 0
+        elif self._ticks % _PING_EVERY == 0:
+            self._ping(seat)
+
+    def _ping(self, seat: Seat) -> None:
+        assert seat.process is not None
+        if seat.unanswered >= _UNANSWERED:
+            seat.end("it holds no job and answers no ping")
+            return
+        seat.unanswered += 1
+        if seat.deaf:
+            self._engine.recount(seat)
+        seat.process.send("ping", 0)
+
+    async def _weigh(self) -> None:
+        pids = {seat.pid: seat for seat in self._engine.seats if seat.terms.max_memory is not None and seat.loaded}
+        if not pids:
+            return
+        for pid, held in (await asyncio.to_thread(memory_of, pids)).items():
+            seat = pids[pid]
+            if seat.pid == pid and seat.role == "serving":
+                self._judge(seat, held)
+
+    def _judge(self, seat: Seat, held: int) -> None:
+        ended, seat.jobs_weighed = seat.jobs > seat.jobs_weighed, seat.jobs
+        if not over_memory(seat.terms, held, seat.held_at_start):
+            return
+        if ended:
+            self.replace(seat, f"it holds {held} bytes")
+        elif not seat.empty and held > _MUCH * (seat.terms.max_memory or held) and not seat.warned:
+            seat.warned = True
+            log.warning(
+                "runner holds much more than max_memory while it works", pid=seat.pid, held=held, jobs=[run.id for run in seat.runs()]
+            )
