@@ -231,8 +231,13 @@ class ModelLoadFailed(JobError):
 
 
 class Canceled(BaseException):
-    """The job was told to stop. Raised from `job.*` calls and, as the second step, in the running code."""
+    """The job was told to stop. Raised from `job.*` calls and `yield` and, as the second step, in the running code.
+
+    In async code it is raised where the code waits, and is an `asyncio.CancelledError` too.
+    """
+
+    told: ClassVar[bool] = False  #: set by a runner on a class of its own: it was raised, and `job.*` calls need not raise it again
 
 
 class SoftTimeLimit(Canceled):
-    """The job's `timeout` is over; the model may still return what it has."""
+    """The job's `soft_timeout` (or `timeout`) is over; the model may still return what it has. Raised once."""

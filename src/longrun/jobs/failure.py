@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -29,6 +29,11 @@ RETRYABLE_CODES = frozenset(
 )
 #: What is known of the death of a process: members that only such failures have.
 DEATH = ("signal", "exit_code", "peak_memory", "hint")
+#: How a job was stopped: members that only canceled and timed-out jobs have, when their work had begun.
+STOP = ("stopped_by", "run_s", "stop_s")
+#: The step that stopped it: it looked at its flag (or ended by itself after it was told), an exception was raised in its code, its process
+#: was ended, or only its result is refused: it shares a process with others, and the work itself may go on to its end.
+StoppedBy = Literal["flag", "exception", "kill", "fenced"]
 _LONGEST_DETAIL, _LONGEST_CAUSE, _LONGEST_DEBUG = 4_096, 256, 16_384
 
 
@@ -46,6 +51,9 @@ class JobFailure:
         exit_code: exit status of a process that no signal ended.
         peak_memory: most bytes that the process held, the loaded model included.
         hint: what is known, or guessed, of the cause.
+        stopped_by: the step that stopped it.
+        run_s: seconds that it had run when it had stopped.
+        stop_s: seconds from the request (or the end of the limit) until it had stopped.
     """
 
     code: str
@@ -57,6 +65,9 @@ class JobFailure:
     exit_code: int | None = None
     peak_memory: int | None = None
     hint: str | None = None
+    stopped_by: StoppedBy | None = None
+    run_s: float | None = None
+    stop_s: float | None = None
 
     def to_json(self) -> bytes:
         """The failure as stored in the record; absent members are left out, long texts are cut.
@@ -69,7 +80,7 @@ class JobFailure:
             members["cause"] = _text(self.cause, _LONGEST_CAUSE)
         if self.debug:
             members["debug"] = _text(self.debug, _LONGEST_DEBUG)
-        members |= {name: value for name in DEATH if (value := getattr(self, name)) is not None}
+        members |= {name: value for name in (*DEATH, *STOP) if (value := getattr(self, name)) is not None}
         return orjson.dumps(members)
 
 
@@ -103,7 +114,7 @@ def problem_of(stored: bytes | dict[str, Any], instance: str, *, debug: bool = F
         "attempt": members.get("attempt", 0),
         "cause": members.get("cause"),
     }
-    problem |= {name: members[name] for name in DEATH if name in members}
+    problem |= {name: members[name] for name in (*DEATH, *STOP) if name in members}
     if debug and "debug" in members:
         problem["debug"] = members["debug"]
     return problem

@@ -18,6 +18,7 @@ class Policy:
     backoff: float = 1.0  #: base of the exponential backoff
     max_delay: float = 300.0  #: longest backoff
     timeout: float = 600.0  #: running time of one attempt
+    soft_timeout: float | None = None  #: running time after which the model is asked to end; None: `timeout`
     start_within: float | None = None  #: the job expires when it has not started by then
     total_timeout: float | None = None  #: wall time from submit to end
     retain_for: float = 86_400.0  #: how long the finished job is kept
@@ -39,7 +40,7 @@ class Policy:
         return {name: getattr(self, name) for name in PUBLIC}
 
 
-PUBLIC = ("max_attempts", "backoff", "timeout", "start_within", "total_timeout", "retain_for", "delivery")
+PUBLIC = ("max_attempts", "backoff", "timeout", "soft_timeout", "start_within", "total_timeout", "retain_for", "delivery")
 
 
 def narrow(model: Policy, asked: dict[str, Any]) -> Policy:
@@ -49,11 +50,14 @@ def narrow(model: Policy, asked: dict[str, Any]) -> Policy:
         model: what the model (and the operator) allow.
         asked: validated members of the request's `policy`.
     """
+    timeout = min(asked.get("timeout") or model.timeout, model.timeout)
+    soft = _smaller(asked.get("soft_timeout"), model.soft_timeout)
     return replace(
         model,
         max_attempts=min(asked.get("max_attempts") or model.max_attempts, model.max_attempts),
         backoff=min(_given(asked, "backoff", model.backoff), model.max_delay),
-        timeout=min(asked.get("timeout") or model.timeout, model.timeout),
+        timeout=timeout,
+        soft_timeout=None if soft is None else min(soft, timeout),
         start_within=_smaller(asked.get("start_within"), model.start_within),
         total_timeout=_smaller(asked.get("total_timeout"), model.total_timeout),
         retain_for=min(_given(asked, "retain_for", model.retain_for), model.retain_for),

@@ -56,6 +56,7 @@ def job_view(job: JobRecord, base: str, *, with_output: bool = True, debug: bool
         "position": job.position,
         "progress": None if job.progress is None else orjson.loads(job.progress) | {"updated_at": rfc3339(job.progress_at)},
         "error": None if job.error is None else problem_of(job.error, urls["self"], debug=debug),
+        "partial": job.partial,
         "usage": _usage(job),
         "tags": _raw(job.tags) or [],
         "metadata": _raw(job.metadata) or {},

@@ -107,10 +107,10 @@ class Job:
 
         Raises:
             Canceled: the caller canceled the job.
-            SoftTimeLimit: the job's `timeout` is over.
+            SoftTimeLimit: the job's `soft_timeout` (or `timeout`) is over. Only once, so that the model can end in peace.
         """
         reason = self._canceled() if self._canceled is not None else None
-        if reason is not None:
+        if reason is not None and not reason.told:
             raise reason(f"{self.id} was told to stop")
 
     def _report(self, kind: str, data: dict[str, Any]) -> None:

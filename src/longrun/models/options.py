@@ -129,6 +129,7 @@ class ModelOptions:
     queue: str = "default"  #: which workers take it
     gpus: int = 0  #: devices each runner needs
     timeout: float = 600.0  #: running time of one attempt
+    soft_timeout: float | None = None  #: running time after which the model gets `SoftTimeLimit`; None: when `timeout` is over
     total_timeout: float | None = None  #: from submit to end
     start_within: float | None = None  #: a job that has not started by then expires
     retry: Retry | None = None  #: None: an exception ends the job
@@ -137,7 +138,8 @@ class ModelOptions:
     delivery: Delivery = "at_least_once"  #: at_most_once: never run again once it has started and its worker died
     max_crashes: int | None = None  #: dead runners or workers before the job fails
     max_jobs_per_runner: int | None = None  #: a runner is replaced after so many jobs
-    max_memory: int | None = None  #: bytes; a runner that holds more is replaced
+    max_memory: int | None = None  #: bytes; a runner that holds more when a job has ended is replaced
+    load_timeout: float = 1800.0  #: a runner that has not loaded by then is replaced
     retain_for: float | None = None  #: how long a finished job is kept
 
     def __post_init__(self) -> None:
@@ -153,9 +155,12 @@ class ModelOptions:
             if (value := getattr(self, name)) is not None:
                 _whole(name, value, 1)
         _number("timeout", self.timeout)
-        for name in ("total_timeout", "start_within", "retain_for"):
+        _number("load_timeout", self.load_timeout)
+        for name in ("soft_timeout", "total_timeout", "start_within", "retain_for"):
             if (value := getattr(self, name)) is not None:
                 _number(name, value, zero=name == "retain_for")
+        if self.soft_timeout is not None and self.soft_timeout > self.timeout:
+            raise AuthoringError(f"soft_timeout ({self.soft_timeout:g} s) is longer than timeout ({self.timeout:g} s)")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> ModelOptions:

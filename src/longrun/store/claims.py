@@ -60,9 +60,14 @@ class Claims:
         reply = await self._run("append", job_id, attempt, first, progress, *flat, timeout=PATIENCE)
         return bool(reply[0])
 
-    async def finish(self, job_id: str, attempt: int, outcome: Outcome, data: bytes, usage: bytes = b"") -> str | None:
-        """End the job with its output or error (JSON). The status it has now; None when the write was stale."""
-        return self._status(await self._run("finish", job_id, attempt, outcome, data, usage, timeout=PATIENCE))
+    async def finish(
+        self, job_id: str, attempt: int, outcome: Outcome, data: bytes, usage: bytes = b"", *, partial: bool = False
+    ) -> str | None:
+        """End the job with its output or error (JSON). The status it has now; None when the write was stale.
+
+        `partial`: the output is what the model had when its time was over.
+        """
+        return self._status(await self._run("finish", job_id, attempt, outcome, data, usage, "1" if partial else "", timeout=PATIENCE))
 
     async def retry_later(self, job_id: str, attempt: int, delay: float, error: bytes) -> str | None:
         """Have the job run again in `delay` seconds. The status it has now; None when the write was stale."""

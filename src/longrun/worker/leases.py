@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("longrun.worker")
 _LOST, _CANCEL = 0, 2
 _MOST = 100
+#: A canceled job that is not here is looked for so often, at this distance in seconds.
+_LOOKS, _LOOK = 50, 0.02
 
 
 class Leases:
@@ -60,5 +62,20 @@ class Leases:
             while True:
                 for message in await listener.wait(60.0):
                     verb, _, job_id = message.decode().partition(" ")
-                    if verb == "cancel" and job_id in engine.runs:
-                        engine.limits.request_stop(engine.runs[job_id][1], "canceled")
+                    if verb == "cancel":
+                        self._cancel(job_id)
+
+    def _cancel(self, job_id: str) -> None:
+        engine = self._engine
+        if job_id in engine.runs:
+            engine.limits.request_stop(engine.runs[job_id][1], "canceled")
+        else:
+            engine.spawn(self._cancel_when_here(job_id))
+
+    async def _cancel_when_here(self, job_id: str) -> None:
+        """The order may overtake the answer to the claim, which comes on another connection. Most often the job has just ended."""
+        for _ in range(_LOOKS):
+            await asyncio.sleep(_LOOK)
+            if job_id in self._engine.runs:
+                self._engine.limits.request_stop(self._engine.runs[job_id][1], "canceled")
+                return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
@@ -16,11 +17,44 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("longrun.worker")
 _TICK = 0.1
-#: Seconds after the request until the exception, and until the runner is killed.
-_EXCEPTION_AFTER = 0.3
-_KILL_AFTER = 1.0
-#: A runner that answered no ping for this long holds the GIL: only a kill stops what it runs.
-_DEAF_AFTER = 1.5
+_PING = 0.25
+#: A runner that has answered no ping of the last so many seconds (or of the grace, if that is longer) is deaf: one of its threads keeps
+#: the GIL, or its event loop is blocked. What else it holds is stuck too.
+_HEARS_WITHIN = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Whom a run that does not stop shares its runner with.
+
+    Args:
+        wanted: somebody waits for another run in it.
+        once: one of those must not be run twice.
+        deaf: the runner answers no ping.
+    """
+
+    wanted: bool = False
+    once: bool = False
+    deaf: bool = False
+
+
+def last_step(company: Company, *, over: bool) -> Literal["kill", "fence"]:
+    """What is done about a run that neither flag nor exception has stopped.
+
+    A runner is ended when nobody waits for anything else in it. Otherwise the run is over for its caller and its result will be refused,
+    while the work goes on beside that of the others, whom a kill would set back to their beginning. A deaf runner is no use to them: it is
+    ended, and they run again without being charged; except that jobs which must not run twice are not lost because somebody canceled
+    another one.
+
+    Args:
+        company: see there.
+        over: the run's own time limit is over.
+    """
+    if not company.wanted:
+        return "kill"
+    if company.deaf and (over or not company.once):
+        return "kill"
+    return "fence"
 
 
 class Limits:
@@ -28,6 +62,7 @@ class Limits:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._grace = engine.settings.cancel_grace
 
     async def watch_for_ever(self) -> None:
         """Look after deadlines and after runs that were told to stop."""
@@ -35,63 +70,85 @@ class Limits:
         while True:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
-            if now - pinged > 0.5:
+            if now - pinged >= _PING:
                 pinged = now
-                for seat in self._engine.seats:
-                    if seat.process is not None and not seat.empty:
-                        seat.process.send("ping", 0)
-                    elif seat.process is not None:
-                        seat.pong_at = now
+                self._ping(now)
             for seat in self._engine.seats:
                 for run in seat.runs():
-                    if run.stop is None and run.deadline is not None and now >= run.deadline:
-                        self.request_stop(run, "timeout")
-                    elif run.stop is not None:
-                        self._escalate(seat, run, now)
+                    self._look(seat, run, now)
+
+    def _ping(self, now: float) -> None:
+        for seat in self._engine.seats:
+            if seat.process is not None and not seat.empty:
+                seat.process.send("ping", now)
+            elif seat.process is not None:
+                seat.pong_at = now
 
     def request_stop(self, run: Run, reason: StopReason) -> None:
         """First step. A run that waits here is settled at once, and so is one item of a running batch: its result is fenced."""
-        if run.stop is not None or run.settled:
+        if run.settled or (run.stop is not None and not (run.stop == "timeout" and reason != "timeout")):
             return
-        run.stop, run.stop_at, run.stop_step = reason, time.monotonic(), 1
         engine = self._engine
-        lane, _ = engine.runs.get(run.id, (None, None))
-        if lane is None:
+        lane, held = engine.runs.get(run.id, (None, None))
+        if lane is None or held is not run:
             return
+        run.tell(reason, time.monotonic(), self._grace)
         if run in lane.pending:
             lane.forget(run)
             engine.settler.stopped(lane, run)
             for place in lane.seats:
                 engine.recount(place)
             return
-        seat = self._seat_of(lane, run)
+        seat = next((seat for seat in lane.seats if seat.find(run.id, run.attempt) is run), None)
         if seat is None:
             return
-        mates = [other for other in seat.aboard.get(lane, {}).values() if other.batch == run.batch and other is not run]
-        if lane.batched is not None and mates and reason != "timeout":
-            engine.settler.stopped(lane, run)
-        else:
-            seat.tell_to_stop(run)
-
-    def _escalate(self, seat: Seat, run: Run, now: float) -> None:
-        waited = now - run.stop_at
-        if run.settled and run.stop_step >= 1:
+        mates = self._mates(seat, lane, run)
+        if reason != "timeout" and any(other.stop is None and not other.settled for other in mates):
+            engine.settler.stopped(lane, run, "fenced")
             return
-        if run.stop_step == 1 and waited >= _EXCEPTION_AFTER:
-            run.stop_step = 2
-            seat.tell_to_stop(run)
-        elif run.stop_step == 2 and waited >= _KILL_AFTER:
-            others = [other for other in seat.runs() if other is not run and other.stop is None and other.started is not None]
-            if others and now - seat.pong_at < _DEAF_AFTER:
-                # It holds work that nobody wants stopped: the job ends for its caller, the rest of it is fenced.
-                lane, _ = self._engine.runs[run.id]
-                run.stop_step = 3
-                self._engine.settler.stopped(lane, run)
-                return
-            run.stop_step = 3
-            assert run.stop is not None
-            log.warning("runner killed to stop a job", job_id=run.id, reason=run.stop, pid=seat.process.pid if seat.process else 0)
-            seat.kill({other.id: other.stop for other in seat.runs() if other.stop is not None})
+        # With the last one nobody wants the batch any more.
+        seat.tell_to_stop([run, *mates], interrupt=False)
 
-    def _seat_of(self, lane: Lane, run: Run) -> Seat | None:
-        return next((seat for seat in lane.seats if seat.find(run.id, run.attempt) is run), None)
+    @staticmethod
+    def _mates(seat: Seat, lane: Lane, run: Run) -> list[Run]:
+        if lane.batched is None:
+            return []
+        return [other for other in seat.aboard.get(lane, {}).values() if other.batch == run.batch and other is not run]
+
+    def _look(self, seat: Seat, run: Run, now: float) -> None:
+        if run.stop is None:
+            if run.deadline is not None and now >= run.deadline and not run.settled:
+                self.request_stop(run, "timeout")
+            return
+        if not run.interrupted and not run.settled and now >= run.exception_at:
+            run.interrupted = True
+            seat.tell_to_stop([run], interrupt=True)
+        if now >= run.kill_at:
+            self._insist(seat, run, now)
+
+    def _insist(self, seat: Seat, run: Run, now: float) -> None:
+        """Third step; said again and again while the run is still there, for its company changes."""
+        over = run.hard is not None and now >= run.hard
+        if last_step(self._company(seat, run, now), over=over) == "kill":
+            if seat.kill({other for other in seat.runs() if other.stop is not None}):
+                log.warning("runner killed to stop a job", job_id=run.id, reason=run.stop, pid=seat.process.pid if seat.process else 0)
+        elif not run.settled:
+            lane, _ = self._engine.runs[run.id]
+            self._engine.settler.stopped(lane, run, "fenced")
+            self._engine.recount(seat)
+        elif any(seat.worn(lane) for lane in seat.lanes):
+            self._engine.recycler.replace(seat, "jobs that were given up, and go on all the same, take half of its places")
+
+    def _company(self, seat: Seat, run: Run, now: float) -> Company:
+        others = [
+            other
+            for other in seat.runs()
+            # One that was told to stop is wanted until its own time to do so is over.
+            if other is not run and not other.settled and other.started is not None and (other.stop is None or now < other.kill_at)
+        ]
+        # Items of one batch are one call: what is stopped for one is stopped for all.
+        return Company(
+            wanted=bool(others),
+            once=any(other.claim.policy.delivery == "at_most_once" for other in others),
+            deaf=seat.pong_at < now - max(self._grace, _HEARS_WITHIN),
+        )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any, Literal, Protocol
 
+from longrun.jobs.failure import StoppedBy
 from longrun.store.claims import Claim
 
 StopReason = Literal["canceled", "timeout", "lost"]
+#: Shortest time in seconds between flag and exception.
+_LEAST = 0.1
 
 
 class Sink(Protocol):
@@ -27,8 +30,11 @@ class Run:
     """A claimed job: what it needs to run, and what has happened to it here.
 
     Attributes:
-        deadline: monotonic time by which it must have ended; None until user code runs. `limit` says in words which limit that is.
-        stop: why it was told to stop, if it was.
+        deadline: monotonic time at which it is told to stop; None until user code runs. `limit` says in words which limit that is.
+        hard: monotonic time by which it must have ended: the deadline, unless there is a `soft_timeout`. `hard_limit` says which limit.
+        stop: why it was told to stop, if it was, and at `stop_at`; an exception is raised in its code at `exception_at`, and its runner is
+            ended at `kill_at`.
+        stopped_by, run_s, stop_s: how it was stopped, how long it had run, and how long stopping took.
         events: not yet sent to the store; `appended` counts those that were.
         settled: an outcome is on its way to the store; whatever the runner still says is ignored.
     """
@@ -39,8 +45,13 @@ class Run:
         "claim",
         "deadline",
         "events",
+        "exception_at",
         "flushing",
+        "hard",
+        "hard_limit",
+        "interrupted",
         "key",
+        "kill_at",
         "limit",
         "progress",
         "run_s",
@@ -50,7 +61,8 @@ class Run:
         "started",
         "stop",
         "stop_at",
-        "stop_step",
+        "stop_s",
+        "stopped_by",
     )
 
     def __init__(self, claim: Claim, sink: Sink, key: tuple[Any, ...]) -> None:
@@ -58,9 +70,13 @@ class Run:
         self.since = time.monotonic()
         self.started: float | None = None
         self.deadline: float | None = None
-        self.limit = ""
+        self.hard: float | None = None
+        self.limit = self.hard_limit = ""
         self.stop: StopReason | None = None
-        self.stop_at, self.stop_step = 0.0, 0
+        self.stop_at = self.exception_at = self.kill_at = 0.0
+        self.interrupted = False
+        self.stopped_by: StoppedBy | None = None
+        self.stop_s = 0.0
         self.events: list[tuple[str, bytes]] = []
         self.appended, self.progress = 0, b""
         self.flushing = self.settled = False
@@ -81,10 +97,26 @@ class Run:
         """User code runs from now on: the time limit counts."""
         policy = self.claim.policy
         self.started = now
-        self.deadline = now + policy.timeout
-        self.limit = f"timeout of {policy.timeout:g} s"
+        self.hard, self.hard_limit = now + policy.timeout, f"timeout of {policy.timeout:g} s"
         if policy.total_timeout is not None:
             waited = (self.claim.claimed - self.claim.created) / 1000 + (now - self.since)
             end = now + max(0.0, policy.total_timeout - waited)
-            if end < self.deadline:
-                self.deadline, self.limit = end, f"total_timeout of {policy.total_timeout:g} s"
+            if end < self.hard:
+                self.hard, self.hard_limit = end, f"total_timeout of {policy.total_timeout:g} s"
+        self.deadline, self.limit = self.hard, self.hard_limit
+        if policy.soft_timeout is not None and now + policy.soft_timeout < self.hard:
+            self.deadline, self.limit = now + policy.soft_timeout, f"soft_timeout of {policy.soft_timeout:g} s"
+
+    def tell(self, reason: StopReason, now: float, grace: float) -> None:
+        """It is told to stop: an exception comes after a third of the grace, the end of its runner after it, or at the hard limit."""
+        self.stop, self.stop_at, self.interrupted = reason, now, False
+        self.exception_at = now + min(grace, max(_LEAST, grace / 3))
+        self.kill_at = self.hard if reason == "timeout" and self.hard is not None and self.hard > now else now + grace
+
+    def has_stopped(self, by: StoppedBy, now: float) -> None:
+        """Note how it was stopped, and the figures of that. A run that had not begun tells none."""
+        if self.started is None:
+            return
+        self.stopped_by = by
+        self.run_s = now - self.started
+        self.stop_s = now - self.stop_at

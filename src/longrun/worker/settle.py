@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
 
 from longrun.errors import StorageFull
-from longrun.jobs.failure import JobFailure
+from longrun.jobs.failure import JobFailure, StoppedBy
 from longrun.jobs.retry import retry_delay
 from longrun.store.claims import Mode
 from longrun.worker.exits import Exit, lost_failure
@@ -19,7 +21,7 @@ from longrun.worker.exits import Exit, lost_failure
 if TYPE_CHECKING:
     from longrun.worker.engine import Engine
     from longrun.worker.lane import Lane
-    from longrun.worker.run import Run, StopReason
+    from longrun.worker.run import Run
     from longrun.worker.seat import Seat
 
 log = structlog.get_logger("longrun.worker")
@@ -48,6 +50,8 @@ class Settler:
             lane.held -= 1
             lane.mean.add(run_s)
             run.run_s = run_s
+            if run.stop is not None and kind in ("canceled", "error") and not run.settled:
+                run.has_stopped((extra if kind == "canceled" else extra[2]) or "flag", time.monotonic())
             if not run.settled:
                 run.settled = True
                 self._engine.spawn(self._settle(lane, run, kind, data, extra))
@@ -76,17 +80,19 @@ class Settler:
         await self._persist(lane, run, lambda: self._outcome(lane, run, kind, data, extra))
 
     async def _outcome(self, lane: Lane, run: Run, kind: str, data: bytes, extra: Any) -> str | None:
-        usage = orjson.dumps({"run_s": round(run.run_s, 6)} | (orjson.loads(extra) if kind == "ok" and extra else {}))
-        if kind == "ok":
+        ok = kind in ("ok", "partial")
+        usage = _usage(run, orjson.loads(extra) if ok and extra else {})
+        if ok:
             limit = self._engine.settings.max_output
             if len(data) > limit:
                 failure = JobFailure("result-too-large", f"The output has {len(data)} bytes; the limit is {limit}.", run.attempt)
                 return await self._claims.finish(run.id, run.attempt, "failed", failure.to_json(), usage)
-            return await self._claims.finish(run.id, run.attempt, "succeeded", data, usage)
-        if kind == "error":
-            retryable, asked = extra
+            return await self._claims.finish(run.id, run.attempt, "succeeded", data, usage, partial=kind == "partial")
+        # An error after it was told that nobody wants it any more is a way to stop.
+        if kind == "error" and run.stop in (None, "timeout"):
+            retryable, asked, _ = extra
             return await self._fail(run, data, usage, retryable=retryable, asked=asked)
-        return await self._write_stop(lane, run, usage)
+        return await self._write_stop(lane, run)
 
     async def _fail(self, run: Run, failure: bytes, usage: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
         delay = retry_delay(run.claim.policy, run.claim.errors + 1, retryable=retryable, asked=asked)
@@ -107,25 +113,29 @@ class Settler:
 
     # -- stops ------------------------------------------------------------------------------------------------------------
 
-    def stopped(self, lane: Lane, run: Run) -> None:
-        """End a run for its caller without waiting for the runner (which holds its slot until it answers)."""
+    def stopped(self, lane: Lane, run: Run, by: StoppedBy | None = None) -> None:
+        """End a run for its caller without waiting for the runner, which holds its slot until it answers. `by`: None if it never began."""
         if not run.settled:
             run.settled = True
+            if by is not None:
+                run.has_stopped(by, time.monotonic())
             self._engine.spawn(self._settle_stop(lane, run))
 
     async def _settle_stop(self, lane: Lane, run: Run) -> None:
-        await self._persist(lane, run, lambda: self._write_stop(lane, run, b""))
+        await self._persist(lane, run, lambda: self._write_stop(lane, run))
 
-    async def _write_stop(self, lane: Lane, run: Run, usage: bytes) -> str | None:
+    async def _write_stop(self, lane: Lane, run: Run) -> str | None:
         if run.stop == "lost":
             return None
+        usage = b"" if run.stopped_by is None else _usage(run)
         if run.stop == "timeout":
             retry = lane.spec.options.retry
-            failure = JobFailure("timeout", f"The job had not ended within its {run.limit}.", run.attempt)
+            limit = run.limit if run.stopped_by in ("flag", "exception") else run.hard_limit
+            failure = _stop_failure(run, "timeout", f"The job had not ended within its {limit}.")
             # Stopped in the middle: how much of its work was done is not known, and `at_most_once` promises not to do it again.
             again = retry is not None and retry.covers(TimeoutError()) and run.claim.policy.delivery == "at_least_once"
             return await self._fail(run, failure.to_json(), usage, retryable=again)
-        failure = JobFailure("canceled", "The job was canceled.", run.attempt)
+        failure = _stop_failure(run, "canceled", "The job was canceled.")
         return await self._claims.finish(run.id, run.attempt, "canceled", failure.to_json(), usage)
 
     async def cancel_waiting(self, job_id: str) -> None:
@@ -137,16 +147,17 @@ class Settler:
 
     # -- dead runners -----------------------------------------------------------------------------------------------------
 
-    def on_runner_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: dict[str, StopReason], end: Exit) -> None:
+    def on_runner_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: set[Run], end: Exit) -> None:
         """A runner has ended with jobs aboard. One that ran alone is charged; several are suspects; those that had not started are free."""
-        started = [run for _, run in aboard if run.started is not None and run.id not in doomed]
+        started = [run for _, run in aboard if run.started is not None and run not in doomed]
         groups = groups_of([run.id for run in started])
         for lane, run in aboard:
             lane.held -= 1
             if run.settled:
                 continue
             run.settled = True
-            if run.id in doomed:
+            if run in doomed:
+                run.has_stopped("kill", time.monotonic())
                 self._engine.spawn(self._settle_stop(lane, run))
                 continue
             mode: Mode = "unstarted" if run.started is None else "release" if doomed else "crash" if len(started) == 1 else "suspect"
@@ -185,6 +196,18 @@ class Settler:
         if run.claim.policy.delivery == "at_most_once":
             reason = JobFailure("worker-lost", "The worker was stopped before the job had ended.", run.attempt).to_json()
         await self._hand_back(lane, run, "unstarted" if run.started is None else "release", reason)
+
+
+def _usage(run: Run, reported: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+    return orjson.dumps({"run_s": round(run.run_s, 6), **reported})
+
+
+def _stop_failure(run: Run, code: str, detail: str) -> JobFailure:
+    if run.stopped_by is None:
+        return JobFailure(code, detail, run.attempt)
+    if run.stopped_by == "fenced":
+        detail += " Its process holds other jobs too and was not ended: the work may still go on there, and its result will not count."
+    return JobFailure(code, detail, run.attempt, stopped_by=run.stopped_by, run_s=round(run.run_s, 3), stop_s=round(run.stop_s, 3))
 
 
 def groups_of(job_ids: Sequence[str]) -> dict[str, str]:

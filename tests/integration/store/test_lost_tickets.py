@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 
+import pytest
 from tests.integration.store.test_scripts import LANE, new_job, status, submit
 
 from longrun.chores.run import DOUBT_AFTER_S, OVERTAKEN_AFTER_S, LaneLook
+from longrun.queues.celery.tickets import ticket_template
+from longrun.settings import Settings
 from longrun.store.store import Store
 
 TEN_MINUTES = 600_000
@@ -24,6 +28,14 @@ for i = 1, n do
 end
 return n
 """
+
+
+@pytest.fixture
+async def store(settings: Settings, valkey_url: str) -> AsyncIterator[Store]:
+    """A patient one: moving the time of a hundred thousand jobs is a long script."""
+    store = Store(valkey_url, settings, ticket_template(), timeout=60)
+    yield store
+    await store.close()
 
 
 async def age(store: Store, span: int = TEN_MINUTES) -> None:

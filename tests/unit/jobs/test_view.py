@@ -33,6 +33,7 @@ CONTRACT = [
     "progress",
     "output",
     "error",
+    "partial",
     "usage",
     "tags",
     "metadata",

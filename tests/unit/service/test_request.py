@@ -30,13 +30,14 @@ def test_everything_may_be_said() -> None:
         "max_attempts": 2,
         "backoff": 0,
         "timeout": 1,
+        "soft_timeout": 0.5,
         "start_within": 2.5,
         "total_timeout": 9,
         "retain_for": 0,
         "delivery": "at_most_once",
     }
-    body = {"input": {}, "priority": 9, "delay": 1.5, "tags": ["a"], "metadata": {"k": [1, {}]}, "policy": policy}
-    request = parse_request(body)
+    body = {"input": {}, "priority": 9, "delay": 1.5, "tags": ["a"], "metadata": {"k": [1, {}]}, "cancel_on_disconnect": True}
+    request = parse_request({**body, "policy": policy})
     assert request.model_dump() == {**body, "policy": policy}
 
 

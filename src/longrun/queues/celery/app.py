@@ -39,7 +39,6 @@ def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()
     """
     app = Celery("longrun", broker=broker_url(store_url), backend=BACKEND, set_as_current=False)
     pairs: Sequence[tuple[str, str]] = sorted(lanes)
-    exchange = Exchange("longrun", type="direct")
     app.conf.update(
         longrun_store=store_url,  # these two are read by the backend
         longrun_prefix=prefix,
@@ -54,8 +53,7 @@ def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()
             "socket_keepalive": True,
             "health_check_interval": 10,
         },
-        # Tickets are pushed by our scripts, so nothing is declared: it would cost two trips a lane at every reconnect.
-        task_queues=[Queue(f"{queue}.{model}", exchange, routing_key=f"{queue}.{model}", no_declare=True) for queue, model in pairs] or None,
+        task_queues=[_lane(f"{queue}.{model}") for queue, model in pairs] or None,
         task_create_missing_queues=not pairs,
         task_acks_late=True,  # the ack is only our credit: given when the job leaves the worker
         task_ignore_result=True,  # the store records outcomes; see the read-only backend
@@ -78,6 +76,11 @@ def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()
     for _, model in pairs:
         _register(app, model)
     return app
+
+
+def _lane(name: str) -> Queue:
+    # Tickets are pushed by our scripts, so nothing is declared: it would cost two trips a lane at every reconnect.
+    return Queue(name, Exchange("longrun", type="direct"), routing_key=name, no_declare=True)
 
 
 def _register(app: Celery, model: str) -> None:

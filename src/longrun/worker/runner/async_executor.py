@@ -11,9 +11,11 @@ import structlog
 
 from longrun.errors import Canceled
 from longrun.models import ModelSpec
-from longrun.worker.runner.executor import Base, Raw, Running
+from longrun.worker.runner.executor import Base
+from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.running import Key, Raw, Running
 
 log = structlog.get_logger("longrun.runner")
 
@@ -24,7 +26,7 @@ class AsyncExecutor(Base):
     def __init__(self, spec: ModelSpec, instance: Any, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(spec, instance, pipe)
         self._loop = loop
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._done: list[Done] = []
 
     def put(self, jobs: list[Raw], *, batch: bool) -> None:
@@ -36,22 +38,26 @@ class AsyncExecutor(Base):
         for group in groups:
             task = self._loop.create_task(run(group))
             for running in group:
-                self.jobs[running.id], self._tasks[running.id] = running, task
+                self.jobs[running.key], self._tasks[running.key] = running, task
 
-    def cancel(self, ids: list[str], reason: type[Canceled]) -> None:
-        self._loop.call_soon_threadsafe(self._cancel, ids, reason)
+    def cancel(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
+        # The flag is up at once, also for code that does not let the loop turn.
+        for running in [self.jobs[key] for key in keys if key in self.jobs]:
+            running.tell(kind, is_async=True)
+        self._loop.call_soon_threadsafe(self._cancel, keys, kind)
 
-    def _cancel(self, ids: list[str], reason: type[Canceled]) -> None:
-        for job_id in ids:
-            running = self.jobs.get(job_id)
-            if running is not None:
-                running.reason = reason
-                if not self.spec.batched:
-                    self._tasks[job_id].cancel()
+    def _cancel(self, keys: list[Key], kind: type[Canceled]) -> None:
+        """Raise the reason where the code waits. That does no harm, so it need not wait for the second step; and it is done once."""
+        for running in [self.jobs[key] for key in keys if key in self.jobs]:
+            running.tell(kind, is_async=True)
+            # A task that has not begun, or is between two calls, looks at the flag before it goes on.
+            if running.inside and running.unwanted and not any(each.raised or each.interrupted for each in running.group):
+                running.interrupted = True
+                self._tasks[running.key].cancel()
 
     def _report(self, running: Running, done: Done) -> None:
-        self.jobs.pop(running.id, None)
-        self._tasks.pop(running.id, None)
+        self.jobs.pop(running.key, None)
+        self._tasks.pop(running.key, None)
         if not self._done:
             self._loop.call_soon(self._send)
         self._done.append(done)
@@ -64,41 +70,59 @@ class AsyncExecutor(Base):
         running, begin = group[0], time.monotonic()
         try:
             if running.reason is not None:
-                raise running.reason
-            value = self.instance.call(self.parse(running), running.handle(self.spec.name))
+                raise running.stop()
+            returned = self.instance.call(self.parse(running), running.handle(self.spec.name))
             if self.spec.streams:
-                items: list[bytes] = []
-                async for item in value:
-                    self.item(running, item, items)
-                output = self.spec.output.join(items)
+                output = await self._drain(running, returned)
             else:
-                output = self.encode(running, await value)
+                output = self.encode(running, await awaited(returned, running.group))
             done = self.ok(running, output, time.monotonic() - begin)
         except BaseException as error:
             done = self.settle(running, error, time.monotonic() - begin)
         self._report(running, done)
+
+    async def _drain(self, running: Running, returned: Any) -> bytes:
+        items: list[bytes] = []
+        iterator = aiter(returned)
+        step = anext(iterator)
+        while True:
+            try:
+                value = await awaited(step, running.group)
+            except StopAsyncIteration:
+                return self.spec.output.join(items)
+            self.item(running, value, items)
+            stop = self.to_throw(running)
+            if stop is not None and not hasattr(iterator, "athrow"):
+                raise stop
+            step = anext(iterator) if stop is None else iterator.athrow(stop)
 
     async def _run_batch(self, group: list[Running]) -> None:
         begin = time.monotonic()
         ready: list[tuple[Running, Any]] = []
         for running in group:
             try:
+                if running.reason is not None:
+                    raise running.stop()
                 ready.append((running, self.parse(running)))
-            except Exception as error:
+            except (Exception, Canceled) as error:
                 self._report(running, self.settle(running, error, 0.0))
         if not ready:
             return
+        together = [running for running, _ in ready]
+        for running in together:
+            running.group = together
         try:
-            handles = [running.handle(self.spec.name) for running, _ in ready]
-            outputs = self.check_batch(await self.instance.call_batch([value for _, value in ready], handles), len(ready))
-        except (Exception, Canceled, asyncio.CancelledError) as error:
+            handles = [running.handle(self.spec.name) for running in together]
+            returned = await awaited(self.instance.call_batch([value for _, value in ready], handles), together)
+            outputs = self.check_batch(returned, len(ready))
+        except BaseException as error:
             if len(ready) == 1:
                 self._report(ready[0][0], self.settle(ready[0][0], error, time.monotonic() - begin))
                 return
             log.warning("batch raised, items run one by one", model=self.spec.name, size=len(ready), cause=type(error).__name__)
-            for running, _ in ready:
+            for running in together:
                 await self._run_batch([running])
             return
         run_s = time.monotonic() - begin
-        for (running, _), output in zip(ready, outputs, strict=True):
+        for running, output in zip(together, outputs, strict=True):
             self._report(running, self.one_of_batch(running, output, run_s))

@@ -53,7 +53,7 @@ def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
     return deliberate is None or any(issubclass(each, deliberate) and isinstance(error, each) for each in retry.on)
 
 
-def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float) -> Done:
-    """The `done` entry of a job that raised."""
+def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float, *, how: str | None) -> Done:
+    """The `done` entry of a job that raised; `how` it had been told to stop, if it was."""
     asked = error.seconds if isinstance(error, RetryAfter) else None
-    return job_id, attempt, "error", failure_of(error, attempt).to_json(), run_s, [is_retryable(error, spec), asked]
+    return job_id, attempt, "error", failure_of(error, attempt).to_json(), run_s, [is_retryable(error, spec), asked, how]

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import structlog
 
 from longrun.errors import Canceled
 from longrun.models import ModelSpec
-from longrun.worker.runner.executor import Base, Raw, Running
+from longrun.worker.runner.executor import Base
+from longrun.worker.runner.interrupts import Interrupts
 from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.running import Key, Raw, Running
 
 log = structlog.get_logger("longrun.runner")
+_END = object()
 
 
 class SyncExecutor(Base):
@@ -29,32 +33,21 @@ class SyncExecutor(Base):
     def __init__(self, spec: ModelSpec, instance: Any, pipe: Pipe, *, threads: int) -> None:
         super().__init__(spec, instance, pipe)
         self._inbox: queue.SimpleQueue[list[Running]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._active: dict[int, list[Running]] = {}
+        self._interrupts = Interrupts()
         for n in range(threads):
             threading.Thread(target=self.serve, name=f"{spec.name}-{n}", daemon=True).start()
 
     def put(self, jobs: list[Raw], *, batch: bool) -> None:
         runnings = [Running(raw, self.pipe) for raw in jobs]
-        self.jobs.update((running.id, running) for running in runnings)
+        self.jobs.update((running.key, running) for running in runnings)
         for group in [runnings] if batch else [[running] for running in runnings]:
             self._inbox.put(group)
 
-    def cancel(self, ids: list[str], reason: type[Canceled]) -> None:
-        for job_id in ids:
-            running = self.jobs.get(job_id)
-            if running is None:
-                continue
-            first, running.reason = running.reason is None, reason
-            # First step: the flag, seen by `job.*` and between yields. Second step, when asked again: an exception in the running code.
-            if not first:
-                self._interrupt(running, reason)
-
-    def _interrupt(self, running: Running, reason: type[BaseException]) -> None:
-        with self._lock:
-            for ident, group in self._active.items():
-                if group == [running]:
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(reason))
+    def cancel(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
+        for running in [self.jobs[key] for key in keys if key in self.jobs]:
+            running.tell(kind, is_async=False)
+            if interrupt:
+                self._interrupts.interrupt(running)
 
     def serve(self) -> None:
         """Run jobs for ever, on the calling thread.
@@ -63,49 +56,36 @@ class SyncExecutor(Base):
         is lost.
         """
         while True:
-            self.pipe.send("done", self._run_group(self._inbox.get()))
-
-    def _run_group(self, group: list[Running]) -> list[Done]:
-        ident = threading.get_ident()
-        done: list[Done] = []
-        with self._lock:
-            self._active[ident] = group
-        try:
+            group = self._inbox.get()
             done = self._run_batch(group) if self.spec.batched else [self._run_one(group[0])]
-        except Canceled as stop:
-            # The interrupt came after the last line of user code: a job that had its outcome keeps it.
-            finished = {entry[0] for entry in done}
-            done += [self.settle(running, stop, 0.0) for running in group if running.id not in finished]
-        finally:
-            self._disarm(ident)
             for running in group:
-                self.jobs.pop(running.id, None)
-        return done
-
-    def _disarm(self, ident: int) -> None:
-        """Leave the state in which an interrupt can hit this thread, and take back one that is still on its way."""
-        with self._lock:
-            self._active.pop(ident, None)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+                self.jobs.pop(running.key, None)
+            self.pipe.send("done", done)
 
     def _run_one(self, running: Running) -> Done:
         begin = time.monotonic()
         try:
             if running.reason is not None:
-                raise running.reason
-            value = self.instance.call(self.parse(running), running.handle(self.spec.name))
-            if self.spec.streams:
-                items: list[bytes] = []
-                for item in value:
-                    self.item(running, item, items)
-                output = self.spec.output.join(items)
-            else:
-                output = self.encode(running, value)
+                raise running.stop()
+            value, handle = self.parse(running), running.handle(self.spec.name)
+            returned = self._interrupts.call(running.group, lambda: self.instance.call(value, handle))
+            output = self._drain(running, returned) if self.spec.streams else self.encode(running, returned)
             return self.ok(running, output, time.monotonic() - begin)
         except BaseException as error:
             if isinstance(error, SystemExit | KeyboardInterrupt):
                 error = RuntimeError(f"predict() raised {type(error).__name__}")
             return self.settle(running, error, time.monotonic() - begin)
+
+    def _drain(self, running: Running, returned: Any) -> bytes:
+        items: list[bytes] = []
+        iterator = self._interrupts.call(running.group, lambda: iter(returned))
+        further: Callable[[], Any] = partial(next, iterator, _END)
+        step = further
+        while (value := self._interrupts.call(running.group, step)) is not _END:
+            self.item(running, value, items)
+            stop = self.to_throw(running)
+            step = further if stop is None else partial(_throw, iterator, stop)
+        return self.spec.output.join(items)
 
     def _run_batch(self, group: list[Running]) -> list[Done]:
         begin = time.monotonic()
@@ -114,22 +94,38 @@ class SyncExecutor(Base):
         for running in group:
             try:
                 if running.reason is not None:
-                    raise running.reason
+                    raise running.stop()
                 ready.append((running, self.parse(running)))
             except (Exception, Canceled) as error:
                 done.append(self.settle(running, error, 0.0))
         if not ready:
             return done
+        together = [running for running, _ in ready]
+        for running in together:
+            running.group = together
         try:
-            handles = [running.handle(self.spec.name) for running, _ in ready]
-            outputs = self.check_batch(self.instance.call_batch([value for _, value in ready], handles), len(ready))
-        except (Exception, Canceled) as error:
+            values, handles = [value for _, value in ready], [running.handle(self.spec.name) for running in together]
+            outputs = self.check_batch(self._interrupts.call(together, lambda: self.instance.call_batch(values, handles)), len(ready))
+        except BaseException as error:
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                error = RuntimeError(f"predict() raised {type(error).__name__}")
             if len(ready) == 1:
                 return [*done, self.settle(ready[0][0], error, time.monotonic() - begin)]
             # One bad item must not fail its neighbours: each runs again, alone.
             log.warning("batch raised, items run one by one", model=self.spec.name, size=len(ready), cause=type(error).__name__)
-            for running, _ in ready:
+            for running in together:
                 done += self._run_batch([running])
             return done
         run_s = time.monotonic() - begin
-        return done + [self.one_of_batch(running, output, run_s) for (running, _), output in zip(ready, outputs, strict=True)]
+        return done + [self.one_of_batch(running, output, run_s) for running, output in zip(together, outputs, strict=True)]
+
+
+def _throw(iterator: Iterator[Any], stop: Canceled) -> Any:
+    """What a generator yields, told to stop; an iterator that cannot be told just stops."""
+    throw = getattr(iterator, "throw", None)
+    if throw is None:
+        raise stop
+    try:
+        return throw(stop)
+    except StopIteration:
+        return _END
