@@ -37,7 +37,7 @@ serve: $(READY) ## serve a model file with everything it needs: make serve APP=e
 	$(PY) -m longrun serve $(APP) $(ARGS)
 
 test: $(READY) ## run the tests: make test ARGS="-k words"
-	$(PY) -m pytest -q -n $(JOBS) -m "not chaos" $(ARGS)
+	$(PY) -m pytest -q -n $(JOBS) -m "not chaos and not slow" $(ARGS)
 
 check: $(READY) ## formatting, lint, types, direction of imports
 	$(VENV)/bin/ruff format --check
@@ -54,7 +54,7 @@ bench: $(DEMO_READY) ## measure, and print the figures beside their floors
 
 chaos: $(READY) ## break things under load and look for lost or doubled jobs; three random seeds, or: make chaos SEED=7
 	CHAOS_SEED="$(or $(SEED),$(shell $(PYTHON) -c 'import random; print(*random.sample(range(1, 10000), 3), sep=",")'))" \
-		$(PY) -m pytest -n $(JOBS) tests/chaos tests/e2e -m chaos -o faulthandler_timeout=600 $(ARGS)
+		$(PY) -m pytest -n $(JOBS) tests/chaos tests/e2e tests/integration -m "chaos or slow" -o faulthandler_timeout=600 $(ARGS)
 
 lock: $(UV_READY) ## resolve the dependencies again: make lock ARGS=--upgrade
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml --extra dev --extra flower -o requirements.lock

@@ -24,6 +24,8 @@ from longrun.embedded.probe import ask
 from longrun.store.facts import FORMAT
 from longrun.version import VERSION
 
+pytestmark = pytest.mark.slow
+
 HELLO = str(Path(__file__).parents[2] / "examples" / "hello.py")
 LONGRUN = [sys.executable, "-m", "longrun"]
 IN_TIME = 120  # seconds: a loaded machine is slow, and a process that does not end is what these tests look for

@@ -22,6 +22,8 @@ from longrun.store.store import Store
 from longrun.worker import recycle
 from longrun.worker.engine import Engine, WorkerPlan
 
+pytestmark = pytest.mark.slow
+
 APP = Path(__file__).with_name("models_that_wear_out.py")
 #: Seconds for what takes a few on an idle machine.
 PATIENCE = 120.0
