@@ -134,8 +134,8 @@ async def test_a_second_signal_does_not_wait_for_anybody(settings: Settings, sub
 
 async def test_a_stream_of_a_mounted_app_ends_whole_when_the_server_around_it_stops(settings: Settings, submit: Submit) -> None:
     job = await submit()
-    outer = FastAPI()
-    outer.mount("/ai", app_of(settings))
+    outer, inner = FastAPI(), app_of(settings)
+    outer.mount("/ai", inner)
     async with httpx.AsyncClient(timeout=20) as caller:
         async with listening(outer) as port:
             opened = asyncio.Event()
@@ -151,3 +151,4 @@ async def test_a_stream_of_a_mounted_app_ends_whole_when_the_server_around_it_st
             reading = asyncio.create_task(read())
             await opened.wait()
         assert "id: 1\n" in await asyncio.wait_for(reading, 2)
+    await inner.state.longrun.close()  # nobody runs the lifespan of an app that is mounted without it
