@@ -69,7 +69,7 @@ STORE_MUTANTS = [
     Mutant(
         "idempotent finish",
         "store/scripts/finish.lua",
-        "local same = done and",
+        "local same = ended and",
         "local same = false and",
         "test_a_finish_sent_twice_changes_nothing_and_says_the_same",
     ),
