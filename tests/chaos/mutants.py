@@ -10,6 +10,7 @@ import longrun
 
 SOURCE = Path(longrun.__file__).parent
 STORE_TESTS = "tests/integration/store/test_scripts.py"
+LOST_TICKETS = "tests/integration/store/test_lost_tickets.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Mutant:
         file: below the package.
         text: what stands there, exactly once.
         instead: what stands there in the mutant.
-        test: the smallest test of the store that must fail; empty when a scenario over real processes shows it.
+        test: the smallest test of the store that must fail, in `STORE_TESTS` or with its own file before `::`; empty when a scenario over
+            real processes shows it.
     """
 
     guard: str
@@ -72,6 +74,20 @@ STORE_MUTANTS = [
         "local same = ended and",
         "local same = false and",
         "test_a_finish_sent_twice_changes_nothing_and_says_the_same",
+    ),
+    Mutant(
+        "overtaken tickets",
+        "store/scripts/overtaken.lua",
+        "if r[1] == 'queued' and",
+        "if false and",
+        f"{LOST_TICKETS}::test_a_job_is_not_taken_for_overtaken_by_one_that_was_queued_shortly_after_it",
+    ),
+    Mutant(
+        "evidence for overtaken tickets",
+        "store/scripts/overtaken.lua",
+        "local before, low = mark - ARGV[3]",
+        "local before, low = mark + 1e9",
+        f"{LOST_TICKETS}::test_a_job_that_was_handed_back_is_not_overtaken_by_those_that_ran_meanwhile",
     ),
     Mutant(
         "idempotent submit",

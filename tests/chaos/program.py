@@ -56,7 +56,7 @@ class Program:
         """Every living descendant ever seen, also of a program that has died."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self._known |= {process.pid: process for process in psutil.Process(self.pid).children(recursive=True)}
-        return [process for process in self._known.values() if _lives(process)]
+        return [process for process in self._known.values() if lives(process)]
 
     def kill(self) -> None:
         """SIGKILL to the program alone."""
@@ -105,7 +105,8 @@ class Program:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; one that only waits to be reaped has."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

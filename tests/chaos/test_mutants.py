@@ -88,7 +88,7 @@ def store_tests(package: Path, names: set[str], folder: Path) -> tuple[int, list
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "only_this_build", "-p", "no:cacheprovider", f"--junitxml={report}"]
     done = subprocess.run(
-        [*command, *(f"{STORE_TESTS}::{name}" for name in sorted(names))],
+        [*command, *(name if "::" in name else f"{STORE_TESTS}::{name}" for name in sorted(names))],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(package), "MUTANT": str(package)},
         capture_output=True,

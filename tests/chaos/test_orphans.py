@@ -11,18 +11,11 @@ import psutil
 import pytest
 from tests.chaos.caller import Caller
 from tests.chaos.cluster import Cluster
-from tests.chaos.program import Program, until
+from tests.chaos.program import Program, lives, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.cluster(app=Path(__file__).with_name("models_with_children.py"))]
 #: Seconds; two on an idle machine.
 PATIENCE = 20.0
-
-
-def lives(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def all_gone(processes: list[psutil.Process], what: str) -> None:
@@ -56,6 +49,15 @@ def family(program: Program) -> list[psutil.Process]:
     return found
 
 
+def replaced(worker: Program, old: psutil.Process, word: str) -> None:
+    """Wait until the worker has another process with this word in its command than the old one."""
+
+    def there() -> bool:
+        return any(word in part and process.pid != old.pid for process in worker.offspring() for part in words(process))
+
+    until(there, f"there is a new {word}", timeout=PATIENCE)
+
+
 def test_nothing_is_left_of_a_killed_worker(cluster: Cluster, caller: Caller) -> None:
     worker = cluster.start_worker()
     cluster.workers_ready()
@@ -73,11 +75,7 @@ def test_nothing_is_left_of_a_killed_runner(cluster: Cluster) -> None:
     assert len(everything) == 3
     runner.kill()
     all_gone(everything, "runner and what the model has started")
-    until(
-        lambda: any("longrun.worker.runner" in words(p) and p.pid != runner.pid for p in worker.offspring()),
-        "there is a new runner",
-        timeout=PATIENCE,
-    )
+    replaced(worker, runner, "longrun.worker.runner")
 
 
 def test_nothing_is_left_of_a_frozen_worker_that_is_killed(cluster: Cluster) -> None:
@@ -96,11 +94,7 @@ def test_a_killed_guard_is_replaced_and_does_its_work(cluster: Cluster) -> None:
     cluster.workers_ready()
     guard = named(worker, "guard.py")
     guard.kill()
-    until(
-        lambda: any("guard.py" in part and p.pid != guard.pid for p in worker.offspring() for part in words(p)),
-        "there is a new guard",
-        timeout=PATIENCE,
-    )
+    replaced(worker, guard, "guard.py")
     everything = family(worker)
     worker.kill()
     all_gone(everything, "worker, runner and what the model has started")

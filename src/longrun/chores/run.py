@@ -74,9 +74,10 @@ class LaneLook:
         seen: set[str] = set()
         for depth in await self._store.records.depths():
             lane = f"{depth.queue}.{depth.model}"
-            if not sum(depth.by_priority.values()):
+            priorities = [priority for priority, jobs in depth.by_priority.items() if jobs]
+            if not priorities:
                 continue
-            overtaken = await self._store.upkeep.overtaken(lane, OVERTAKEN_AFTER_S)
+            overtaken = await self._store.upkeep.overtaken(lane, OVERTAKEN_AFTER_S, priorities)
             waiting, tickets, pushed = await self._store.upkeep.refill(lane, push=lane in self._suspicious)
             if waiting and not tickets and not pushed:
                 seen.add(lane)

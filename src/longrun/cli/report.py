@@ -14,7 +14,7 @@ from longrun.cli.supervisor import STEADY, Death, describe_exit
 if TYPE_CHECKING:
     from longrun.settings import Settings
 
-#: Deaths in a row from which on /readyz tells of them.
+#: /readyz tells of a part that has died this often in a row.
 LOOP = 3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from longrun.settings import Settings
 from longrun.store.connection import Connection
@@ -51,9 +52,12 @@ class Upkeep:
         waiting, tickets, pushed = await self._run("refill", lane, int(push), MOST)
         return waiting, tickets, pushed
 
-    async def overtaken(self, lane: str, age: float) -> int:
-        """Push the tickets of a lane's jobs again that one pushed `age` seconds after them has overtaken; how many."""
-        return sum(await asyncio.gather(*[self._overtaken(lane, level, age) for level in range(10)]))
+    async def overtaken(self, lane: str, age: float, priorities: Iterable[int] = range(10)) -> int:
+        """Push the tickets of a lane's jobs again that one pushed `age` seconds after them has overtaken; how many.
+
+        `priorities`: those in which jobs wait.
+        """
+        return sum(await asyncio.gather(*[self._overtaken(lane, 9 - priority, age) for priority in priorities]))
 
     async def _overtaken(self, lane: str, level: int, age: float) -> int:
         skip = total = 0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from longrun.jobs.failure import JobFailure
 from longrun.store.claims import Mode
+from longrun.worker.memory import cgroup_folders, value_of
 
-_CGROUPS = Path("/sys/fs/cgroup")
 #: `ru_maxrss` counts kilobytes, on macOS bytes.
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -106,38 +106,19 @@ def oom_kills() -> int | None:
     if where is None:
         return None
     try:
-        return _count(where.read_bytes())
+        return value_of(where.read_bytes(), b"oom_kill")
     except OSError:
         return None
 
 
 @cache
 def _oom_counter() -> Path | None:
-    """The first file that counts these kills: of our cgroup (version 2, then 1; inside a container its root), or of the machine."""
-    places = []
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0":
-            places += [_CGROUPS / path.lstrip("/") / "memory.events", _CGROUPS / "memory.events"]
-        elif "memory" in controllers.split(","):
-            root = _CGROUPS / "memory"
-            places += [root / path.lstrip("/") / "memory.oom_control", root / "memory.oom_control"]
+    """The first file that counts these kills: of the nearest cgroup that tells, or of the machine."""
+    places = [folder / name for folder in cgroup_folders() for name in ("memory.events", "memory.oom_control")]
     for place in [*places, Path("/proc/vmstat")]:
         try:
-            if _count(place.read_bytes()) is not None:
+            if value_of(place.read_bytes(), b"oom_kill") is not None:
                 return place
         except OSError:
             continue
-    return None
-
-
-def _count(text: bytes) -> int | None:
-    for line in text.splitlines():
-        name, _, value = line.partition(b" ")
-        if name == b"oom_kill":
-            return int(value)
     return None

@@ -39,12 +39,12 @@ def available_memory() -> int | None:
         meminfo = (_PROC / "meminfo").read_bytes()
     except OSError:
         return None
-    kilobytes = _value(meminfo.replace(b":", b""), b"MemAvailable")
-    rooms = [room for folder in _folders() if (room := _room(folder)) is not None]
+    kilobytes = value_of(meminfo.replace(b":", b""), b"MemAvailable")
+    rooms = [room for folder in cgroup_folders() if (room := _room(folder)) is not None]
     return min([*rooms, *([] if kilobytes is None else [kilobytes * 1024])], default=None)
 
 
-def _folders() -> Iterator[Path]:
+def cgroup_folders() -> Iterator[Path]:
     """Our cgroup with those above it, as seen from here: inside a container its root is ours."""
     try:
         lines = (_PROC / "self/cgroup").read_text().splitlines()
@@ -63,14 +63,15 @@ def _room(folder: Path) -> int | None:
     for limit, used, cache in _FILES:
         try:
             most, now = (folder / limit).read_text().strip(), int((folder / used).read_text())
-            freeable = _value((folder / "memory.stat").read_bytes(), cache) or 0
+            freeable = value_of((folder / "memory.stat").read_bytes(), cache) or 0
         except (OSError, ValueError):
             continue
         return None if most == "max" else max(0, int(most) - now + freeable)
     return None
 
 
-def _value(text: bytes, name: bytes) -> int | None:
+def value_of(text: bytes, name: bytes) -> int | None:
+    """The number in the line that begins with `name`; None = there is none."""
     for line in text.splitlines():
         words = line.split()
         if words and words[0] == name:

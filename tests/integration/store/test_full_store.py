@@ -43,6 +43,7 @@ async def test_a_new_job_is_refused_and_an_accepted_one_runs_to_its_end(store: S
     assert len(await tickets(store)) == 1
     claim = await store.claims.claim(job_id, "n", "w", "cpu")
     assert claim is not None
+    assert (claim.id, claim.attempt, claim.input) == (job_id, 1, b'{"x":1}')
     assert await store.claims.heartbeat([(job_id, 1)], 1) == [1]
     assert await store.claims.append(job_id, 1, 0, b'{"fraction":0.5}', [("progress", b'{"fraction":0.5}')])
     assert await store.claims.finish(job_id, 1, "succeeded", b'"done"') == "succeeded"

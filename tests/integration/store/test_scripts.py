@@ -203,7 +203,7 @@ async def test_crashes_are_counted_and_end_in_the_dead_letters(store: Store) -> 
     for attempt, after in ((1, "queued"), (2, "failed")):
         claim = await store.claims.claim(job_id, f"n{attempt}", "w", "cpu")
         assert claim is not None
-        assert bool(claim.suspect) == (attempt > 1)
+        assert claim.suspect == (job_id if attempt > 1 else "")
         assert await store.claims.hand_back(job_id, attempt, "crash") == after
     record = await store.records.read(job_id, "t")
     assert b'"worker-lost"' in (record.error or b"")

@@ -29,13 +29,8 @@ SEPARATOR = ":"
 SCHEME = "longrun"
 TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
 _LAST_ANSWER = 0.5  # seconds that a stopping worker waits for tickets that are on their way
-
-
 # Redis refuses commands that need memory only until a script has made a write of another kind.
-_BIND_WHEN_FULL = """
-redis.call('DEL', ARGV[2] .. ':nothing')
-for i = 2, #ARGV do redis.call('SADD', ARGV[i], ARGV[1]) end
-"""
+_BIND_WHEN_FULL = "redis.call('DEL', ARGV[1] .. ':nothing') return redis.call('SADD', ARGV[1], ARGV[2])"
 
 
 class TicketQoS(VirtualQoS):  # type: ignore[misc]
@@ -92,9 +87,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         except OutOfMemoryError:
             # A worker must be able to start while the store is full: what it runs is what makes room.
             member = self.sep.join([routing_key or "", pattern or "", queue or ""])
-            tables = [self.keyprefix_queue % exchange, self.keyprefix_binding_permanent % exchange]
             with self.conn_or_acquire() as client:
-                client.eval(_BIND_WHEN_FULL, 0, member, *[self.global_keyprefix + table for table in tables])
+                client.eval(_BIND_WHEN_FULL, 0, self.global_keyprefix + self.keyprefix_queue % exchange, member)
 
     def _refresh_bindings(self, queues: list[str]) -> None:
         try:

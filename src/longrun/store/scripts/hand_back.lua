@@ -1,4 +1,4 @@
--- A worker gives a claimed job back. ARGV: id, attempt, crash|suspect|release|unstarted, error JSON ('' = none) for a spent crash budget,
+-- A worker gives a claimed job back. ARGV: id, attempt, crash|suspect|release|unstarted, error JSON of the attempt ('' = none),
 -- group of a suspect ('' = itself).
 -- Returns {1, status} | {0, status} (stale).
 local id, k = ARGV[1], record(ARGV[1])

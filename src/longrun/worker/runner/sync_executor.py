@@ -72,9 +72,7 @@ class SyncExecutor(Base):
             output = self._drain(running, returned) if self.spec.streams else self.encode(running, returned)
             return self.ok(running, output, time.monotonic() - begin)
         except BaseException as error:
-            if isinstance(error, SystemExit | KeyboardInterrupt):
-                error = RuntimeError(f"predict() raised {type(error).__name__}")
-            return self.settle(running, error, time.monotonic() - begin)
+            return self.settle(running, _no_exit(error), time.monotonic() - begin)
 
     def _drain(self, running: Running, returned: Any) -> bytes:
         items: list[bytes] = []
@@ -107,10 +105,8 @@ class SyncExecutor(Base):
             values, handles = [value for _, value in ready], [running.handle(self.spec.name) for running in together]
             outputs = self.check_batch(self._interrupts.call(together, lambda: self.instance.call_batch(values, handles)), len(ready))
         except BaseException as error:
-            if isinstance(error, SystemExit | KeyboardInterrupt):
-                error = RuntimeError(f"predict() raised {type(error).__name__}")
             if len(ready) == 1:
-                return [*done, self.settle(ready[0][0], error, time.monotonic() - begin)]
+                return [*done, self.settle(ready[0][0], _no_exit(error), time.monotonic() - begin)]
             # One bad item must not fail its neighbours: each runs again, alone.
             log.warning("batch raised, items run one by one", model=self.spec.name, size=len(ready), cause=type(error).__name__)
             for running in together:
@@ -118,6 +114,11 @@ class SyncExecutor(Base):
             return done
         run_s = time.monotonic() - begin
         return done + [self.one_of_batch(running, output, run_s) for running, output in zip(together, outputs, strict=True)]
+
+
+def _no_exit(error: BaseException) -> BaseException:
+    """What a model raises ends its job, and never the runner."""
+    return RuntimeError(f"predict() raised {type(error).__name__}") if isinstance(error, SystemExit | KeyboardInterrupt) else error
 
 
 def _throw(iterator: Iterator[Any], stop: Canceled) -> Any:
