@@ -3,9 +3,9 @@
 R1  an accepted job reaches exactly one terminal state.         R2  at most one completion is accepted for it.
 R3  what callers see only moves forward.                        R4  every reader tells the same end and the same output.
 R5  a reader of events misses none, sees none twice, in order.  R6  attempts only grow, and never overlap.
-R7  an at_most_once job begins at most once.                    R9  order inside a lane and priority, but for what ran again.
-R10 a submit without an answer made no job or one, never two.
-And the output is the right one, by the attempt that the record names. (R8, webhooks, has nothing to judge yet.)
+R7  an at_most_once job begins at most once.                    R8  the end is delivered, signed, under one id on every try.
+R9  order inside a lane and priority, but for what ran again.   R10 a submit without an answer made no job or one, never two.
+And the output is the right one, by the attempt that the record names.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from tests.chaos.history import Ask, History, Outcome, Sight
 
 from longrun.jobs.states import MOVES, Status
 
+#: Types of webhooks that tell of an end.
+ENDS = frozenset({"job.succeeded", "job.failed", "job.canceled", "job.expired"})
 #: Models that return a digest of their text and the number of the attempt.
 PROVING = frozenset({"nap", "grind", "weigh", "pay", "waver", "hold"})
 
@@ -49,7 +51,7 @@ def violations(history: History, *, expected: Iterable[str] = ("succeeded",), or
             _streams(history.streams.get(job_id, []), outcome),
         )
         found += [f"{job_id}: {problem}" for part in parts for problem in part]
-    found += [*_runs(history), *_submits(history)]
+    found += [*_runs(history), *_submits(history), *_deliveries(history)]
     return found + list(_order(history)) if ordered else found
 
 
@@ -190,6 +192,23 @@ def _submits(history: History) -> Iterator[str]:
         listed = history.listed.get(ask.key)
         if listed is not None and job_id not in listed:
             yield f"{job_id}: accepted with key {ask.key}, but that key's job is {listed}"
+
+
+def _deliveries(history: History) -> Iterator[str]:
+    ids: dict[tuple[str, str], set[str]] = {}
+    for each in history.deliveries:
+        ids.setdefault((each.job_id, each.type), set()).add(each.message_id)
+        if not each.genuine:
+            yield f"{each.job_id}: {each.type} was delivered with a wrong signature"
+    yield from (f"{job_id}: {kind} was delivered as {len(several)} messages" for (job_id, kind), several in ids.items() if len(several) > 1)
+    taken = {(each.job_id, each.type, each.status) for each in history.deliveries if 200 <= each.answered < 300}
+    for job_id in history.hooked:
+        outcome = history.outcomes.get(job_id)
+        if outcome is not None and (job_id, f"job.{outcome.job['status']}", outcome.job["status"]) not in taken:
+            yield f"{job_id}: its end, {outcome.job['status']}, was not delivered"
+    for job_id, kind, status in taken:
+        if kind in ENDS and job_id in history.outcomes and history.outcomes[job_id].job["status"] != status:
+            yield f"{job_id}: {kind} was delivered, but it is {history.outcomes[job_id].job['status']}"
 
 
 def _order(history: History) -> Iterator[str]:

@@ -50,6 +50,19 @@ class Run:
     pid: int
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request that a webhook receiver got, and how it answered."""
+
+    message_id: str
+    type: str
+    job_id: str
+    status: str  #: of the job, as the payload tells
+    genuine: bool  #: whether its signature is right
+    answered: int
+    at: float  #: monotonic time of arrival
+
+
 @dataclass(slots=True)
 class History:
     """All of a test, by job id.
@@ -58,6 +71,8 @@ class History:
         streams: ids of events in the order in which one reader got them, over all its connections; one list a reader.
         listed: ids of the jobs that carry an Idempotency-Key, by key, as the listing tells after all.
         given_up: keys of submits that never got an answer.
+        hooked: jobs that were submitted with a webhook for their end, for a receiver that takes everything in the end.
+        deliveries: what the receivers got.
     """
 
     accepted: dict[str, Ask] = field(default_factory=dict)
@@ -67,6 +82,8 @@ class History:
     streams: dict[str, list[list[int]]] = field(default_factory=dict)
     listed: dict[str, list[str]] = field(default_factory=dict)
     given_up: set[str] = field(default_factory=set)
+    hooked: set[str] = field(default_factory=set)
+    deliveries: list[Delivery] = field(default_factory=list)
 
     def see(self, job: dict[str, Any]) -> Sight:
         """Add a sight of a job when it is not the same as the last one."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.chaos.check import digest, digest_of, judge, reachable, violations
-from tests.chaos.history import Ask, History, Outcome, Run, Sight
+from tests.chaos.history import Ask, Delivery, History, Outcome, Run, Sight
 
 JOB = "job_1"
 
@@ -44,7 +45,14 @@ def good() -> History:
         runs=[Run(JOB, 1, 100), Run(JOB, 2, 101)],
         streams={JOB: [[1, 2, 3, 4]]},
         listed={"key": [JOB]},
+        hooked={JOB},
+        deliveries=[Delivery("msg_1", "job.succeeded", JOB, "succeeded", True, answered, at) for at, answered in enumerate((500, 200))],
     )
+
+
+def told(**members: Any) -> Callable[[History], None]:
+    """The receiver also got this."""
+    return lambda history: history.deliveries.append(replace(history.deliveries[-1], **members))
 
 
 def job_says(**members: Any) -> Callable[[History], None]:
@@ -86,6 +94,13 @@ BROKEN: dict[str, tuple[Callable[[History], Any], str]] = {
     "at most once began twice": (
         lambda history: history.accepted.update({JOB: Ask("nap", "x", "key", at_most_once=True)}),
         "must begin at most once, and began 2 times",
+    ),
+    "its end was not delivered": (lambda history: history.deliveries.pop(), "its end, succeeded, was not delivered"),
+    "another id on another try": (told(message_id="msg_2"), "was delivered as 2 messages"),
+    "a wrong signature": (told(genuine=False), "delivered with a wrong signature"),
+    "another end was delivered": (
+        told(message_id="msg_2", type="job.failed", status="failed"),
+        "job.failed was delivered, but it is succeeded",
     ),
     "an attempt ran twice": (lambda history: history.runs.append(Run(JOB, 2, 102)), "attempt 2 ran 2 times"),
 }
