@@ -134,7 +134,7 @@ def check_addresses(target: Target, addresses: Iterable[Address], networks: Netw
     """
     standings = {networks.standing(address) for address in addresses}
     if "refused" in standings:
-        raise Refused(f"{target.host} is or resolves to an address that is not public: {_ALLOW}.")
+        raise Refused(f"The address of {target.host} is not public: {_ALLOW}.")
     if standings != {"allowed"}:
         _check_public(target)
 
