@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +46,9 @@ class Settings(BaseSettings):
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Foreign web origins that may call the API, comma-separated."
+    )
+    allowed_networks: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Networks besides the public internet that URLs given by callers may lead to, as CIDR, comma-separated; `*` = any."
     )
     public_url: str = Field("", description="Prefix of the URLs in answers, such as `https://ai.example.com`; empty = path-absolute URLs.")
     max_body: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body.")
@@ -89,10 +93,20 @@ class Settings(BaseSettings):
             raise ValueError("write it as `tenant=key,tenant=key`")
         return {tenant.strip(): key.strip() for tenant, _, key in pairs}
 
-    @field_validator("allowed_hosts", "allowed_origins", "queues", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "allowed_networks", "queues", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                text == "*" or ip_network(text)
+            except ValueError as error:
+                raise ValueError(f"{error}: write a network as `10.0.0.0/8` or `fd00::/8`, or `*` for any") from None
+        return value
 
     @field_validator("redis_url")
     @classmethod

@@ -1,0 +1,214 @@
+"""The one client that calls URLs which callers gave. It must not become a way into the operator's network (SSRF).
+
+A URL is read once (`urls`), its host resolved once, every address judged (`addresses`), and the connection made to these addresses
+(`connection`). Each call has a connection of its own. Proxies, cookies, credentials, content decoding and HTTP/2 do not exist here:
+httpcore, on which httpx stands, does none of them unless asked to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from typing import cast
+from urllib.parse import urljoin
+
+import httpcore
+import httpx
+
+from longrun.errors import LongrunError
+from longrun.webhooks.addresses import Address, Networks
+from longrun.webhooks.connection import PinnedBackend, TooMuch
+from longrun.webhooks.urls import Refused, Target, check_addresses, check_target, check_url, read_url
+
+__all__ = ["Answer", "GuardedClient", "Networks", "Refused", "Resolve", "Unreachable", "check_url"]
+
+#: Gives the addresses of a name, as text. Raises OSError when there are none.
+Resolve = Callable[[str], Awaitable[Sequence[str]]]
+
+MOST_REDIRECTS = 3
+_LOOKUPS = 8  #: names looked up at once
+_MOST_HEADERS = 200
+_MOST_ADDRESSES = 4  #: of one name that are tried
+_HEAD = 64 * 1024  #: bytes that an answer may have besides its body
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Unreachable(LongrunError):
+    """No answer, or no complete one. The text is a short reason that names no address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]  #: names in lower case; a header that came more than once is joined with `, `
+    seconds: float  #: from the call to the end of the body
+    body: bytes  #: as sent, never decoded
+    complete: bool = True  #: False: the body went on, and the rest was not read
+
+
+class GuardedClient:
+    """Calls URLs that strangers gave.
+
+    Args:
+        networks: the private networks that may be called.
+        timeout: seconds for a call in all: the lookup, the connection, the answer to its last byte.
+        max_answer: bytes of a webhook's answer that are read.
+        resolve: looks names up; default: the system.
+        tls: whom to trust; default: certifi's list, or what `SSL_CERT_FILE` or `SSL_CERT_DIR` name.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        timeout: float = 15.0,
+        max_answer: int = 64 * 1024,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._networks = networks
+        self._timeout = timeout
+        self._max_answer = max_answer
+        self._resolve = resolve or self._resolve_name
+        # Threads of its own: names whose servers do not answer must not take the ones that everything else shares.
+        self._lookups = ThreadPoolExecutor(_LOOKUPS, "longrun-lookup")
+        self._tls = tls or httpx.create_ssl_context()
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Send a body. A redirect is an answer like any other and is not followed. Of a long answer only the beginning is read.
+
+        Raises:
+            Refused: the URL may not be called, or a header cannot be sent. Nothing was sent.
+            Unreachable: there is no complete answer. The body may have arrived.
+        """
+        target = read_url(url)
+        async with _reasons(self._timeout):
+            return await self._exchange("POST", target, self._max_answer, body, headers)
+
+    async def get(self, url: str, *, max_bytes: int, timeout: float | None = None) -> Answer:
+        """Fetch a URL. Up to `MOST_REDIRECTS` redirects are followed; each names a URL that is read and judged like the first.
+
+        Args:
+            max_bytes: largest body.
+            timeout: seconds in all, redirects included; default: the client's.
+
+        Raises:
+            Refused: the URL, or one that it redirects to, may not be called.
+            Unreachable: there is no complete answer, or it is larger than `max_bytes`, or it redirects too often.
+        """
+        async with _reasons(timeout or self._timeout):
+            for _ in range(MOST_REDIRECTS + 1):
+                answer = await self._exchange("GET", read_url(url), max_bytes)
+                if answer.status not in _REDIRECTS or "location" not in answer.headers:
+                    break
+                url = urljoin(url, answer.headers["location"])
+            else:
+                raise Unreachable(f"it redirects more than {MOST_REDIRECTS} times")
+        if not answer.complete:
+            raise Unreachable(f"it is larger than {max_bytes} bytes")
+        return answer
+
+    async def close(self) -> None:
+        """End the threads that look names up."""
+        self._lookups.shutdown(wait=False, cancel_futures=True)
+
+    async def _exchange(
+        self, method: str, target: Target, most: int, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own, and what came back, up to `most` bytes of body."""
+        begun = time.monotonic()
+        addresses = await self._addresses(target)
+        backend = PinnedBackend(addresses, timeout=self._timeout / len(addresses), most=most + _HEAD)
+        url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+        async with (
+            httpcore.AsyncHTTPConnection(url.origin, ssl_context=self._tls, network_backend=backend) as connection,
+            connection.stream(method, url, headers=_sent(target, headers or {}), content=body) as response,
+        ):
+            if len(response.headers) > _MOST_HEADERS:
+                raise TooMuch("too many headers")
+            received, complete = await _read(response, most)
+            return Answer(response.status, _joined(response.headers), time.monotonic() - begun, received, complete)
+
+    async def _addresses(self, target: Target) -> Sequence[Address]:
+        """Where to connect: resolved once, all of them judged."""
+        check_target(target, self._networks)
+        if target.known:
+            return target.known
+        try:
+            found = [ip_address(text) for text in await self._resolve(target.host)]
+        except OSError as error:
+            raise Unreachable("its name cannot be resolved") from error
+        if not found:
+            raise Unreachable("its name has no address")
+        check_addresses(target, found, self._networks)
+        return found[:_MOST_ADDRESSES]
+
+    async def _resolve_name(self, host: str) -> Sequence[str]:
+        """The addresses of a name as the system knows them, in the order in which they should be tried."""
+        look_up = partial(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._lookups, look_up)
+        return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def _sent(target: Target, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers of a request. Only identity coding is asked for, so that a small answer stays small."""
+    own = {"host": target.authority, "accept-encoding": "identity", "connection": "close"}
+    return list(({name.lower(): value for name, value in headers.items()} | own).items())
+
+
+def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
+
+
+async def _read(response: httpcore.Response, most: int) -> tuple[bytes, bool]:
+    """The body up to `most` bytes, and whether that is all of it."""
+    body = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_stream())) as parts:
+        async for part in parts:
+            body += part
+            if len(body) > most:
+                return bytes(body[:most]), False
+    return bytes(body), True
+
+
+@asynccontextmanager
+async def _reasons(timeout: float) -> AsyncIterator[None]:
+    """Bound a call in time, and turn the ways in which it breaks into the two errors of this module."""
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except (TimeoutError, httpcore.TimeoutException) as error:
+        raise Unreachable(f"no complete answer within {timeout:g} s") from error
+    except TooMuch as error:
+        raise Unreachable("its answer is too large") from error
+    except httpcore.LocalProtocolError as error:
+        raise Refused(f"A header cannot be sent: {error}") from error
+    except httpcore.RemoteProtocolError as error:
+        raise Unreachable("its answer breaks off or is not HTTP") from error
+    except (httpcore.NetworkError, OSError) as error:
+        raise Unreachable(_why(error)) from error
+
+
+def _why(error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {cause.verify_message}"
+    if cause is not None:
+        return "TLS fails"
+    return "no connection" if isinstance(error, httpcore.ConnectError) else "the connection broke"

@@ -1,0 +1,73 @@
+"""Whether and when a webhook is tried again: a pure decision."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+#: Seconds before each try, counted from the one before: the schedule that Standard Webhooks proposes, about three days in all.
+DELAYS: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+#: Longest wait that a receiver can ask for with `Retry-After`, in seconds.
+LONGEST_ASKED = 86_400.0
+_JITTER = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What follows a try. `disabled`: the receiver said 410 and wants no more of them; `given_up`: it was the last try."""
+
+    outcome: Literal["delivered", "retry", "disabled", "given_up"]
+    delay: float = 0.0  #: seconds until the next try, for `retry`
+
+
+def after_try(
+    tries: int,
+    status: int | None,
+    retry_after: str | None = None,
+    *,
+    delays: Sequence[float] = DELAYS,
+    scale: float = 1.0,
+    now: Callable[[], float] = time.time,
+    uniform: Callable[[float, float], float] = random.uniform,
+) -> Verdict:
+    """Judge a try by its answer (Standard Webhooks, "Deliverability and reliability").
+
+    2xx is success and 410 the wish to hear no more. All else is a failure, redirects included. The wait is the schedule's, or what
+    `Retry-After` of a 429 or 503 asks for if that is longer; then up to 20 % are added at random, so that what failed together does
+    not come back together. It is never shortened.
+
+    Args:
+        tries: tries made, this one included; at least 1.
+        status: status of the answer; None: there was none.
+        retry_after: that header, seconds or an HTTP date; what cannot be read counts as absent.
+        delays: seconds before each try; there are as many tries.
+        scale: factor on `delays`, for tests; what a receiver asks for is not scaled.
+        now: seconds since the epoch.
+        uniform: source of randomness.
+    """
+    if status is not None and 200 <= status < 300:
+        return Verdict("delivered")
+    if status == 410:
+        return Verdict("disabled")
+    if tries >= len(delays):
+        return Verdict("given_up")
+    asked = _asked(retry_after, now()) if status in (429, 503) else 0.0
+    return Verdict("retry", max(delays[tries] * scale, asked) * uniform(1.0, 1.0 + _JITTER))
+
+
+def _asked(text: str | None, now: float) -> float:
+    """Seconds that a `Retry-After` asks for (RFC 9110 section 10.2.3), at most a day."""
+    text = (text or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_ASKED)
+    try:
+        moment = parsedate_to_datetime(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return min(max(0.0, moment.timestamp() - now), LONGEST_ASKED)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
