@@ -39,6 +39,7 @@ class Seen:
     delays: list[float]
     idle_kb: float
     busy_kb: float
+    cpu: float  #: seconds of the API process for each second of feeding
 
 
 def measure(plan: Plan) -> list[Figure]:
@@ -49,7 +50,7 @@ def measure(plan: Plan) -> list[Figure]:
         rounds.append(seen)
         say(
             f"  round {number + 1}: p50 {percentile(seen.delays, 50):.3g} ms, p99 {percentile(seen.delays, 99):.3g} ms, "
-            f"max {max(seen.delays):.3g} ms, {seen.idle_kb:.3g} KB idle, {seen.busy_kb:.3g} KB busy"
+            f"max {max(seen.delays):.3g} ms, {seen.idle_kb:.3g} KB idle, {seen.busy_kb:.3g} KB busy, {seen.cpu:.2f} cores"
         )
     what = f"{plan.readers:,} event streams, {plan.events_per_second}/s each"
 
@@ -61,6 +62,7 @@ def measure(plan: Plan) -> list[Figure]:
         figure("delay p99", "ms", [percentile(seen.delays, 99) for seen in rounds], 250),
         figure("memory a reader, idle", "KB", [seen.idle_kb for seen in rounds], 100),
         figure("memory a reader, busy", "KB", [seen.busy_kb for seen in rounds], 100),
+        figure("API process", "cores", [seen.cpu for seen in rounds], None),
     ]
 
 
@@ -92,13 +94,15 @@ async def _watch(plan: Plan, stage: Stage, url: str, port: int, api: Child) -> S
             )
         )
         await _open(store, len(ids))
+        used, begun = _cpu(api), time.monotonic()
         sent = await _feed(store, ids, plan.events_per_second, reading)
+        cpu = (_cpu(api) - used) / (time.monotonic() - begun)
         busy_kb = (_rss(api) - before) / 1024 / len(ids)
         result = await reading
         expected = len(ids) * plan.events_per_second * plan.streams_window
         if len(result["delays"]) < 0.9 * expected:
             raise CheckError(f"{len(result['delays'])} events came in the window, {sent} were sent in all, {expected:g} were expected")
-        return Seen(result["delays"], idle_kb, busy_kb)
+        return Seen(result["delays"], idle_kb, busy_kb, cpu)
     finally:
         beating.cancel()
         await store.close()
@@ -147,6 +151,11 @@ async def _feed(store: Store, ids: list[str], rate: int, reading: asyncio.Task[d
         count += 1
         await asyncio.sleep(max(0.0, begun + count * TICK - time.monotonic()))
     return count * len(ids) // shares
+
+
+def _cpu(child: Child) -> float:
+    times = psutil.Process(child.pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _rss(child: Child) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -29,12 +29,12 @@ def frame(event: Event) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (event.seq, data)
 
 
-async def frames(events: AsyncIterator[Event], types: frozenset[str] = TYPES) -> AsyncIterator[bytes]:
-    """The stream: a hint when to connect again, then the events of these types."""
+async def frames(pieces: AsyncIterator[Sequence[Event]], types: frozenset[str] = TYPES) -> AsyncIterator[bytes]:
+    """The stream: a hint when to connect again, then the events of these types, each piece of them in one write."""
     yield b"retry: %d\n\n" % RETRY
-    async for event in events:
-        if event.type in types:
-            yield frame(event)
+    async for piece in pieces:
+        if data := b"".join([frame(event) for event in piece if event.type in types]):
+            yield data
 
 
 class _Farewell:
@@ -45,7 +45,7 @@ class _Farewell:
 
 
 def stream_response(
-    events: AsyncIterator[Event],
+    events: AsyncIterator[Sequence[Event]],
     types: frozenset[str] = TYPES,
     headers: Mapping[str, str] | None = None,
     *,
