@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,12 +16,14 @@ from longrun.jobs.record import JobRecord
 from longrun.jobs.states import TERMINAL, Status
 from longrun.jobs.view import job_urls, job_view
 from longrun.service.parts import Parts
-from longrun.service.read import RE_READ, known_form
+from longrun.service.read import known_form
 from longrun.store.records import PAGE_BYTES, EventPage
 
 PAGE = 500
 #: Bytes of events that a reader of a stream holds at a time: there may be very many readers that are slow.
-_STREAM_BYTES = 64 * 1024
+_STREAM_BYTES = 32 * 1024
+#: Seconds without a note after which a reader of a stream looks into the store, as notes may be lost, and tells that there is nothing.
+_IDLE = 10.0
 #: Largest output that the `done` event carries.
 INLINE_OUTPUT = 64 * 1024
 #: Seconds between tries while the store is away and a reader stays connected.
@@ -53,11 +55,13 @@ async def events(
     return replace(page, events=[await _render(parts, tenant, job_id, event, base) for event in page.events])
 
 
-async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncIterator[Sequence[Event]]:
+async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncGenerator[Sequence[Event], None]:
     """Every event with a seq over `after`, in pieces as they come, until the job has ended or is gone, or this process is about to stop.
 
-    A store that is away does not end it: the events come when the store is back. Who reads along gets small events straight from their
-    announcement, without a look into the store; who is slower reads the log at its own pace, and has no more than a piece of it at a time.
+    An empty piece comes when there was nothing for 10 s. A store that is away does not end it: the events come when the store is back.
+
+    Who reads along gets small events straight from their announcement, without a look into the store; who is slower reads the log at
+    its own pace, and holds no more than a piece of it at a time.
     """
     follower = parts.store.follower
     async with follower.listen(parts.store.job_channel(job_id)) as listener:
@@ -65,19 +69,20 @@ async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) 
             try:
                 page = await events(parts, tenant, job_id, after, base, most_bytes=_STREAM_BYTES)
             except StoreUnavailable:
+                yield ()
                 await listener.wait(_AWAY)
                 continue
             except (JobNotFound, JobGone):
                 return
             if page.events:
                 after = page.events[-1].seq
-                yield page.events
+            yield page.events
             if after < page.latest:
                 continue
             if page.status in TERMINAL:
                 return
             while not follower.dismissed:
-                fresh, in_step = next_events(await listener.wait(RE_READ), after)
+                fresh, in_step = next_events(await listener.wait(_IDLE), after)
                 if fresh:
                     after = fresh[-1].seq
                     yield fresh

@@ -40,7 +40,8 @@ amnesty             string, one lease. Ms until which no lease expires
 about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
 nothing             never written: see `pass_when_full` in lib.lua
 
-Channels: `note:<id>` (something about the job changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>` (commands to a worker: `cancel <id>`).
+Channels: `note:<id>` (something about the job changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>` (commands to a
+worker: `cancel <id>`).
 """
 
 from __future__ import annotations
