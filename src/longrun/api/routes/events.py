@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from longrun.api import headers as ask
 from longrun.api.answers import base_url, raw_response, tenant_of
-from longrun.api.resources import parts_of
-from longrun.api.sse import stream_response
+from longrun.api.resources import parts_of, resources_of
+from longrun.api.sse import EventStream
 from longrun.jobs.states import TERMINAL
 from longrun.service import watch
 from longrun.store.records import EventPage
@@ -27,7 +27,7 @@ async def get_events(request: Request) -> Response:
     first = await watch.events(parts, tenant, job_id, after, base, limit=1)
     if first.status in TERMINAL and after >= first.latest:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    return stream_response(watch.follow(parts, tenant, job_id, after, base), types, dismiss=parts.store.follower.dismiss)
+    return EventStream(watch.follow(parts, tenant, job_id, after, base), resources_of(request), types)
 
 
 def page_body(page: EventPage, after: int, types: frozenset[str]) -> bytes:
