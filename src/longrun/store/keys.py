@@ -10,7 +10,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   suspect             was aboard a crash with others, or one more crash would end it: with whom it may still run, its own id = with nobody
   repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)
   local               events of this attempt appended so far: an append sent twice adds nothing
-  a:<n>, z:<n>        attempt n: JSON at its start; `at outcome error` at its end
+  a:<n>, z:<n>, u:<n> attempt n: JSON at its start; `at outcome error` at its end; what it used, JSON (the field `usage` has the sums)
   gone                1: a tombstone; only `tenant` is left beside it
 ev:<id>             list, as the record. The event log; element i is event seq i+2 (event 1, `queued`, is rendered from the record), each
                     `attempt at type data`
