@@ -53,10 +53,8 @@ class Reports:
             else:
                 events.append((kind, data))
                 running.size += len(data)
-            now = time.monotonic()
-            if now - running.sent >= _GATHER or len(events) >= _MOST or running.size >= _LARGE:
+            if time.monotonic() - running.sent >= _GATHER or len(events) >= _MOST or running.size >= _LARGE:
                 self.flush(running)
-                running.sent = now
             elif running not in self._late:
                 self._late.add(running)
                 self._wake.set()
@@ -65,6 +63,7 @@ class Reports:
         """Send what is waiting."""
         if running.events:
             events, running.events, running.size = running.events, [], 0
+            running.sent = time.monotonic()
             packed = [(kind, data if isinstance(data, bytes) else to_json(data)) for kind, data in events]
             self.pipe.send("events", running.id, running.attempt, packed)
 
