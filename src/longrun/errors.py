@@ -218,6 +218,12 @@ class InvalidOutput(JobError):
     code, title = "invalid-output", "The model returned an invalid output"
 
 
+class ResultTooLarge(JobError):
+    """The output has more bytes than `LONGRUN_MAX_OUTPUT`. Not tried again: it would be as large."""
+
+    code, title = "result-too-large", "The output is larger than allowed"
+
+
 class OutOfMemory(JobError):
     """The model ran out of device or host memory."""
 

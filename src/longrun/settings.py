@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     drain: float = Field(
         0, ge=0, description="How long a stopping API still serves requests, with `/readyz` at 503; 5 behind a balancer or in Kubernetes."
     )
+    capture_output: bool = Field(
+        True, description="What a model prints while it runs a job becomes `log` events of that job, which its caller can read."
+    )
     events: bool = Field(False, description="Send Celery task events, for Flower.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")
 

@@ -117,7 +117,7 @@ _JOB: dict[str, Schema] = {
     "output": {"description": "what the model returned; left out of lists"},
     "error": nullable(ref("JobProblem")),
     "partial": {"type": "boolean", "description": "whether the output is what the model had when its time was over"},
-    "usage": {"type": "object", "description": "seconds and other figures that the run reports"},
+    "usage": {"type": "object", "description": "seconds, and the figures that the model reports, summed over all attempts"},
     "tags": array(TEXT),
     "metadata": {"type": "object"},
     "policy": ref("Policy"),
@@ -172,6 +172,7 @@ COMPONENTS: dict[str, Schema] = {
             "finished_at": nullable(TIME),
             "run_s": nullable(NUMBER),
             "outcome": nullable(TEXT),
+            "usage": {"type": ["object", "null"], "description": "figures that this attempt has reported; the job's `usage` has the sums"},
             "error": nullable(ref("JobProblem")),
         }
     ),

@@ -89,10 +89,11 @@ class AttemptRecord:
     finished: int | None
     outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed; None while it runs
     error: dict[str, Any] | None
+    usage: dict[str, Any] | None = None  #: figures that it has reported
 
     @classmethod
-    def from_fields(cls, attempt: int, begun: bytes, ended: bytes | None) -> AttemptRecord:
-        """Build it from the two hash fields `a:<n>` (JSON) and `z:<n>` (`at outcome error-JSON`)."""
+    def from_fields(cls, attempt: int, begun: bytes, ended: bytes | None, usage: bytes | None = None) -> AttemptRecord:
+        """Build it from the hash fields `a:<n>` (JSON), `z:<n>` (`at outcome error-JSON`) and `u:<n>` (JSON)."""
         start = orjson.loads(begun)
         finished, outcome, error = ended.split(b" ", 2) if ended else (None, None, b"")
         return cls(
@@ -103,4 +104,5 @@ class AttemptRecord:
             finished=int(finished) if finished else None,
             outcome=outcome.decode() if outcome else None,
             error=orjson.loads(error) if error else None,
+            usage=orjson.loads(usage) if usage else None,
         )

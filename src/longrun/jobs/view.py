@@ -88,5 +88,6 @@ def attempt_view(attempt: AttemptRecord, instance: str, *, debug: bool = False) 
         "finished_at": rfc3339(attempt.finished),
         "run_s": _seconds(attempt.started, attempt.finished),
         "outcome": attempt.outcome,
+        "usage": attempt.usage,
         "error": None if attempt.error is None else problem_of(attempt.error, instance, debug=debug),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 
@@ -14,27 +15,49 @@ def configure_logging(level: str = "info") -> None:
     Args:
         level: debug, info, warning or error.
     """
-    threshold = getattr(logging, level.upper())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_configure(level, sys.stderr))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Libraries are chatty: their lines count from warning on, unless everything was asked for.
+    root.setLevel(_threshold(level) if level == "debug" else max(_threshold(level), logging.WARNING))
+
+
+def configure_runner_logging(level: str, operator: TextIO) -> None:
+    """As `configure_logging` where models run: our lines go to `operator`, and `logging` is left to the model's author.
+
+    Its root logger has no handler, so that `logging.basicConfig` does what it says. Records of those who configure nothing are written by
+    `logging.lastResort`, from warning on, in our form.
+    """
+    last = logging.StreamHandler(sys.stderr)
+    last.setFormatter(_configure(level, operator))
+    last.setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    logging.lastResort = last
+    if level == "debug":
+        logging.getLogger().setLevel(logging.DEBUG)
+
+
+def _threshold(level: str) -> int:
+    number: int = getattr(logging, level.upper())
+    return number
+
+
+def _configure(level: str, stream: TextIO) -> logging.Formatter:
+    """Set structlog up, and return what gives other records the same form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    terminal = sys.stderr.isatty()
+    terminal = stream.isatty()
     renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
     last = [renderer] if terminal else [structlog.processors.format_exc_info, renderer]
     structlog.configure(
         processors=[*shared, *last],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(_threshold(level)),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = structlog.stdlib.ProcessorFormatter(
+    return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    # Libraries are chatty: their lines count from warning on, unless everything was asked for.
-    root.setLevel(threshold if level == "debug" else max(threshold, logging.WARNING))

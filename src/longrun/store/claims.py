@@ -66,20 +66,23 @@ class Claims:
     ) -> str | None:
         """End the job with its output or error (JSON). The status it has now; None when the write was stale.
 
+        `usage`: what this attempt has used (JSON object of numbers), added to that of those before it; empty = nothing.
         `partial`: the output is what the model had when its time was over.
         """
         return self._status(await self._run("finish", job_id, attempt, outcome, data, usage, "1" if partial else "", timeout=PATIENCE))
 
-    async def retry_later(self, job_id: str, attempt: int, delay: float, error: bytes) -> str | None:
+    async def retry_later(self, job_id: str, attempt: int, delay: float, error: bytes, usage: bytes = b"") -> str | None:
         """Have the job run again in `delay` seconds. The status it has now; None when the write was stale."""
-        return self._status(await self._run("retry_later", job_id, attempt, int(delay * 1000), error, timeout=PATIENCE))
+        return self._status(await self._run("retry_later", job_id, attempt, int(delay * 1000), error, usage, timeout=PATIENCE))
 
-    async def hand_back(self, job_id: str, attempt: int, mode: Mode, error: bytes = b"", group: str = "") -> str | None:
+    async def hand_back(
+        self, job_id: str, attempt: int, mode: Mode, error: bytes = b"", group: str = "", *, usage: bytes = b""
+    ) -> str | None:
         """Give the job back: `crash` spends its crash budget (when that is spent it fails with `error`), the other modes are free.
 
         A `suspect` runs with its `group` only from now on; without one, alone.
         """
-        return self._status(await self._run("hand_back", job_id, attempt, mode, error, group, timeout=PATIENCE))
+        return self._status(await self._run("hand_back", job_id, attempt, mode, error, group, usage, timeout=PATIENCE))
 
     async def untake(self, job_ids: Sequence[str]) -> None:
         """Put up to 100 tickets back that were popped and not claimed."""

@@ -12,7 +12,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   local               events of this attempt appended so far: an append sent twice adds nothing
   base, log_bytes     events that the log's limits have taken from its head, none without the field; bytes of those it holds
   cut                 the latest attempt of which an `output` event was taken so
-  a:<n>, z:<n>        attempt n: JSON at its start; `at outcome error` at its end
+  a:<n>, z:<n>, u:<n> attempt n: JSON at its start; `at outcome error` at its end; what it used, JSON (the field `usage` has the sums)
   gone                1: a tombstone; only `tenant` is left beside it
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
                     each `attempt at type data`

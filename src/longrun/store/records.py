@@ -165,7 +165,9 @@ class Records:
         if count == -1:
             raise gone(job_id)
         first = max(1, count - 99)
-        return [AttemptRecord.from_fields(first + i // 2, rows[i], rows[i + 1] or None) for i in range(0, len(rows), 2)]
+        return [
+            AttemptRecord.from_fields(first + i // 3, rows[i], rows[i + 1] or None, rows[i + 2] or None) for i in range(0, len(rows), 3)
+        ]
 
     async def events(self, job_id: str, tenant: str, after: int, limit: int, most_bytes: int = PAGE_BYTES) -> EventPage:
         """Up to `limit` events with a seq over `after`, `most_bytes` at most unless the first one alone is larger.

@@ -6,14 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from longrun.errors import LongrunError
+import orjson
+
+from longrun.errors import LongrunError, StorageFull
 from longrun.store.store import Store
 from longrun.worker.run import Run
 
 #: Shortest time between two writes for one job.
 _PAUSE = 0.02
-#: Most events of one write.
-_MOST = 500
+#: Most events of one write, and bytes of their data.
+_MOST, _LARGE = 500, 1 << 20
+#: Most events of one job that wait for the store, and bytes of their data: more than that of lines is not kept.
+_WAITING, _WAITING_BYTES = 20_000, 4 << 20
+#: Pause when the store is full.
+_FULL_PAUSE = 1.0
 
 
 class Emitter:
@@ -30,30 +36,35 @@ class Emitter:
     def add(self, run: Run, events: Sequence[tuple[str, bytes]], spawn: Callable[[Awaitable[Any]], Any]) -> None:
         """Take events from the runner."""
         for kind, data in events:
-            run.events.append((kind, data))
-            if kind == "progress":
-                run.progress = data
-        if not run.flushing:
+            _keep(run, kind, data)
+        if run.events and not run.flushing:
             run.flushing = True
             spawn(self._flush_often(run))
 
     async def _flush_often(self, run: Run) -> None:
         try:
             while run.events and not run.settled:
-                await self._write(run)
+                try:
+                    await self._write(run)
+                except StorageFull:
+                    await asyncio.sleep(_FULL_PAUSE)
                 await asyncio.sleep(_PAUSE)
         finally:
             run.flushing = False
 
     async def _write(self, run: Run) -> None:
-        events, run.events = run.events[:_MOST], run.events[_MOST:]
+        if run.left_out and len(run.events) < _WAITING / 2:
+            _tell_left_out(run)
+        events = _next(run)
         first, progress = run.appended, run.progress
         run.appended, run.progress = first + len(events), b""
         try:
             ours = await self._store.claims.append(run.id, run.attempt, first, progress, events)
         except LongrunError:
-            # Kept for the next try: the store skips what it has by the number of the first.
-            run.events[:0] = events
+            # Kept for the next try: the store skips what it has by the number of the first, so these must stay what they are.
+            run.events.extendleft(reversed(events))
+            run.waiting += sum(len(data) for _, data in events)
+            run.offered = max(run.offered, len(events))
             run.appended, run.progress = first, run.progress or progress
             raise
         if not ours:
@@ -61,5 +72,46 @@ class Emitter:
 
     async def flush(self, run: Run) -> None:
         """Write what is left; the caller writes the outcome after this. Writes under way went out before on the same connection."""
+        _tell_left_out(run)
         while run.events:
             await self._write(run)
+
+
+def _keep(run: Run, kind: str, data: bytes) -> None:
+    """Add an event to those that wait: of progress in a row the last one counts, and what the model yields is never left out."""
+    if kind == "usage":
+        run.usage = data
+        return
+    if kind == "progress":
+        run.progress = data
+        if len(run.events) > run.offered and run.events[-1][0] == "progress":
+            run.waiting += len(data) - len(run.events[-1][1])
+            run.events[-1] = (kind, data)
+            return
+    if kind == "log" and (len(run.events) >= _WAITING or run.waiting >= _WAITING_BYTES):
+        run.left_out += 1
+        return
+    _append(run, kind, data)
+
+
+def _append(run: Run, kind: str, data: bytes) -> None:
+    run.events.append((kind, data))
+    run.waiting += len(data)
+
+
+def _next(run: Run) -> list[tuple[str, bytes]]:
+    events: list[tuple[str, bytes]] = []
+    size = 0
+    while run.events and len(events) < _MOST and size < _LARGE:
+        events.append(run.events.popleft())
+        size += len(events[-1][1])
+    run.waiting -= size
+    run.offered = max(0, run.offered - len(events))
+    return events
+
+
+def _tell_left_out(run: Run) -> None:
+    if run.left_out:
+        count, run.left_out = run.left_out, 0
+        message = f"{count:,} {'line' if count == 1 else 'lines'} left out: the store did not take them in time"
+        _append(run, "log", orjson.dumps({"level": "warning", "message": message}))

@@ -113,7 +113,16 @@ class Engine:
             concurrency = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
             processes = self.settings.processes or max(spec.options.processes for spec in specs)
             places = place_runners(self.settings.device, max(spec.options.gpus for spec in specs), processes, visible)
-            plan = RunnerPlan(self.plan.target, concurrency, self.settings.log_level, Terms.of(specs), self.guard)
+            settings = self.settings
+            plan = RunnerPlan(
+                self.plan.target,
+                concurrency,
+                settings.log_level,
+                settings.max_output,
+                settings.capture_output,
+                Terms.of(specs),
+                self.guard,
+            )
             seats = [Seat(plan, place, on_frame=self._on_frame, on_end=self._on_end) for place in places]
             self.seats += seats
             for spec in specs:

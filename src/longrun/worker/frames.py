@@ -11,11 +11,11 @@
 |---------------------------------------------------|----------------------------------------------------------------|
 | `ready`, model, seconds                           | `load()` is done                                                |
 | `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
-| `events`, id, attempt, [[type, data], …]          | progress, output, log                                           |
+| `events`, id, attempt, [[type, data], …]          | progress, output, log; usage = the sums so far, which is no event |
 | `done`, [[id, attempt, kind, data, run_s, extra], …] | outcomes; see below                                           |
 | `pong`, n                                         |                                                                |
 
-Kinds of outcomes: `ok` and `partial` (data = output, extra = usage; partial = what the model had when its time was over), `error` (data =
+Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
 failure, extra = [retryable, seconds to wait or nil, how]) and `canceled` (extra = how). `how` it was stopped: `flag`, `exception`, nil.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them.

@@ -79,6 +79,8 @@ class Limits:
 
     def _ping(self, now: float) -> None:
         for seat in self._engine.seats:
+            if seat.process is not None:
+                seat.process.relieve()
             if seat.process is not None and not seat.empty:
                 seat.process.send("ping", now)
             elif seat.process is not None:

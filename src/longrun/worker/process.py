@@ -20,6 +20,7 @@ from longrun.worker.devices import Place
 from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
 from longrun.worker.frames import FrameBuffer, pack
 from longrun.worker.guard import Guard, end_group
+from longrun.worker.outputs import Outputs
 
 _BUFFER = 1 << 20
 #: Seconds for a process that has closed its pipe to end by itself; one that lives on is of no use.
@@ -50,13 +51,25 @@ class RunnerProcess(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Exit | None = None
         self._killed = False
+        self._outputs: Outputs | None = None
         self._seen_peak: int | None = None
         self._ours_at_start = 0
         self._kills_before = self._kills_lately = oom_kills()
         self._looked = time.monotonic()
 
-    async def start(self, target: str, models: dict[str, int], place: Place, log_level: str, load_timeout: float) -> None:
+    async def start(
+        self,
+        target: str,
+        models: dict[str, int],
+        place: Place,
+        log_level: str,
+        load_timeout: float,
+        *,
+        max_output: int,
+        capture_output: bool,
+    ) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
+        outputs = Outputs() if capture_output else None
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
@@ -67,6 +80,8 @@ class RunnerProcess(asyncio.Protocol):
             "log_level": log_level,
             "load_timeout": load_timeout,
             "parent": os.getpid(),
+            "max_output": max_output,
+            "pipes": outputs.plan if outputs is not None else None,
         }
         command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), orjson.dumps(plan).decode()]
         # On Linux a process inherits the peak of the one that started it, through fork and exec.
@@ -74,13 +89,24 @@ class RunnerProcess(asyncio.Protocol):
         try:
             # In a session of its own: what the model starts belongs to it, and ends with it.
             self._process = subprocess.Popen(  # noqa: ASYNC220
-                command, pass_fds=[theirs.fileno()], env=os.environ | place.env, stdin=subprocess.DEVNULL, start_new_session=True
+                command,
+                pass_fds=[theirs.fileno(), *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
+                env=os.environ | place.env,
+                stdin=subprocess.DEVNULL,
+                stdout=outputs.ends[0] if outputs else None,
+                stderr=outputs.ends[1] if outputs else None,
+                start_new_session=True,
             )
         except OSError:
             ours.close()
+            if outputs is not None:
+                outputs.close()
             raise
         finally:
             theirs.close()
+            if outputs is not None:
+                outputs.started()
+        self._outputs = outputs
         if self._guard is not None:
             self._guard.add(self._process.pid)
         await self.attach(ours)
@@ -129,6 +155,16 @@ class RunnerProcess(asyncio.Protocol):
             self._looked = time.monotonic()
             self._kills_before, self._kills_lately = self._kills_lately, oom_kills()
 
+    def relieve(self) -> None:
+        """To be called now and then: read of its output what it cannot read itself."""
+        if self._outputs is not None:
+            self._outputs.relieve()
+
+    def _close_outputs(self) -> None:
+        outputs, self._outputs = self._outputs, None
+        if outputs is not None:
+            outputs.close()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
@@ -160,6 +196,7 @@ class RunnerProcess(asyncio.Protocol):
                 self.kill()
             await asyncio.sleep(0.005 if time.monotonic() - closed < _LAST_MOMENT else 0.05)
         assert self._end is not None
+        self._close_outputs()
         self._on_end(self, self._end)
 
     def _reaped(self) -> bool:
@@ -196,4 +233,5 @@ class RunnerProcess(asyncio.Protocol):
             if time.monotonic() >= end:
                 return False
             time.sleep(0.002)
+        self._close_outputs()
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any, Literal, Protocol
 
 from longrun.jobs.failure import StoppedBy
@@ -35,7 +36,9 @@ class Run:
         stop: why it was told to stop, if it was, and at `stop_at`; an exception is raised in its code at `exception_at`, and its runner is
             ended at `kill_at`.
         stopped_by, run_s, stop_s: how it was stopped, how long it had run, and how long stopping took.
-        events: not yet sent to the store; `appended` counts those that were.
+        events: not yet sent to the store; `appended` counts those that were, `waiting` the bytes of their data. The first `offered` of them
+            were sent once, and may have arrived. `left_out` counts lines that were too many to be kept.
+        usage: sums that the model has reported so far (JSON).
         settled: an outcome is on its way to the store; whatever the runner still says is ignored.
     """
 
@@ -52,7 +55,9 @@ class Run:
         "interrupted",
         "key",
         "kill_at",
+        "left_out",
         "limit",
+        "offered",
         "progress",
         "run_s",
         "settled",
@@ -63,6 +68,8 @@ class Run:
         "stop_at",
         "stop_s",
         "stopped_by",
+        "usage",
+        "waiting",
     )
 
     def __init__(self, claim: Claim, sink: Sink, key: tuple[Any, ...]) -> None:
@@ -77,8 +84,9 @@ class Run:
         self.interrupted = False
         self.stopped_by: StoppedBy | None = None
         self.stop_s = 0.0
-        self.events: list[tuple[str, bytes]] = []
-        self.appended, self.progress = 0, b""
+        self.events: deque[tuple[str, bytes]] = deque()
+        self.appended = self.waiting = self.offered = self.left_out = 0
+        self.progress = self.usage = b""
         self.flushing = self.settled = False
         self.run_s = 0.0
         self.batch = 0

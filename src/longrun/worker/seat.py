@@ -38,6 +38,8 @@ class RunnerPlan:
         target: what it imports.
         models: concurrency by model.
         log_level: of its log.
+        max_output: bytes that an output may have.
+        capture_output: what models print becomes events of their jobs.
         terms: when it is replaced.
         guard: is told of it.
     """
@@ -45,6 +47,8 @@ class RunnerPlan:
     target: str
     models: dict[str, int]
     log_level: str
+    max_output: int
+    capture_output: bool
     terms: Terms
     guard: Guard
 
@@ -149,7 +153,15 @@ class Seat:
             self._reset()
             self.process = RunnerProcess(self._frame, self._end, self.plan.guard)
             try:
-                await self.process.start(self.plan.target, self.models, self.place, self.plan.log_level, self.terms.load_timeout)
+                await self.process.start(
+                    self.plan.target,
+                    self.models,
+                    self.place,
+                    self.plan.log_level,
+                    self.terms.load_timeout,
+                    max_output=self.plan.max_output,
+                    capture_output=self.plan.capture_output,
+                )
                 return
             except OSError as error:
                 self.process = None

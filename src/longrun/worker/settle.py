@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -81,24 +80,19 @@ class Settler:
 
     async def _outcome(self, lane: Lane, run: Run, kind: str, data: bytes, extra: Any) -> str | None:
         ok = kind in ("ok", "partial")
-        usage = _usage(run, orjson.loads(extra) if ok and extra else {})
         if ok:
-            limit = self._engine.settings.max_output
-            if len(data) > limit:
-                failure = JobFailure("result-too-large", f"The output has {len(data)} bytes; the limit is {limit}.", run.attempt)
-                return await self._claims.finish(run.id, run.attempt, "failed", failure.to_json(), usage)
-            return await self._claims.finish(run.id, run.attempt, "succeeded", data, usage, partial=kind == "partial")
+            return await self._claims.finish(run.id, run.attempt, "succeeded", data, _usage(run), partial=kind == "partial")
         # An error after it was told that nobody wants it any more is a way to stop.
         if kind == "error" and run.stop in (None, "timeout"):
             retryable, asked, _ = extra
-            return await self._fail(run, data, usage, retryable=retryable, asked=asked)
+            return await self._fail(run, data, retryable=retryable, asked=asked)
         return await self._write_stop(lane, run)
 
-    async def _fail(self, run: Run, failure: bytes, usage: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
+    async def _fail(self, run: Run, failure: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
         delay = retry_delay(run.claim.policy, run.claim.errors + 1, retryable=retryable, asked=asked)
         if delay is not None and not self._past_total(run, delay):
-            return await self._claims.retry_later(run.id, run.attempt, delay, failure)
-        return await self._claims.finish(run.id, run.attempt, "failed", failure, usage)
+            return await self._claims.retry_later(run.id, run.attempt, delay, failure, _usage(run))
+        return await self._claims.finish(run.id, run.attempt, "failed", failure, _usage(run))
 
     @staticmethod
     def _past_total(run: Run, delay: float) -> bool:
@@ -127,16 +121,15 @@ class Settler:
     async def _write_stop(self, lane: Lane, run: Run) -> str | None:
         if run.stop == "lost":
             return None
-        usage = b"" if run.stopped_by is None else _usage(run)
         if run.stop == "timeout":
             retry = lane.spec.options.retry
             limit = run.limit if run.stopped_by in ("flag", "exception") else run.hard_limit
             failure = _stop_failure(run, "timeout", f"The job had not ended within its {limit}.")
             # Stopped in the middle: how much of its work was done is not known, and `at_most_once` promises not to do it again.
             again = retry is not None and retry.covers(TimeoutError()) and run.claim.policy.delivery == "at_least_once"
-            return await self._fail(run, failure.to_json(), usage, retryable=again)
+            return await self._fail(run, failure.to_json(), retryable=again)
         failure = _stop_failure(run, "canceled", "The job was canceled.")
-        return await self._claims.finish(run.id, run.attempt, "canceled", failure.to_json(), usage)
+        return await self._claims.finish(run.id, run.attempt, "canceled", failure.to_json(), _usage(run))
 
     async def cancel_waiting(self, job_id: str) -> None:
         """Cancel a job that waits: Celery was told to revoke it, and would drop its ticket without a word to the store."""
@@ -165,7 +158,9 @@ class Settler:
             self._engine.spawn(self._hand_back(lane, run, mode, failure.to_json(), groups.get(run.id, "")))
 
     async def _hand_back(self, lane: Lane, run: Run, mode: Mode, failure: bytes = b"", group: str = "") -> None:
-        await self._persist(lane, run, lambda: self._claims.hand_back(run.id, run.attempt, mode, failure, group))
+        if run.started is not None:
+            run.run_s = time.monotonic() - run.started
+        await self._persist(lane, run, lambda: self._claims.hand_back(run.id, run.attempt, mode, failure, group, usage=_usage(run)))
 
     # -- the worker stops -------------------------------------------------------------------------------------------------
 
@@ -198,8 +193,11 @@ class Settler:
         await self._hand_back(lane, run, "unstarted" if run.started is None else "release", reason)
 
 
-def _usage(run: Run, reported: Mapping[str, Any] = MappingProxyType({})) -> bytes:
-    return orjson.dumps({"run_s": round(run.run_s, 6), **reported})
+def _usage(run: Run) -> bytes:
+    """What this attempt has used (JSON), as far as it has told; empty = it never began."""
+    if run.started is None and not run.run_s:
+        return b""
+    return orjson.dumps({"run_s": round(run.run_s, 6), **(orjson.loads(run.usage) if run.usage else {})})
 
 
 def _stop_failure(run: Run, code: str, detail: str) -> JobFailure:

@@ -11,12 +11,12 @@ import pytest
 
 from longrun.errors import Canceled, SoftTimeLimit
 from longrun.worker.runner.interrupts import Interrupts, awaited
-from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Running
 
 
 def running(job_id: str = "job_1") -> Running:
-    return Running((job_id, 1, b"{}"), cast(Pipe, None))
+    return Running((job_id, 1, b"{}"), cast(Reports, None))
 
 
 async def stopped(code: Any, kind: type[Canceled]) -> tuple[Running, asyncio.Task[Any]]:

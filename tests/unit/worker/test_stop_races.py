@@ -14,6 +14,7 @@ from longrun.worker.leases import Leases
 from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.interrupts import Interrupts
 from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Running
 
 
@@ -35,7 +36,7 @@ async def test_an_async_job_that_is_stopped_before_its_first_step_is_told_of() -
             await asyncio.sleep(seconds)
 
     spec, pipe = waits.__longrun__, Frames()  # type: ignore[attr-defined]
-    executor = AsyncExecutor(spec, spec.instantiate(), cast(Pipe, pipe), asyncio.get_running_loop())
+    executor = AsyncExecutor(spec, spec.instantiate(), Reports(cast(Pipe, pipe)), asyncio.get_running_loop())
     # Both orders are on the loop before it turns.
     executor.put([("job_1", 1, b'{"seconds": 1000}')], batch=False)
     executor.cancel([("job_1", 1)], SoftTimeLimit, interrupt=False)
@@ -60,7 +61,7 @@ def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -
             time.sleep(0.3)
             return True
 
-    job, interrupts = Late(("job_1", 1, b"{}"), cast(Pipe, Frames())), Interrupts()
+    job, interrupts = Late(("job_1", 1, b"{}"), Reports(cast(Pipe, Frames()))), Interrupts()
     begun = threading.Event()
 
     def code() -> str:

@@ -1,4 +1,4 @@
--- End an attempt for good. ARGV: id, attempt, succeeded|failed|canceled, output or error JSON, usage JSON ('' = none), partial ('1': the output is
+-- End an attempt for good. ARGV: id, attempt, succeeded|failed|canceled, output or error JSON, usage JSON of the attempt ('' = none), partial ('1': the output is
 -- what the model had when its time was over).
 -- Returns {1, status} | {0, status} (stale). Sent twice: the same answer, no second effect.
 local id, k, attempt, outcome = ARGV[1], record(ARGV[1]), ARGV[2], ARGV[3]
@@ -16,7 +16,7 @@ if outcome == 'succeeded' then output = ARGV[4] else err = ARGV[4] end
 if status == 'canceling' and outcome == 'failed' then
   outcome, err = 'canceled', failure('canceled', 'The job was canceled.', attempt)
 end
-if ARGV[5] ~= '' then redis.call('HSET', k, 'usage', ARGV[5]) end
+add_usage(k, attempt, ARGV[5])
 if ARGV[6] == '1' then redis.call('HSET', k, 'partial', '1') end
 end_attempt(k, attempt, t, outcome, err)
 finalize(id, k, t, outcome, output, err)

@@ -93,6 +93,21 @@ local function end_attempt(k, attempt, t, outcome, err)
   if tonumber(attempt) > 0 then redis.call('HSET', k, 'z:' .. attempt, int(t) .. ' ' .. outcome .. ' ' .. (err or '')) end
 end
 
+-- What an attempt has used, for its own row, and added to what the job has used so far. A number that is none any more (infinite) is left out.
+local function add_usage(k, attempt, usage)
+  if usage == '' then return end
+  local before, all = redis.call('HGET', k, 'usage'), usage
+  if before then
+    local sum = cjson.decode(before)
+    for name, n in pairs(cjson.decode(usage)) do
+      local total = type(n) == 'number' and (tonumber(sum[name]) or 0) + n
+      if total and math.abs(total) < math.huge then sum[name] = total end
+    end
+    all = cjson.encode(sum)
+  end
+  redis.call('HSET', k, 'u:' .. attempt, usage, 'usage', all)
+end
+
 local function count(model, what, by) redis.call('HINCRBY', P .. 'stats', model .. ':' .. what, by) end
 
 -- The one way into a terminal state. Writes record, last event, expiry, dead letter and the announcement together.

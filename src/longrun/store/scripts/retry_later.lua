@@ -1,4 +1,5 @@
--- A failed attempt is followed by another after a delay. ARGV: id, attempt, delay ms, error JSON. Returns {1, status} | {0, status} (stale).
+-- A failed attempt is followed by another after a delay. ARGV: id, attempt, delay ms, error JSON, usage JSON of the attempt ('' = none).
+-- Returns {1, status} | {0, status} (stale).
 local id, k, attempt = ARGV[1], record(ARGV[1]), ARGV[2]
 local mine, status = owns(k, attempt)
 if not mine then
@@ -7,6 +8,7 @@ if not mine then
 end
 pass_when_full()
 local t = now()
+add_usage(k, attempt, ARGV[5])
 if status == 'canceling' then
   end_attempt(k, attempt, t, 'canceled')
   finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))

@@ -29,12 +29,16 @@ def main() -> None:
     if os.getppid() != plan["parent"]:
         os._exit(1)
     # Imported late: the signals above must be set before anything heavy runs.
-    from longrun.observe.logs import configure_logging
+    from longrun.observe.logs import configure_runner_logging
+    from longrun.worker.runner.streams import capture_output
+
+    capture, operator = capture_output(plan["pipes"])
+    configure_runner_logging(plan["log_level"], operator)
+
     from longrun.worker.runner.host import Host
     from longrun.worker.runner.pipe import Pipe
 
-    configure_logging(plan["log_level"])
-    Host(Pipe(socket.socket(fileno=int(sys.argv[1]))), plan).run()
+    Host(Pipe(socket.socket(fileno=int(sys.argv[1]))), plan, capture, operator).run()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from longrun.models import ModelSpec
 from longrun.worker.runner.executor import Base
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.outcome import Done
-from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Key, Raw, Running
 
 log = structlog.get_logger("longrun.runner")
@@ -23,15 +23,15 @@ log = structlog.get_logger("longrun.runner")
 class AsyncExecutor(Base):
     """Runs async jobs side by side on the runner's event loop. How many run at once is the worker's decision: it sends no more."""
 
-    def __init__(self, spec: ModelSpec, instance: Any, pipe: Pipe, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(spec, instance, pipe)
+    def __init__(self, spec: ModelSpec, instance: Any, reports: Reports, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(spec, instance, reports)
         self._loop = loop
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._done: list[Done] = []
 
     def put(self, jobs: list[Raw], *, batch: bool) -> None:
         groups = [jobs] if batch else [[raw] for raw in jobs]
-        self._loop.call_soon_threadsafe(self._start, [[Running(raw, self.pipe) for raw in group] for group in groups])
+        self._loop.call_soon_threadsafe(self._start, [[Running(raw, self.reports) for raw in group] for group in groups])
 
     def _start(self, groups: list[list[Running]]) -> None:
         run: Callable[[list[Running]], Any] = self._run_batch if self.spec.batched else self._run_one
@@ -71,7 +71,9 @@ class AsyncExecutor(Base):
         try:
             if running.reason is not None:
                 raise running.stop()
-            returned = self.instance.call(self.parse(running), running.handle(self.spec.name))
+            value = self.parse(running)
+            self.enter(group)
+            returned = self.instance.call(value, running.handle(self.spec.name))
             if self.spec.streams:
                 output = await self._drain(running, returned)
             else:
@@ -82,14 +84,14 @@ class AsyncExecutor(Base):
         self._report(running, done)
 
     async def _drain(self, running: Running, returned: Any) -> bytes:
-        items: list[bytes] = []
+        items = self.items()
         iterator = aiter(returned)
         step = anext(iterator)
         while True:
             try:
                 value = await awaited(step, running.group)
             except StopAsyncIteration:
-                return self.spec.output.join(items)
+                return self.spec.output.join(items.values)
             self.item(running, value, items)
             stop = self.to_throw(running)
             if stop is not None and not hasattr(iterator, "athrow"):
@@ -113,6 +115,7 @@ class AsyncExecutor(Base):
             running.group = together
         try:
             handles = [running.handle(self.spec.name) for running in together]
+            self.enter(together)
             returned = await awaited(self.instance.call_batch([value for _, value in ready], handles), together)
             outputs = self.check_batch(returned, len(ready))
         except BaseException as error:
@@ -120,6 +123,8 @@ class AsyncExecutor(Base):
                 self._report(ready[0][0], self.settle(ready[0][0], error, time.monotonic() - begin))
                 return
             log.warning("batch raised, items run one by one", model=self.spec.name, size=len(ready), cause=type(error).__name__)
+            for running in together:
+                self.leave(running)
             for running in together:
                 await self._run_batch([running])
             return

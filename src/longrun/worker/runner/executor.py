@@ -10,8 +10,9 @@ import structlog
 
 from longrun.errors import Canceled, InvalidOutput, SoftTimeLimit
 from longrun.models import ModelSpec
+from longrun.worker.runner.items import Items, check_size
 from longrun.worker.runner.outcome import Done, done_error
-from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Key, Raw, Running
 
 log = structlog.get_logger("longrun.runner")
@@ -28,27 +29,34 @@ class Executor(Protocol):
 
 
 class Base:
-    def __init__(self, spec: ModelSpec, instance: Any, pipe: Pipe) -> None:
-        self.spec, self.instance, self.pipe = spec, instance, pipe
+    def __init__(self, spec: ModelSpec, instance: Any, reports: Reports) -> None:
+        self.spec, self.instance, self.reports = spec, instance, reports
+        self.pipe, self.enter, self.leave = reports.pipe, reports.capture.enter, reports.capture.leave
         self.jobs: dict[Key, Running] = {}
 
     def parse(self, running: Running) -> Any:
         return self.spec.input.parse(orjson.loads(running.input))
 
     def ok(self, running: Running, output: bytes, run_s: float) -> Done:
-        usage = orjson.dumps(running.totals) if running.totals else b""
-        return running.id, running.attempt, "partial" if running.softened else "ok", output, run_s, usage
+        """The `done` entry of a job that returned. Raises ResultTooLarge."""
+        check_size(len(output), self.reports.max_output)
+        running.close()
+        return running.id, running.attempt, "partial" if running.softened else "ok", output, run_s, None
+
+    def items(self) -> Items:
+        """For what a generator will yield."""
+        return Items(self.reports.max_output, is_text=self.spec.output.is_text_stream)
 
     def encode(self, running: Running, value: Any) -> bytes:
         encoded = self.spec.output.encode(value)
         running.warn(encoded.warnings)
         return encoded.data
 
-    def item(self, running: Running, value: Any, items: list[bytes]) -> None:
-        """One yielded value: an event, and a part of the output."""
+    def item(self, running: Running, value: Any, items: Items) -> None:
+        """One yielded value: an event, and a part of the output. Raises ResultTooLarge when that is too much now."""
         encoded = self.spec.output.encode_item(value)
         running.warn(encoded.warnings)
-        items.append(encoded.data)
+        items.add(encoded.data)
         running.emit_raw("output", b'{"value":' + encoded.data + b"}")
 
     @staticmethod
@@ -84,6 +92,7 @@ class Base:
 
     def settle(self, running: Running, error: BaseException, run_s: float) -> Done:
         """The `done` entry of a job that did not return."""
+        running.close()
         if isinstance(error, Canceled | asyncio.CancelledError) and running.reason is not None:
             return running.id, running.attempt, "canceled", b"", run_s, running.raised or None
         log.warning("job raised", job_id=running.id, model=self.spec.name, attempt=running.attempt, exc_info=error)

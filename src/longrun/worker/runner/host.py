@@ -8,16 +8,18 @@ import inspect
 import os
 import threading
 import time
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 from longrun.errors import Canceled, LongrunError, SoftTimeLimit
 from longrun.models import ModelSpec, load_target
 from longrun.worker.runner.async_executor import AsyncExecutor
+from longrun.worker.runner.capture import Capture
 from longrun.worker.runner.executor import Executor
 from longrun.worker.runner.outcome import failure_of
 from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.sync_executor import SyncExecutor
 
 log = structlog.get_logger("longrun.runner")
@@ -28,11 +30,14 @@ class Host:
 
     Args:
         pipe: to the worker.
-        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "load_timeout", "parent"}`.
+        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "load_timeout", "parent", "max_output", "pipes"}`.
+        capture: the output of this process.
+        operator: the operator's log.
     """
 
-    def __init__(self, pipe: Pipe, plan: dict[str, Any]) -> None:
-        self.pipe, self.plan = pipe, plan
+    def __init__(self, pipe: Pipe, plan: dict[str, Any], capture: Capture, operator: TextIO) -> None:
+        self.pipe, self.plan, self._capture, self._operator = pipe, plan, capture, operator
+        self._reports = Reports(pipe, capture, plan["max_output"])
         self.executors: dict[str, Executor] = {}
         self._loaded = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -41,12 +46,14 @@ class Host:
         """Load, then serve on this thread: user code gets the main thread wherever that is possible."""
         threading.Thread(target=self._read, name="pipe", daemon=True).start()
         # The worker ends a runner that hangs; shortly before, the log is told where it hangs. This works without the GIL.
-        faulthandler.dump_traceback_later(max(0.8 * self.plan["load_timeout"], self.plan["load_timeout"] - 1))
+        timeout = self.plan["load_timeout"]
+        faulthandler.dump_traceback_later(max(0.8 * timeout, timeout - 1), file=self._operator)
         specs = self._specs()
         loop = self._loop = asyncio.new_event_loop() if any(spec.is_async for spec in specs) else None
         for spec in specs:
             self._load(spec, loop)
         faulthandler.cancel_dump_traceback_later()
+        self._capture.loaded()
         self._loaded.set()
         if loop is not None:
             loop.run_forever()
@@ -78,10 +85,10 @@ class Host:
         concurrency = self.plan["models"][spec.name]
         if spec.is_async:
             assert loop is not None
-            self.executors[spec.name] = AsyncExecutor(spec, instance, self.pipe, loop)
+            self.executors[spec.name] = AsyncExecutor(spec, instance, self._reports, loop)
         else:
             main_serves = loop is None and not self.executors
-            self.executors[spec.name] = SyncExecutor(spec, instance, self.pipe, threads=concurrency - main_serves)
+            self.executors[spec.name] = SyncExecutor(spec, instance, self._reports, threads=concurrency - main_serves)
         self.pipe.send("ready", spec.name, time.monotonic() - begin)
 
     def _fail(self, model: str, error: Exception) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from longrun.errors import Failure, JobError, RetryAfter, ValidationFailed
+from longrun.errors import Failure, JobError, ResultTooLarge, RetryAfter, ValidationFailed
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
 
@@ -47,7 +47,7 @@ def failure_of(error: BaseException, attempt: int) -> JobFailure:
 def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
     """Whether the model's `Retry` covers the exception. A deliberate `Failure` is tried again only when `on` names it."""
     retry = spec.options.retry
-    if retry is None or not retry.covers(error):
+    if retry is None or isinstance(error, ResultTooLarge) or not retry.covers(error):
         return False
     deliberate = Failure if isinstance(error, Failure) else ValidationFailed if isinstance(error, ValidationFailed) else None
     return deliberate is None or any(issubclass(each, deliberate) and isinstance(error, each) for each in retry.on)

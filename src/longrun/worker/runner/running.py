@@ -1,15 +1,16 @@
-"""One job in a runner: its handle, and how it is told to stop."""
+"""One job in a runner: its handle, what it says, and how it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
-
-import orjson
 
 from longrun.errors import Canceled, SoftTimeLimit
 from longrun.models import Job
-from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.flow import Flow
+from longrun.worker.runner.lines import Lines, readable, shortened
+from longrun.worker.runner.reports import Reports, to_json
 
 Raw = tuple[str, int, bytes]
 Key = tuple[str, int]
@@ -26,11 +27,17 @@ class Running:
         interrupted: an exception is on its way into its code.
         group: those that share its call of `predict`, itself included.
         inside: its call of an async `predict` waits or runs.
+        events: not yet sent; `size` is that of their data, `sent` when some were sent, in monotonic time.
+        closed: its code has ended, and what is said in its name no longer counts.
     """
 
     __slots__ = (
-        "_pipe",
+        "_flow",
+        "_lines",
+        "_reports",
         "attempt",
+        "closed",
+        "events",
         "group",
         "id",
         "input",
@@ -40,20 +47,26 @@ class Running:
         "kind",
         "raised",
         "reason",
+        "sent",
+        "size",
         "softened",
         "totals",
     )
 
-    def __init__(self, raw: Raw, pipe: Pipe) -> None:
+    def __init__(self, raw: Raw, reports: Reports) -> None:
         self.id, self.attempt, self.input = raw
         self.key: Key = self.id, self.attempt
-        self._pipe = pipe
+        self._reports = reports
         self.group: list[Running] = [self]
         self.kind: type[Canceled] | None = None
         self.reason: type[Canceled] | None = None
         self.raised = ""
-        self.softened = self.interrupted = self.inside = False
+        self.softened = self.interrupted = self.inside = self.closed = False
         self.totals: dict[str, float] = {}
+        self.events: list[tuple[str, bytes | dict[str, Any]]] = []
+        self.size, self.sent = 0, 0.0
+        self._flow: Flow | None = None
+        self._lines: dict[int, Lines] | None = None
 
     def tell(self, kind: type[Canceled], *, is_async: bool) -> None:
         """It is to stop. Told again for another reason, that one counts."""
@@ -79,17 +92,61 @@ class Running:
         """Whether all that share its call were told to stop."""
         return all(each.reason is not None for each in self.group)
 
+    # -- what it says -----------------------------------------------------------------------------------------------------
+
     def emit(self, kind: str, data: dict[str, Any]) -> None:
-        """Send an event; usage is summed up here and travels with the outcome."""
-        if kind == "usage":
-            for name, value in data.items():
-                self.totals[name] = self.totals.get(name, 0) + value
-            return
-        self.emit_raw(kind, orjson.dumps(data))
+        """Send an event of `job.*`. Usage is summed up here; the worker keeps what was told last."""
+        with self._reports.capture.lock:
+            self._reports.capture.drain()
+            if kind == "log":
+                self.say(data["level"], data["message"])
+            elif kind == "usage":
+                for name, value in data.items():
+                    self.totals[name] = self.totals.get(name, 0) + value
+                self._reports.add(self, "usage", dict(self.totals))
+            else:
+                self._reports.add(self, kind, data)
 
     def emit_raw(self, kind: str, data: bytes) -> None:
         """Send an event whose data is JSON already."""
-        self._pipe.send("events", self.id, self.attempt, [(kind, data)])
+        with self._reports.capture.lock:
+            self._reports.capture.drain()
+            self._reports.add(self, kind, data)
+
+    def say(self, level: str, message: str) -> None:
+        """A line for the caller, unless there are too many of them."""
+        with self._reports.capture.lock:
+            now = time.monotonic()
+            flow = self._flow = self._flow or Flow(now)
+            if not flow.lets_through(now):
+                return
+            self._tell_left_out()
+            self._reports.add(self, "log", to_json({"level": level, "message": readable(shortened(message))}))
+
+    def hear(self, source: int, data: bytes) -> None:
+        """Its code has written this; `source` tells streams apart, each of which has lines of its own."""
+        lines = self._lines = self._lines or {}
+        for line in lines.setdefault(source, Lines()).feed(data):
+            self.say("info", line)
+
+    def _tell_left_out(self) -> None:
+        notice = self._flow.notice() if self._flow is not None else ""
+        if notice:
+            self._reports.add(self, "log", to_json({"level": "warning", "message": notice}))
+
+    def close(self) -> None:
+        """Its code has ended: send all that it has said until now, and hear no more of it."""
+        if self.closed:
+            return
+        with self._reports.capture.lock:
+            self._reports.capture.leave(self)
+            for lines in (self._lines or {}).values():
+                rest = lines.rest()
+                if rest:
+                    self.say("info", rest)
+            self._tell_left_out()
+            self._reports.flush(self)
+            self.closed = True
 
     def handle(self, model: str) -> Job:
         """What the model gets as `job`."""

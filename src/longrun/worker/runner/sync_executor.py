@@ -16,7 +16,7 @@ from longrun.models import ModelSpec
 from longrun.worker.runner.executor import Base
 from longrun.worker.runner.interrupts import Interrupts
 from longrun.worker.runner.outcome import Done
-from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Key, Raw, Running
 
 log = structlog.get_logger("longrun.runner")
@@ -30,15 +30,15 @@ class SyncExecutor(Base):
         threads: threads to start here; the caller may add its own by calling `serve`.
     """
 
-    def __init__(self, spec: ModelSpec, instance: Any, pipe: Pipe, *, threads: int) -> None:
-        super().__init__(spec, instance, pipe)
+    def __init__(self, spec: ModelSpec, instance: Any, reports: Reports, *, threads: int) -> None:
+        super().__init__(spec, instance, reports)
         self._inbox: queue.SimpleQueue[list[Running]] = queue.SimpleQueue()
         self._interrupts = Interrupts()
         for n in range(threads):
             threading.Thread(target=self.serve, name=f"{spec.name}-{n}", daemon=True).start()
 
     def put(self, jobs: list[Raw], *, batch: bool) -> None:
-        runnings = [Running(raw, self.pipe) for raw in jobs]
+        runnings = [Running(raw, self.reports) for raw in jobs]
         self.jobs.update((running.key, running) for running in runnings)
         for group in [runnings] if batch else [[running] for running in runnings]:
             self._inbox.put(group)
@@ -68,6 +68,7 @@ class SyncExecutor(Base):
             if running.reason is not None:
                 raise running.stop()
             value, handle = self.parse(running), running.handle(self.spec.name)
+            self.enter(running.group)
             returned = self._interrupts.call(running.group, lambda: self.instance.call(value, handle))
             output = self._drain(running, returned) if self.spec.streams else self.encode(running, returned)
             return self.ok(running, output, time.monotonic() - begin)
@@ -75,7 +76,7 @@ class SyncExecutor(Base):
             return self.settle(running, _no_exit(error), time.monotonic() - begin)
 
     def _drain(self, running: Running, returned: Any) -> bytes:
-        items: list[bytes] = []
+        items = self.items()
         iterator = self._interrupts.call(running.group, lambda: iter(returned))
         further: Callable[[], Any] = partial(next, iterator, _END)
         step = further
@@ -83,7 +84,7 @@ class SyncExecutor(Base):
             self.item(running, value, items)
             stop = self.to_throw(running)
             step = further if stop is None else partial(_throw, iterator, stop)
-        return self.spec.output.join(items)
+        return self.spec.output.join(items.values)
 
     def _run_batch(self, group: list[Running]) -> list[Done]:
         begin = time.monotonic()
@@ -103,12 +104,15 @@ class SyncExecutor(Base):
             running.group = together
         try:
             values, handles = [value for _, value in ready], [running.handle(self.spec.name) for running in together]
+            self.enter(together)
             outputs = self.check_batch(self._interrupts.call(together, lambda: self.instance.call_batch(values, handles)), len(ready))
         except BaseException as error:
             if len(ready) == 1:
                 return [*done, self.settle(ready[0][0], _no_exit(error), time.monotonic() - begin)]
             # One bad item must not fail its neighbours: each runs again, alone.
             log.warning("batch raised, items run one by one", model=self.spec.name, size=len(ready), cause=type(error).__name__)
+            for running in together:
+                self.leave(running)
             for running in together:
                 done += self._run_batch([running])
             return done

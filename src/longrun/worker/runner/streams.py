@@ -1,0 +1,193 @@
+"""What stands in for `sys.stdout` and `sys.stderr` in a runner, and the ways around them: logging, warnings, threads."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import io
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+from longrun.worker.runner.capture import Capture, speaker
+from longrun.worker.runner.descriptors import Descriptors, write_all
+from longrun.worker.runner.lines import LONGEST
+
+if TYPE_CHECKING:
+    from longrun.worker.runner.running import Running
+
+
+class Stream(io.BufferedIOBase):
+    """The binary side of a text stream: what is written reaches the operator's log, and the job whose code writes it.
+
+    Args:
+        capture: knows whose code it is.
+        name: `stdout` or `stderr`.
+        number: the file descriptor that programs started with this stream get.
+        operator: descriptor of the operator's log.
+    """
+
+    mode = "wb"
+
+    def __init__(self, capture: Capture, name: str, number: int, operator: int) -> None:
+        self.name = f"<{name}>"
+        self._capture, self._number, self._operator = capture, number, operator
+        self._kept = bytearray()
+        self._whose: Running | None = None
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def fileno(self) -> int:
+        """1 or 2."""
+        return self._number
+
+    def write(self, data: Any) -> int:
+        """Takes all of `data`."""
+        said = bytes(data)
+        if self._capture.forked:
+            write_all(self._number, said)
+            return len(said)
+        with self._capture.lock:
+            who = self._capture.current()
+            if who is not None:
+                self._capture.drain()
+            # `print` writes the text and the end of the line apart: for the log, which others write to as well, they are put together.
+            if who is not self._whose:
+                self.pass_on()
+                self._whose = who
+            self._kept += said
+            if b"\n" in said or len(self._kept) > LONGEST:
+                self.pass_on()
+            if who is not None:
+                who.hear(-self._number, said)
+        return len(said)
+
+    def flush(self) -> None:
+        """Have it all in the operator's log."""
+        if self._kept and not self._capture.forked:
+            with self._capture.lock:
+                self.pass_on()
+
+    def pass_on(self) -> None:
+        """As `flush`, under the lock."""
+        if self._kept:
+            data, self._kept = bytes(self._kept), bytearray()
+            write_all(self._operator, data)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """What is written in here reaches the operator alone."""
+    token = speaker.set(False)
+    try:
+        yield
+    finally:
+        speaker.reset(token)
+
+
+def capture_output(pipes: Mapping[str, tuple[int, int]] | None) -> tuple[Capture, TextIO]:
+    """Capture what this process prints from now on; to be called before the model is imported. Returns the operator's log too.
+
+    Args:
+        pipes: descriptor, 1 or 2 → (where to read what is written to it, the operator's log); None = nothing is captured.
+    """
+    if pipes is None:
+        return Capture(), sys.stderr
+    both = {int(number): (reads, operator) for number, (reads, operator) in pipes.items()}
+    capture = Capture(Descriptors(both))
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = Stream(capture, name, number, both[number][1])
+        capture.streams.append(stream)
+        # Written through, for a text stream that keeps something back would mix the words of several jobs.
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
+        setattr(sys, name, text)
+        setattr(sys, f"__{name}__", text)
+    _hear_logging(capture)
+    _hear_warnings(capture)
+    _mark_threads(capture)
+    # These print tracebacks.
+    threading.excepthook = _unheard(threading.excepthook)
+    sys.unraisablehook = _unheard(sys.unraisablehook)
+    operator = os.fdopen(both[2][1], "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    if faulthandler.is_enabled():
+        faulthandler.enable(operator)
+    return capture, operator
+
+
+def _unheard(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def call(told: Any) -> None:
+        with nobody():
+            hook(told)
+
+    return call
+
+
+def _hear_logging(capture: Capture) -> None:
+    """A record that a handler is about to write to one of our streams is told as what it is, once, and without its traceback."""
+    emit = logging.StreamHandler.emit
+
+    def heard(handler: Any, record: logging.LogRecord) -> None:
+        who = capture.current() if _is_ours(handler.stream) else None
+        if who is not None and not getattr(record, "longrun_heard", False) and _is_for_callers(handler, record):
+            record.longrun_heard = True
+            try:
+                message = record.getMessage()
+            except Exception:
+                message = str(record.msg)
+            who.say(level_of(record.levelno), message)
+        with nobody():
+            emit(handler, record)
+
+    logging.StreamHandler.emit = heard  # type: ignore[method-assign, assignment]
+
+
+def _is_ours(stream: Any) -> bool:
+    return isinstance(getattr(stream, "buffer", None), Stream)
+
+
+def _is_for_callers(handler: logging.Handler, record: logging.LogRecord) -> bool:
+    # asyncio tells of exceptions that nobody has caught, with their text and the files they come from.
+    return record.name != "asyncio" and (handler is not logging.lastResort or record.levelno >= logging.WARNING)
+
+
+def level_of(number: int) -> str:
+    """The level of an event, from that of a record."""
+    for least, level in ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO, "info")):
+        if number >= least:
+            return level
+    return "debug"
+
+
+def _hear_warnings(capture: Capture) -> None:
+    """A warning is told without the file and line that it comes from."""
+    show = warnings.showwarning
+
+    @functools.wraps(show)
+    def heard(message: Any, category: Any, *details: Any, **named: Any) -> None:
+        # Those are filename, lineno, file, line.
+        elsewhere = named.get("file") or (details[2] if len(details) > 2 else None)
+        who = capture.current() if elsewhere is None and _is_ours(sys.stderr) else None
+        if who is not None:
+            who.say("warning", f"{category.__name__}: {message}")
+        with nobody():
+            show(message, category, *details, **named)
+
+    warnings.showwarning = heard
+
+
+def _mark_threads(capture: Capture) -> None:
+    start = threading.Thread.start
+
+    def marked(thread: threading.Thread) -> None:
+        if not capture.forked:
+            capture.mark(thread)
+        start(thread)
+
+    threading.Thread.start = marked  # type: ignore[method-assign, assignment]
