@@ -23,6 +23,11 @@ def is_job_id(text: str) -> bool:
     return len(text) == 36 and text.startswith(JOB_PREFIX) and _HEX.issuperset(text[4:])
 
 
+def is_message_id(text: str) -> bool:
+    """Whether `text` has the form of the id of a webhook delivery: `msg_` and 32 hexadecimal digits."""
+    return len(text) == 36 and text.startswith("msg_") and _HEX.issuperset(text[4:])
+
+
 def rfc3339(ms: int | None) -> str | None:
     """Milliseconds since the epoch as RFC 3339 in UTC with milliseconds, `2026-01-31T09:30:00.125Z`."""
     if ms is None:

@@ -8,6 +8,7 @@ LongrunError
 │   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
 │   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
 │   ├── StoreUnsafe
+│   ├── WebhookEndpointNotFound · WebhookDeliveryNotFound · QuotaExceeded
 │   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
 │   └── Failure · RetryAfter · InvalidOutput · OutOfMemory · ModelLoadFailed
@@ -156,6 +157,24 @@ class JobGone(Problem):
     """The job existed; its record was deleted or has expired."""
 
     code, status, title = "job-gone", 410, "The job is gone"
+
+
+class WebhookEndpointNotFound(Problem):
+    """No such webhook endpoint, or not one of yours."""
+
+    code, status, title = "webhook-endpoint-not-found", 404, "No such webhook endpoint"
+
+
+class WebhookDeliveryNotFound(Problem):
+    """No such webhook delivery, or not one of yours."""
+
+    code, status, title = "webhook-delivery-not-found", 404, "No such webhook delivery"
+
+
+class QuotaExceeded(Problem):
+    """There are as many of these as one may have."""
+
+    code, status, title = "quota-exceeded", 409, "There are too many"
 
 
 class NotRetryable(Problem):

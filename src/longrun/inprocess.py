@@ -75,6 +75,7 @@ async def submit(
     tags: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
     policy: Mapping[str, Any] | None = None,
+    webhook: Mapping[str, Any] | None = None,
     idempotency_key: str = "",
     tenant: str = TENANT,
     **fields: Any,
@@ -86,7 +87,7 @@ async def submit(
         input: the input; `fields` given as keywords are added to it.
         priority: 0 to 9, 9 the most urgent.
         delay: seconds until the job is queued.
-        tags, metadata, policy: as in `POST /models/{model}/jobs`.
+        tags, metadata, policy, webhook: as in `POST /models/{model}/jobs`.
         idempotency_key: the same key with the same input gives the same job.
         tenant: whose job it is.
 
@@ -95,7 +96,9 @@ async def submit(
     """
     data = input.model_dump(mode="json", exclude_unset=True) if isinstance(input, BaseModel) else dict(input or {})
     body: dict[str, Any] = {"input": data | fields, "priority": priority, "delay": float(delay)}
-    body |= {name: value for name, value in (("tags", list(tags)), ("metadata", metadata), ("policy", policy)) if value}
+    body |= {
+        name: value for name, value in (("tags", list(tags)), ("metadata", metadata), ("policy", policy), ("webhook", webhook)) if value
+    }
     name = model if isinstance(model, str) else model.__longrun__.name
     submitted = await accept(_open(), tenant, name, parse_request(body), idempotency_key=idempotency_key)
     return JobHandle(submitted.job.id, tenant)

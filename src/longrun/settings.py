@@ -17,6 +17,8 @@ _PREFIX = "LONGRUN_"
 _NOT_SETTINGS = frozenset({"LONGRUN_TEST_REQUIRE", "LONGRUN_URL", "LONGRUN_KEY"})  # URL, KEY: of the commands that call a server
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Seconds = Annotated[float, Field(gt=0)]
+#: Seconds before each try of a webhook: what Standard Webhooks proposes, about three days in all.
+WEBHOOK_SCHEDULE: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 
 
 class Settings(BaseSettings):
@@ -65,6 +67,14 @@ class Settings(BaseSettings):
     store_timeout: Seconds = Field(2, description="How long a request waits for the store before it is answered 503.")
     max_crashes: int = Field(3, ge=1, description="Lost workers or dead runners after which a job fails with `worker-lost`.")
 
+    webhook_schedule: Annotated[tuple[Annotated[float, Field(ge=0)], ...], NoDecode] = Field(
+        WEBHOOK_SCHEDULE,
+        min_length=1,
+        max_length=100,
+        description="Seconds before each try of a webhook, comma-separated; there are as many tries.",
+    )
+    webhook_timeout: Seconds = Field(15, description="How long one try of a webhook may take in all.")
+
     processes: int | None = Field(None, ge=1, description="Runner processes per model; default: what the model says (1).")
     concurrency: int | None = Field(None, ge=1, description="Jobs at once in a runner; default: what the model says (sync 1, async 100).")
     queues: Annotated[tuple[str, ...], NoDecode] = Field((), description="Queues this worker serves, comma-separated; empty = all.")
@@ -98,7 +108,7 @@ class Settings(BaseSettings):
             raise ValueError("write it as `tenant=key,tenant=key`")
         return {tenant.strip(): key.strip() for tenant, _, key in pairs}
 
-    @field_validator("allowed_hosts", "allowed_origins", "allowed_networks", "queues", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "allowed_networks", "queues", "webhook_schedule", mode="before")
     @classmethod
     def _split_list(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from longrun import embedded
 from longrun.chores.run import run_chores
+from longrun.chores.webhooks import send_webhooks
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
 from longrun.queues.celery.tickets import ticket_template
@@ -145,7 +146,8 @@ def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wr
     from longrun.api.app import build_app
 
     async def beside(parts: Parts) -> None:
-        await asyncio.gather(run_chores(parts.store, parts.settings), parts.gate.watch())
+        base = f"{settings.public_url.rstrip('/')}/api/v1"
+        await asyncio.gather(run_chores(parts.store, parts.settings), send_webhooks(parts, base), parts.gate.watch())
 
     return build_app(settings, models, lambda: open_parts(settings, models, store_url=store_url, on_wrong_start=on_wrong_start), beside)
 

@@ -172,7 +172,7 @@ def is_preflight(scope: Scope, headers: Headers) -> bool:
 
 def _preflight(headers: Headers) -> Response:
     asked = {
-        "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, DELETE",
         "Access-Control-Allow-Headers": headers.get("access-control-request-headers", ""),
         "Access-Control-Max-Age": "600",
     }

@@ -11,6 +11,7 @@ from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.jobs.events import TYPES
 from longrun.jobs.states import Status
 from longrun.service.read import Filters
+from longrun.store.webhooks import DELIVERY_STATUSES
 
 MAX_WAIT = 60.0
 #: No log is as long; larger numbers would not survive the store's arithmetic.
@@ -148,6 +149,13 @@ def filters(query: Mapping[str, str]) -> Filters:
         code=query.get("code"),
         since=_since(query.get("created_after")),
     )
+
+
+def delivery_filters(query: Mapping[str, str]) -> dict[str, str]:
+    """`?job=`, `?endpoint=` and `?status=` of webhook deliveries. Raises ValidationFailed."""
+    if query.get("status", "pending") not in DELIVERY_STATUSES:
+        raise _wrong("/query/status", f"must be one of {', '.join(DELIVERY_STATUSES)}")
+    return {name: query[name] for name in ("job", "endpoint", "status") if name in query}
 
 
 def _since(text: str | None) -> int:

@@ -15,7 +15,7 @@ from longrun.jobs.states import TERMINAL, Status
 FIELDS = (
     "tenant", "model", "queue", "status", "version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due",
     "errors", "progress", "progress_at", "output", "error", "usage", "tags", "metadata", "policy", "retry_of", "retried_by", "worker",
-    "partial",
+    "partial", "hook",
 )  # fmt: skip
 _INTS = frozenset({"version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due", "errors", "progress_at"})
 _TEXTS = frozenset({"tenant", "model", "queue", "retry_of", "retried_by", "worker"})
@@ -51,6 +51,7 @@ class JobRecord:
     retry_of: str | None = None
     retried_by: str | None = None
     worker: str | None = None
+    hook: bytes | None = None
     partial: bool = False  #: the output is what the model had when its time was over
     position: int | None = None  #: place in its lane, 1 = next; only while queued
 

@@ -61,6 +61,7 @@ def job_view(job: JobRecord, base: str, *, with_output: bool = True, debug: bool
         "tags": _raw(job.tags) or [],
         "metadata": _raw(job.metadata) or {},
         "policy": (Policy.from_json(job.policy) if job.policy else Policy()).public(),
+        "webhook": _webhook(job),
         "retry_of": job.retry_of,
         "retried_by": job.retried_by,
         "parent": None,
@@ -69,6 +70,14 @@ def job_view(job: JobRecord, base: str, *, with_output: bool = True, debug: bool
     if with_output:
         view["output"] = _raw(job.output)
     return view
+
+
+def _webhook(job: JobRecord) -> dict[str, Any] | None:
+    """Without its secret."""
+    if job.hook is None:
+        return None
+    hook = orjson.loads(job.hook)
+    return {"url": hook["url"], "events": hook["events"]}
 
 
 def _usage(job: JobRecord) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -146,14 +146,14 @@ def make_cursor(score: str, job_id: str) -> str:
     return base64.urlsafe_b64encode(f"{score}.{job_id}".encode()).decode().rstrip("=")
 
 
-def parse_cursor(cursor: str, where: str = "/query/cursor") -> tuple[str, str]:
+def parse_cursor(cursor: str, where: str = "/query/cursor", *, is_id: Callable[[str], bool] = is_job_id) -> tuple[str, str]:
     """The reverse of `make_cursor`. Raises ValidationFailed, with the pointer `where`, for anything else."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, ValueError):
         text = ""
     score, _, job_id = text.rpartition(".")
-    if not _SCORE.fullmatch(score) or not is_job_id(job_id):
+    if not _SCORE.fullmatch(score) or not is_id(job_id):
         finding = {"pointer": where, "detail": "not a cursor of this listing"}
         raise ValidationFailed("The cursor is not valid. Take it from `next` of the page before, unchanged.", errors=[finding])
     return score, job_id

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from longrun.errors import ValidationFailed
 from longrun.service.jsontext import compact
+from longrun.webhooks.signing import check_secret
+from longrun.webhooks.urls import LONGEST
 
 MAX_DELAY = 30 * 86_400.0
 MAX_DURATION = 10 * 365 * 86_400.0
@@ -16,6 +18,19 @@ _MOST_FINDINGS = 50
 
 Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
+
+WebhookEvent = Literal["job.started", "job.retrying", "job.succeeded", "job.failed", "job.canceled", "job.expired"]
+#: What a webhook tells of when nothing else is asked for.
+ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
+
+
+def _secret(text: str) -> str:
+    check_secret(text)
+    return text
+
+
+WebhookUrl = Annotated[str, Field(min_length=1, max_length=LONGEST, description="`https://…` (`http://` in allowed networks).")]
+WebhookSecret = Annotated[str, AfterValidator(_secret), Field(description="`whsec_` and 24 to 64 random bytes in base64.")]
 
 
 class PolicyRequest(BaseModel):
@@ -33,6 +48,20 @@ class PolicyRequest(BaseModel):
     delivery: Literal["at_least_once", "at_most_once"] | None = Field(None, description="`at_most_once`: not run again after a crash.")
 
 
+class WebhookRequest(BaseModel):
+    """Who is to be told of a job, and of what."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, title="WebhookRequest")
+
+    url: WebhookUrl
+    events: Annotated[list[WebhookEvent], Field(min_length=1)] = Field(
+        default_factory=lambda: list(ENDS), description="What is told; the four ends when not given."
+    )
+    secret: WebhookSecret | None = Field(
+        None, description="Signs this job's webhooks; your own secret (`GET /webhook-secret`) when not given."
+    )
+
+
 class SubmitRequest(BaseModel):
     """A request for one job."""
 
@@ -47,6 +76,7 @@ class SubmitRequest(BaseModel):
         False,
         description="While this request waits for the job (`Prefer: wait`, or the event stream): cancel it when the caller goes away.",
     )
+    webhook: WebhookRequest | None = Field(None, description="Who is to be told.")
     policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits that this request asks for.")
 
 
@@ -59,22 +89,24 @@ def parse_request(body: Any) -> SubmitRequest:
     if not isinstance(body, dict):
         finding = {"pointer": "", "detail": "must be an object"}
         raise ValidationFailed("The body must be a JSON object with the member `input`.", errors=[finding])
-    if "webhook" in body:
-        finding = {"pointer": "/webhook", "detail": "webhooks are not built yet; wait for the job or follow its events"}
-        raise ValidationFailed("This version does not send webhooks.", errors=[finding])
     try:
         request = SubmitRequest.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FINDINGS]
-        raise ValidationFailed("The request is not valid.", errors=[_finding(dict(each)) for each in found]) from None
+        raise ValidationFailed("The request is not valid.", errors=findings(error)) from None
     if len(compact(request.metadata)) > MAX_METADATA:
         finding = {"pointer": "/metadata", "detail": f"must be at most {MAX_METADATA} bytes of JSON"}
         raise ValidationFailed("The metadata is too large.", errors=[finding])
     return request
 
 
+def findings(error: ValidationError) -> list[dict[str, str]]:
+    """What is wrong with a request, for the caller."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FINDINGS]
+    return [_finding(dict(each)) for each in found]
+
+
 def _finding(error: dict[str, Any]) -> dict[str, str]:
-    detail = {"extra_forbidden": "unknown member", "missing": "missing"}.get(error["type"], error["msg"])
+    detail = {"extra_forbidden": "unknown member", "missing": "missing"}.get(error["type"], error["msg"].removeprefix("Value error, "))
     return {"pointer": pointer(error["loc"]), "detail": detail}
 
 

@@ -15,6 +15,7 @@ from longrun.models import ModelOptions
 from longrun.service.jsontext import canonical, compact
 from longrun.service.parts import Parts
 from longrun.service.request import SubmitRequest
+from longrun.service.webhooks import check_url
 from longrun.settings import Settings
 from longrun.store.records import Accepted, NewJob
 
@@ -48,6 +49,8 @@ async def submit(
     spec = parts.models.get(model)
     spec.input.parse(request.input)
     policy = policy_in_force(spec.options, parts.settings, request)
+    if request.webhook is not None:
+        check_url(parts, request.webhook.url, "/webhook/url")
     sent = request.model_dump(exclude_unset=True) if body is None else body
     if parts.gate.closed:
         await parts.gate.admit()
@@ -66,6 +69,7 @@ async def submit(
         fingerprint=fingerprint(spec.name, sent) if idempotency_key else "",
         tags=compact(request.tags) if request.tags else None,
         metadata=compact(request.metadata) if request.metadata else None,
+        hook=compact(request.webhook.model_dump(exclude_none=True)) if request.webhook else None,
     )
     return await _store(parts, job)
 
@@ -112,6 +116,7 @@ def _record(job: NewJob, accepted: Accepted) -> JobRecord | None:
         due=at + int(job.delay * 1000) if waits else None,
         tags=job.tags,
         metadata=job.metadata,
+        hook=job.hook,
         policy=job.policy,
         position=accepted.position or None,
     )

@@ -13,6 +13,8 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   base, log_bytes     events that the log's limits have taken from its head, none without the field; bytes of those it holds
   cut                 the latest attempt of which an `output` event was taken so
   a:<n>, z:<n>, u:<n> attempt n: JSON at its start; `at outcome error` at its end; what it used, JSON (the field `usage` has the sums)
+  hook                JSON of the job's webhook: `url`, `events`, and `secret` if it brought one
+  unsettled           webhooks of the job that are neither delivered nor given up: it does not expire before they are
   gone                1: a tombstone; only `tenant` is left beside it
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
                     each `attempt at type data`
@@ -37,6 +39,17 @@ trouble             hash. Part, such as `worker@host` → `<until ms> <text>`: w
 swept               string. Ms of the last sweep: a store that was away expires nothing at first
 amnesty             string, one lease. Ms until which no lease expires
 
+hooks:<tenant>      hash. Endpoint id → JSON: `url, events, description, created, secret, previous, previous_until, disabled_reason`
+hooksecret:<tenant> string. JSON `secret, previous, previous_until`: signs the webhooks of jobs that bring no secret
+delivery:<message>  hash, until the tombstone's time after its end. One webhook to one receiver: tenant, job, type, url, created, data, and
+  endpoint            '' = the job's own webhook
+  status              pending, delivered or failed; then `finished` (ms), and `reason` why it was given up
+  tries, base         the number of the latest try, a fence that only grows; how many of them the schedule does not count
+  told, try:<n>       the latest try whose outcome was told; that outcome, JSON
+delivery-due        zset. Message → ms when it is tried next, or, once it has an end, when its entry goes
+deliveries:<tenant> zset, as the deliveries. Message → created ms: the ledger
+sent:<id>           set, as the record or tombstone. Messages about the job
+taken:<nonce>       list, one lease. Messages that a claim has taken: a claim sent twice gets the same ones
 about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
 nothing             never written: see `pass_when_full` in lib.lua
 
@@ -50,6 +63,11 @@ from __future__ import annotations
 def note_channel(prefix: str, job_id: str) -> str:
     """Channel on which a job's changes are announced."""
     return f"{prefix}note:{job_id}"
+
+
+def hooks_channel(prefix: str) -> str:
+    """Channel on which it is announced that webhooks are due."""
+    return f"{prefix}hooks"
 
 
 def worker_channel(prefix: str, worker: str) -> str:

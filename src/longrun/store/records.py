@@ -19,7 +19,7 @@ PAGE_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What `submit` stores. `input`, `policy`, `tags` and `metadata` are JSON."""
+    """What `submit` stores. `input`, `policy`, `tags`, `metadata` and `hook` (the webhook) are JSON."""
 
     id: str
     tenant: str
@@ -34,6 +34,7 @@ class NewJob:
     fingerprint: str = ""
     tags: bytes | None = None
     metadata: bytes | None = None
+    hook: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class Records:
         more: list[str | bytes] = ["policy", job.policy]
         more += ["tags", job.tags] if job.tags is not None else []
         more += ["metadata", job.metadata] if job.metadata is not None else []
+        more += ["hook", job.hook] if job.hook is not None else []
         within = "" if job.start_within is None else str(int(job.start_within * 1000))
         reply = await self._run(
             "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, int(job.delay * 1000), self._max_queued,

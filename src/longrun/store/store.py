@@ -6,10 +6,11 @@ from longrun.settings import Settings
 from longrun.store.claims import Claims
 from longrun.store.connection import Connection
 from longrun.store.follow import Follower
-from longrun.store.keys import note_channel, worker_channel
+from longrun.store.keys import hooks_channel, note_channel, worker_channel
 from longrun.store.records import Records
 from longrun.store.scripts import load_scripts
 from longrun.store.upkeep import Upkeep
+from longrun.store.webhooks import Webhooks
 
 
 class Store:
@@ -25,6 +26,7 @@ class Store:
         records: what the API needs: submit, read, list, cancel, delete.
         claims: what a worker needs: claim, heartbeat, append, finish.
         upkeep: what chores need: sweep, release, republish, expire.
+        webhooks: endpoints, secrets and deliveries.
         follower: announcements of changes.
         pop_script: sent by the transport of the tickets, not by us.
     """
@@ -39,6 +41,7 @@ class Store:
         self.records = Records(self.connection, settings)
         self.claims = Claims(self.connection, settings)
         self.upkeep = Upkeep(self.connection, settings)
+        self.webhooks = Webhooks(self.connection, settings)
         self.follower = Follower(url)
 
     def job_channel(self, job_id: str) -> str:
@@ -48,6 +51,11 @@ class Store:
     def worker_channel(self, worker: str) -> str:
         """Channel to listen to for commands to a worker."""
         return worker_channel(self.prefix, worker)
+
+    @property
+    def hooks_channel(self) -> str:
+        """Channel to listen to for webhooks that are due."""
+        return hooks_channel(self.prefix)
 
     async def ping(self) -> None:
         """Return when the server answers. Raises StoreUnavailable when it does not."""

@@ -10,8 +10,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-#: Seconds before each try, counted from the one before: the schedule that Standard Webhooks proposes, about three days in all.
-DELAYS: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+from longrun.settings import WEBHOOK_SCHEDULE
+
+#: Seconds before each try, counted from the one before.
+DELAYS = WEBHOOK_SCHEDULE
 #: Longest wait that a receiver can ask for with `Retry-After`, in seconds.
 LONGEST_ASKED = 86_400.0
 _JITTER = 0.2

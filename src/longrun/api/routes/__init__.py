@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from longrun.api.answers import PREFIX
-from longrun.api.routes import events, jobs, models, operations, submit
+from longrun.api.routes import events, jobs, models, operations, submit, webhooks
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -28,6 +28,20 @@ TABLE: dict[str, dict[str, Handler]] = {
     f"{PREFIX}/jobs/{{job_id}}/retry": {"POST": jobs.retry_job},
     f"{PREFIX}/dead-letters": {"GET": operations.list_dead_letters},
     f"{PREFIX}/dead-letters/redrive": {"POST": operations.redrive},
+    f"{PREFIX}/webhook-endpoints": {"GET": webhooks.list_endpoints, "POST": webhooks.add_endpoint},
+    f"{PREFIX}/webhook-endpoints/{{endpoint_id}}": {
+        "GET": webhooks.get_endpoint,
+        "PATCH": webhooks.change_endpoint,
+        "DELETE": webhooks.delete_endpoint,
+    },
+    f"{PREFIX}/webhook-endpoints/{{endpoint_id}}/secret": {"GET": webhooks.get_endpoint_secret},
+    f"{PREFIX}/webhook-endpoints/{{endpoint_id}}/rotate-secret": {"POST": webhooks.rotate_endpoint},
+    f"{PREFIX}/webhook-endpoints/{{endpoint_id}}/test": {"POST": webhooks.test_endpoint},
+    f"{PREFIX}/webhook-secret": {"GET": webhooks.get_secret},
+    f"{PREFIX}/webhook-secret/rotate": {"POST": webhooks.rotate_secret},
+    f"{PREFIX}/webhook-deliveries": {"GET": webhooks.list_deliveries},
+    f"{PREFIX}/webhook-deliveries/{{delivery_id}}": {"GET": webhooks.get_delivery},
+    f"{PREFIX}/webhook-deliveries/{{delivery_id}}/redeliver": {"POST": webhooks.redeliver},
     f"{PREFIX}/queues": {"GET": operations.get_queues},
     f"{PREFIX}/workers": {"GET": operations.get_workers},
     f"{PREFIX}/stats": {"GET": operations.get_stats},

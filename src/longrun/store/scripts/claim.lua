@@ -26,5 +26,6 @@ if not (r[1] == 'running' and r[2] == ARGV[2]) then
   redis.call('ZADD', P .. 'lease', int(t + ARGV[5]), id)
   event(id, attempt, t, 'started', '{"worker":' .. cjson.encode(ARGV[3]) .. ',"resumed":false}')
   note(id, 'started')
+  tell(id, k, t, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
 end
 return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), redis.call('HGET', k, 'started')}

@@ -110,10 +110,70 @@ end
 
 local function count(model, what, by) redis.call('HINCRBY', P .. 'stats', model .. ':' .. what, by) end
 
--- The one way into a terminal state. Writes record, last event, expiry, dead letter and the announcement together.
+local function delivery(message) return P .. 'delivery:' .. message end
+
+-- One message, due now. Its id is the `webhook-id` of every try, and the same when the script is sent twice.
+local function post(id, k, t, tenant, kind, attempt, endpoint, url, data)
+  local message = 'msg_' .. string.sub(redis.sha1hex(id .. ' ' .. kind .. ' ' .. attempt .. ' ' .. endpoint), 1, 32)
+  local d = delivery(message)
+  if redis.call('EXISTS', d) == 1 then return end
+  redis.call('HSET', d, 'tenant', tenant, 'job', id, 'type', kind, 'endpoint', endpoint, 'url', url, 'created', int(t), 'status', 'pending',
+    'tries', 0, 'base', 0, 'data', data)
+  redis.call('ZADD', P .. 'delivery-due', int(t), message)
+  redis.call('ZADD', P .. 'deliveries:' .. tenant, moment(), message)
+  redis.call('SADD', P .. 'sent:' .. id, message)
+  redis.call('HINCRBY', k, 'unsettled', 1)
+  redis.call('PUBLISH', P .. 'hooks', 'due')
+end
+
+local function wants(hook, kind)
+  for _, each in ipairs(hook.events) do
+    if each == kind then return true end
+  end
+  return false
+end
+
+-- The outbox: what has just become of a job is told to its own webhook and to the tenant's endpoints, by the script that made it so.
+-- `data`: JSON of what cannot be read from the record later ('' = nothing).
+local function tell(id, k, t, kind, data)
+  local r = redis.call('HMGET', k, 'tenant', 'hook', 'attempt')
+  if r[2] then
+    local own = cjson.decode(r[2])
+    if wants(own, kind) then post(id, k, t, r[1], kind, r[3], '', own.url, data) end
+  end
+  local endpoints = redis.call('HGETALL', P .. 'hooks:' .. r[1])
+  for i = 1, #endpoints, 2 do
+    local endpoint = cjson.decode(endpoints[i + 1])
+    if not endpoint.disabled_reason and wants(endpoint, kind) then post(id, k, t, r[1], kind, r[3], endpoints[i], endpoint.url, data) end
+  end
+end
+
+-- From `t` on an ended job is kept as its policy says.
+-- retain_for 0: the output stays a minute for those who wait for it; expire.lua then keeps status and error for a day.
+local function retain(id, k, t)
+  local keep = cjson.decode(redis.call('HGET', k, 'policy')).retain_for * 1000
+  redis.call('HSET', k, 'expires', int(t + (keep > 0 and keep or 86400000)))
+  redis.call('ZADD', P .. 'expire', int(t + (keep > 0 and keep or 60000)), id)
+end
+
+-- A delivery has an end: `delivered` or `failed`. Its entry goes after `tombstone` ms, by claim_deliveries.lua.
+local function settle(message, d, t, status, reason, tombstone)
+  redis.call('HSET', d, 'status', status, 'finished', int(t))
+  if reason then redis.call('HSET', d, 'reason', reason) end
+  redis.call('ZADD', P .. 'delivery-due', int(t + tombstone), message)
+  local id = redis.call('HGET', d, 'job')
+  if not id or id == '' then return end
+  local k = record(id)
+  local r = redis.call('HMGET', k, 'status', 'gone', 'unsettled')
+  if not r[1] or r[2] or not r[3] then return end
+  -- The result is kept until it was delivered, or given up.
+  if redis.call('HINCRBY', k, 'unsettled', -1) <= 0 and TERMINAL[r[1]] then retain(id, k, t) end
+end
+
+-- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
 local function finalize(id, k, t, status, output, err)
-  local r = redis.call('HMGET', k, 'tenant', 'model', 'policy', 'attempt', 'started', 'created', 'progress')
-  local tenant, model, attempt = r[1], r[2], r[4]
+  local r = redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started')
+  local tenant, model, attempt = r[1], r[2], r[3]
   redis.call('HINCRBY', k, 'version', 1)
   redis.call('HSET', k, 'status', status, 'finished', int(t))
   if output then redis.call('HSET', k, 'output', output) end
@@ -121,14 +181,11 @@ local function finalize(id, k, t, status, output, err)
   redis.call('HDEL', k, 'due', 'nonce')
   leave_lane(id, k)
   for _, set in ipairs({'lease', 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
-  -- retain_for 0: the output stays a minute for those who wait for it; expire.lua then keeps status and error for a day.
-  local keep = cjson.decode(r[3]).retain_for * 1000
-  local at = t + (keep > 0 and keep or 60000)
-  redis.call('HSET', k, 'expires', int(t + (keep > 0 and keep or 86400000)))
-  redis.call('ZADD', P .. 'expire', int(at), id)
+  tell(id, k, t, 'job.' .. status, '')
+  if tonumber(redis.call('HGET', k, 'unsettled') or 0) == 0 then retain(id, k, t) end
   if status == 'failed' then redis.call('ZADD', P .. 'dead:' .. tenant, int(t), id) end
   count(model, status, 1)
-  if r[5] then count(model, 'run_ms', int(t - tonumber(r[5]))) end
+  if r[4] then count(model, 'run_ms', int(t - tonumber(r[4]))) end
   event(id, attempt, t, 'done', '')
   note(id, 'done')
 end
@@ -198,6 +255,7 @@ end
 local function bury(id, k, tombstone)
   local r = redis.call('HMGET', k, 'tenant', 'idem')
   redis.call('DEL', k, P .. 'ev:' .. id)
+  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
   redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
   redis.call('PEXPIRE', k, tombstone)
   if r[2] then redis.call('PEXPIRE', r[2], tombstone) end

@@ -1,6 +1,6 @@
 -- Accept a job: record, index, idempotency key, place in the lane and ticket, or nothing at all.
 -- ARGV: id, tenant, model, queue, priority, input, delay ms, lane limit, start_within ms ('' = none), idempotency key ('' = none),
---       fingerprint, then pairs of further fields (policy, tags, metadata, retry_of).
+--       fingerprint, then pairs of further fields (policy, tags, metadata, hook).
 -- Returns {'new', position, created ms} | {'replay', id} | {'reused', id} | {'full', depth}. Sent twice: the second is {'new', …} again, with the
 -- position the job has by then (0 = it waits no longer).
 local id, tenant, model, queue, priority, input = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]

@@ -1,0 +1,158 @@
+"""Sends webhooks that are due. Runs beside the API processes, not in workers: `docs/decisions/0011-webhooks.md` says why.
+
+Deliveries are claimed like jobs, so any number of processes may do this at once, and one that dies in the middle is followed by another
+that sends the message again, with the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from urllib.parse import urlsplit
+
+import structlog
+
+from longrun.errors import JobGone, JobNotFound, LongrunError
+from longrun.service.parts import Parts
+from longrun.service.webhooks import message
+from longrun.store.follow import Listener
+from longrun.store.webhooks import Due, Settled, Try
+from longrun.version import VERSION
+from longrun.webhooks.guard import Answer, GuardedClient, Networks, Refused, Unreachable
+from longrun.webhooks.schedule import Verdict, after_try
+from longrun.webhooks.signing import new_secret, sign
+
+log = structlog.get_logger("longrun.webhooks")
+
+#: Messages on their way at once, in all and to one host: one slow receiver must not hold the others up.
+MOST, MOST_TO_ONE = 32, 4
+#: Seconds until a message is looked at again that was due when its host had enough of them.
+_CROWDED = 1.0
+#: Seconds between two looks at what is due; what becomes due by a job's end is announced.
+_LOOK = 1.0
+_AWAY = 1.0
+
+
+class Sender:
+    """See the module.
+
+    Args:
+        parts: the open service.
+        client: makes the calls.
+        base: what stands before `/jobs` in the URLs of messages.
+    """
+
+    def __init__(self, parts: Parts, client: GuardedClient, base: str) -> None:
+        self._parts, self._client, self._base = parts, client, base
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._hosts: Counter[str] = Counter()
+        self._nonce = secrets.token_hex(8)
+
+    async def run(self) -> None:
+        """Send for ever."""
+        store = self._parts.store
+        async with store.follower.listen(store.hooks_channel) as listener:
+            try:
+                while True:
+                    free = MOST - len(self._tasks)
+                    taken = await self._take(free) if free else []
+                    for due in taken:
+                        self._start(due, listener)
+                    if not free or len(taken) < free:
+                        await listener.wait(_LOOK)
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _take(self, most: int) -> list[Due]:
+        try:
+            taken = await self._parts.store.webhooks.take(self._nonce, most, new_secret())
+        except LongrunError as error:
+            # The claim may have gone through: asked again with the same nonce, it gives the same messages.
+            log.warning("webhooks cannot be claimed", error=str(error))
+            await asyncio.sleep(_AWAY)
+            return []
+        self._nonce = secrets.token_hex(8)
+        return taken
+
+    def _start(self, due: Due, listener: Listener) -> None:
+        task = asyncio.get_running_loop().create_task(self._guarded(due))
+        self._tasks.add(task)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            listener.put(b"free")
+
+        task.add_done_callback(over)
+
+    async def _guarded(self, due: Due) -> None:
+        host = urlsplit(due.url).netloc
+        self._hosts[host] += 1
+        try:
+            if self._hosts[host] > MOST_TO_ONE:
+                await self._parts.store.webhooks.settle(due, "release", delay=_CROWDED)
+            else:
+                await self.deliver(due)
+        except LongrunError as error:
+            # Its lease runs out, and it is sent again.
+            log.warning("what became of a webhook cannot be stored", delivery=due.id, error=str(error))
+        except Exception as error:
+            log.error("webhook failed", delivery=due.id, exc_info=error)
+        finally:
+            self._hosts[host] -= 1
+            if not self._hosts[host]:
+                del self._hosts[host]
+
+    async def deliver(self, due: Due) -> None:
+        """One try, and the note of what became of it. Raises StoreUnavailable."""
+        try:
+            job = None if due.job is None else await self._parts.store.records.read(due.job, due.tenant)
+        except (JobNotFound, JobGone):
+            await self._parts.store.webhooks.settle(due, "failed", reason="The job was deleted or has expired.")
+            return
+        body = message(due, job, self._base)
+        at = time.time()
+        headers = sign(due.secrets, due.id, int(at), body) | {"content-type": "application/json", "user-agent": f"Longrun/{VERSION}"}
+        answer, error, begun = None, None, time.monotonic()
+        try:
+            answer = await self._client.post(due.url, body, headers)
+        except (Refused, Unreachable) as failed:
+            error = str(failed)
+        await self._settle(due, answer, Try(int(at * 1000), answer.status if answer else None, error, round(time.monotonic() - begun, 3)))
+
+    async def _settle(self, due: Due, answer: Answer | None, tried: Try) -> None:
+        asked = None if answer is None else answer.headers.get("retry-after")
+        verdict = after_try(due.tries, tried.status, asked, delays=self._parts.settings.webhook_schedule)
+        outcome, reason = judged(verdict, due)
+        if reason:
+            log.warning("webhook given up", delivery=due.id, job_id=due.job, reason=reason)
+        await self._parts.store.webhooks.settle(due, outcome, delay=verdict.delay, tried=tried, reason=reason)
+
+
+def judged(verdict: Verdict, due: Due) -> tuple[Settled, str]:
+    """What the store is told of a try, and why when it was the last."""
+    if verdict.outcome == "disabled":
+        return "disabled", "The receiver answered 410: it wants no more of them."
+    if verdict.outcome == "given_up":
+        return "failed", f"All {due.tries} tries have failed."
+    return verdict.outcome, ""
+
+
+async def send_webhooks(parts: Parts, base: str) -> None:
+    """Send webhooks until canceled. `base`: see `Sender`."""
+    settings = parts.settings
+    client = GuardedClient(Networks(settings.allowed_networks), timeout=settings.webhook_timeout)
+    sender = Sender(parts, client, base)
+    try:
+        while True:
+            try:
+                await sender.run()
+            except Exception as error:
+                # Whatever it is, the chores beside this one must not end with it.
+                log.error("sending webhooks failed, it is started again", exc_info=error)
+            await asyncio.sleep(_AWAY)
+    finally:
+        await client.close()
