@@ -13,6 +13,7 @@ from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.store import Store
+from tests.chaos.receiver import Receiver
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -53,3 +54,10 @@ async def store(settings: Settings, valkey_url: str) -> AsyncIterator[Store]:
     store = Store(valkey_url, settings, ticket_template())
     yield store
     await store.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks on loopback."""
+    with Receiver() as receiver:
+        yield receiver

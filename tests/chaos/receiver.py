@@ -35,6 +35,11 @@ def well(_: int) -> Answer:
     return Answer()
 
 
+def at_first(*answers: Answer) -> Behaviour:
+    """These answers to the first tries of each message, then success."""
+    return lambda tries: answers[tries] if tries < len(answers) else Answer()
+
+
 class Receiver:
     """A context manager: an HTTP server on a port of loopback, by default a free one.
 
@@ -43,11 +48,13 @@ class Receiver:
 
     Attributes:
         deliveries: every request, in order of arrival, with the answer it got.
+        requests: the same as headers and body.
     """
 
     def __init__(self, behave: Behaviour = well, *, port: int = 0) -> None:
         self.behave = behave
         self.deliveries: list[Delivery] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
@@ -82,6 +89,7 @@ class Receiver:
             genuine = False
         message = json.loads(body)
         with self._lock:
+            self.requests.append((headers, body))
             answer = self.behave(sum(each.message_id == message_id for each in self.deliveries))
             data = message["data"]
             self.deliveries.append(

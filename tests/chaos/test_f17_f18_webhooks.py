@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from tests.chaos.caller import Caller
 from tests.chaos.check import judge
 from tests.chaos.cluster import Cluster, free_port
 from tests.chaos.program import until
-from tests.chaos.receiver import SECRET, Answer, Behaviour, Receiver
+from tests.chaos.receiver import SECRET, Answer, Receiver, at_first
 
 #: A schedule of seconds instead of days, with enough tries to outlast what the tests do.
 FAST = {
@@ -22,13 +21,6 @@ FAST = {
     "LONGRUN_WEBHOOK_TIMEOUT": "1",
 }
 pytestmark = [pytest.mark.chaos, pytest.mark.cluster(settings=FAST)]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """A receiver on loopback."""
-    with Receiver() as receiver:
-        yield receiver
 
 
 def submit(caller: Caller, receiver: Receiver, text: str, seconds: float = 0.0, **options: Any) -> str:
@@ -42,11 +34,6 @@ def delivered(caller: Caller, receiver: Receiver, *, within: float = 40.0) -> No
     """Wait until the end of every job has been taken; the history then holds what the receiver got."""
     until(lambda: all(receiver.took(job_id) for job_id in caller.history.hooked), "all ends were delivered", timeout=within)
     caller.history.deliveries = list(receiver.deliveries)
-
-
-def at_first(*answers: Answer) -> Behaviour:
-    """These answers to the first tries of each message, then success."""
-    return lambda tries: answers[tries] if tries < len(answers) else Answer()
 
 
 TROUBLES = {

@@ -7,34 +7,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from longrun.api.answers import PREFIX
+from longrun.api.openapi_parts import ALWAYS, header, ok, operation, problem, query
+from longrun.api.openapi_webhooks import webhook_paths, webhook_schemas
 from longrun.api.routes.operations import RedriveRequest
-from longrun.api.schemas import COMPONENTS, Schema, ref
+from longrun.api.schemas import COMPONENTS, TEXT, Schema, nullable, ref
 from longrun.models import ModelSpec
 from longrun.service.request import PolicyRequest, SubmitRequest
 from longrun.settings import Settings
 from longrun.version import VERSION
 
-_PROBLEMS = {
-    400: "The request cannot be read.",
-    401: "No key, or a wrong one.",
-    403: "The Host or the Origin is not allowed.",
-    404: "Not found, or not yours.",
-    409: "Not possible in the job's present state.",
-    410: "The job was deleted or has expired.",
-    413: "The body is too large.",
-    415: "Not a content type, or encoding, that is read here.",
-    422: "The values break a rule; `errors` says which and where.",
-    500: "An error of the service.",
-    503: "The store does not answer or is not safe, or the queue is full. Try again after `Retry-After`.",
-    507: "The store is full.",
-}
-#: What any request can be answered with: the doors judge the head of each.
-_ALWAYS = (400, 403, 413, 415, 500, 503)
 _REF = "#/$defs/"
 
 _JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "The job's id."}
 _PREFER = "`wait=N`: wait up to N seconds, 60 at most, for the end (RFC 7240)."
-_TEXT: Schema = {"type": "string"}
 
 
 def build_openapi(models: Iterable[ModelSpec], settings: Settings) -> dict[str, Any]:
@@ -42,8 +27,9 @@ def build_openapi(models: Iterable[ModelSpec], settings: Settings) -> dict[str, 
     schemas = dict(COMPONENTS)
     schemas["PolicyRequest"] = PolicyRequest.model_json_schema()
     schemas["RedriveRequest"] = RedriveRequest.model_json_schema()
+    schemas |= webhook_schemas()
     keyed = bool(settings.api_keys)
-    paths = _job_paths() | _operator_paths()
+    paths = _job_paths() | _operator_paths() | webhook_paths()
     for spec in models:
         paths[f"{PREFIX}/models/{spec.name}/jobs"] = {"post": _submit(spec, schemas)}
     document: dict[str, Any] = {
@@ -60,38 +46,13 @@ def build_openapi(models: Iterable[ModelSpec], settings: Settings) -> dict[str, 
     return document
 
 
-def _with_doors(operation: dict[str, Any], path: str, *, keyed: bool) -> dict[str, Any]:
+def _with_doors(described: dict[str, Any], path: str, *, keyed: bool) -> dict[str, Any]:
     """The operation with the answers that every route can give."""
     is_open = path in ("/livez", "/readyz")
-    codes = _ALWAYS if not keyed or is_open else (*_ALWAYS, 401)
-    responses = {str(code): _problem(code) for code in codes} | operation["responses"]
+    codes = ALWAYS if not keyed or is_open else (*ALWAYS, 401)
+    responses = {str(code): problem(code) for code in codes} | described["responses"]
     more: dict[str, Any] = {"security": []} if keyed and is_open else {}
-    return operation | {"responses": dict(sorted(responses.items()))} | more
-
-
-def _problem(code: int) -> dict[str, Any]:
-    headers: dict[str, Any] = {"X-Request-Id": {"schema": _TEXT}}
-    if code in (503, 507):
-        headers["Retry-After"] = {"schema": {"type": "integer"}}
-    return {"description": _PROBLEMS[code], "headers": headers, "content": {"application/problem+json": {"schema": ref("Problem")}}}
-
-
-def _ok(schema: Schema, description: str, headers: tuple[str, ...] = ()) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
-    return answer | ({"headers": {name: {"schema": _TEXT} for name in headers}} if headers else {})
-
-
-def _operation(name: str, summary: str, tag: str, responses: dict[int, Any], *problems: int, **more: Any) -> dict[str, Any]:
-    answers = {str(code): answer for code, answer in responses.items()} | {str(code): _problem(code) for code in problems}
-    return {"operationId": name, "summary": summary, "tags": [tag], "responses": answers, **more}
-
-
-def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string", **schema}}
-
-
-def _query(name: str, description: str, **schema: Any) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string", **schema}}
+    return described | {"responses": dict(sorted(responses.items()))} | more
 
 
 def _submit(spec: ModelSpec, schemas: dict[str, Schema]) -> dict[str, Any]:
@@ -101,18 +62,18 @@ def _submit(spec: ModelSpec, schemas: dict[str, Schema]) -> dict[str, Any]:
     schemas[f"{title}Request"] = _request(f"{title}Input")
     schemas[f"{title}Job"] = {"allOf": [ref("Job"), {"properties": {"output": {"anyOf": [ref(f"{title}Output"), {"type": "null"}]}}}]}
     job, headers = ref(f"{title}Job"), ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
-    ended = _ok(job, "With `Prefer: wait`: the job has ended, however it did. Or the event stream.", headers)
-    ended["content"]["text/event-stream"] = {"schema": _TEXT}
-    return _operation(
+    ended = ok(job, "With `Prefer: wait`: the job has ended, however it did. Or the event stream.", headers)
+    ended["content"]["text/event-stream"] = {"schema": TEXT}
+    return operation(
         f"submit_{spec.name}",
         spec.title,
         "models",
-        {200: ended, 202: _ok(job, "Accepted.", headers)},
+        {200: ended, 202: ok(job, "Accepted.", headers)},
         *(404, 422, 507),
         description=spec.description,
         parameters=[
-            _header("Idempotency-Key", "The same key and body: the same job.", minLength=1, maxLength=255),
-            _header("Prefer", _PREFER),
+            header("Idempotency-Key", "The same key and body: the same job.", minLength=1, maxLength=255),
+            header("Prefer", _PREFER),
         ],
         requestBody={"required": True, "content": {"application/json": {"schema": ref(f"{title}Request")}}},
     )
@@ -122,6 +83,7 @@ def _request(input_name: str) -> Schema:
     schema = SubmitRequest.model_json_schema()
     members = {name: member for name, member in schema["properties"].items() if name != "input"}
     members["policy"] = ref("PolicyRequest")
+    members["webhook"] = nullable(ref("WebhookRequest"))
     return {
         "type": "object",
         "properties": {"input": ref(input_name), **members},
@@ -166,7 +128,7 @@ _GONE = (404, 410)
 
 def _job_paths() -> dict[str, dict[str, Any]]:
     root = f"{PREFIX}/jobs/{{job_id}}"
-    listing = {"get": _operation("list_jobs", "Own jobs, newest first", "jobs", {200: _page()}, 422, parameters=_filters())}
+    listing = {"get": operation("list_jobs", "Own jobs, newest first", "jobs", {200: _page()}, 422, parameters=_filters())}
     return (
         {root: _one_job(), f"{PREFIX}/jobs": listing}
         | {root + tail: {"get": each} for tail, each in _job_reads().items()}
@@ -175,25 +137,25 @@ def _job_paths() -> dict[str, dict[str, Any]]:
 
 
 def _one_job() -> dict[str, Any]:
-    conditions = [_JOB_ID, _header("Prefer", _PREFER), _header("If-None-Match", "Versions that the caller has.")]
-    answers = {200: _ok(ref("Job"), "The job.", ("ETag", "Retry-After")), 304: {"description": "Not changed."}}
+    conditions = [_JOB_ID, header("Prefer", _PREFER), header("If-None-Match", "Versions that the caller has.")]
+    answers = {200: ok(ref("Job"), "The job.", ("ETag", "Retry-After")), 304: {"description": "Not changed."}}
     erased = {204: {"description": "Erased."}}
     return {
-        "get": _operation("get_job", "One job", "jobs", answers, *_GONE, parameters=conditions),
-        "delete": _operation("delete_job", "Erase an ended job", "jobs", erased, *_GONE, 409, parameters=[_JOB_ID]),
+        "get": operation("get_job", "One job", "jobs", answers, *_GONE, parameters=conditions),
+        "delete": operation("delete_job", "Erase an ended job", "jobs", erased, *_GONE, 409, parameters=[_JOB_ID]),
     }
 
 
 def _job_reads() -> dict[str, dict[str, Any]]:
     def read(name: str, summary: str, answers: dict[int, Any]) -> dict[str, Any]:
-        return _operation(name, summary, "jobs", answers, *_GONE, parameters=[_JOB_ID])
+        return operation(name, summary, "jobs", answers, *_GONE, parameters=[_JOB_ID])
 
     failed = {"description": "It did not succeed.", "content": {"application/problem+json": {"schema": ref("JobUnsuccessful")}}}
-    result = {200: _ok({}, "The output."), 202: _ok(ref("Job"), "Not yet."), 424: failed}
+    result = {200: ok({}, "The output."), 202: ok(ref("Job"), "Not yet."), 424: failed}
     return {
         "/result": read("get_result", "The output itself", result),
-        "/output": read("get_output", "The output so far", {200: _ok(ref("OutputSoFar"), "So far.")}),
-        "/attempts": read("get_attempts", "Who ran it, and how it went", {200: _ok(ref("AttemptList"), "Attempts.")}),
+        "/output": read("get_output", "The output so far", {200: ok(ref("OutputSoFar"), "So far.")}),
+        "/attempts": read("get_attempts", "Who ran it, and how it went", {200: ok(ref("AttemptList"), "Attempts.")}),
         "/events": _follow(),
     }
 
@@ -201,56 +163,56 @@ def _job_reads() -> dict[str, dict[str, Any]]:
 def _follow() -> dict[str, Any]:
     seen = [
         _JOB_ID,
-        _query("after", "The last seq that the caller has."),
-        _query("types", "Comma-separated event types."),
-        _header("Last-Event-ID", "As `after`; wins over it."),
+        query("after", "The last seq that the caller has."),
+        query("types", "Comma-separated event types."),
+        header("Last-Event-ID", "As `after`; wins over it."),
     ]
-    stream = _ok(ref("EventPage"), "The events.")
-    stream["content"]["text/event-stream"] = {"schema": _TEXT}
+    stream = ok(ref("EventPage"), "The events.")
+    stream["content"]["text/event-stream"] = {"schema": TEXT}
     over = {"description": "Ended, and nothing is left."}
-    return _operation("get_events", "Follow a job", "jobs", {200: stream, 204: over}, *_GONE, 422, parameters=seen)
+    return operation("get_events", "Follow a job", "jobs", {200: stream, 204: over}, *_GONE, 422, parameters=seen)
 
 
 def _job_commands() -> dict[str, dict[str, Any]]:
     job, of = ref("Job"), {"parameters": [_JOB_ID]}
-    canceled = {200: _ok(job, "It has ended."), 202: _ok(job, "It is being stopped.")}
-    retried = {202: _ok(job, "The new job.", ("Location",))}
+    canceled = {200: ok(job, "It has ended."), 202: ok(job, "It is being stopped.")}
+    retried = {202: ok(job, "The new job.", ("Location",))}
     return {
-        "/cancel": _operation("cancel_job", "Stop a job", "jobs", canceled, *_GONE, **of),
-        "/retry": _operation("retry_job", "Run it again as a new job", "jobs", retried, *_GONE, 409, 507, **of),
+        "/cancel": operation("cancel_job", "Stop a job", "jobs", canceled, *_GONE, **of),
+        "/retry": operation("retry_job", "Run it again as a new job", "jobs", retried, *_GONE, 409, 507, **of),
     }
 
 
 def _page() -> dict[str, Any]:
-    return _ok(ref("JobPage"), "A page.", ("Link",))
+    return ok(ref("JobPage"), "A page.", ("Link",))
 
 
 def _filters() -> list[dict[str, Any]]:
     return [
-        _query("model", "Jobs of this model."),
-        _query("status", "Jobs in this state."),
-        _query("tag", "Jobs with this tag."),
-        _query("code", "Jobs whose error has this code."),
-        _query("created_after", "Jobs created after this time (RFC 3339)."),
-        _query("cursor", "From `next` of the page before."),
-        _query("limit", "Jobs a page, 20 when not given.", type="integer", minimum=1, maximum=100),
+        query("model", "Jobs of this model."),
+        query("status", "Jobs in this state."),
+        query("tag", "Jobs with this tag."),
+        query("code", "Jobs whose error has this code."),
+        query("created_after", "Jobs created after this time (RFC 3339)."),
+        query("cursor", "From `next` of the page before."),
+        query("limit", "Jobs a page, 20 when not given.", type="integer", minimum=1, maximum=100),
     ]
 
 
 def _operator_paths() -> dict[str, dict[str, Any]]:
     def one(name: str, summary: str, answer: str, *problems: int, **more: Any) -> dict[str, Any]:
-        return {"get": _operation(name, summary, "operations", {200: _ok(ref(answer), summary)}, *problems, **more)}
+        return {"get": operation(name, summary, "operations", {200: ok(ref(answer), summary)}, *problems, **more)}
 
-    model = {"name": "model", "in": "path", "required": True, "schema": _TEXT, "description": "Name of the model."}
-    queue = {"name": "queue", "in": "path", "required": True, "schema": _TEXT, "description": "Name of the queue."}
+    model = {"name": "model", "in": "path", "required": True, "schema": TEXT, "description": "Name of the model."}
+    queue = {"name": "queue", "in": "path", "required": True, "schema": TEXT, "description": "Name of the queue."}
     ready = one("get_readyz", "Whether the store answers and is safe", "Ready")
-    ready["get"]["responses"]["503"] = _ok(ref("Ready"), "It does not, or is not.", ("Retry-After",))
-    metrics = {"description": "Figures for Prometheus.", "content": {"text/plain": {"schema": _TEXT}}}
-    redrive = _operation(
+    ready["get"]["responses"]["503"] = ok(ref("Ready"), "It does not, or is not.", ("Retry-After",))
+    metrics = {"description": "Figures for Prometheus.", "content": {"text/plain": {"schema": TEXT}}}
+    redrive = operation(
         "redrive_dead_letters",
         "Retry dead letters",
         "operations",
-        {200: _ok(ref("Redriven"), "What became of them.")},
+        {200: ok(ref("Redriven"), "What became of them.")},
         422,
         507,
         requestBody={"required": True, "content": {"application/json": {"schema": ref("RedriveRequest")}}},
@@ -266,5 +228,5 @@ def _operator_paths() -> dict[str, dict[str, Any]]:
         f"{PREFIX}/scale/{{queue}}": one("get_scale", "How much there is to do in a queue", "Scale", 404, parameters=[queue]),
         "/livez": one("get_livez", "Whether the process answers", "Live"),
         "/readyz": ready,
-        "/metrics": {"get": _operation("get_metrics", "Figures for Prometheus", "operations", {200: metrics})},
+        "/metrics": {"get": operation("get_metrics", "Figures for Prometheus", "operations", {200: metrics})},
     }

@@ -117,6 +117,7 @@ _JOB: dict[str, Schema] = {
     "output": {"description": "what the model returned; left out of lists"},
     "error": nullable(ref("JobProblem")),
     "partial": {"type": "boolean", "description": "whether the output is what the model had when its time was over"},
+    "webhook": nullable(record({"url": TEXT, "events": array(TEXT)}, description="Who is told of the job, and of what.")),
     "usage": {"type": "object", "description": "seconds, and the figures that the model reports, summed over all attempts"},
     "tags": array(TEXT),
     "metadata": {"type": "object"},

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 
+from longrun.chores.hosts import MOST, Hosts
 from longrun.errors import JobGone, JobNotFound, LongrunError
 from longrun.service.parts import Parts
 from longrun.service.webhooks import message
@@ -26,10 +28,8 @@ from longrun.webhooks.signing import new_secret, sign
 
 log = structlog.get_logger("longrun.webhooks")
 
-#: Messages on their way at once, in all and to one host: one slow receiver must not hold the others up.
-MOST, MOST_TO_ONE = 32, 4
-#: Seconds until a message is looked at again that was due when its host had enough of them.
-_CROWDED = 1.0
+#: Seconds until a message is looked at again that was due for a slow host which has enough of them.
+_LATER = 2.0
 #: Seconds between two looks at what is due; what becomes due by a job's end is announced.
 _LOOK = 1.0
 _AWAY = 1.0
@@ -47,7 +47,7 @@ class Sender:
     def __init__(self, parts: Parts, client: GuardedClient, base: str) -> None:
         self._parts, self._client, self._base = parts, client, base
         self._tasks: set[asyncio.Task[None]] = set()
-        self._hosts: Counter[str] = Counter()
+        self._hosts = Hosts()
         self._nonce = secrets.token_hex(8)
 
     async def run(self) -> None:
@@ -58,9 +58,13 @@ class Sender:
                 while True:
                     free = MOST - len(self._tasks)
                     taken = await self._take(free) if free else []
+                    crowded = False
                     for due in taken:
-                        self._start(due, listener)
-                    if not free or len(taken) < free:
+                        host = urlsplit(due.url).netloc
+                        admission = self._hosts.admit(host)
+                        crowded |= admission == "crowded"
+                        self._start(due, host if admission == "go" else None, 0.0 if admission == "crowded" else _LATER, listener)
+                    if not free or crowded or len(taken) < free:
                         await listener.wait(_LOOK)
             finally:
                 for task in self._tasks:
@@ -78,33 +82,29 @@ class Sender:
         self._nonce = secrets.token_hex(8)
         return taken
 
-    def _start(self, due: Due, listener: Listener) -> None:
-        task = asyncio.get_running_loop().create_task(self._guarded(due))
+    def _start(self, due: Due, host: str | None, delay: float, listener: Listener) -> None:
+        """Send a message to `host`; None = give it back for `delay` seconds."""
+        work = self._parts.store.webhooks.settle(due, "release", delay=delay) if host is None else self._send(due, host)
+        task = asyncio.get_running_loop().create_task(_guarded(due, work))
         self._tasks.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            listener.put(b"free")
+            if host is not None:
+                listener.put(b"free")
 
         task.add_done_callback(over)
 
-    async def _guarded(self, due: Due) -> None:
-        host = urlsplit(due.url).netloc
-        self._hosts[host] += 1
-        try:
-            if self._hosts[host] > MOST_TO_ONE:
-                await self._parts.store.webhooks.settle(due, "release", delay=_CROWDED)
-            else:
+    def _send(self, due: Due, host: str) -> Coroutine[Any, Any, None]:
+        begun = self._hosts.begin(host)
+
+        async def send() -> None:
+            try:
                 await self.deliver(due)
-        except LongrunError as error:
-            # Its lease runs out, and it is sent again.
-            log.warning("what became of a webhook cannot be stored", delivery=due.id, error=str(error))
-        except Exception as error:
-            log.error("webhook failed", delivery=due.id, exc_info=error)
-        finally:
-            self._hosts[host] -= 1
-            if not self._hosts[host]:
-                del self._hosts[host]
+            finally:
+                self._hosts.end(host, begun)
+
+        return send()
 
     async def deliver(self, due: Due) -> None:
         """One try, and the note of what became of it. Raises StoreUnavailable."""
@@ -130,6 +130,16 @@ class Sender:
         if reason:
             log.warning("webhook given up", delivery=due.id, job_id=due.job, reason=reason)
         await self._parts.store.webhooks.settle(due, outcome, delay=verdict.delay, tried=tried, reason=reason)
+
+
+async def _guarded(due: Due, work: Coroutine[Any, Any, object]) -> None:
+    try:
+        await work
+    except LongrunError as error:
+        # Its lease runs out, and it is sent again.
+        log.warning("what became of a webhook cannot be stored", delivery=due.id, error=str(error))
+    except Exception as error:
+        log.error("webhook failed", delivery=due.id, exc_info=error)
 
 
 def judged(verdict: Verdict, due: Due) -> tuple[Settled, str]:

@@ -36,9 +36,10 @@ def test_everything_may_be_said() -> None:
         "retain_for": 0,
         "delivery": "at_most_once",
     }
+    webhook = {"url": "https://example.com/hook", "events": ["job.failed"], "secret": "whsec_" + 43 * "A" + "="}
     body = {"input": {}, "priority": 9, "delay": 1.5, "tags": ["a"], "metadata": {"k": [1, {}]}, "cancel_on_disconnect": True}
-    request = parse_request({**body, "policy": policy})
-    assert request.model_dump() == {**body, "policy": policy}
+    request = parse_request({**body, "policy": policy, "webhook": webhook})
+    assert request.model_dump() == {**body, "policy": policy, "webhook": webhook}
 
 
 @pytest.mark.parametrize(
@@ -82,9 +83,30 @@ def test_a_body_that_is_no_object_is_refused(body: Any) -> None:
     assert findings(body) == [("", "must be an object")]
 
 
-def test_webhooks_are_refused_until_they_are_built() -> None:
-    ((where, detail),) = findings({"input": {}, "webhook": {"url": "https://example.com"}})
-    assert where == "/webhook" and "not built yet" in detail
+def test_a_webhook_tells_of_the_four_ends_unless_it_says_otherwise() -> None:
+    request = parse_request({"input": {}, "webhook": {"url": "https://example.com"}})
+    assert request.webhook is not None
+    assert request.webhook.events == ["job.succeeded", "job.failed", "job.canceled", "job.expired"]
+
+
+@pytest.mark.parametrize(
+    ("webhook", "where", "words"),
+    [
+        ("https://example.com", "/webhook", "valid dictionary"),
+        ({}, "/webhook/url", "missing"),
+        ({"url": ""}, "/webhook/url", "at least 1"),
+        ({"url": "https://example.com", "events": []}, "/webhook/events", "at least 1"),
+        ({"url": "https://example.com", "events": ["job.done"]}, "/webhook/events/0", "job.succeeded"),
+        ({"url": "https://example.com", "secret": "hush"}, "/webhook/secret", "whsec_"),
+        ({"url": "https://example.com", "secret": "whsec_c2hvcnQ="}, "/webhook/secret", "24 to 64"),
+        ({"url": "https://example.com", "headers": {}}, "/webhook/headers", "unknown member"),
+    ],
+)
+def test_a_wrong_webhook_is_refused_and_told_where_it_is_wrong(webhook: Any, where: str, words: str) -> None:
+    ((pointer, detail),) = findings({"input": {}, "webhook": webhook})
+    assert pointer == where
+    assert words in detail
+    assert "hush" not in detail
 
 
 def test_pointers_are_escaped() -> None:
