@@ -27,7 +27,7 @@ class Readable:
 
     def __init__(self, descriptors: list[int]) -> None:
         self._fds = (_PollFd * len(descriptors))(*[_PollFd(fd, self._IN, 0) for fd in descriptors])
-        self._arguments = self._fds, ctypes.c_uint(len(descriptors)), 0
+        self._arguments = self._fds, ctypes.c_ulong(len(descriptors)), 0
         self._poll = _libc.poll
 
     def __call__(self) -> bool:
