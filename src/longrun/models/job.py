@@ -8,6 +8,8 @@ from typing import Any
 
 from longrun.errors import Canceled
 
+#: Most that can be reported as used in one go.
+_LARGEST = 10**15
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -71,7 +73,7 @@ class Job:
         """Leave a line in the job's events, which the caller can read.
 
         Args:
-            message: the text.
+            message: the text; what is over 8,192 characters is left out, with a mark.
             level: debug, info, warning or error.
 
         Raises:
@@ -83,18 +85,20 @@ class Job:
         self._report("log", {"level": level, "message": str(message)})
 
     def usage(self, **numbers: float) -> None:
-        """Say what the job used, such as `tokens=120` or `cost_usd=0.002`; shown with the job.
+        """Say what the job used, such as `tokens=120` or `cost_usd=0.002`; shown with the job, whatever becomes of it.
+
+        What is reported again adds up, over all attempts: a failed one has cost something too.
 
         Args:
-            numbers: finite numbers by name.
+            numbers: finite numbers by name, from -1e15 to 1e15.
 
         Raises:
-            ValueError: a value is not a finite number.
+            ValueError: a value is no such number.
             Canceled: the job was told to stop.
         """
         for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"job.usage: {name} must be a finite number; got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+                raise ValueError(f"job.usage: {name} must be a finite number, 1e15 at most; got {value!r}")
         self._report("usage", dict(numbers))
 
     @property

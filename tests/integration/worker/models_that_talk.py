@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -24,7 +25,7 @@ logging.basicConfig(level=logging.INFO, format="%(name)s | %(message)s")
 log = logging.getLogger("talk")
 
 
-def say(how: str) -> None:
+def say(how: str) -> None:  # noqa: PLR0912 - a list of ways
     """Say `how`, in that way."""
     if how == "print":
         print("print")
@@ -68,6 +69,9 @@ def say(how: str) -> None:
             print("fork", flush=True)
             os._exit(0)
         os.waitpid(child, 0)
+    elif how == "at last":
+        # Nobody else gets a turn before the job has ended.
+        ctypes.PyDLL(None).write(1, b"at last\n", 8)
     elif how == "partial":
         print("partial", end="")
     else:
@@ -145,6 +149,16 @@ async def aside(name: str, job: Job) -> None:
 async def again(name: str, n: int) -> None:
     await asyncio.sleep(0)
     print(name, "task", n)
+
+
+POOL = ThreadPoolExecutor(1)
+
+
+@model(concurrency=20)
+async def pooled(name: str, seconds: float) -> None:
+    """Prints on a thread that jobs share, which the first of them has started."""
+    await asyncio.get_running_loop().run_in_executor(POOL, print, name, "in the pool")
+    await asyncio.sleep(seconds)
 
 
 class Item(BaseModel):

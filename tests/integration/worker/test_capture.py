@@ -64,6 +64,7 @@ async def messages(caller: Caller, job_id: str) -> list[str]:
         ("redirected", []),
         ("thread", [("info", "thread")]),
         ("fork", [("info", "fork")]),
+        ("at last", [("info", "at last")]),
         ("partial", [("info", "partial")]),
     ],
 )
@@ -94,14 +95,12 @@ async def test_lines_are_in_order_with_the_other_events(talk: Caller) -> None:
 
 
 async def test_lines_of_one_job_never_reach_the_next(talk: Caller) -> None:
-    ways = ["descriptor", "c", "program", "partial"]
+    ways = ["descriptor", "program", "partial", "at last"]
     ids = [await talk.submit("talk", ways=ways[n % 4 :]) for n in range(80)]
-    seen = {"descriptor": ["descriptor", "another"], "c": ["c 7"], "program": ["program", "its stderr"], "partial": ["partial"]}
+    seen = {"descriptor": ["descriptor", "another"], "program": ["program", "its stderr"], "partial": ["partial"], "at last": ["at last"]}
     for n, job_id in enumerate(ids):
         await talk.end(job_id)
-        # What has no end of line is told when the job ends.
-        expected = [line for way in ways[n % 4 :] for line in seen[way]]
-        assert sorted("".join(await messages(talk, job_id))) == sorted("".join(expected))
+        assert sorted(await messages(talk, job_id)) == sorted(line for way in ways[n % 4 :] for line in seen[way])
 
 
 async def test_async_jobs_side_by_side_each_hear_themselves(talk: Caller) -> None:
@@ -115,6 +114,15 @@ async def test_async_jobs_side_by_side_each_hear_themselves(talk: Caller) -> Non
         ]
         # Several jobs share the descriptor, so that it is not told whose words those are; a job that was alone for a while has its own.
         assert {line for line in await messages(talk, job_id) if line not in lines} <= {f"{name} at the descriptor"}
+
+
+async def test_a_thread_that_jobs_share_speaks_for_none_of_them(talk: Caller) -> None:
+    first = await talk.submit("pooled", name="first", seconds=1)
+    await talk.until(first, "running")
+    await asyncio.sleep(0.3)
+    await talk.run("pooled", name="second", seconds=0)
+    await talk.end(first)
+    assert "second in the pool" not in await messages(talk, first)
 
 
 async def test_a_batch_of_several_is_heard_by_the_operator_alone(talk: Caller, worker: Worker) -> None:

@@ -100,10 +100,11 @@ def test_events_are_cut_out_of_their_stored_form_without_parsing_the_data() -> N
 
 def test_attempts_show_how_they_ended() -> None:
     begun, ended = b'{"worker":"w","device":"cpu","at":1000}', b'3500 failed {"code":"timeout","detail":"d","attempt":1}'
-    view = attempt_view(AttemptRecord.from_fields(1, begun, ended), "/x")
+    view = attempt_view(AttemptRecord.from_fields(1, begun, ended, b'{"tokens":3}'), "/x")
+    assert view["usage"] == {"tokens": 3}
     assert (view["worker"], view["run_s"], view["outcome"], view["error"]["code"]) == ("w", 2.5, "failed", "timeout")
     running = attempt_view(AttemptRecord.from_fields(1, begun, None), "/x")
-    assert (running["finished_at"], running["outcome"], running["error"]) == (None, None, None)
+    assert (running["finished_at"], running["outcome"], running["error"], running["usage"]) == (None, None, None, None)
 
 
 def test_terminal_states_have_no_moves_and_all_others_can_end() -> None:

@@ -168,6 +168,17 @@ def test_words_that_json_cannot_hold_are_altered_and_do_no_harm() -> None:
     ]
 
 
+def test_sums_stay_numbers_that_json_can_hold() -> None:
+    running, frames = job()
+    handle = running.handle("m")
+    for _ in range(100_000):
+        running.emit("usage", {"tokens": 10**15})
+    with pytest.raises(ValueError, match="finite"):
+        handle.usage(tokens=10**400)
+    running.close()
+    assert frames.events[-1][1]["tokens"] == pytest.approx(1e20)
+
+
 def test_usage_is_told_as_sums() -> None:
     running, frames = job()
     handle = running.handle("m")

@@ -79,10 +79,11 @@ class Reports:
 
 
 def to_json(data: dict[str, Any]) -> bytes:
-    """The data of an event. What a model says about its work must never end the work, so text that JSON cannot hold is altered."""
+    """The data of an event. What a model says about its work must never end the work: text that is too long or no Unicode is altered."""
+    short = {name: shortened(value) if isinstance(value, str) else value for name, value in data.items()}
     try:
-        return orjson.dumps(data)
+        return orjson.dumps(short)
     except TypeError:
         return orjson.dumps(
-            {name: readable(shortened(str(value))) if not isinstance(value, int | float | None) else value for name, value in data.items()}
+            {name: value if isinstance(value, int | float | None) else readable(str(value)) for name, value in short.items()}
         )

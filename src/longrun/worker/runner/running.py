@@ -9,9 +9,11 @@ from typing import Any
 from longrun.errors import Canceled, SoftTimeLimit
 from longrun.models import Job
 from longrun.worker.runner.flow import Flow
-from longrun.worker.runner.lines import Lines, readable, shortened
+from longrun.worker.runner.lines import Lines, readable
 from longrun.worker.runner.reports import Reports, to_json
 
+#: Integers up to this are the same in every reader of JSON.
+_EXACT = 2**53
 Raw = tuple[str, int, bytes]
 Key = tuple[str, int]
 
@@ -102,7 +104,9 @@ class Running:
                 self.say(data["level"], data["message"])
             elif kind == "usage":
                 for name, value in data.items():
-                    self.totals[name] = self.totals.get(name, 0) + value
+                    total = self.totals.get(name, 0) + value
+                    # Sums that JSON's readers would not keep exact are not exact here either.
+                    self.totals[name] = total if abs(total) <= _EXACT else float(total)
                 self._reports.add(self, "usage", dict(self.totals))
             else:
                 self._reports.add(self, kind, data)
@@ -121,7 +125,7 @@ class Running:
             if not flow.lets_through(now):
                 return
             self._tell_left_out()
-            self._reports.add(self, "log", to_json({"level": level, "message": readable(shortened(message))}))
+            self._reports.add(self, "log", to_json({"level": level, "message": readable(message)}))
 
     def hear(self, source: int, data: bytes) -> None:
         """Its code has written this; `source` tells streams apart, each of which has lines of its own."""

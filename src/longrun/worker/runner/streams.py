@@ -56,21 +56,17 @@ class Stream(io.BufferedIOBase):
             return len(said)
         with self._capture.lock:
             who = self._capture.current()
-            if who is not None:
-                self._capture.drain()
-            # `print` writes the text and the end of the line apart: for the log, which others write to as well, they are put together.
             if who is not self._whose:
                 self.pass_on()
                 self._whose = who
+            # `print` writes each word and the end of the line apart; they are put together for the log, to which others write as well.
             self._kept += said
             if b"\n" in said or len(self._kept) > LONGEST:
                 self.pass_on()
-            if who is not None:
-                who.hear(-self._number, said)
         return len(said)
 
     def flush(self) -> None:
-        """Have it all in the operator's log."""
+        """Have it heard, whether the line has ended or not."""
         if self._kept and not self._capture.forked:
             with self._capture.lock:
                 self.pass_on()
@@ -79,6 +75,10 @@ class Stream(io.BufferedIOBase):
         """As `flush`, under the lock."""
         if self._kept:
             data, self._kept = bytes(self._kept), bytearray()
+            if self._whose is not None:
+                # What was written to the descriptors came before.
+                self._capture.drain()
+                self._whose.hear(-self._number, data)
             write_all(self._operator, data)
 
 

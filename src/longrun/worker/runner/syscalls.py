@@ -26,8 +26,8 @@ class Readable:
     _IN = 1  # POLLIN, on Linux and macOS
 
     def __init__(self, descriptors: list[int]) -> None:
-        self._fds = (_PollFd * len(descriptors))(*[(fd, self._IN, 0) for fd in descriptors])
-        self._arguments = self._fds, ctypes.c_uint(len(descriptors)), 0
+        self._fds = (_PollFd * len(descriptors))(*[_PollFd(fd, self._IN, 0) for fd in descriptors])
+        self._arguments = self._fds, ctypes.c_ulong(len(descriptors)), 0
         self._poll = _libc.poll
 
     def __call__(self) -> bool:
