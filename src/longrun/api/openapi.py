@@ -157,6 +157,7 @@ def _job_reads() -> dict[str, dict[str, Any]]:
         "/output": read("get_output", "The output so far", {200: ok(ref("OutputSoFar"), "So far.")}),
         "/attempts": read("get_attempts", "Who ran it, and how it went", {200: ok(ref("AttemptList"), "Attempts.")}),
         "/events": _follow(),
+        "/ws": _socket(),
     }
 
 
@@ -171,6 +172,14 @@ def _follow() -> dict[str, Any]:
     stream["content"]["text/event-stream"] = {"schema": TEXT}
     over = {"description": "Ended, and nothing is left."}
     return operation("get_events", "Follow a job", "jobs", {200: stream, 204: over}, *_GONE, 422, parameters=seen)
+
+
+def _socket() -> dict[str, Any]:
+    """OpenAPI knows no WebSocket: what can be said of one is how its handshake is answered."""
+    told = 'Open it as a WebSocket: the events of `/events`, a text frame each. The client may send `{"cancel": true}`, and nothing else.'
+    upgraded = {101: {"description": "The handshake of a WebSocket is done."}}
+    seen = [_JOB_ID, query("after", "The last seq that the caller has."), query("types", "Comma-separated event types.")]
+    return operation("open_socket", "Follow a job over a WebSocket", "jobs", upgraded, 426, *_GONE, 422, description=told, parameters=seen)
 
 
 def _job_commands() -> dict[str, dict[str, Any]]:

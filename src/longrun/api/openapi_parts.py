@@ -16,6 +16,7 @@ PROBLEMS = {
     413: "The body is too large.",
     415: "Not a content type, or encoding, that is read here.",
     422: "The values break a rule; `errors` says which and where.",
+    426: "This is a WebSocket.",
     500: "An error of the service.",
     503: "The store does not answer or is not safe, or the queue is full. Try again after `Retry-After`.",
     507: "The store is full.",
