@@ -18,7 +18,7 @@ class Figure:
         unit: of the values.
         peer: what Longrun is compared with.
         longrun: Longrun's value in each round.
-        other: the peer's value in each round.
+        other: the peer's value in each round; empty without a peer.
         better: whether higher or lower values are better.
         floor: what the design asks for at least; None where it asks for nothing.
         floor_on: whether the floor is about the ratio Longrun / peer or about Longrun's own value.
@@ -39,7 +39,7 @@ class Figure:
     @property
     def ratios(self) -> list[float]:
         """Longrun / peer, round by round."""
-        return [ours / theirs for ours, theirs in zip(self.longrun, self.other, strict=True)]
+        return [ours / theirs for ours, theirs in zip(self.longrun, self.other, strict=True)] if self.other else []
 
     @property
     def reached(self) -> bool | None:
@@ -85,6 +85,8 @@ def as_markdown(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _shown(values: Sequence[float], suffix: str = "") -> str:
+    if not values:
+        return "-"
     middle = f"{_number(median(values))}{suffix}"
     return middle if len(values) == 1 else f"{middle} ({_number(min(values))}-{_number(max(values))})"
 

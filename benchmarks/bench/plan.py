@@ -20,10 +20,24 @@ class Plan:
     latency_jobs: int = 300
     jobs_to_the_end: int = 10_000
     rounds_to_the_end: int = 2
+    readers: int = 1_000  #: event streams, of one running job each
+    events_per_second: int = 5  #: of each of these jobs
+    streams_warm_up: float = 6.0  #: until all streams are open and fed
+    streams_window: float = 15.0
 
 
 QUICK = Plan(
-    rounds=1, warm_up=0.5, window=1.5, longrun_jobs=6_000, celery_jobs=1_500, latency_jobs=60, jobs_to_the_end=2_000, rounds_to_the_end=1
+    rounds=1,
+    warm_up=0.5,
+    window=1.5,
+    longrun_jobs=6_000,
+    celery_jobs=1_500,
+    latency_jobs=60,
+    jobs_to_the_end=2_000,
+    rounds_to_the_end=1,
+    readers=200,
+    streams_warm_up=2.0,
+    streams_window=3.0,
 )
 
 

@@ -47,10 +47,14 @@ class Stage:
 
     def longrun_api(self, redis_url: str) -> int:
         """Port of one Longrun API process."""
+        return self.longrun_api_process(redis_url)[0]
+
+    def longrun_api_process(self, redis_url: str) -> tuple[int, Child]:
+        """Port of one Longrun API process, and the process."""
         port = free_port()
         child = self._longrun("api", ["--port", str(port)], redis_url)
         self._answers(child, port, "/readyz")
-        return port
+        return port, child
 
     def longrun_worker(self, redis_url: str) -> Child:
         """One Longrun worker with one runner."""
@@ -92,13 +96,23 @@ class Stage:
         result: dict[str, Any] = self._result(f"{task} against {service}", ["bench.client", spec], {})
         return result
 
+    def readers(self, port: int, paths: list[str], *, warm_up: float, seconds: float) -> dict[str, Any]:
+        """Run readers of event streams, one for each path, for `warm_up + seconds`.
+
+        Raises:
+            CheckError: a stream was refused, broke, or had a hole.
+        """
+        spec = json.dumps({"port": port, "warm_up": warm_up, "seconds": seconds})
+        result: dict[str, Any] = self._result("readers", ["bench.readers", spec], {}, "\n".join(paths))
+        return result
+
     @staticmethod
-    def _result(name: str, module: list[str], env: dict[str, str]) -> Any:
-        """Run a module of this folder to its end and read the JSON that it prints. It is killed when it takes too long."""
+    def _result(name: str, module: list[str], env: dict[str, str], told: str = "") -> Any:
+        """Run a module of this folder to its end, with `told` on its input, and read the JSON that it prints. Killed when it is slow."""
         command = [sys.executable, "-m", *module]
         try:
             done = subprocess.run(
-                command, cwd=HERE, env=_clean_env() | env, capture_output=True, text=True, timeout=CLIENT_LIMIT, check=False
+                command, cwd=HERE, env=_clean_env() | env, input=told, capture_output=True, text=True, timeout=CLIENT_LIMIT, check=False
             )
         except subprocess.TimeoutExpired:
             raise CheckError(f"{name} did not end within {CLIENT_LIMIT:g} s") from None

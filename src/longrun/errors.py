@@ -4,7 +4,7 @@ LongrunError
 ├── AuthoringError            a model is written wrongly (raised at import)
 ├── SettingsError             a setting or a start-up condition is wrong
 ├── Problem                   anything a caller is told (RFC 9457); rendered by `longrun.api.problems`
-│   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UnsupportedMedia
+│   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
 │   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
 │   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
 │   ├── StoreUnsafe
@@ -84,6 +84,12 @@ class PayloadTooLarge(Problem):
     """The body, or one part of it, is over its limit."""
 
     code, status, title = "payload-too-large", 413, "The request is too large"
+
+
+class UpgradeRequired(Problem):
+    """A WebSocket was asked for like a page."""
+
+    code, status, title = "upgrade-required", 426, "WebSocket only"
 
 
 class UnsupportedMedia(Problem):

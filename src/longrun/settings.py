@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     public_url: str = Field("", description="Prefix of the URLs in answers, such as `https://ai.example.com`; empty = path-absolute URLs.")
     max_body: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body.")
     max_output: int = Field(16 * 1024 * 1024, ge=1024, description="Largest output of a job.")
+    max_events: int = Field(100_000, ge=10, description="Events kept of a job; of a longer log the oldest go, and readers get a `gap`.")
+    max_event_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of events kept of a job, likewise.")
     max_queued: int = Field(1_000_000, ge=1, description="Waiting jobs per lane before submits are answered 503 `queue-full`.")
     expose_errors: bool = Field(False, description="Show callers the text of exceptions that models raise. The log always has all of it.")
 

@@ -118,7 +118,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 @pytest.fixture
 async def port(place: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """Where the API listens. Heartbeats come all the time, and browsers connect again at once."""
-    monkeypatch.setattr("longrun.api.sse.HEARTBEAT", 0.02)
+    monkeypatch.setattr("longrun.service.watch._IDLE", 0.02)
+    monkeypatch.setattr("longrun.api.sse._QUIET", 0.0)
     monkeypatch.setattr("longrun.api.sse.RETRY", 20)
     app = build_app(place, SPEAKING, lambda: Parts(place, Store(place.redis_url, place, ticket_template()), SPEAKING))
     async with listening(app) as port:
@@ -164,6 +165,13 @@ async def test_every_parser_is_told_what_pages_tell_whatever_the_text(port: int,
     assert live == told(events)
     for after in random.Random(parser).sample(range(len(events)), 5):
         assert parsed(await PARSERS[parser](f"http://127.0.0.1:{port}{path}?after={after}")) == told(events[after:])
+
+
+async def test_heartbeats_come_in_between(port: int) -> None:
+    path = await submitted(port, 0.05)
+    async with httpx.AsyncClient(timeout=60) as caller:
+        stream = (await caller.get(f"http://127.0.0.1:{port}{path}")).text
+    assert stream.count("\n:\n") > 3
 
 
 async def test_what_pages_tell_is_what_the_model_said(port: int) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from bench.figures import Figure
 from bench.plan import Plan
-from bench.rows import drain, latency, submits, ten_thousand
+from bench.rows import drain, latency, sse_readers, submits, ten_thousand
 
 ROWS: dict[str, Callable[[Plan], list[Figure]]] = {
     "submits": submits.measure,
     "drain": drain.measure,
     "latency": latency.measure,
     "10k": ten_thousand.measure,
+    "sse": sse_readers.measure,
 }

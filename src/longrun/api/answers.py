@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from longrun.api.body import check_content_type, read_json
@@ -48,13 +48,13 @@ def retry_after(job: JobRecord, now: float) -> int:
     return max(1, min(_LONGEST_RETRY_AFTER, math.ceil(job.due / 1000 - now)))
 
 
-def base_url(request: Request, parts: Parts) -> str:
+def base_url(request: HTTPConnection, parts: Parts) -> str:
     """What stands before `/jobs` in URLs: the public URL when one is set, otherwise the path under which the app is reached."""
     public = parts.settings.public_url.rstrip("/")
     return f"{public or request.scope.get('root_path', '').rstrip('/')}{PREFIX}"
 
 
-def tenant_of(request: Request) -> str:
+def tenant_of(request: HTTPConnection) -> str:
     """Who asks, as the doors found out."""
     return str(request.state.tenant)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longrun.api.problems import problem_response
+from longrun.api.problems import refuse
 from longrun.errors import Forbidden, MalformedRequest, PayloadTooLarge, Problem, Unauthenticated, UnsupportedMedia
 from longrun.settings import Settings
 
@@ -51,7 +52,7 @@ class Doors:
             if scope["type"] == "http":
                 check_body_head(headers, self._max_body)
         except Problem as problem:
-            await _refuse(problem, scope, receive, send)
+            await refuse(problem, scope, receive, send)
             return
         await self._app(scope, _counted(receive, self._max_body), send)
 
@@ -73,7 +74,7 @@ class Doors:
         path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         if path in _OPEN_PATHS:
             return ""
-        return tenant_of(headers.getlist("authorization"), self._keys)
+        return tenant_of(headers.getlist("authorization") or bearer_protocols(scope.get("subprotocols", ())), self._keys)
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str] | None:
@@ -123,6 +124,18 @@ def tenant_of(values: list[str], keys: Mapping[str, bytes]) -> str:
     if scheme.lower() != "bearer" or not found:
         raise Unauthenticated("Send `Authorization: Bearer <key>` with a key of this service.")
     return found[0]
+
+
+def bearer_protocols(offered: Iterable[str]) -> list[str]:
+    """The key that a WebSocket client offers as the subprotocol `bearer.<base64url of it>`, in the form of the Authorization header.
+
+    A browser can set no header on a WebSocket, and a key in the URL would end up in logs; Kubernetes does it the same way.
+    """
+    keys = [name.removeprefix("bearer.") for name in offered if name.startswith("bearer.")]
+    try:
+        return [f"Bearer {base64.b64decode(key + '=' * (-len(key) % 4), altchars=b'-_', validate=True).decode('latin-1')}" for key in keys]
+    except ValueError:
+        return []
 
 
 def check_body_head(headers: Headers, max_body: int) -> None:
@@ -189,10 +202,3 @@ def _with_cors(send: Send, origin: str) -> Send:
         await send(message)
 
     return sending
-
-
-async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
-        await problem_response(problem, scope)(scope, receive, send)
-    else:
-        await send({"type": "websocket.close", "code": 1008, "reason": problem.title})

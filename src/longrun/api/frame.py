@@ -1,4 +1,7 @@
-"""The outermost layer: a request id on every answer, one log line a request, and a problem where our own code failed."""
+"""The outermost layer: a request id on every answer, one log line a request, and a problem where our own code failed.
+
+A WebSocket is one request: its handshake is the answer, its line is logged when it is closed.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longrun.api.problems import internal_response
+from longrun.api.problems import INTERNAL, refuse
+from longrun.errors import Problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: The messages that begin an answer.
+_ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _log = structlog.get_logger("longrun.api")
 
 
@@ -30,32 +36,32 @@ class Frame:
         self._app, self._is_stopping = app, is_stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         asked = Headers(scope=scope).get("x-request-id", "")
         request_id = asked if _REQUEST_ID.fullmatch(asked) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        began, status = time.perf_counter(), 0
+        method, began, status = scope.get("method", "WEBSOCKET"), time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in _ANSWERS:
+                status = message.get("status", 101)
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = request_id
-                if self._is_stopping():
+                if status != 101 and self._is_stopping():
                     headers["Connection"] = "close"
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            _log.debug("caller went away", method=scope["method"], path=scope["path"], request_id=request_id)
+            _log.debug("caller went away", method=method, path=scope["path"], request_id=request_id)
         except Exception:
-            _log.exception("request failed", method=scope["method"], path=scope["path"], request_id=request_id)
+            _log.exception("request failed", method=method, path=scope["path"], request_id=request_id)
             if status:
                 raise  # the answer has begun: only breaking the connection off tells the caller
-            await internal_response(scope)(scope, receive, send_with_id)
+            await refuse(Problem(INTERNAL), scope, receive, send_with_id)
         seconds = round(time.perf_counter() - began, 4)
-        _log.debug("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds, request_id=request_id)
+        _log.debug("request", method=method, path=scope["path"], status=status, seconds=seconds, request_id=request_id)

@@ -24,6 +24,7 @@ _PROBLEMS = {
     413: "The body is too large.",
     415: "Not a content type, or encoding, that is read here.",
     422: "The values break a rule; `errors` says which and where.",
+    426: "This is a WebSocket.",
     500: "An error of the service.",
     503: "The store does not answer or is not safe, or the queue is full. Try again after `Retry-After`.",
     507: "The store is full.",
@@ -195,6 +196,7 @@ def _job_reads() -> dict[str, dict[str, Any]]:
         "/output": read("get_output", "The output so far", {200: _ok(ref("OutputSoFar"), "So far.")}),
         "/attempts": read("get_attempts", "Who ran it, and how it went", {200: _ok(ref("AttemptList"), "Attempts.")}),
         "/events": _follow(),
+        "/ws": _socket(),
     }
 
 
@@ -209,6 +211,14 @@ def _follow() -> dict[str, Any]:
     stream["content"]["text/event-stream"] = {"schema": _TEXT}
     over = {"description": "Ended, and nothing is left."}
     return _operation("get_events", "Follow a job", "jobs", {200: stream, 204: over}, *_GONE, 422, parameters=seen)
+
+
+def _socket() -> dict[str, Any]:
+    """OpenAPI knows no WebSocket: what can be said of one is how its handshake is answered."""
+    told = 'Open it as a WebSocket: the events of `/events`, a text frame each. The client may send `{"cancel": true}`, and nothing else.'
+    upgraded = {101: {"description": "The handshake of a WebSocket is done."}}
+    seen = [_JOB_ID, _query("after", "The last seq that the caller has."), _query("types", "Comma-separated event types.")]
+    return _operation("open_socket", "Follow a job over a WebSocket", "jobs", upgraded, 426, *_GONE, 422, description=told, parameters=seen)
 
 
 def _job_commands() -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from longrun.errors import Problem, Unauthenticated, ValidationFailed
 from longrun.jobs.failure import problem_of
@@ -32,7 +32,7 @@ _HTTP_CODES = {
     415: "unsupported-media",
     422: "validation-failed",
 }
-_INTERNAL = "Something went wrong here. The operator finds it in the log under the request id."
+INTERNAL = "Something went wrong here. The operator finds it in the log under the request id."
 
 _log = structlog.get_logger("longrun.api")
 
@@ -81,9 +81,17 @@ def job_problem_response(job: JobRecord, base: str, scope: Scope, *, debug: bool
     return _response(424, members | {"job_id": job.id, "request_id": request_id(scope)}, {"Cache-Control": "no-store"})
 
 
+async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or a WebSocket's handshake, with a problem. A server that cannot do the latter closes the connection with 1008."""
+    if scope["type"] == "http" or "websocket.http.response" in scope.get("extensions", {}):
+        await problem_response(problem, scope)(scope, receive, send)
+    else:
+        await send({"type": "websocket.close", "code": 1008, "reason": problem.title})
+
+
 def internal_response(scope: Scope) -> Response:
     """The answer when our own code failed; says nothing about how."""
-    return problem_response(Problem(_INTERNAL), scope)
+    return problem_response(Problem(INTERNAL), scope)
 
 
 def _response(status: int, members: dict[str, Any], headers: Mapping[str, str]) -> Response:

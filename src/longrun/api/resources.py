@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterator
 
 import structlog
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.service.parts import Parts
@@ -14,6 +16,11 @@ from longrun.service.parts import Parts
 OpenParts = Callable[[], Parts]
 #: Runs until it is canceled; `longrun.wiring` passes the loop of the chores.
 StartChores = Callable[[Parts], Awaitable[None]]
+
+#: Seconds that an open stream gets to end whole when this process stops; after that its reader takes nothing.
+PATIENCE = 3.0
+#: Seconds between two looks at a server that is not ours.
+_LOOK = 0.5
 
 _log = structlog.get_logger("longrun.api")
 
@@ -38,6 +45,8 @@ class Resources:
         self._parts: Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._chores: asyncio.Future[None] | None = None
+        self._streams: set[asyncio.Timeout] = set()
+        self._lookout: asyncio.Task[None] | None = None
         self.stopping = False
 
     def parts(self) -> Parts:
@@ -57,8 +66,32 @@ class Resources:
 
     def dismiss(self) -> None:
         """End event streams and answer waiting requests with what is known, now and from now on."""
-        if self._parts is not None:
-            self._parts.store.follower.dismiss()
+        if self._parts is None or self._parts.store.follower.dismissed:
+            return
+        self._parts.store.follower.dismiss()
+        for limit in self._streams:
+            limit.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+
+    @contextlib.contextmanager
+    def streaming(self, limit: asyncio.Timeout) -> Iterator[None]:
+        """Around an open stream: when this process stops, `limit` cuts it 3 s after it was to end by itself."""
+        self._streams.add(limit)
+        if self._lookout is None:
+            self._lookout = asyncio.get_running_loop().create_task(self._look_out())
+        try:
+            yield
+        finally:
+            self._streams.discard(limit)
+            if not self._streams and self._lookout is not None:
+                self._lookout.cancel()
+                self._lookout = None
+
+    async def _look_out(self) -> None:
+        while True:
+            if server_stops():
+                self.dismiss()
+                return
+            await asyncio.sleep(_LOOK)
 
     async def close(self) -> None:
         """Stop the chores and close the store."""
@@ -78,15 +111,30 @@ def _report(chores: asyncio.Future[None]) -> None:
         _log.error("chores stopped", exc_info=error)
 
 
-def parts_of(request: Request) -> Parts:
+def server_stops() -> bool:
+    """Whether the uvicorn server of this process is about to stop, also when it is another application's.
+
+    It tells nobody before all connections are closed, and an open stream would keep it waiting. Its handler of SIGTERM is a method of the
+    server, which is how we find it, as sse-starlette does.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(getattr(server, "should_exit", False))
+
+
+def resources_of(request: HTTPConnection) -> Resources:
+    """What belongs to the running app."""
+    resources: Resources = request.app.state.longrun
+    return resources
+
+
+def parts_of(request: HTTPConnection) -> Parts:
     """The parts for a request.
 
     Raises:
         StoreUnavailable: they cannot be opened; the log says why.
     """
-    resources: Resources = request.app.state.longrun
     try:
-        return resources.parts()
+        return resources_of(request).parts()
     except SettingsError as error:
         _log.error("the service cannot be opened", reason=str(error))
         raise StoreUnavailable("The service is not set up. The operator finds the reason in the log.", retry_after=5) from error

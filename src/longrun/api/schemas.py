@@ -162,7 +162,7 @@ COMPONENTS: dict[str, Schema] = {
     "JobPage": record({"jobs": array(ref("Job")), "next": {"type": ["string", "null"], "description": "URL of the next page"}}),
     "Event": _EVENT,
     "EventPage": record({"events": array(ref("Event")), "next": nullable(INTEGER), "terminal": BOOLEAN}),
-    "OutputSoFar": record({"attempt": INTEGER, "status": TEXT, "complete": BOOLEAN, "output": ANY}),
+    "OutputSoFar": record({"attempt": INTEGER, "status": TEXT, "complete": BOOLEAN, "truncated": BOOLEAN, "output": ANY}),
     "Attempt": record(
         {
             "attempt": INTEGER,

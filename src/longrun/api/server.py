@@ -37,6 +37,11 @@ class ApiServer(uvicorn.Server):
                 lifespan="on",
                 timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
                 h11_max_incomplete_event_size=64 * 1024,
+                ws_max_size=64 * 1024,  # all that a client may say has 16 bytes
+                ws_per_message_deflate=False,  # events are small; a compressor costs each reader more memory than everything else
+                ws_ping_interval=20,
+                # An answer may wait behind all that a slow reader has not read yet.
+                ws_ping_timeout=60,
             )
         )
         self._resources: Resources = app.state.longrun

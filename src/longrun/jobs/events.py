@@ -33,6 +33,27 @@ class Event:
         return head.encode() + self.data + b"}"
 
 
+def gap(first: int, before: Event) -> Event:
+    """What stands for the events from `first` to the one before `before`, which the log does not hold any longer.
+
+    Its seq is that of the last of them, so that a reader that breaks off after it goes on with `before`.
+    """
+    last = before.seq - 1
+    return Event(last, before.attempt, before.at, "gap", b'{"from":%d,"to":%d}' % (first, last))
+
+
+def carried(note: bytes) -> list[Event]:
+    """The events that a message of `note:<id>` brings along; none when it only says that there are some.
+
+    Its form is `events <seq of the first>`, and then each event as it is stored, after a NUL (see `append.lua`).
+    """
+    head, *stored = note.split(b"\0")
+    if not stored:
+        return []
+    first = int(head.removeprefix(b"events "))
+    return [decode(first + i, text) for i, text in enumerate(stored)]
+
+
 def decode(seq: int, stored: bytes) -> Event:
     """The event stored as `stored` at place `seq`."""
     attempt, at, kind, data = stored.split(b" ", 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,16 +10,20 @@ import orjson
 
 from longrun.clock import rfc3339
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable, UnknownModel
-from longrun.jobs.events import Event
+from longrun.jobs.events import Event, carried
 from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import TERMINAL, Status
 from longrun.jobs.view import job_urls, job_view
 from longrun.service.parts import Parts
-from longrun.service.read import RE_READ, known_form
-from longrun.store.records import EventPage
+from longrun.service.read import known_form
+from longrun.store.records import PAGE_BYTES, EventPage
 
 PAGE = 500
+#: Bytes of events that a reader of a stream holds at a time: there may be very many readers that are slow.
+_STREAM_BYTES = 32 * 1024
+#: Seconds without a note after which a reader of a stream looks into the store, as notes may be lost, and tells that there is nothing.
+_IDLE = 10.0
 #: Largest output that the `done` event carries.
 INLINE_OUTPUT = 64 * 1024
 #: Seconds between tries while the store is away and a reader stays connected.
@@ -28,48 +32,78 @@ _AWAY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class OutputSoFar:
-    """What the current attempt has yielded; `output` is JSON."""
+    """What the current attempt has yielded; `output` is JSON. `truncated`: its beginning is not kept, as the log is limited."""
 
     attempt: int
     status: Status
     output: bytes
     complete: bool
+    truncated: bool = False
 
 
-async def events(parts: Parts, tenant: str, job_id: str, after: int, base: str, *, limit: int = PAGE) -> EventPage:
+async def events(
+    parts: Parts, tenant: str, job_id: str, after: int, base: str, *, limit: int = PAGE, most_bytes: int = PAGE_BYTES
+) -> EventPage:
     """Up to `limit` events with a seq over `after`, as callers see them; `base` is what stands before `/jobs` in URLs.
+
+    One event is given even if it has more than `most_bytes`.
 
     Raises:
         JobNotFound, JobGone
     """
-    page = await parts.store.records.events(known_form(job_id), tenant, after, limit)
+    page = await parts.store.records.events(known_form(job_id), tenant, after, limit, most_bytes)
     return replace(page, events=[await _render(parts, tenant, job_id, event, base) for event in page.events])
 
 
-async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncIterator[Event]:
-    """Every event with a seq over `after`, as it comes, until the job has ended or is gone, or this process is about to stop.
+async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncGenerator[Sequence[Event], None]:
+    """Every event with a seq over `after`, in pieces as they come, until the job has ended or is gone, or this process is about to stop.
 
-    A store that is away does not end it: the events come when the store is back.
+    An empty piece comes when there was nothing for 10 s. A store that is away does not end it: the events come when the store is back.
+
+    Who reads along gets small events straight from their announcement, without a look into the store; who is slower reads the log at
+    its own pace, and holds no more than a piece of it at a time.
     """
     follower = parts.store.follower
     async with follower.listen(parts.store.job_channel(job_id)) as listener:
         while not follower.dismissed:
             try:
-                page = await events(parts, tenant, job_id, after, base)
+                page = await events(parts, tenant, job_id, after, base, most_bytes=_STREAM_BYTES)
             except StoreUnavailable:
+                yield ()
                 await listener.wait(_AWAY)
                 continue
             except (JobNotFound, JobGone):
                 return
-            for event in page.events:
-                if follower.dismissed:
-                    return  # between two events, never in one
-                after = event.seq
-                yield event
-            if after >= page.latest:
-                if page.status in TERMINAL:
-                    return
-                await listener.wait(RE_READ)
+            if page.events:
+                after = page.events[-1].seq
+            yield page.events
+            if after < page.latest:
+                continue
+            if page.status in TERMINAL:
+                return
+            while not follower.dismissed:
+                fresh, in_step = next_events(await listener.wait(_IDLE), after)
+                if fresh:
+                    after = fresh[-1].seq
+                    yield fresh
+                if not in_step:
+                    break
+
+
+def next_events(notes: Sequence[bytes], after: int) -> tuple[list[Event], bool]:
+    """The events with a seq over `after` that the notes bring, and whether that is all there is; otherwise the store is to be asked.
+
+    It is to be asked when no note came at all (one may be lost), when one brings no events, and when some before them are missing.
+    """
+    fresh: list[Event] = []
+    for note in notes:
+        brought = carried(note)
+        if not brought or brought[0].seq > after + 1:
+            return fresh, False
+        news = [event for event in brought if event.seq > after]
+        after += len(news)
+        fresh += news
+    return fresh, bool(notes)
 
 
 async def _render(parts: Parts, tenant: str, job_id: str, event: Event, base: str) -> Event:
@@ -107,14 +141,15 @@ async def output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
     if job.status is Status.SUCCEEDED:
         return OutputSoFar(job.attempt, job.status, job.output or b"null", complete=True)
     values: list[bytes] = []
-    after = 1
+    truncated, after = False, 1
     while True:
         page = await parts.store.records.events(job_id, tenant, after, PAGE)
+        truncated = page.cut == job.attempt
         values += [_value(event.data) for event in page.events if event.type == "output" and event.attempt == job.attempt]
         if not page.events:
             break
         after = page.events[-1].seq
-    return OutputSoFar(job.attempt, job.status, joined(values, text=_is_text(parts, job.model)), complete=False)
+    return OutputSoFar(job.attempt, job.status, joined(values, text=_is_text(parts, job.model)), False, truncated)
 
 
 def _is_text(parts: Parts, model: str) -> bool | None:

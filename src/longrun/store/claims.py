@@ -36,6 +36,7 @@ class Claims:
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._run, self._start = connection.run, connection.start
         self._lease = int(settings.lease * 1000)
+        self._log_limits = (settings.max_events, settings.max_event_bytes)
 
     async def claim(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
         """Take a queued job for `worker`; None when it is not to be had (ended, taken, gone)."""
@@ -54,10 +55,10 @@ class Claims:
     async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Sequence[tuple[str, bytes]]) -> bool:
         """Append events, the first of them number `first` (0-based) of this attempt. False: the attempt is stale.
 
-        `progress` is the latest progress as JSON, or empty.
+        `progress` is the latest progress as JSON, or empty. A log over its limits loses its oldest events.
         """
         flat = [value for event in events for value in event]
-        reply = await self._run("append", job_id, attempt, first, progress, *flat, timeout=PATIENCE)
+        reply = await self._run("append", job_id, attempt, first, progress, *self._log_limits, *flat, timeout=PATIENCE)
         return bool(reply[0])
 
     async def finish(

@@ -21,6 +21,8 @@ _CONFIRM = 0.5
 
 
 _SILENT = "longrun-silent"
+#: Messages, and bytes of them, that are kept for a reader that does not take them; it finds out by their seqs that some are missing.
+_MOST, _MOST_BYTES = 100, 64 * 1024
 #: The message that readers get when they are not to wait any longer.
 DISMISSED = b"dismissed"
 
@@ -28,16 +30,19 @@ DISMISSED = b"dismissed"
 class Listener:
     """What one reader gets from its channel."""
 
-    __slots__ = ("_event", "messages")
+    __slots__ = ("_event", "_size", "messages")
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
+        self._size = 0
         self.messages: list[bytes] = []
 
     def put(self, message: bytes) -> None:
-        """Hand over a message and wake the reader; only the latest hundred are kept."""
+        """Hand over a message and wake the reader; only the latest are kept."""
         self.messages.append(message)
-        del self.messages[:-100]
+        self._size += len(message)
+        while len(self.messages) > _MOST or (self._size > _MOST_BYTES and len(self.messages) > 1):
+            self._size -= len(self.messages.pop(0))
         self._event.set()
 
     async def wait(self, timeout: float) -> list[bytes]:
@@ -46,7 +51,7 @@ class Listener:
             async with asyncio.timeout(timeout):
                 await self._event.wait()
         self._event.clear()
-        messages, self.messages = self.messages, []
+        messages, self.messages, self._size = self.messages, [], 0
         return messages
 
 

@@ -10,10 +10,12 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   suspect             was aboard a crash with others, or one more crash would end it: with whom it may still run, its own id = with nobody
   repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)
   local               events of this attempt appended so far: an append sent twice adds nothing
+  base, log_bytes     events that the log's limits have taken from its head, none without the field; bytes of those it holds
+  cut                 the latest attempt of which an `output` event was taken so
   a:<n>, z:<n>        attempt n: JSON at its start; `at outcome error` at its end
   gone                1: a tombstone; only `tenant` is left beside it
-ev:<id>             list, as the record. The event log; element i is event seq i+2 (event 1, `queued`, is rendered from the record), each
-                    `attempt at type data`
+ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
+                    each `attempt at type data`
 idem:<tenant>:<key> string, as its record or tombstone. `<job id> <fingerprint>`
 idx:<tenant>        zset, as the records. Job id → created ms: the listing
 wait:<queue>.<model>      zset. Waiting ids → (9 − priority)·10¹³ + queued ms: depth, position, oldest age
@@ -38,7 +40,8 @@ amnesty             string, one lease. Ms until which no lease expires
 about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
 nothing             never written: see `pass_when_full` in lib.lua
 
-Channels: `note:<id>` (something about the job changed), `ctl:<worker>` (commands to a worker: `cancel <id>`).
+Channels: `note:<id>` (something about the job changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>` (commands to a
+worker: `cancel <id>`).
 """
 
 from __future__ import annotations

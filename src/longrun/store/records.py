@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from longrun.errors import JobGone, JobNotFound, NotFinished, NotRetryable
-from longrun.jobs.events import Event, decode
+from longrun.jobs.events import Event, decode, gap
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.settings import Settings
 from longrun.store.connection import Connection
+
+#: Bytes of events that one read of a log takes at most: a reader costs bounded memory, whatever the events' size.
+PAGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,18 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events `first` to `last` of a job; `latest` is the seq of the newest there is."""
+    """A piece of a job's log. Where it is not whole any longer, a `gap` event stands for what is missing.
+
+    Args:
+        latest: seq of the newest event there is.
+        cut: the latest attempt of which an `output` event is missing; 0 = none.
+    """
 
     status: Status
     attempt: int
     latest: int
     created: int
+    cut: int
     events: list[Event]
 
 
@@ -158,17 +167,22 @@ class Records:
         first = max(1, count - 99)
         return [AttemptRecord.from_fields(first + i // 2, rows[i], rows[i + 1] or None) for i in range(0, len(rows), 2)]
 
-    async def events(self, job_id: str, tenant: str, after: int, limit: int) -> EventPage:
-        """Up to `limit` events with a seq over `after`. Event 1 (`queued`) is rendered from the record. Raises as `read` does."""
-        reply = await self._run("events", job_id, tenant, after, limit)
+    async def events(self, job_id: str, tenant: str, after: int, limit: int, most_bytes: int = PAGE_BYTES) -> EventPage:
+        """Up to `limit` events with a seq over `after`, `most_bytes` at most unless the first one alone is larger.
+
+        Event 1 (`queued`) is rendered from the record. Raises as `read` does.
+        """
+        reply = await self._run("events", job_id, tenant, after, limit, most_bytes)
         if reply[0] == 0:
             raise not_found(job_id)
         if reply[0] == -1:
             raise gone(job_id)
-        status, attempt, latest, created, first, *stored = reply
+        status, attempt, latest, created, cut, first, *stored = reply
         events = [Event(1, 0, int(created), "queued", b"{}")] if after < 1 else []
-        events += [decode(first + i, data) for i, data in enumerate(stored)]
-        return EventPage(Status(status.decode()), int(attempt), latest, int(created), events[:limit])
+        kept = [decode(first + i, data) for i, data in enumerate(stored)]
+        if kept and first > (wanted := max(after + 1, 2)):
+            events.append(gap(wanted, kept[0]))
+        return EventPage(Status(status.decode()), int(attempt), latest, int(created), cut, (events + kept)[:limit])
 
     async def cancel(self, job_id: str, tenant: str) -> Status:
         """Ask the job to stop; the status after that. Raises as `read` does."""

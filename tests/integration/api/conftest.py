@@ -52,7 +52,7 @@ async def calling(app: FastAPI, **options: Any) -> AsyncIterator[httpx.AsyncClie
 async def listening(app: Any) -> AsyncIterator[int]:
     """A real server on a free port of loopback; gives the port."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        config = uvicorn.Config(app, log_level="error", access_log=False, ws="none", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not server.started:

@@ -263,9 +263,9 @@ async def test_the_output_so_far_is_that_of_the_current_attempt(  # noqa: PLR091
     await worker.store.claims.hand_back(job["id"], 1, "release")
     claim = await worker.claim(job["id"], "w2")
     await worker.append(claim, 0, *[("output", {"value": value}) for value in outputs], ("log", {"level": "info", "message": "x"}))
-    assert (await caller.get(url)).json() == {"attempt": 2, "status": "running", "complete": False, "output": so_far}
+    assert (await caller.get(url)).json() == {"attempt": 2, "status": "running", "complete": False, "truncated": False, "output": so_far}
     await worker.store.claims.finish(job["id"], 2, "succeeded", b'"whole"')
-    assert (await caller.get(url)).json() == {"attempt": 2, "status": "succeeded", "complete": True, "output": "whole"}
+    assert (await caller.get(url)).json() == {"attempt": 2, "status": "succeeded", "complete": True, "truncated": False, "output": "whole"}
 
 
 async def test_the_output_so_far_is_read_page_by_page(caller: httpx.AsyncClient, submit: Submit, worker: PlayedWorker) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from longrun.api.answers import PREFIX
 from longrun.api.routes import events, jobs, models, operations, submit
@@ -23,6 +23,7 @@ TABLE: dict[str, dict[str, Handler]] = {
     f"{PREFIX}/jobs/{{job_id}}/result": {"GET": jobs.get_result},
     f"{PREFIX}/jobs/{{job_id}}/output": {"GET": jobs.get_output},
     f"{PREFIX}/jobs/{{job_id}}/events": {"GET": events.get_events},
+    f"{PREFIX}/jobs/{{job_id}}/ws": {"GET": events.get_socket},
     f"{PREFIX}/jobs/{{job_id}}/attempts": {"GET": jobs.get_attempts},
     f"{PREFIX}/jobs/{{job_id}}/cancel": {"POST": jobs.cancel_job},
     f"{PREFIX}/jobs/{{job_id}}/retry": {"POST": jobs.retry_job},
@@ -48,6 +49,7 @@ def _by_method(handlers: dict[str, Handler]) -> Handler:
     return dispatch
 
 
-def routes() -> list[Route]:
+def routes() -> list[BaseRoute]:
     """The routes, ready to be added to an app."""
-    return [Route(path, _by_method(handlers), methods=list(handlers)) for path, handlers in TABLE.items()]
+    pages = [Route(path, _by_method(handlers), methods=list(handlers)) for path, handlers in TABLE.items()]
+    return [*pages, WebSocketRoute(f"{PREFIX}/jobs/{{job_id}}/ws", events.open_socket)]

@@ -1,17 +1,23 @@
-"""GET /jobs/{id}/events"""
+"""GET /jobs/{id}/events, and the same over a WebSocket."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from longrun.api import headers as ask
 from longrun.api.answers import base_url, raw_response, tenant_of
-from longrun.api.resources import parts_of
-from longrun.api.sse import stream_response
+from longrun.api.problems import problem_response, refuse
+from longrun.api.resources import parts_of, resources_of
+from longrun.api.socket import EventSocket
+from longrun.api.sse import EventStream
+from longrun.errors import Problem, UpgradeRequired
 from longrun.jobs.states import TERMINAL
-from longrun.service import watch
+from longrun.service import control, watch
 from longrun.store.records import EventPage
 
 
@@ -27,7 +33,29 @@ async def get_events(request: Request) -> Response:
     first = await watch.events(parts, tenant, job_id, after, base, limit=1)
     if first.status in TERMINAL and after >= first.latest:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    return stream_response(watch.follow(parts, tenant, job_id, after, base), types, dismiss=parts.store.follower.dismiss)
+    return EventStream(watch.follow(parts, tenant, job_id, after, base), resources_of(request), types)
+
+
+async def get_socket(request: Request) -> Response:
+    """426, for whoever asks without a handshake."""
+    detail = "This is a WebSocket. Open it with a WebSocket client, or read the same events at /events."
+    return problem_response(UpgradeRequired(detail), request.scope, {"Upgrade": "websocket", "Connection": "Upgrade"})
+
+
+async def open_socket(socket: WebSocket) -> None:
+    """The events as text frames; refused with a problem before the handshake."""
+    try:
+        parts, tenant, job_id = parts_of(socket), tenant_of(socket), socket.path_params["job_id"]
+        base = base_url(socket, parts)
+        types, after = ask.types(socket.query_params), ask.after(socket.query_params, socket.headers.get("last-event-id"))
+        await watch.events(parts, tenant, job_id, after, base, limit=1)
+    except Problem as problem:
+        await refuse(problem, socket.scope, socket.receive, socket.send)
+        return
+    events = watch.follow(parts, tenant, job_id, after, base)
+    cancel = partial(control.cancel, parts, tenant, job_id)
+    served = EventSocket(socket, events, after, types, cancel=cancel, resources=resources_of(socket), follower=parts.store.follower)
+    await served.serve()
 
 
 def page_body(page: EventPage, after: int, types: frozenset[str]) -> bytes:

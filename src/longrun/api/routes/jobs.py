@@ -72,6 +72,7 @@ async def get_output(request: Request) -> Response:
             "attempt": so_far.attempt,
             "status": so_far.status.value,
             "complete": so_far.complete,
+            "truncated": so_far.truncated,
             "output": orjson.Fragment(so_far.output),
         }
     )

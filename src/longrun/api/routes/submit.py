@@ -11,8 +11,8 @@ from starlette.responses import Response
 from longrun.api import leaving
 from longrun.api.answers import base_url, job_response, read_body, tenant_of
 from longrun.api.headers import idempotency_key, preference, wants_stream
-from longrun.api.resources import parts_of
-from longrun.api.sse import stream_response
+from longrun.api.resources import parts_of, resources_of
+from longrun.api.sse import EventStream
 from longrun.errors import StoreUnavailable
 from longrun.service.read import wait
 from longrun.service.request import parse_request
@@ -36,7 +36,7 @@ async def submit_job(request: Request) -> Response:
     if wants_stream(headers.get("accept", "")):
         on_leaving = partial(leaving.cancel_for_nobody, parts, tenant, job.id) if asked.cancel_on_disconnect else None
         events = follow(parts, tenant, job.id, 0, base)
-        return stream_response(events, headers=more, dismiss=parts.store.follower.dismiss, on_leaving=on_leaving)
+        return EventStream(events, resources_of(request), headers=more, on_leaving=on_leaving)
     if prefer.applied is not None:
         more["Preference-Applied"] = prefer.applied
     if prefer.wait:

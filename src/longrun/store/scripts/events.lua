@@ -1,11 +1,25 @@
--- A page of the event log. ARGV: id, tenant, after (seq), limit.
--- Returns {status, attempt, last seq, created, first seq of the page, event, …} | {0} (not there) | {-1} (gone). Event 1 is the reader's to render.
+-- A page of the event log. ARGV: id, tenant, after (seq), most events, most bytes (one event is always given, however large).
+-- Returns {status, attempt, last seq, created, cut, first seq of the page, event, …} | {0} (not there) | {-1} (gone). Event 1 is the reader's to render.
+-- `cut` is the latest attempt that lost output to the log's limits, 0 = none. When what follows `after` is not kept, the page begins further on.
 local id, k = ARGV[1], record(ARGV[1])
-local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', 'status', 'attempt', 'created')
+local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', 'status', 'attempt', 'created', 'base', 'cut')
 if r[1] ~= ARGV[2] then return {0} end
 if r[2] or (r[3] and tonumber(r[3]) <= now()) then return {-1} end
-local after, limit, log = tonumber(ARGV[3]), tonumber(ARGV[4]), P .. 'ev:' .. id
-local first = math.max(after + 1, 2)
-local out = {r[4], r[5], redis.call('LLEN', log) + 1, r[6], first}
-for _, e in ipairs(redis.call('LRANGE', log, first - 2, first - 3 + limit)) do out[#out + 1] = e end
+local base, log = tonumber(r[7] or 0), P .. 'ev:' .. id
+local after, limit, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local first = math.max(after + 1, base + 2)
+local out = {r[4], r[5], base + redis.call('LLEN', log) + 1, r[6], tonumber(r[8] or 0), first}
+-- Taken in pieces: of large events no more are loaded than are given, or nearly so.
+local PIECE, given, size = 20, 0, 0
+while given < limit do
+  local from = first - base - 2 + given
+  local piece = redis.call('LRANGE', log, from, from + math.min(PIECE, limit - given) - 1)
+  for _, e in ipairs(piece) do
+    size = size + #e
+    if given > 0 and size > bytes then return out end
+    given = given + 1
+    out[#out + 1] = e
+  end
+  if #piece < PIECE then return out end
+end
 return out

@@ -7,7 +7,11 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), '
   if expires > t then
     -- retain_for 0: data goes now, status and error stay until `expires`.
     redis.call('HDEL', k, 'output', 'input', 'progress')
-    redis.call('DEL', P .. 'ev:' .. id)
+    -- Of the events the last one stays: who asks for the others gets a gap, and then `done`.
+    local log = P .. 'ev:' .. id
+    redis.call('HINCRBY', k, 'base', math.max(0, redis.call('LLEN', log) - 1))
+    redis.call('LTRIM', log, -1, -1)
+    redis.call('HDEL', k, 'log_bytes')
     redis.call('ZADD', P .. 'expire', int(expires), id)
   else
     bury(id, k, ARGV[1])

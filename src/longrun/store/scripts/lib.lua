@@ -33,10 +33,20 @@ local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) en
 local SMALL = 4096
 local function pass_when_full() redis.call('DEL', P .. 'nothing') end
 
--- One event at the end of the log; `data` is JSON text.
-local function event(id, attempt, t, kind, data)
-  redis.call('RPUSH', P .. 'ev:' .. id, attempt .. ' ' .. int(t) .. ' ' .. kind .. ' ' .. data)
+-- An event as the log holds it; `data` is JSON text.
+local function entry(attempt, t, kind, data) return attempt .. ' ' .. int(t) .. ' ' .. kind .. ' ' .. data end
+
+-- Entries at the end of the log. Returns how many it holds now.
+local function log(id, entries)
+  local size, count = 0, 0
+  for _, e in ipairs(entries) do
+    count, size = redis.call('RPUSH', P .. 'ev:' .. id, e), size + #e
+  end
+  redis.call('HINCRBY', record(id), 'log_bytes', size)
+  return count
 end
+
+local function event(id, attempt, t, kind, data) log(id, {entry(attempt, t, kind, data)}) end
 
 -- Push the ticket of a queued job. Tickets are wake-up calls: one too many does no harm.
 -- kombu pops from the right and serves list n = 0 first, so priority 9 is list 0.

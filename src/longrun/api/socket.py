@@ -1,0 +1,142 @@
+"""Events over a WebSocket (RFC 6455): one text frame each, the JSON of the stream; the client may ask to cancel the job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from longrun.api.resources import Resources
+from longrun.errors import JobGone, JobNotFound, Problem
+from longrun.jobs.events import TYPES, Event
+from longrun.store.follow import Follower
+
+#: The subprotocol that is spoken here; it needs not be asked for.
+SUBPROTOCOL = "longrun.v1"
+#: Seconds in which a reader takes nothing at all until it is cut off: longer than a hiccup of the network or of a tab that slept for a
+#: moment, shorter than what a thousand dead readers may hold memory for.
+WRITE_PATIENCE = 30.0
+#: Seconds for the last word to get through to a reader that took nothing.
+_LAST_WORD = 3.0
+_ALLOWED = 'send {"cancel": true} or nothing'
+
+
+class Close(NamedTuple):
+    """How a connection ends: a code (RFC 6455, 7.4) and a reason, 123 bytes at most."""
+
+    code: int
+    reason: str
+
+
+Cancel = Callable[[], Awaitable[Any]]
+
+
+def asks_to_cancel(text: str) -> bool:
+    """Whether a message is `{"cancel": true}`, which is all that may be said."""
+    try:
+        said = orjson.loads(text)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and list(said) == ["cancel"] and said["cancel"] is True
+
+
+class EventSocket:
+    """One accepted connection.
+
+    Args:
+        socket: not yet accepted.
+        pieces: what to tell; end by themselves when the job has ended or the process is about to stop.
+        after: the seq that the client has.
+        types: the types that it wants.
+        cancel: stops the job; raises a Problem when that is not possible.
+        resources: of the app.
+        follower: knows whether this process is about to stop.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        pieces: AsyncGenerator[Sequence[Event], None],
+        after: int,
+        types: frozenset[str] = TYPES,
+        *,
+        cancel: Cancel,
+        resources: Resources,
+        follower: Follower,
+    ) -> None:
+        self._socket, self._pieces, self._types = socket, pieces, types
+        self._cancel, self._resources, self._follower = cancel, resources, follower
+        self._told = after
+        self._ended = False
+
+    async def serve(self) -> None:
+        """Accept, tell everything, close."""
+        offered = self._socket.scope.get("subprotocols", [])
+        await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        hearing = asyncio.ensure_future(self._hear())
+        try:
+            close = await self._until(hearing)
+            if close is not None:
+                async with asyncio.timeout(_LAST_WORD):
+                    await self._socket.close(*close)
+        except (WebSocketDisconnect, TimeoutError):
+            pass
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+            await self._pieces.aclose()
+
+    async def _until(self, hearing: asyncio.Future[Close | None]) -> Close | None:
+        """Tell all, unless the client leaves (None) or says something wrong before."""
+        try:
+            async with asyncio.timeout(None) as limit:
+
+                def cut(_: object) -> None:
+                    limit.reschedule(0)
+
+                with self._resources.streaming(limit):
+                    hearing.add_done_callback(cut)
+                    try:
+                        return await self._tell()
+                    finally:
+                        hearing.remove_done_callback(cut)
+        except TimeoutError:
+            return hearing.result() if hearing.done() else self._restart()
+
+    async def _tell(self) -> Close:
+        async for piece in self._pieces:
+            for event in piece:
+                if event.type in self._types:
+                    try:
+                        async with asyncio.timeout(WRITE_PATIENCE):
+                            await self._socket.send_text(event.to_json().decode())
+                    except TimeoutError:
+                        return Close(1013, f"resume with ?after={self._told}")
+                self._told = event.seq
+                self._ended = event.type == "done"
+        if self._follower.dismissed and not self._ended:
+            return self._restart()
+        return Close(1000, "the job has ended" if self._ended else "nothing is left, the job has ended or is gone")
+
+    def _restart(self) -> Close:
+        return Close(1012, f"resume with ?after={self._told}")
+
+    async def _hear(self) -> Close | None:
+        """Until the client leaves (None), or says what may not be said."""
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return None
+            if message.get("text") is None:
+                return Close(1003, f"text only: {_ALLOWED}")
+            if not asks_to_cancel(message["text"]):
+                return Close(1008, f"not understood: {_ALLOWED}")
+            try:
+                await self._cancel()
+            except (JobNotFound, JobGone):
+                return Close(1000, "the job was deleted or has expired")
+            except Problem as problem:
+                return Close(1011, f"not known to be canceled, try again: {problem.code}")
