@@ -10,12 +10,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from longrun.api.resources import Resources
+from longrun.api.stalled import Stalled, bound_unsent
+
+#: Ticks of uvicorn (a tenth of a second each) between two looks for readers that take nothing.
+_TICKS = 10
 
 
 class ApiServer(uvicorn.Server):
@@ -48,10 +53,13 @@ class ApiServer(uvicorn.Server):
         self._drain = drain
         self._told: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._stalled = Stalled[asyncio.Transport]()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         self._loop = asyncio.get_running_loop()
+        for each in sockets or ():
+            bound_unsent(each)
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -69,13 +77,20 @@ class ApiServer(uvicorn.Server):
         if self._told is not None and time.monotonic() >= self._told + self._drain:
             self._resources.dismiss()
             self.should_exit = True
+        if counter % _TICKS == 0:
+            for transport in self._stalled.look(self._transports(), time.monotonic()):
+                transport.abort()
         return await super().on_tick(counter)
 
     def _cut(self) -> None:
         """Break what is open: uvicorn waits for connections to close, also when it is in a hurry."""
         # It is not the callers who leave: what they wait for goes on.
         self._resources.dismiss()
-        for connection in list(self.server_state.connections):
+        for transport in list(self._transports()):
+            transport.abort()
+
+    def _transports(self) -> Iterator[asyncio.Transport]:
+        for connection in self.server_state.connections:
             transport = getattr(connection, "transport", None)
             if transport is not None:
-                transport.abort()
+                yield transport

@@ -10,15 +10,15 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from longrun.api.resources import Resources
+from longrun.api.stalled import PATIENCE
 from longrun.errors import JobGone, JobNotFound, Problem
 from longrun.jobs.events import TYPES, Event
 from longrun.store.follow import Follower
 
 #: The subprotocol that is spoken here; it needs not be asked for.
 SUBPROTOCOL = "longrun.v1"
-#: Seconds in which a reader takes nothing at all until it is cut off: longer than a hiccup of the network or of a tab that slept for a
-#: moment, shorter than what a thousand dead readers may hold memory for.
-WRITE_PATIENCE = 30.0
+#: Seconds until a message must be on its way. A little less than what the server grants any connection, which then cuts without a word.
+WRITE_PATIENCE = PATIENCE - 5
 #: Seconds for the last word to get through to a reader that took nothing.
 _LAST_WORD = 3.0
 _ALLOWED = 'send {"cancel": true} or nothing'

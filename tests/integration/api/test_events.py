@@ -14,6 +14,7 @@ import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, listening
 
 from longrun.settings import Settings
+from longrun.store.store import Store
 
 Submit = Callable[..., Any]
 PAGE = {"Accept": "application/json"}
@@ -219,6 +220,142 @@ async def test_readers_that_leave_are_forgotten(settings: Settings, submit: Subm
             await asyncio.sleep(0.1)
             await worker.claim(job["id"])
             assert types(await asyncio.wait_for(reading, 1)) == ["queued", "started"]
+
+
+@pytest.fixture
+async def short(settings: Settings) -> AsyncIterator[PlayedWorker]:
+    """A worker whose events go into logs of at most ten."""
+    store = Store(settings.redis_url, settings.model_copy(update={"max_events": 10}), "@ID@")
+    yield PlayedWorker(store)
+    await store.close()
+
+
+async def test_of_a_log_that_was_trimmed_everybody_gets_one_gap(
+    remote: httpx.AsyncClient, caller: httpx.AsyncClient, submit: Submit, short: PlayedWorker
+) -> None:
+    job = await submit({"prompt": "x"}, "story")
+    claim = await short.claim(job["id"])
+    await short.append(claim, 0, *[("output", {"value": str(n)}) for n in range(30)])
+    page = (await caller.get(job["urls"]["events"], headers=PAGE)).json()
+    assert [event["seq"] for event in page["events"]] == [1, 22, *range(23, 33)] and page["next"] == 32
+    assert page["events"][1] == {"seq": 22, "attempt": 1, "at": page["events"][2]["at"], "type": "gap", "data": {"from": 2, "to": 22}}
+    async with remote.stream("GET", job["urls"]["events"]) as stream:
+        assert await read(stream, 12) == page["events"]
+    async with remote.stream("GET", job["urls"]["events"], headers={"Last-Event-ID": "9"}) as stream:
+        assert (await read(stream, 2))[0]["data"] == {"from": 10, "to": 22}
+    async with remote.stream("GET", f"{job['urls']['events']}?after=22") as stream:
+        assert [event["seq"] for event in await read(stream, 2)] == [23, 24]
+    async with remote.stream("GET", f"{job['urls']['events']}?types=gap,done") as stream:
+        reading = asyncio.create_task(read(stream))
+        await short.store.claims.finish(job["id"], 1, "succeeded", b'"x"')
+        assert types(await asyncio.wait_for(reading, 3)) == ["gap", "done"]
+
+
+async def test_the_output_so_far_says_when_its_beginning_is_missing(caller: httpx.AsyncClient, submit: Submit, short: PlayedWorker) -> None:
+    jobs = [await submit({"prompt": "x"}, "story") for _ in range(2)]
+    for job in jobs:
+        claim = await short.claim(job["id"])
+        await short.append(claim, 0, *[("log", {"level": "info", "message": "x"})] * 12, ("output", {"value": "a"}))
+        so_far = (await caller.get(f"{job['urls']['self']}/output")).json()
+        assert (so_far["output"], so_far["truncated"]) == ("a", False)
+        await short.append(claim, 13, *[("output", {"value": str(n % 10)}) for n in range(14)])
+        so_far = (await caller.get(f"{job['urls']['self']}/output")).json()
+        assert (so_far["output"], so_far["truncated"], so_far["complete"]) == ("4567890123", True, False)
+    await short.store.claims.finish(jobs[0]["id"], 1, "failed", b'{"code":"model-error","detail":"x","attempt":1}')
+    await short.store.claims.finish(jobs[1]["id"], 1, "succeeded", b'"all of it"')
+    failed, succeeded = [(await caller.get(f"{job['urls']['self']}/output")).json() for job in jobs]
+    assert (failed["output"], failed["truncated"]) == ("4567890123", True)
+    assert (succeeded["output"], succeeded["truncated"], succeeded["complete"]) == ("all of it", False, True)
+
+
+async def test_pages_of_large_events_are_short_and_say_where_to_go_on(
+    caller: httpx.AsyncClient, remote: httpx.AsyncClient, submit: Submit, worker: PlayedWorker
+) -> None:
+    job = await submit({"prompt": "x"}, "story")
+    claim = await worker.claim(job["id"])
+    for number in range(0, 20, 4):
+        await worker.append(claim, number, *[("output", {"value": "x" * 50_000})] * 4)
+    await worker.store.claims.finish(job["id"], 1, "succeeded", b'"x"')
+    seen, after, sizes = [], 0, []
+    while after is not None:
+        answer = await caller.get(f"{job['urls']['events']}?after={after}", headers=PAGE)
+        seen += [event["seq"] for event in answer.json()["events"]]
+        after = answer.json()["next"]
+        sizes.append(len(answer.content))
+    assert seen == list(range(1, 24)) and max(sizes) < 270_000
+    async with remote.stream("GET", job["urls"]["events"]) as stream:
+        assert [event["seq"] for event in await read(stream)] == seen
+
+
+async def test_line_breaks_of_any_kind_do_not_break_a_frame(remote: httpx.AsyncClient, submit: Submit, worker: PlayedWorker) -> None:
+    job = await submit()
+    claim = await worker.claim(job["id"])
+    strange = "a\nb\r\nc\u2028d\u2029e\x85f\x00"
+    data = b'{"value":\r\n' + json.dumps(strange, ensure_ascii=False).encode() + b"\n}"
+    await worker.store.claims.append(job["id"], claim.attempt, 0, b"", [("output", data)])
+    await worker.store.claims.finish(job["id"], 1, "succeeded", b"1")
+    text = (await remote.get(job["urls"]["events"])).text
+    frames = [part for part in text.split("\n\n") if "data: " in part]
+    assert [len(part.split("\n")) for part in frames] == [2, 2, 2, 2]
+    assert json.loads(frames[2].partition("data: ")[2])["data"]["value"] == strange
+
+
+async def test_readers_that_read_along_do_not_ask_the_store(remote: httpx.AsyncClient, submit: Submit, worker: PlayedWorker) -> None:
+    job = await submit({"prompt": "x"}, "story")
+    claim = await worker.claim(job["id"])
+
+    async def commands() -> int:
+        text = (await worker.store.connection.command("INFO", "commandstats")).decode()
+        return int(text.partition("cmdstat_lrange:calls=")[2].partition(",")[0] or 0)
+
+    async with remote.stream("GET", job["urls"]["events"]) as stream:
+        reading = asyncio.create_task(read(stream, 52))
+        await asyncio.sleep(0.3)
+        before = await commands()
+        for number in range(50):
+            await worker.append(claim, number, ("output", {"value": str(number)}))
+        events = await asyncio.wait_for(reading, 5)
+        assert await commands() == before
+    assert [event["seq"] for event in events] == list(range(1, 53))
+
+
+async def test_a_replayed_submit_is_answered_with_the_stream_of_the_job_that_is_there(
+    remote: httpx.AsyncClient, worker: PlayedWorker
+) -> None:
+    headers, body = {"Accept": "text/event-stream", "Idempotency-Key": "k"}, {"input": {"prompt": "x"}}
+    async with remote.stream("POST", f"{API}/models/story/jobs", json=body, headers=headers) as stream:
+        first = stream.headers["location"]
+        await read(stream, 1)
+    await worker.succeed(first.rpartition("/")[2], b'"a"', ["a"])
+    async with remote.stream("POST", f"{API}/models/story/jobs", json=body, headers=headers) as stream:
+        assert (stream.headers["location"], stream.headers["idempotency-replayed"]) == (first, "true")
+        assert types(await read(stream)) == ["queued", "started", "output", "done"]
+
+
+async def test_a_reader_ahead_of_the_log_waits_for_what_follows(remote: httpx.AsyncClient, submit: Submit, worker: PlayedWorker) -> None:
+    job = await submit({"prompt": "x"}, "story")
+    async with remote.stream("GET", f"{job['urls']['events']}?after=3") as stream:
+        reading = asyncio.create_task(read(stream))
+        await asyncio.sleep(0.1)
+        await worker.succeed(job["id"], b'"ab"', ["a", "b"])
+        assert [event["seq"] for event in await asyncio.wait_for(reading, 3)] == [4, 5]
+
+
+async def test_head_says_what_get_would_and_ends(remote: httpx.AsyncClient, submit: Submit) -> None:
+    job = await submit()
+    answer = await asyncio.wait_for(remote.head(job["urls"]["events"]), 3)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+async def test_a_stream_with_nothing_to_tell_shows_that_it_lives(
+    remote: httpx.AsyncClient, submit: Submit, worker: PlayedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longrun.service.watch._IDLE", 0.2)
+    monkeypatch.setattr("longrun.api.sse._QUIET", 0.1)
+    job = await submit()
+    async with remote.stream("GET", f"{job['urls']['events']}?types=done") as stream:
+        lines = stream.aiter_lines()
+        assert [await anext(lines) for _ in range(6)] == ["retry: 2000", "", ": ", "", ": ", ""]
 
 
 async def test_a_server_that_stops_ends_its_streams(settings: Settings, submit: Submit) -> None:

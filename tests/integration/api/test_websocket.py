@@ -276,7 +276,8 @@ async def test_a_reader_that_takes_nothing_is_told_where_to_go_on(
     monkeypatch.setattr("longrun.api.socket.WRITE_PATIENCE", 0.5)
     job = await submit({"prompt": "x"}, "story")
     claim = await worker.claim(job["id"])
-    async with listening(app_of(settings)) as port, connect(f"ws://127.0.0.1:{port}{job['urls']['ws']}", max_queue=1) as socket:
+    slow: dict[str, Any] = {"max_queue": 1, "compression": None}
+    async with listening(app_of(settings)) as port, connect(f"ws://127.0.0.1:{port}{job['urls']['ws']}", **slow) as socket:
         for number in range(0, 400, 20):
             await worker.append(claim, number, *[("output", {"value": "x" * 50_000})] * 20)
         await asyncio.sleep(1.5)
