@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import random
 import threading
 import time
 import uuid
@@ -15,9 +15,7 @@ from tests.chaos.check import digest_of
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import Ask, History, Outcome
 from tests.chaos.program import until
-
-#: Answers that ask to try again; anything else but success is a fault of the service.
-TRY_AGAIN = frozenset({503, 507})
+from tests.chaos.reader import TRY_AGAIN, Reader, now_and_then
 
 
 class Caller:
@@ -117,7 +115,7 @@ class Caller:
             reader.join(30)
             assert not reader.is_alive(), f"the {reader.name} hears nothing of the end"
         for job_id in self.history.accepted:
-            events = self.get(f"/jobs/{job_id}/events", headers={"Accept": "application/json"})["events"]
+            events = self._events(job_id)
             attempts = self.get(f"/jobs/{job_id}/attempts")["attempts"]
             job = self.get(f"/jobs/{job_id}")
             self.history.outcomes[job_id] = Outcome(job, events, attempts, dict(self._told(job, events)))
@@ -135,6 +133,16 @@ class Caller:
             found += page["jobs"]
             path = page["next"] and page["next"].removeprefix("/api/v1")
         return found
+
+    def _events(self, job_id: str) -> list[dict[str, Any]]:
+        """All events of a job, page after page."""
+        events: list[dict[str, Any]] = []
+        while True:
+            after = events[-1]["seq"] if events else 0
+            page = self.get(f"/jobs/{job_id}/events", params={"after": after}, headers={"Accept": "application/json"})
+            events += page["events"]
+            if not page["events"] or page["next"] is None:
+                return events
 
     def _listed(self) -> dict[str, list[str]]:
         by_key: dict[str, list[str]] = {}
@@ -200,26 +208,9 @@ class Caller:
             self.faults.append(f"GET {job_id}: {answer.status_code} {answer.text}")
 
     def _stream(self, job_id: str) -> None:
-        """Read a job's events to the end; a connection that breaks is followed by another that goes on after the last id."""
-        ids: list[int] = []
-        self.history.streams.setdefault(job_id, []).append(ids)
-        with httpx.Client(base_url=f"{self.cluster.url}/api/v1", timeout=30) as http:
-            while not self._closing.is_set():
-                try:
-                    last = {"Last-Event-ID": str(ids[-1])} if ids else {}
-                    with http.stream("GET", f"/jobs/{job_id}/events", headers={"Accept": "text/event-stream", **last}) as answer:
-                        if answer.status_code == 204:
-                            return
-                        if answer.status_code == 200:
-                            for line in answer.iter_lines():
-                                if line.startswith("id:"):
-                                    ids.append(int(line[3:]))
-                                ended = line.startswith("data:") and json.loads(line[5:])["type"] == "done"
-                                if ended or self._closing.is_set():
-                                    return
-                        elif answer.status_code not in TRY_AGAIN:
-                            self.faults.append(f"stream of {job_id}: {answer.status_code}")
-                            return
-                except httpx.TransportError:
-                    pass
-                time.sleep(0.1)
+        """Read a job's events to the end. The reader hangs up now and then, also within an event, and goes on after the last whole one."""
+        events: list[dict[str, Any]] = []
+        self.history.streams.setdefault(job_id, []).append(events)
+        reader = Reader([self.cluster.url], job_id, events, hang_up=now_and_then(random.Random(job_id)))
+        if fault := reader.read(stop=self._closing.is_set):
+            self.faults.append(fault)

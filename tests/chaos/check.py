@@ -5,7 +5,7 @@ R3  what callers see only moves forward.                        R4  every reader
 R5  a reader of events misses none, sees none twice, in order.  R6  attempts only grow, and never overlap.
 R7  an at_most_once job begins at most once.                    R8  the end is delivered, signed, under one id on every try.
 R9  order inside a lane and priority, but for what ran again.   R10 a submit without an answer made no job or one, never two.
-And the output is the right one, by the attempt that the record names.
+And the output is the right one, by the attempt that the record names, also as a reader of events puts it together.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 from tests.chaos.history import Ask, History, Outcome, Sight
+from tests.chaos.reader import assembled
 
 from longrun.jobs.states import MOVES, Status
 
@@ -60,7 +61,10 @@ def judge(history: History, *, seed: int | None = None, expected: Iterable[str] 
     found = violations(history, expected=expected, ordered=ordered)
     if found:
         first = next((job_id for problem in found for job_id in history.accepted if job_id in problem), None)
-        told = [f"{len(found)} broken promises" + ("" if seed is None else f"; again: make chaos SEED={seed}"), *found[:20]]
+        told = [
+            f"{len(found)} broken promises" + ("" if seed is None else f"; again: make chaos SEED={seed}"),
+            *(line[:2000] for line in found[:20]),
+        ]
         raise AssertionError("\n".join(told + (story(history, first) if first else [])))
 
 
@@ -70,9 +74,10 @@ def story(history: History, job_id: str) -> list[str]:
     lines = [f"---- {job_id}: {history.accepted[job_id]}"]
     lines += [f"seen: {sight}" for sight in history.seen.get(job_id, [])]
     lines += [f"ran: {run}" for run in history.runs if run.job_id == job_id]
-    lines += [f"streamed: {ids}" for ids in history.streams.get(job_id, [])]
+    lines += [f"streamed: {[(event['seq'], event['type']) for event in events]}"[:2000] for events in history.streams.get(job_id, [])]
     if outcome is not None:
-        lines += [f"event: {json.dumps(event)[:300]}" for event in outcome.events]
+        shown = outcome.events if len(outcome.events) <= 60 else [*outcome.events[:20], *outcome.events[-40:]]
+        lines += [f"event: {json.dumps(event)[:300]}" for event in shown]
         lines += [f"attempt: {attempt}" for attempt in outcome.attempts]
         lines += [f"told: {outcome.told}", f"job: {json.dumps(outcome.job)[:600]}"]
     return lines
@@ -167,12 +172,29 @@ def _readers(outcome: Outcome) -> Iterator[str]:
         yield f"readers disagree: {outcome.told}"
 
 
-def _streams(streams: list[list[int]], outcome: Outcome) -> Iterator[str]:
-    for ids in streams:
+def _streams(streams: list[list[dict[str, Any]]], outcome: Outcome) -> Iterator[str]:
+    for events in streams:
+        ids = [event["seq"] for event in events]
         if ids != list(range(1, len(ids) + 1)):
             yield f"a reader got events {ids}"
         elif len(ids) != len(outcome.events):
             yield f"a reader got {len(ids)} events of {len(outcome.events)}"
+        else:
+            yield from (
+                f"a reader was told {a} instead of {b}" for a, b in zip(events, outcome.events, strict=True) if _core(a) != _core(b)
+            )
+            yield from _assembly(assembled(events), outcome.job)
+
+
+def _core(event: dict[str, Any]) -> dict[str, Any]:
+    """What never changes: the last event shows the job, which may be retried by another one later."""
+    return {**event, "data": event["data"].get("status")} if event["type"] == "done" else event
+
+
+def _assembly(values: list[Any], job: dict[str, Any]) -> Iterator[str]:
+    """What a reader who drops the output of earlier attempts has in the end."""
+    if job["status"] == "succeeded" and values and job["output"] not in ("".join(map(str, values)), values):
+        yield f"a reader has put together {values} instead of {job['output']!r}"
 
 
 def _runs(history: History) -> Iterator[str]:

@@ -110,6 +110,12 @@ class Cluster:
         self.api = self._ready(self._start("api", [str(self.app), "--port", str(self.port)], env))
         return self.api
 
+    def start_replica(self) -> int:
+        """Start another API process on the same store, and wait until it answers; its port."""
+        port = free_port()
+        self._ready(self._start("api", [str(self.app), "--port", str(port)]), f"http://127.0.0.1:{port}")
+        return port
+
     def start_worker(self, *options: str, **env: str) -> Program:
         """Start another worker; it takes jobs as soon as it is up. `env`: further variables, such as CHAOS_FAILPOINT."""
         return self._start("worker", [str(self.app), *options], env)
@@ -180,11 +186,11 @@ class Cluster:
         self.programs.append(program)
         return program
 
-    def _ready(self, program: Program) -> Program:
+    def _ready(self, program: Program, url: str | None = None) -> Program:
         def answers() -> bool:
             program.check()
             try:
-                return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+                return httpx.get(f"{url or self.url}/readyz", timeout=5).status_code == 200
             except httpx.TransportError:
                 return False
 

@@ -68,7 +68,7 @@ class History:
     """All of a test, by job id.
 
     Attributes:
-        streams: ids of events in the order in which one reader got them, over all its connections; one list a reader.
+        streams: events in the order in which one reader got them, over all its connections; one list a reader.
         listed: ids of the jobs that carry an Idempotency-Key, by key, as the listing tells after all.
         given_up: keys of submits that never got an answer.
         hooked: jobs that were submitted with a webhook for their end, for a receiver that takes everything in the end.
@@ -79,7 +79,7 @@ class History:
     seen: dict[str, list[Sight]] = field(default_factory=dict)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
-    streams: dict[str, list[list[int]]] = field(default_factory=dict)
+    streams: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
     listed: dict[str, list[str]] = field(default_factory=dict)
     given_up: set[str] = field(default_factory=set)
     hooked: set[str] = field(default_factory=set)

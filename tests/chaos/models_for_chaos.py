@@ -140,3 +140,14 @@ def odd(text: str, seconds: float, job: Job) -> Any:
         loop.append(loop)
         return loop
     return values[text]
+
+
+@model(concurrency=20)
+async def pour(text: str, seconds: float, job: Job) -> AsyncIterator[str]:
+    """Stream as many blocks of 10 KB as `text` says, and stay for `seconds`."""
+    note("begin", job)
+    for number in range(int(text)):
+        yield f"{number:05}" * 2000
+        await asyncio.sleep(0)
+    await asyncio.sleep(seconds)
+    note("end", job)

@@ -17,14 +17,15 @@ JOB = "job_1"
 def good() -> History:
     """A job that lost a worker, ran again and succeeded."""
     job = {"id": JOB, "status": "succeeded", "terminal": True, "attempt": 2, "version": 5, "error": None}
-    events = [("queued", 0), ("started", 1), ("started", 2), ("done", 2)]
+    kinds = [("queued", 0), ("started", 1), ("started", 2), ("done", 2)]
+    events = [{"seq": seq, "type": kind, "attempt": attempt, "data": {}} for seq, (kind, attempt) in enumerate(kinds, 1)]
     return History(
         accepted={JOB: Ask("nap", "x", "key")},
         seen={JOB: [Sight("running", False, 1, 2), Sight("queued", False, 1, 3), Sight("running", False, 2, 4)]},
         outcomes={
             JOB: Outcome(
                 job={**job, "output": {"digest": digest("x"), "attempt": 2}},
-                events=[{"seq": seq, "type": kind, "attempt": attempt, "data": {}} for seq, (kind, attempt) in enumerate(events, 1)],
+                events=events,
                 attempts=[
                     {
                         "attempt": 1,
@@ -43,7 +44,7 @@ def good() -> History:
             )
         },
         runs=[Run(JOB, 1, 100), Run(JOB, 2, 101)],
-        streams={JOB: [[1, 2, 3, 4]]},
+        streams={JOB: [copy.deepcopy(events)]},
         listed={"key": [JOB]},
         hooked={JOB},
         deliveries=[Delivery("msg_1", "job.succeeded", JOB, "succeeded", True, answered, at) for at, answered in enumerate((500, 200))],
@@ -85,8 +86,15 @@ BROKEN: dict[str, tuple[Callable[[History], Any], str]] = {
     ),
     "readers disagree on the output": (lambda history: history.outcomes[JOB].told.update(output=("succeeded", "abd")), "readers disagree"),
     "readers disagree on the end": (lambda history: history.outcomes[JOB].told.update(result=("failed", "abc")), "readers disagree"),
-    "a reader missed an event": (lambda history: history.streams[JOB][0].remove(2), "a reader got events [1, 3, 4]"),
-    "a reader got an event twice": (lambda history: history.streams[JOB].append([1, 2, 2, 3, 4]), "a reader got events [1, 2, 2, 3, 4]"),
+    "a reader missed an event": (lambda history: history.streams[JOB][0].pop(1), "a reader got events [1, 3, 4]"),
+    "a reader got an event twice": (
+        lambda history: history.streams[JOB][0].insert(1, history.streams[JOB][0][1]),
+        "a reader got events [1, 2, 2, 3, 4]",
+    ),
+    "a reader got events out of order": (lambda history: history.streams[JOB][0].reverse(), "a reader got events [4, 3, 2, 1]"),
+    "a reader was told something else": (lambda history: history.streams[JOB][0][1].update(data={"worker": "w"}), "a reader was told"),
+    "a reader was told of another attempt": (lambda history: history.streams[JOB][0][1].update(attempt=2), "a reader was told"),
+    "a reader was told another end": (lambda history: history.streams[JOB][0][3]["data"].update(status="failed"), "a reader was told"),
     "a reader missed the end": (lambda history: history.streams[JOB][0].pop(), "a reader got 3 events of 4"),
     "two jobs of one submit": (lambda history: history.listed["key"].append("job_2"), "made 2 jobs"),
     "two jobs of a submit without answer": (lambda history: history.listed.update(lost=["job_2", "job_3"]), "key lost made 2 jobs"),
@@ -156,6 +164,43 @@ def test_a_streamed_text_is_compared_with_its_events() -> None:
     history.accepted[JOB] = Ask("spell", "hi")
     history.outcomes[JOB].job["output"] = "hi"
     assert violations(history) == [f"{JOB}: streamed [] in its last attempt instead of 'hi'"]
+
+
+def spelled(*kinds: tuple[str, int, str]) -> History:
+    """A job of `spell` with these events (type, attempt, text), read by one reader."""
+    history = good()
+    events = [{"seq": seq, "type": kind, "attempt": attempt, "data": {"value": text}} for seq, (kind, attempt, text) in enumerate(kinds, 1)]
+    history.accepted[JOB] = Ask("spell", "hi", "key")
+    history.outcomes[JOB].events[:] = events
+    history.outcomes[JOB].job["output"] = "hi"
+    history.streams[JOB] = [events]
+    return history
+
+
+def test_a_reader_drops_what_an_earlier_attempt_said() -> None:
+    kinds = [
+        ("queued", 0, ""),
+        ("started", 1, ""),
+        ("output", 1, "h"),
+        ("started", 2, ""),
+        ("output", 2, "h"),
+        ("output", 2, "i"),
+        ("done", 2, ""),
+    ]
+    assert violations(spelled(*kinds)) == []
+
+
+def test_a_reader_that_is_not_told_to_drop_it_is_found() -> None:
+    kinds = [
+        ("queued", 0, ""),
+        ("started", 1, ""),
+        ("started", 2, ""),
+        ("output", 1, "h"),
+        ("output", 2, "h"),
+        ("output", 2, "i"),
+        ("done", 2, ""),
+    ]
+    assert any("a reader has put together ['h', 'h', 'i'] instead of 'hi'" in problem for problem in violations(spelled(*kinds)))
 
 
 def test_nothing_is_reachable_from_an_end_and_a_queued_job_may_be_seen_ended_at_once() -> None:

@@ -13,12 +13,16 @@ from longrun.jobs.events import TYPES, Event
 
 #: Milliseconds after which a browser connects again.
 RETRY = 2000
+#: Not line breaks for the standard, but for Python's `str.splitlines`, and so for many parsers (httpx's `iter_lines` among them): U+2028,
+#: U+2029, U+0085. In JSON text they stand only inside strings; the others it knows are control characters, never written raw.
+_NO_LINE_BREAKS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 #: Bytes that are handed to the server at once; what it cannot send yet it keeps, up to 64 KB and one of these.
 _CHUNK = 16 * 1024
 #: A stream that has nothing to tell sends a comment, unless it said something in the last seconds. `watch.follow` gives us the occasion
 #: every 10 s, so nobody hears nothing for more than 15 s.
 _QUIET = 5.0
-_COMMENT = b": \n\n"
+#: Without an empty line, as the hint: httpx-sse takes that for an event without data, and its users' `json()` fails.
+_COMMENT = b":\n"
 
 
 def frame(event: Event) -> bytes:
@@ -30,6 +34,8 @@ def frame(event: Event) -> bytes:
     if b"\n" in data or b"\r" in data:
         # Between the tokens of JSON text a line break is a space, and inside a string there is none.
         data = data.replace(b"\r", b" ").replace(b"\n", b" ")
+    for character, escape in _NO_LINE_BREAKS:
+        data = data.replace(character, escape)
     return b"id: %d\ndata: %b\n\n" % (event.seq, data)
 
 
@@ -107,7 +113,7 @@ class EventStream(Response):
 
     async def _tell(self, send: Send) -> None:
         clock = asyncio.get_running_loop().time
-        await send(_body(b"retry: %d\n\n" % RETRY))
+        await send(_body(b"retry: %d\n" % RETRY))
         said = clock()
         async for piece in self._pieces:
             for data in chunks(piece, self._types):
