@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.scripted import Answer, ScriptedServer
 
 from longrun.cli.main import main
 from longrun.cli.run import read_input
 from longrun.version import VERSION
-
-from .conftest import Answer, ScriptedServer
 
 MODEL = {"name": "shout", "input_schema": {"properties": {"text": {"type": "string"}, "n": {"type": "integer"}}}}
 ID = "job_0123"
