@@ -1,4 +1,4 @@
-"""A TCP port of loopback that leads to Valkey's unix socket, and does to the traffic what networks do."""
+"""A TCP port of loopback that leads to Valkey's unix socket, or to another port, and does to the traffic what networks do."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Link:
 
     async def run(self) -> None:
         try:
-            from_server, self._server = await asyncio.open_unix_connection(self._proxy.target)
+            from_server, self._server = await self._proxy.reach()
         except OSError:
             return self.reset()
         late = asyncio.StreamReader()
@@ -120,11 +120,11 @@ class Proxy:
     """A context manager; its verbs may be called from any thread and have taken effect when they return.
 
     Args:
-        target: the server's unix socket.
+        target: the server's unix socket, or its port on loopback.
     """
 
-    def __init__(self, target: Path) -> None:
-        self.target = str(target)
+    def __init__(self, target: Path | int) -> None:
+        self.target = target
         self.port = 0
         self.pause = 0.0  # the rest belongs to the loop's thread
         self.left: int | None = None
@@ -193,6 +193,12 @@ class Proxy:
         swallow = Swallow(marker)
         self._call(lambda: setattr(self, "swallow", swallow))
         return swallow
+
+    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the server. Raises OSError."""
+        if isinstance(self.target, int):
+            return await asyncio.open_connection("127.0.0.1", self.target)
+        return await asyncio.open_unix_connection(str(self.target))
 
     @property
     def connections(self) -> int:

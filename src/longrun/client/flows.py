@@ -187,8 +187,8 @@ def await_change(rules: Rules, job_id: str, version: int, seconds: float) -> Flo
     asked, begun = min(LONG_POLL, max(1, int(seconds))), rules.clock()
     headers = {"If-None-Match": f'"{version}"', "Prefer": f"wait={asked}"}
     answer = yield from call(rules, Request("GET", job_path(job_id), headers, limit=asked + ANSWER))
-    if answer.status == 304:
-        yield Sleep(max(0.0, min(1.0, asked - (rules.clock() - begun))))  # see `await_end`
+    if answer.status == 304 or body_of(answer).get("version") == version:
+        yield Sleep(max(0.0, 1.0 - (rules.clock() - begun)))  # see `await_end`
         answer = yield from call(rules, Request("GET", job_path(job_id)))  # its place in the queue is no change, and has changed
     job: Json = body_of(answer)
     return job
