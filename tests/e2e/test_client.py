@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,7 +16,7 @@ import pytest
 from longrun import ApiError, AsyncClient, Client, JobFailed
 from longrun.client import Event
 
-from .conftest import HELLO, Serve, Service, wait_for
+from .conftest import HELLO, ROOT, Serve, Service, wait_for
 
 
 @pytest.fixture
@@ -146,3 +148,16 @@ def test_ctrl_c_in_a_map_cancels_nothing_and_says_what_goes_on(hello: Service, c
     jobs = list(client.jobs(tag="interrupted"))
     assert len(jobs) == 3
     assert {job.wait(timeout=30).status for job in jobs} == {"succeeded"}
+
+
+def test_the_examples_of_the_page_run_in_their_order(hello: Service) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "client.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 9
+
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)], env=os.environ | {"LONGRUN_URL": hello.url}, capture_output=True, text=True, timeout=120
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("HELLO!\n")
+    assert re.search(r"^model-error a negative number has no real square root job_[0-9a-f]{32}$", done.stdout, re.MULTILINE)

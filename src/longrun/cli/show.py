@@ -169,6 +169,9 @@ class Watch:
         self._stream_text = stream_text
         self._last = ""
         self._bar = _bar() if sys.stderr.isatty() else None
+        # Where both go to one terminal, a line for the user must not begin in the middle of the text.
+        self._shared = sys.stderr.isatty() and sys.stdout.isatty()
+        self._at_start = True
 
     def on_job(self, job: RemoteJob) -> None:
         """The job as it is now."""
@@ -179,7 +182,8 @@ class Watch:
         new = self.text.take(event) if self._stream_text else ""
         if new:
             self.close()  # a moving bar and growing text would tear each other apart
-            write(new)
+            write(new.removeprefix("\n") if self._shared and self._at_start else new)
+            self._at_start = new.endswith("\n")
         told = describe_event(event)
         if told is not None:
             self._tell(told, event.data.get("fraction"), lasting=event.type in ("log", "retrying"))
@@ -198,7 +202,8 @@ class Watch:
         elif self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         elif text != self._last and not (self.text.written and sys.stderr.isatty() and not lasting):
-            say(text)
+            say(text if self._at_start or not self._shared else f"\n{text}")
+            self._at_start = True
         self._last = text
 
 

@@ -84,15 +84,15 @@ class _Runs:
         self._bar.advance()
         return result
 
-    def tell_what_goes_on(self, error: BaseException | None) -> None:
-        """Say which jobs go on although the map has ended: as a note of the exception, and beside the bar."""
+    def tell_what_goes_on(self, error: BaseException) -> None:
+        """Say which jobs go on although the map has ended: as a note of the exception, or beside the bar after a `break`."""
         ids = list(self._under_way)
         if not ids:
             return
-        shown = ", ".join(ids[:_NAMED]) + (", …" if len(ids) > _NAMED else "")
-        told = f"{len(ids)} submitted jobs go on, nothing was canceled: {shown}"
-        self._bar.say(told)
-        if error is not None:
+        told = f"{len(ids)} submitted jobs go on, nothing was canceled: {', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''}"
+        if isinstance(error, GeneratorExit):
+            self._bar.say(told)
+        else:
             error.add_note(told)
 
 

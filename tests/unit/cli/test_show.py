@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from longrun.cli.show import EXIT_CODES, StreamedText, Watch, describe, describe_event, describe_failure, print_output, print_table, write
@@ -143,6 +145,22 @@ def test_in_a_pipe_each_change_is_one_line_and_repeats_are_left_out(capsys: pyte
     out, err = capsys.readouterr()
     assert err == "queued, position 2\nqueued, position 1\nrunning\n"
     assert out == "hi"
+
+
+def test_on_a_terminal_a_log_line_does_not_begin_in_the_middle_of_the_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[str] = []
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+        monkeypatch.setattr(stream, "write", shown.append)
+    watch = Watch(stream_text=True)
+    watch.close()  # the bar, which the first piece of text would take away
+    shown.clear()
+    for each in (output(1, "one "), event("log", message="half"), output(1, "two "), started(2), output(2, "anew")):
+        watch.on_event(each)
+
+    assert "".join(shown) == "one \ninfo: half\ntwo \nanew"
 
 
 def test_for_json_nothing_but_the_result_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
