@@ -2,8 +2,8 @@
 
     from longrun import Model, Job, model, batched, Retry
 
-Authors need `Model`, `model`, `batched`, `Job` and `Retry`, and the exceptions. `create_app` and `submit` are for applications that
-hold the API inside.
+Authors need `Model`, `model`, `batched`, `Job` and `Retry`, and the exceptions. Callers need `Client` or `AsyncClient`. `create_app` and
+`submit` are for applications that hold the API inside.
 """
 
 from __future__ import annotations
@@ -12,18 +12,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longrun.errors import AuthoringError, Canceled, Failure, JobError, LongrunError, RetryAfter, SettingsError, SoftTimeLimit
+    from longrun.client import AsyncClient, Client
+    from longrun.errors import (
+        ApiError,
+        AuthoringError,
+        CallError,
+        Canceled,
+        Failure,
+        JobError,
+        JobFailed,
+        LongrunError,
+        RetryAfter,
+        SettingsError,
+        SoftTimeLimit,
+        StreamBroken,
+        Unreachable,
+    )
     from longrun.inprocess import JobHandle, close, submit
     from longrun.models import Job, Model, Retry, batched, model
     from longrun.version import VERSION as __version__  # noqa: N811 - the name that tools look for
     from longrun.wiring import create_app
 
 __all__ = [
+    "ApiError",
+    "AsyncClient",
     "AuthoringError",
+    "CallError",
     "Canceled",
+    "Client",
     "Failure",
     "Job",
     "JobError",
+    "JobFailed",
     "JobHandle",
     "LongrunError",
     "Model",
@@ -31,6 +51,8 @@ __all__ = [
     "RetryAfter",
     "SettingsError",
     "SoftTimeLimit",
+    "StreamBroken",
+    "Unreachable",
     "__version__",
     "batched",
     "close",
@@ -41,7 +63,9 @@ __all__ = [
 
 #: Where each name lives. Loaded on first use: a runner must not pay for a web framework, nor `longrun jobs ls` for pydantic.
 _HOMES = {
-    "longrun.errors": "AuthoringError Canceled Failure JobError LongrunError RetryAfter SettingsError SoftTimeLimit",
+    "longrun.client": "AsyncClient Client",
+    "longrun.errors": "ApiError AuthoringError CallError Canceled Failure JobError JobFailed LongrunError RetryAfter SettingsError "
+    "SoftTimeLimit StreamBroken Unreachable",
     "longrun.inprocess": "JobHandle close submit",
     "longrun.models": "Job Model Retry batched model",
     "longrun.wiring": "create_app",

@@ -12,12 +12,17 @@ LongrunError
 │   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
 │   └── Failure · RetryAfter · InvalidOutput · OutOfMemory · ModelLoadFailed
+├── CallError                 a call through `longrun.Client` had no success
+│   └── ApiError · Unreachable
+├── JobFailed                 the job that `result()` waited for ended without an output
+├── StreamBroken              the pieces that `stream()` has given do not belong to what follows
 Canceled(BaseException)       raised inside a model that was told to stop; `except Exception` cannot swallow it
 └── SoftTimeLimit
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -259,6 +264,113 @@ class ModelLoadFailed(JobError):
     """`load()` did not succeed."""
 
     code, title = "model-load-failed", "The model could not be loaded"
+
+
+class CallError(LongrunError):
+    """A call through `longrun.Client` had no success, and trying it again has not helped.
+
+    Attributes:
+        retryable: whether the same call may succeed later.
+        may_exist: of a submit: whether a try without an answer may have made the job. `submit` with the same `idempotency_key` then
+            gives that job, or makes it now; there is never a second one.
+        idempotency_key: the key that the submit carried; "" for other calls.
+        job_id: the job that the problem is about, or under which a submit was not confirmed; None = not known.
+    """
+
+    retryable: bool = False
+    may_exist: bool = False
+    idempotency_key: str = ""
+    job_id: str | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.may_exist:
+            text += f"\n  the job may exist: submit it again with idempotency_key={self.idempotency_key!r}, and there is one"
+        return text
+
+
+class ApiError(CallError):
+    """The server's answer is a problem (RFC 9457), or no answer of Longrun at all. Decide by `code`; `docs/http.md` lists them.
+
+    Args:
+        status: of the answer.
+        problem: the whole problem document; empty when the answer is none.
+        url: what was asked.
+        text: the body's beginning, for an answer that is no problem.
+
+    Attributes:
+        code: stable code such as `validation-failed`, or `http-<status>` for an answer that is no problem.
+        detail: what was wrong and what to do.
+        errors: for invalid input, `{"pointer": JSON pointer, "detail": text}` for each finding.
+        request_id: names the request in the server's log.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any], *, url: str = "", text: str = "") -> None:
+        self.status, self.problem, self.url = status, dict(problem), url
+        self.code = str(problem.get("code") or f"http-{status}")
+        self.detail = str(problem.get("detail") or problem.get("title") or text.strip())
+        self.errors: list[dict[str, str]] = list(problem.get("errors") or [])
+        self.request_id: str | None = problem.get("request_id")
+        self.job_id = problem.get("job_id")
+        self.retryable = bool(problem.get("retryable", status in (429, 502, 503, 504)))
+        super().__init__(self._told())
+
+    def _told(self) -> str:
+        if not self.problem:
+            return f"HTTP {self.status} from {self.url}: {self.detail}"
+        findings = [f"{finding.get('pointer') or '/'}: {finding.get('detail', '')}" for finding in self.errors]
+        lines = [f"{self.code}: {self.detail}", *(f"  {finding}" for finding in findings if finding != self.detail)]
+        named = (("job", self.job_id), ("request id", self.request_id))
+        return "\n".join([*lines, *(f"  {name}: {value}" for name, value in named if value)])
+
+
+class Unreachable(CallError):
+    """No answer came from the server: nothing listens there, or the connection broke, or it was silent for too long.
+
+    Args:
+        url: the server.
+        reason: the last failure, in a few words.
+    """
+
+    retryable = True
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"{url} does not answer ({reason})")
+        self.url, self.reason = url, reason
+
+
+class JobFailed(LongrunError):
+    """The job ended without an output: `failed`, `canceled` or `expired`.
+
+    Args:
+        job: as it ended (`longrun.client.RemoteJob` or `AsyncRemoteJob`).
+        problem: its error; see "Codes of jobs" in `docs/http.md`.
+
+    Attributes:
+        code: stable code of the problem, such as `model-error`, `timeout`, `canceled`.
+        detail: what went wrong.
+    """
+
+    def __init__(self, job: Any, problem: Mapping[str, Any]) -> None:
+        self.job = job
+        self.code = str(problem.get("code") or job.status)
+        self.detail = str(problem.get("detail") or problem.get("title") or "")
+        cause = f" ({problem['cause']})" if problem.get("cause") else ""
+        super().__init__(f"{job.id} {job.status}: {self.code}: {self.detail}{cause}")
+
+
+class StreamBroken(LongrunError):
+    """What `stream()` has given so far does not belong to what would come next.
+
+    Args:
+        detail: what happened.
+        attempt: the attempt that has begun anew: forget the pieces, and call `stream()` again for those of this attempt. None = pieces are
+            no longer kept; the job's `result()` will have them.
+    """
+
+    def __init__(self, detail: str, attempt: int | None = None) -> None:
+        super().__init__(detail)
+        self.attempt = attempt
 
 
 class Canceled(BaseException):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longrun.cli.follow import job_path
-from longrun.cli.http import FAILED, Client
-from longrun.cli.jobs import Ids, each_job, open_client, print_job, read_list
+from longrun.cli.http import FAILED
+from longrun.cli.jobs import Ids, each_job, open_client, print_job
 from longrun.cli.options import AsJson, Key, Url
 from longrun.cli.show import describe_error, print_json, print_table, say, write
+
+if TYPE_CHECKING:
+    from longrun.client import Client
 
 _MOST = 1000  # the most ids that the server takes at once
 
@@ -37,7 +39,7 @@ def ls(
 
     For a pipe: id, model, code, attempts, failed at, tags, detail; tab-separated, without a head line.
     """
-    found = read_list(open_client(url, key), "/dead-letters", {"model": model, "code": code, "tag": tag}, limit)
+    found = list(open_client(url, key).listing("/dead-letters", {"model": model, "code": code, "tag": tag}, limit))
     if as_json:
         print_json(found)
         return
@@ -62,13 +64,12 @@ def show(
     For a pipe: the job's members as name and value, then for each attempt: `attempt`, its number, outcome, start, run seconds,
     worker, reason; tab-separated.
     """
-    client = open_client(url, key)
-    job = client.get(job_path(job_id))
-    attempts = client.get(f"{job_path(job_id)}/attempts")["attempts"]
+    job = open_client(url, key).job(job_id)
+    attempts = job.attempts()
     if as_json:
-        print_json({**job, "attempts": attempts})
+        print_json({**job.body, "attempts": attempts})
         return
-    print_job(job)
+    print_job(job.body)
     print_table(("", "N", "OUTCOME", "STARTED", "SECONDS", "WORKER", "REASON"), [_attempt(each) for each in attempts])
 
 
@@ -128,7 +129,7 @@ def _redriven(client: Client, asked: Iterator[dict[str, Any]]) -> Iterator[dict[
         where: dict[str, Any] = {}
         while True:
             # A dead letter is retried once, however often that is asked.
-            answer = client.send("POST", "/dead-letters/redrive", body={**body, **where}).json()
+            answer = client.request("POST", "/dead-letters/redrive", {**body, **where})
             yield answer
             if not answer.get("next"):
                 break
@@ -141,10 +142,10 @@ def discard(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = Fa
     client = open_client(url, key)
 
     def erase(job_id: str) -> dict[str, Any]:
-        job = dict(client.get(job_path(job_id)))
-        if job["status"] != "failed":
-            raise ValueError(f"it is {job['status']}, not a dead letter")
-        client.send("DELETE", job_path(job_id))
-        return {"id": job["id"], "status": "discarded"}
+        job = client.job(job_id)
+        if job.status != "failed":
+            raise ValueError(f"it is {job.status}, not a dead letter")
+        job.delete()
+        return {"id": job.id, "status": "discarded"}
 
     each_job(job_ids, erase, as_json=as_json)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any
-from urllib.parse import quote, urlencode, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from longrun.cli.follow import job_path
-from longrun.cli.http import FAILED, Client, connect, explain
+from longrun.cli.http import FAILED, connect, explain
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.run import finish, leave_running
 from longrun.cli.show import describe, describe_failure, print_json, print_output, print_table, say, write
 
-_PAGE = 100  # the most the server gives at once
+if TYPE_CHECKING:
+    from longrun.client import Client
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of jobs.")]
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, cancel and retry jobs.")
@@ -37,23 +37,11 @@ def ls(
     For a pipe: id, model, state, attempt, created, run seconds, tags; tab-separated, without a head line.
     """
     client = open_client(url, key)
-    found = read_list(client, "/jobs", {"model": model, "status": status, "tag": tag}, limit)
+    found = list(client.listing("/jobs", {"model": model, "status": status, "tag": tag}, limit))
     if as_json:
         print_json(found)
         return
     print_table(("ID", "MODEL", "STATE", "ATTEMPT", "CREATED", "SECONDS", "TAGS"), [_row(job) for job in found])
-
-
-def read_list(client: Client, where: str, filters: dict[str, str | None], limit: int) -> list[dict[str, Any]]:
-    """Up to `limit` jobs of the listing `where` (`/jobs` or `/dead-letters`), over as many pages as it takes; None = no such filter."""
-    chosen = {name: value for name, value in filters.items() if value is not None}
-    path: str | None = f"{where}?{urlencode({**chosen, 'limit': min(limit, _PAGE)})}"
-    found: list[dict[str, Any]] = []
-    while path is not None and len(found) < limit:
-        page = client.get(path)
-        found += page["jobs"]
-        path = f"{where}?{urlsplit(page['next']).query}" if page.get("next") else None
-    return found[:limit]
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
@@ -82,18 +70,18 @@ def show(
 ) -> None:
     """Show one job; with --wait follow it."""
     client = open_client(url, key)
-    job = client.get(job_path(job_id))
+    job = client.job(job_id)
     if wait:
         with leave_running(client.url, timeout) as seen:
-            seen["job"] = job["id"]
-            code = finish(client, job, as_json=as_json)
+            seen["job"] = job.id
+            code = finish(job, as_json=as_json)
         raise typer.Exit(code)
     if as_json:
-        print_json(job)
+        print_json(job.body)
         return
-    print_job(job)
-    if job.get("output") is not None:
-        print_output(job["output"])
+    print_job(job.body)
+    if job.output is not None:
+        print_output(job.output)
 
 
 def print_job(job: dict[str, Any]) -> None:
@@ -114,15 +102,19 @@ def _cell(value: Any) -> str:
 def cancel(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Cancel jobs; one that has ended stays as it is."""
     client = open_client(url, key)
-    # A second cancel changes nothing, so it may be sent again.
-    each_job(job_ids, lambda job_id: dict(client.send("POST", f"{job_path(job_id)}/cancel").json()), as_json=as_json)
+    each_job(job_ids, lambda job_id: _post(client, job_id, "cancel"), as_json=as_json)
 
 
 @app.command("retry")
 def retry(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Run failed, canceled or expired jobs again, each as a new job; prints the new ids."""
     client = open_client(url, key)
-    each_job(job_ids, lambda job_id: dict(client.send("POST", f"{job_path(job_id)}/retry", safe=False).json()), as_json=as_json)
+    each_job(job_ids, lambda job_id: _post(client, job_id, "retry"), as_json=as_json)
+
+
+def _post(client: Client, job_id: str, verb: str) -> dict[str, Any]:
+    """The job that the server answers with. Asked twice, nothing happens a second time."""
+    return dict(client.request("POST", f"/jobs/{quote(job_id, safe='')}/{verb}"))
 
 
 def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_json: bool) -> None:
@@ -153,10 +145,9 @@ def models(
     """List the models of a server, or show one."""
     client = open_client(url, key)
     if name is not None:
-        model = client.get(f"/models/{quote(name, safe='')}")
-        print_json(model)
+        print_json(client.model(name))
         return
-    found = client.get("/models")["models"]
+    found = client.models()
     if as_json:
         print_json(found)
         return

@@ -9,7 +9,7 @@ import typer
 from longrun.cli import dead, doctor, jobs, roles, run, serve
 from longrun.cli.http import USAGE, explain
 from longrun.cli.show import say
-from longrun.errors import LongrunError
+from longrun.errors import CallError, LongrunError
 
 
 def _print_version(wanted: bool) -> None:
@@ -45,10 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line (default: `sys.argv`) and exit."""
     try:
         build()(arguments, prog_name="longrun")
-    except LongrunError as error:
-        say(f"error: {error}")
-        raise SystemExit(USAGE) from None
-    except Exception as error:
+    except CallError as error:
         text, code = explain(error)
         say(f"error: {text}")
         raise SystemExit(code) from None
+    except LongrunError as error:
+        say(f"error: {error}")
+        raise SystemExit(USAGE) from None

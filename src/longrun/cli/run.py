@@ -5,20 +5,22 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longrun.cli.follow import follow, job_path
-from longrun.cli.http import Client, connect
+from longrun.cli.follow import follow
+from longrun.cli.http import connect
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.show import EXIT_CODES, Watch, describe_failure, print_json, print_output, say, write
 from longrun.cli.values import parse_assignments, read_json
+
+if TYPE_CHECKING:
+    from longrun.client import RemoteJob
+    from longrun.client.snapshot import Options
 
 INTERRUPTED, OUT_OF_TIME = 130, 124
 
@@ -44,49 +46,49 @@ def run(
         client = connect(url, key, say)
         base = read_input(given)
     with leave_running(client.url, timeout) as seen:
-        path = f"/models/{quote(model, safe='')}"
-        schema = client.get(path)["input_schema"]
+        schema = client.model(model)["input_schema"]
         with usage():
-            body: dict[str, Any] = {"input": merge(base, parse_assignments(fields or [], schema))}
-        if priority is not None:
-            body["priority"] = priority
+            fields_given = merge(base, parse_assignments(fields or [], schema))
+        options: Options = {} if priority is None else {"priority": priority}
         seen["sent"] = True
-        job = client.send("POST", f"{path}/jobs", body=body, headers={"Idempotency-Key": uuid.uuid4().hex}).json()
-        seen["job"] = job["id"]
+        job = client.submit(model, fields_given, **options)
+        seen["job"] = job.id
         if no_wait:
-            print_json(job) if as_json else print_output(job["id"])
+            print_json(job.body) if as_json else print_output(job.id)
             return
-        code = finish(client, job, as_json=as_json)
+        code = finish(job, as_json=as_json)
     raise typer.Exit(code)
 
 
-def finish(client: Client, job: dict[str, Any], *, as_json: bool) -> int:
+def finish(job: RemoteJob, *, as_json: bool) -> int:
     """Follow a job to its end, print what it gave, and return the exit code."""
     watch = Watch(stream_text=not as_json)
     try:
-        job = follow(client, job, watch)
+        follow(job, watch)
     finally:
         watch.close()
     if as_json:
-        print_json(job)
-    elif job["status"] == "succeeded":
-        _print_result(client, job, watch)
+        print_json(_whole(job))
+    elif job.succeeded:
+        _print_result(job.result(), watch)
     else:
         if watch.text.written:
             write("\n")
-        say(describe_failure(job))
-    return EXIT_CODES.get(job["status"], 1)
+        say(describe_failure(job.body))
+    return EXIT_CODES.get(job.status, 1)
 
 
-def _print_result(client: Client, job: dict[str, Any], watch: Watch) -> None:
-    response = client.send("GET", f"{job_path(job['id'])}/result")
-    if "json" not in response.headers.get("Content-Type", ""):
+def _whole(job: RemoteJob) -> dict[str, Any]:
+    """The job's JSON; the last event leaves a large output out."""
+    return job.refresh().body if job.succeeded and "output" not in job.body else job.body
+
+
+def _print_result(output: Any, watch: Watch) -> None:
+    if isinstance(output, bytes):
         sys.stdout.flush()
-        sys.stdout.buffer.write(response.content)
+        sys.stdout.buffer.write(output)
         sys.stdout.buffer.flush()
-        return
-    output = response.json()
-    if watch.text.written and isinstance(output, str):
+    elif watch.text.written and isinstance(output, str):
         write(watch.text.finish(output))
     else:
         print_output(output)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from longrun.cli.http import Client
+from longrun.cli.http import connect, glance
 from longrun.cli.listen import listen, url_of
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.report import Reporter
@@ -21,6 +21,7 @@ from longrun.cli.supervisor import Child, Keeper, Supervisor, stop_patience
 from longrun.cli.values import command_line, example_input
 
 if TYPE_CHECKING:
+    from longrun.client import Client
     from longrun.embedded import EmbeddedValkey
     from longrun.settings import Settings
 
@@ -96,7 +97,7 @@ def _supervise(settings: Settings, fd: int, url: str, valkey: EmbeddedValkey | N
     ]
     keeper = None if valkey is None else Keeper(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
-    start = Start(Client(url, secrets[0] if secrets else ""), settings, redis_url)
+    start = Start(connect(url, secrets[0] if secrets else None), settings, redis_url)
     reporter = Reporter(settings, redis_url, say)
     patience = stop_patience(chosen_grace(settings), settings.drain)
     return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.tell).run()
@@ -156,7 +157,7 @@ class Start:
         if now < self._next:
             return "silent"
         self._next = now + (1.0 if self._late else 0.1)
-        body = self._client.glance("/readyz", 0.5)
+        body = glance(self._client, "/readyz", 0.5)
         if body is not None and body.get("ready") and body.get("workers", 0) > 0:
             self._greet()
             return "ready"
@@ -173,7 +174,7 @@ class Start:
         return "silent" if body is None else "answering"
 
     def _greet(self) -> None:
-        found = (self._client.glance("/api/v1/models", 5.0) or {}).get("models", [])
+        found = (glance(self._client, "/api/v1/models", 5.0) or {}).get("models", [])
         print("\n".join(greeting(self._client.url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
 
 

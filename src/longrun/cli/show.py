@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from longrun.client import Event, RemoteJob
+
 Json = dict[str, Any]
 
 EXIT_CODES = {"succeeded": 0, "failed": 1, "canceled": 3, "expired": 4}
@@ -80,11 +82,11 @@ def describe_progress(progress: Json) -> str:
     return f"{progress.get('fraction') or 0:.0%}{' ' if told else ''}{_CONTROL.sub(' ', told)}"
 
 
-def describe_event(event: Json) -> str | None:
+def describe_event(event: Event) -> str | None:
     """An event in a few words; None = nothing worth a line (output, the start of the log, the end)."""
-    kind, data = event["type"], event.get("data") or {}
+    kind, data = event.type, event.data
     if kind == "started":
-        return "running" if event["attempt"] == 1 else f"running, attempt {event['attempt']}"
+        return "running" if event.attempt == 1 else f"running, attempt {event.attempt}"
     if kind == "progress":
         return f"running, {describe_progress(data)}"
     if kind == "log":
@@ -127,11 +129,11 @@ class StreamedText:
         self._attempt = 0
         self._text = ""
 
-    def take(self, event: Json) -> str:
+    def take(self, event: Event) -> str:
         """What to write for this event."""
-        if event["type"] == "started" and event["attempt"] != self._attempt:
-            self._attempt, self._text = event["attempt"], ""
-        value = (event.get("data") or {}).get("value") if event["type"] == "output" else None
+        if event.type == "started" and event.attempt != self._attempt:
+            self._attempt, self._text = event.attempt, ""
+        value = event.data.get("value") if event.type == "output" else None
         if not isinstance(value, str):
             return ""
         self._text += value
@@ -167,20 +169,24 @@ class Watch:
         self._stream_text = stream_text
         self._last = ""
         self._bar = _bar() if sys.stderr.isatty() else None
+        # Where both go to one terminal, a line for the user must not begin in the middle of the text.
+        self._shared = sys.stderr.isatty() and sys.stdout.isatty()
+        self._at_start = True
 
-    def on_job(self, job: Json) -> None:
+    def on_job(self, job: RemoteJob) -> None:
         """The job as it is now."""
-        self._tell(describe(job), (job.get("progress") or {}).get("fraction"))
+        self._tell(describe(job.body), job.progress.fraction if job.progress else None)
 
-    def on_event(self, event: Json) -> None:
+    def on_event(self, event: Event) -> None:
         """One event of its log."""
         new = self.text.take(event) if self._stream_text else ""
         if new:
             self.close()  # a moving bar and growing text would tear each other apart
-            write(new)
+            write(new.removeprefix("\n") if self._shared and self._at_start else new)
+            self._at_start = new.endswith("\n")
         told = describe_event(event)
         if told is not None:
-            self._tell(told, (event.get("data") or {}).get("fraction"), lasting=event["type"] in ("log", "retrying"))
+            self._tell(told, event.data.get("fraction"), lasting=event.type in ("log", "retrying"))
 
     def close(self) -> None:
         """Take the bar away."""
@@ -196,7 +202,8 @@ class Watch:
         elif self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         elif text != self._last and not (self.text.written and sys.stderr.isatty() and not lasting):
-            say(text)
+            say(text if self._at_start or not self._shared else f"\n{text}")
+            self._at_start = True
         self._last = text
 
 

@@ -7,10 +7,9 @@ import sys
 from typing import Any
 
 import pytest
+from tests.unit.scripted import Answer, ScriptedServer
 
 from longrun.cli.main import main
-
-from .conftest import Answer, ScriptedServer
 
 ID = "job_0123"
 START, END = "2026-01-31T09:30:00.000Z", "2026-01-31T09:30:02.500Z"

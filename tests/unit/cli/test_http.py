@@ -1,18 +1,16 @@
-"""The client: patience, keys, where the server is, and problems in words."""
+"""The client as the commands use it: failures as a text and an exit code, and a short patience."""
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from tests.unit.scripted import Answer, ScriptedServer
 
-from longrun.cli.http import Client, connect, explain, server_url
-
-from .conftest import Answer, ScriptedServer
+from longrun.cli.http import connect, explain, glance
+from longrun.cli.main import main
+from longrun.errors import CallError
 
 PROBLEM = {
     "code": "validation-failed",
@@ -20,56 +18,6 @@ PROBLEM = {
     "errors": [{"pointer": "/input/text", "detail": "Field required"}, {"pointer": "", "detail": "odd"}],
     "request_id": "req_1",
 }
-
-
-def test_a_busy_server_is_asked_again_with_the_same_headers(server: ScriptedServer) -> None:
-    server.on("POST /models/m/jobs", Answer(503, {}), Answer(silent=True), Answer(202, {"id": "job_1"}))
-    said: list[str] = []
-
-    answer = Client(server.url, say=said.append).send("POST", "/models/m/jobs", body={"input": {}}, headers={"Idempotency-Key": "k"})
-
-    assert answer.json() == {"id": "job_1"}
-    assert [headers["Idempotency-Key"] for headers in server.seen("POST /models/m/jobs")] == ["k", "k", "k"]
-    assert [json.loads(body) for _, _, body in server.requests] == [{"input": {}}] * 3
-    assert said == [f"{server.url} does not serve right now, trying again"]
-
-
-def test_the_pause_that_the_server_asks_for_is_kept(server: ScriptedServer) -> None:
-    server.on("GET /models", Answer(503, {}, {"Retry-After": "1"}), Answer(200, {"models": []}))
-    started = time.monotonic()
-
-    assert Client(server.url).get("/models") == {"models": []}
-    assert time.monotonic() - started >= 1.0
-
-
-def test_a_pause_longer_than_our_patience_is_not_waited_for(server: ScriptedServer) -> None:
-    server.on("GET /models", Answer(503, {"code": "queue-full", "detail": "later"}, {"Retry-After": "3600"}))
-
-    with pytest.raises(httpx.HTTPStatusError) as caught:
-        Client(server.url).get("/models")
-
-    assert explain(caught.value) == ("queue-full: later", 1)
-
-
-def test_what_must_not_happen_twice_is_not_sent_twice(server: ScriptedServer) -> None:
-    server.on("POST /jobs/job_1/retry", Answer(silent=True))
-
-    with pytest.raises(httpx.TransportError):
-        Client(server.url).send("POST", "/jobs/job_1/retry", safe=False)
-
-    assert len(server.requests) == 1
-
-
-def test_a_server_that_is_not_there_is_unreachable_soon(server: ScriptedServer) -> None:
-    started = time.monotonic()
-
-    with pytest.raises(httpx.ConnectError) as caught:
-        Client("http://127.0.0.1:9").get("/models")
-
-    text, code = explain(caught.value)
-    assert code == 5
-    assert text.startswith("http://127.0.0.1:9 does not answer")
-    assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize(
@@ -86,8 +34,8 @@ def test_a_server_that_is_not_there_is_unreachable_soon(server: ScriptedServer) 
 def test_a_problem_becomes_text_and_an_exit_code(server: ScriptedServer, status: int, body: Any, text: str, code: int) -> None:
     server.on("GET /models", Answer(status, body))
 
-    with pytest.raises(httpx.HTTPStatusError) as caught:
-        Client(server.url).get("/models")
+    with pytest.raises(CallError) as caught:
+        connect(server.url, None).models()
 
     assert explain(caught.value) == (text.format(url=server.url), code)
 
@@ -97,51 +45,48 @@ def test_other_errors_are_not_explained_away() -> None:
         explain(KeyError("x"))
 
 
-def test_the_key_travels_as_bearer_token(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.on("GET /models", Answer(200, {}))
-    monkeypatch.setenv("LONGRUN_KEY", "from-environment")
+def test_a_server_that_is_not_there_is_unreachable_soon() -> None:
+    started = time.monotonic()
 
-    connect(server.url, "given").get("/models")
-    connect(server.url, None).get("/models")
-    Client(server.url).get("/models")
+    with pytest.raises(CallError) as caught:
+        connect("http://127.0.0.1:9", None).models()
 
-    assert [headers.get("Authorization") for headers in server.seen("GET /models")] == ["Bearer given", "Bearer from-environment", None]
-
-
-def test_a_proxy_does_not_stand_between_two_processes_of_one_machine(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    server.on("GET /models", Answer(200, {"models": []}))
-
-    assert Client(server.url).get("/models") == {"models": []}
+    text, code = explain(caught.value)
+    assert code == 5
+    assert text.startswith("http://127.0.0.1:9 does not answer (ConnectError")
+    assert "longrun serve" in text
+    assert time.monotonic() - started < 5
 
 
-def test_the_servers_url_is_given_or_set_or_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert server_url(None) == "http://127.0.0.1:8000"
-    monkeypatch.setenv("LONGRUN_PORT", "9000")
-    assert server_url(None) == "http://127.0.0.1:9000"
-    monkeypatch.setenv("LONGRUN_PORT", "0")
-    assert server_url(None) == "http://127.0.0.1:8000"
-    monkeypatch.setenv("LONGRUN_URL", "https://ai.example.com/ai/")
-    assert server_url(None) == "https://ai.example.com/ai"
-    assert server_url("http://other/api/v1/") == "http://other"
+def test_a_busy_server_is_asked_again_and_that_is_said_once(server: ScriptedServer) -> None:
+    server.on("GET /models", Answer(503, {}), Answer(silent=True), Answer(200, {"models": []}))
+    said: list[str] = []
+
+    assert connect(server.url, None, said.append).models() == []
+    assert said == [f"{server.url} does not serve right now, trying again"]
 
 
-def test_the_servers_url_may_stand_in_a_dotenv_file(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("LONGRUN_PORT=9100\n")
+@pytest.mark.parametrize("wrong", ["http://localhost:none", "http://localhost:99999", "http://[::1", "nonsense"])
+def test_what_is_no_url_is_a_usage_error_and_no_traceback(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["models", "--url", wrong])
 
-    assert server_url(None) == "http://127.0.0.1:9100"
+    assert caught.value.code == 2
+    assert "is not the URL of a server" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", ["localhost:8000", "ftp://x", "http://", "nonsense"])
-def test_what_is_no_url_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="write it as"):
-        server_url(wrong)
+def test_a_key_that_cannot_be_sent_is_a_usage_error_that_does_not_show_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["models", "--key", "geheim\n"])
+
+    assert caught.value.code == 2
+    assert "geheim" not in capsys.readouterr().err
 
 
 def test_a_glance_never_raises(server: ScriptedServer) -> None:
     server.on("GET /readyz", Answer(503, {"ready": False}))
     server.on("GET /html", Answer(200, b"<p>"))
 
-    assert Client(server.url).glance("/readyz", 1.0) == {"ready": False}
-    assert Client(server.url).glance("/html", 1.0) is None
-    assert Client("http://127.0.0.1:9").glance("/readyz", 1.0) is None
+    assert glance(connect(server.url, None), "/readyz", 1.0) == {"ready": False}
+    assert glance(connect(server.url, None), "/html", 1.0) is None
+    assert glance(connect("http://127.0.0.1:9", None), "/readyz", 1.0) is None

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.scripted import Answer, ScriptedServer
 
 from longrun.cli.main import main
 from longrun.cli.run import read_input
 from longrun.version import VERSION
-
-from .conftest import Answer, ScriptedServer
 
 MODEL = {"name": "shout", "input_schema": {"properties": {"text": {"type": "string"}, "n": {"type": "integer"}}}}
 ID = "job_0123"
@@ -93,7 +92,13 @@ def test_a_wait_that_takes_too_long_leaves_the_job_running(shout: ScriptedServer
 def test_ctrl_c_leaves_the_job_running_and_says_how_to_go_on(shout: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     shout.on("POST /models/shout/jobs", Answer(202, job("queued")))
     shout.on(f"GET /jobs/{ID}", Answer(body=job("queued")))
-    threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+
+    def interrupt() -> None:
+        while not shout.seen(f"GET /jobs/{ID}"):
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
 
     assert call("run", "shout", "--url", shout.url) == 130
     assert f"follow: longrun jobs show {ID} --wait --url {shout.url}" in capsys.readouterr().err

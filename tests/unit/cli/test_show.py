@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from longrun.cli.show import EXIT_CODES, StreamedText, Watch, describe, describe_event, describe_failure, print_output, print_table, write
+from longrun.client import Client, Event, RemoteJob
 from longrun.jobs.states import TERMINAL
 
 
-def started(attempt: int) -> dict[str, object]:
-    return {"type": "started", "attempt": attempt, "data": {}}
+def event(kind: str, attempt: int = 1, **data: object) -> Event:
+    return Event(1, attempt, "T", kind, data)
 
 
-def output(attempt: int, value: object) -> dict[str, object]:
-    return {"type": "output", "attempt": attempt, "data": {"value": value}}
+def started(attempt: int) -> Event:
+    return event("started", attempt)
+
+
+def output(attempt: int, value: object) -> Event:
+    return event("output", attempt, value=value)
 
 
 def test_every_terminal_state_has_its_exit_code() -> None:
@@ -63,20 +70,20 @@ def test_streamed_values_that_are_no_text_wait_for_the_end() -> None:
     [
         (started(1), "running"),
         (started(3), "running, attempt 3"),
-        ({"type": "progress", "data": {"fraction": 0.42, "step": "decoding", "message": "page 3"}}, "running, 42% decoding: page 3"),
-        ({"type": "log", "data": {"level": "warning", "message": "a\x1b[31mb"}}, "warning: a [31mb"),
+        (event("progress", fraction=0.42, step="decoding", message="page 3"), "running, 42% decoding: page 3"),
+        (event("log", level="warning", message="a\x1b[31mb"), "warning: a [31mb"),
         (
-            {"type": "retrying", "data": {"reason": {"code": "timeout", "detail": "too slow"}, "next_attempt_at": "T"}},
+            event("retrying", reason={"code": "timeout", "detail": "too slow"}, next_attempt_at="T"),
             "retrying at T after timeout: too slow",
         ),
-        ({"type": "canceling", "data": {}}, "canceling"),
-        ({"type": "queued", "data": {}}, None),
+        (event("canceling"), "canceling"),
+        (event("queued"), None),
         (output(1, "x"), None),
-        ({"type": "done", "data": {}}, None),
-        ({"type": "of the future", "data": None}, None),
+        (event("done"), None),
+        (event("of the future"), None),
     ],
 )
-def test_events_are_told_in_a_few_words(event: dict[str, object], told: str | None) -> None:
+def test_events_are_told_in_a_few_words(event: Event, told: str | None) -> None:
     assert describe_event(event) == told
 
 
@@ -129,9 +136,8 @@ def test_text_that_the_terminal_cannot_show_does_not_end_the_command(monkeypatch
 
 def test_in_a_pipe_each_change_is_one_line_and_repeats_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch(stream_text=True)
-    queued = {"status": "queued", "position": 2, "terminal": False, "progress": None}
-    for job in (queued, queued, queued | {"position": 1}):
-        watch.on_job(job)
+    for position in (2, 2, 1):
+        watch.on_job(RemoteJob(Client(), {"status": "queued", "position": position, "terminal": False, "progress": None}))
     watch.on_event(started(1))
     watch.on_event(output(1, "hi"))
     watch.close()
@@ -139,6 +145,22 @@ def test_in_a_pipe_each_change_is_one_line_and_repeats_are_left_out(capsys: pyte
     out, err = capsys.readouterr()
     assert err == "queued, position 2\nqueued, position 1\nrunning\n"
     assert out == "hi"
+
+
+def test_on_a_terminal_a_log_line_does_not_begin_in_the_middle_of_the_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[str] = []
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+        monkeypatch.setattr(stream, "write", shown.append)
+    watch = Watch(stream_text=True)
+    watch.close()  # the bar, which the first piece of text would take away
+    shown.clear()
+    for each in (output(1, "one "), event("log", message="half"), output(1, "two "), started(2), output(2, "anew")):
+        watch.on_event(each)
+
+    assert "".join(shown) == "one \ninfo: half\ntwo \nanew"
 
 
 def test_for_json_nothing_but_the_result_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,14 @@
+"""The Python client of the HTTP API: `longrun.Client` and `longrun.AsyncClient`. Needs httpx, and nothing of the server.
+
+    client = longrun.Client()
+    print(client.run("story", {"length": 20}))
+
+`docs/client.md` shows every verb.
+"""
+
+from longrun.client.aio import AsyncClient, AsyncRemoteJob
+from longrun.client.events import Event
+from longrun.client.snapshot import Options, Progress
+from longrun.client.sync import Client, RemoteJob
+
+__all__ = ["AsyncClient", "AsyncRemoteJob", "Client", "Event", "Options", "Progress", "RemoteJob"]

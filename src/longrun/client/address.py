@@ -1,0 +1,54 @@
+"""Where the server is, and with which key it is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def server_url(url: str | None) -> str:
+    """The server's URL: as given, or LONGRUN_URL, or this machine at LONGRUN_PORT; the variables may stand in `.env`.
+
+    Raises:
+        ValueError: it is not an http or https URL.
+    """
+    port = setting("LONGRUN_PORT")
+    chosen = url or setting("LONGRUN_URL") or f"http://127.0.0.1:{port if port not in ('', '0') else 8000}"
+    try:
+        parts = urlsplit(chosen)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and chosen.isprintable() and " " not in chosen
+    except ValueError:  # a port that is no number, brackets that do not close
+        good = False
+    if not good:
+        raise ValueError(f"{chosen!r} is not the URL of a server; write it as http://127.0.0.1:8000")
+    return chosen.rstrip("/").removesuffix("/api/v1")
+
+
+def server_key(key: str | None) -> str:
+    """The API key: as given, or LONGRUN_KEY, or "" for none.
+
+    Raises:
+        ValueError: it cannot stand in a header. The message does not show it.
+    """
+    chosen = setting("LONGRUN_KEY") if key is None else key
+    if not (chosen.isascii() and chosen.isprintable()):
+        raise ValueError("the API key holds a character that no key has, such as a line break")
+    return chosen
+
+
+def is_here(url: str) -> bool:
+    """Whether the server is on this machine: a proxy from the environment must not stand between."""
+    return urlsplit(url).hostname in _LOOPBACK
+
+
+def setting(name: str) -> str:
+    """A variable of the environment, or of the file `.env` in the current folder; "" when it is in neither."""
+    value = os.environ.get(name, "")
+    if value or not Path(".env").is_file():
+        return value
+    from dotenv import dotenv_values
+
+    return dotenv_values(".env").get(name) or ""

@@ -1,0 +1,239 @@
+"""What the client does, step by step, apart from how bytes travel: calls with retries, submitting, waiting, listing."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from longrun.client.patience import TRY_AGAIN, Rules, Tries
+from longrun.client.snapshot import Options
+from longrun.client.wire import ANSWER, Answer, Flow, Give, Json, Lost, Request, Sleep, send
+from longrun.errors import ApiError, CallError, Unreachable
+
+LONG_POLL = 20  #: seconds that the server may hold an answer back: less than what proxies allow
+_PAGE = 100  #: jobs that the server gives at once, at most
+
+
+def job_path(job_id: str, rest: str = "") -> str:
+    """Path of a job, or of what is below it, after `/api/v1`."""
+    return f"/jobs/{quote(job_id, safe='')}{rest}"
+
+
+def model_path(model: str, rest: str = "") -> str:
+    """Path of a model, or of what is below it, after `/api/v1`."""
+    return f"/models/{quote(model, safe='')}{rest}"
+
+
+def ask(method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Request:
+    """A request with a JSON body (None = without one)."""
+    if body is None:
+        return Request(method, path, headers or {})
+    return Request(method, path, {"Content-Type": "application/json", **(headers or {})}, to_json(body))
+
+
+def to_json(value: Any) -> bytes:
+    """JSON text; what has `model_dump`, as pydantic's models do, is dumped first. Raises TypeError for what JSON cannot hold."""
+
+    def dump(each: Any) -> Any:
+        if hasattr(each, "model_dump"):
+            return each.model_dump(mode="json", exclude_unset=True)
+        if isinstance(each, Mapping):
+            return dict(each)
+        raise TypeError(f"{type(each).__name__} is no JSON value")
+
+    return json.dumps(value, default=dump).encode()
+
+
+def error_of(reply: Answer | Lost, url: str) -> CallError:
+    """The exception for a call that had no success."""
+    if isinstance(reply, Lost):
+        return Unreachable(url, reply.reason)
+    try:
+        found = reply.json()
+    except ValueError:
+        found = None
+    problem = found if isinstance(found, dict) and "code" in found else {}
+    return ApiError(reply.status, problem, url=reply.url, text=reply.content[:200].decode("utf-8", errors="replace"))
+
+
+def call(rules: Rules, request: Request, until: float | None = None) -> Flow[Answer]:
+    """One request, tried again while the server is away or too busy; the answer is 2xx or 304.
+
+    Args:
+        rules: for how long.
+        request: what to ask.
+        until: no try begins after that, by the rules' clock.
+
+    Raises:
+        ApiError, Unreachable
+    """
+    tries = Tries(rules, until)
+    while True:
+        reply = yield from send(request)
+        if isinstance(reply, Answer) and (200 <= reply.status < 300 or reply.status == 304):
+            return reply
+        pause = tries.pause(reply)
+        if pause is None:
+            error = error_of(reply, rules.url)
+            if key := request.headers.get("Idempotency-Key", ""):
+                # A refusal such as 422 is final: an earlier try with the same body was refused as well.
+                error.idempotency_key, error.may_exist = key, tries.doubtful and not (isinstance(reply, Answer) and reply.status < 500)
+            raise error
+        yield Sleep(pause)
+
+
+def call_json(rules: Rules, request: Request) -> Flow[Any]:
+    """The JSON of an answer; None when it has no body. Raises ApiError, Unreachable."""
+    answer = yield from call(rules, request)
+    return body_of(answer)
+
+
+def body_of(answer: Answer) -> Any:
+    """The JSON of an answer; None when it has no body. Raises ApiError for something else, such as the page of a proxy."""
+    if not answer.content:
+        return None
+    try:
+        return answer.json()
+    except ValueError:
+        raise ApiError(answer.status, {}, url=answer.url, text=answer.content[:200].decode("utf-8", errors="replace")) from None
+
+
+def submission(model: str, input: Any, options: Options) -> Request:
+    """The request that submits a job. It always carries a key, a fresh one if none is given, so that it may be repeated.
+
+    Raises:
+        TypeError: there is no such option, or the input is nothing that JSON can hold.
+    """
+    unknown = set(options) - Options.__optional_keys__
+    if unknown:
+        raise TypeError(f"there is no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(Options.__optional_keys__))}")
+    members = {name: value for name, value in options.items() if name != "idempotency_key" and value is not None}
+    body = {"input": {} if input is None else input, **members}
+    key = options.get("idempotency_key") or uuid.uuid4().hex
+    return ask("POST", model_path(model, "/jobs"), body, {"Idempotency-Key": key})
+
+
+def submit(rules: Rules, model: str, input: Any, options: Options) -> Flow[Json]:
+    """The accepted job.
+
+    Raises:
+        ApiError, Unreachable: both say whether the job may exist.
+        TypeError: see `submission`.
+    """
+    job: Json = yield from call_json(rules, submission(model, input, options))
+    return job
+
+
+def get_job(rules: Rules, job_id: str) -> Flow[Json]:
+    """The job as it is now. Raises ApiError, Unreachable."""
+    job: Json = yield from call_json(rules, Request("GET", job_path(job_id)))
+    return job
+
+
+def await_end(rules: Rules, job_id: str, timeout: float | None) -> Flow[Json]:
+    """The job as it ended.
+
+    Args:
+        rules: how patient.
+        job_id: of the job.
+        timeout: seconds to wait; None = as long as it takes.
+
+    Raises:
+        TimeoutError: it has not ended by then, as far as could be found out.
+        ApiError, Unreachable
+    """
+    end = None if timeout is None else rules.clock() + timeout
+    while True:
+        begun = rules.clock()
+        left = None if end is None else max(0.0, end - begun)
+        try:
+            answer = yield from call(rules, _hold(job_id, left), end)
+        except CallError as error:
+            # Given up before its time, so for the sake of the caller's limit.
+            if left is not None and left < rules.retry_for and _may_pass(error):
+                raise TimeoutError(_late(job_id, timeout)) from error
+            raise
+        job: Json = body_of(answer)
+        if job["terminal"]:
+            return job
+        now = rules.clock()
+        if end is not None and now >= end:
+            raise TimeoutError(_late(job_id, timeout))
+        # A server that is about to stop answers at once, and one that does not know `Prefer` too: they are not asked without pause.
+        pause = max(0.0, 1.0 - (now - begun))
+        yield Sleep(pause if end is None else min(pause, end - now))
+
+
+def _hold(job_id: str, left: float | None) -> Request:
+    """Ask for the job, the answer to come when it has ended; at the latest when `left` seconds are over."""
+    seconds = LONG_POLL if left is None else min(LONG_POLL, int(left))  # the server takes whole seconds
+    limit = seconds + (ANSWER if left is None else min(ANSWER, left - seconds + 1.0))
+    return Request("GET", job_path(job_id), {"Prefer": f"wait={seconds}"} if seconds else {}, limit=limit)
+
+
+def _may_pass(error: CallError) -> bool:
+    return not isinstance(error, ApiError) or error.status in TRY_AGAIN
+
+
+def _late(job_id: str, timeout: float | None) -> str:
+    return f"job {job_id} has not ended within {timeout:g} s; it goes on"
+
+
+def await_change(rules: Rules, job_id: str, version: int, seconds: float) -> Flow[Json]:
+    """The job after its next change from `version`, or after `seconds` (whole ones; LONG_POLL at most). Raises ApiError, Unreachable."""
+    asked, begun = min(LONG_POLL, max(1, int(seconds))), rules.clock()
+    headers = {"If-None-Match": f'"{version}"', "Prefer": f"wait={asked}"}
+    answer = yield from call(rules, Request("GET", job_path(job_id), headers, limit=asked + ANSWER))
+    if answer.status == 304 or body_of(answer).get("version") == version:
+        yield Sleep(max(0.0, 1.0 - (rules.clock() - begun)))  # see `await_end`
+        answer = yield from call(rules, Request("GET", job_path(job_id)))  # its place in the queue is no change, and has changed
+    job: Json = body_of(answer)
+    return job
+
+
+def result(rules: Rules, job: Json) -> Flow[Any]:
+    """The output of a job that has succeeded: JSON, or bytes where it is a file. Raises ApiError (410 when it is not kept), Unreachable."""
+    if job.get("output") is not None:
+        return job["output"]
+    answer = yield from call(rules, Request("GET", job_path(job["id"], "/result")))
+    return body_of(answer) if "json" in answer.headers.get("content-type", "") else answer.content
+
+
+def delete(rules: Rules, job_id: str) -> Flow[None]:
+    """Erase an ended job. Raises ApiError, Unreachable."""
+    tries = Tries(rules)
+    while True:
+        reply = yield from send(Request("DELETE", job_path(job_id)))
+        # Gone after a try whose answer was lost: that was us.
+        if isinstance(reply, Answer) and (reply.status < 300 or (reply.status == 410 and tries.doubtful)):
+            return
+        pause = tries.pause(reply)
+        if pause is None:
+            raise error_of(reply, rules.url)
+        yield Sleep(pause)
+
+
+def listing(rules: Rules, where: str, filters: Mapping[str, str | None], limit: int | None) -> Flow[None]:
+    """Give the jobs of a listing, page by page.
+
+    Args:
+        rules: how patient.
+        where: `/jobs` or `/dead-letters`.
+        filters: query parameters; None = no such filter.
+        limit: how many at most; None = all.
+
+    Raises:
+        ApiError, Unreachable
+    """
+    chosen = {name: value for name, value in filters.items() if value is not None}
+    left = _PAGE if limit is None else limit
+    path: str | None = f"{where}?{urlencode({**chosen, 'limit': min(left, _PAGE)})}"
+    while path is not None and left > 0:
+        page = yield from call_json(rules, Request("GET", path))
+        for job in page["jobs"][: None if limit is None else left]:
+            yield Give(job)
+        left -= 0 if limit is None else len(page["jobs"])
+        path = f"{where}?{urlsplit(page['next']).query}" if page.get("next") else None

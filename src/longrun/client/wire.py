@@ -1,0 +1,128 @@
+"""What passes between the client's logic and its connections.
+
+The logic is written once, as generators (`Flow`) that yield what they want done and are sent what came of it; the two connections do it,
+each in its way. So every decision can be tested without a socket or a clock, and both clients behave the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+ANSWER = 15.0  #: seconds for an answer that has nothing to wait for
+SILENCE = 45.0  #: seconds without a byte after which a stream counts as broken; the server says something every 15 s
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. Each may be sent again: a submit carries its key, and whatever else is repeated changes nothing the second time.
+
+    Args:
+        method: such as `GET`.
+        path: after `/api/v1`, with its query.
+        headers: further headers.
+        body: JSON text.
+        limit: seconds without a byte after which it counts as not answered.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    limit: float = ANSWER
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server said. The names of `headers` are in lower case; `content` is empty for a stream that was opened."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes = b""
+    url: str = ""
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError."""
+        return json.loads(self.content)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is a stream of server-sent events."""
+        return self.status == 200 and self.headers.get("content-type", "").startswith("text/event-stream")
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer, or the rest of it did not come.
+
+    Args:
+        reason: in a few words.
+        refused: nothing was sent: no connection came about.
+        silent: nothing came in time.
+        hopeless: it cannot be sent at all; trying again changes nothing.
+    """
+
+    reason: str
+    refused: bool = False
+    silent: bool = False
+    hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Do the request and read the answer; gives `Answer` or `Lost`."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Do the request; if the answer is a stream, leave it open for `Read`. Gives `Answer` or `Lost`."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """The next bytes of the open stream; gives `bytes`, empty at its end, or `Lost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Wait for `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Hand a value to the caller of the client."""
+
+    value: Any
+
+
+Step = Send | Open | Read | Sleep | Give
+Flow = Generator[Step, Any, T]
+
+
+def send(request: Request) -> Flow[Answer | Lost]:
+    """`Send`, typed."""
+    reply: Answer | Lost = yield Send(request)
+    return reply
+
+
+def open_stream(request: Request) -> Flow[Answer | Lost]:
+    """`Open`, typed."""
+    reply: Answer | Lost = yield Open(request)
+    return reply
+
+
+def read() -> Flow[bytes | Lost]:
+    """`Read`, typed."""
+    piece: bytes | Lost = yield Read()
+    return piece
