@@ -113,8 +113,12 @@ class Sender:
         except (JobNotFound, JobGone):
             await self._parts.store.webhooks.settle(due, "failed", reason="The job was deleted or has expired.")
             return
-        body = message(due, job, self._base)
         at = time.time()
+        early = self._parts.settings.webhook_schedule[0] - (at - due.created / 1000)
+        if due.tries == 1 and early > 0:
+            await self._parts.store.webhooks.settle(due, "release", delay=early)
+            return
+        body = message(due, job, self._base)
         headers = sign(due.secrets, due.id, int(at), body) | {"content-type": "application/json", "user-agent": f"Longrun/{VERSION}"}
         answer, error, begun = None, None, time.monotonic()
         try:

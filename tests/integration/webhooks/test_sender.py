@@ -202,3 +202,14 @@ async def test_what_was_due_while_nobody_sent_is_sent_when_somebody_does(setting
     assert {(await jobs.settled(job_id, within=60)).status for job_id in ids} == {"delivered"}
     sending.cancel()
     assert len(receiver.requests) == 100
+
+
+async def test_the_first_try_waits_as_long_as_the_schedule_says(settings: Settings, store: Store, receiver: Receiver) -> None:
+    parts = Parts(settings.model_copy(update={"webhook_schedule": (0.6, 0.1)}), store, served())
+    jobs = Jobs(parts)
+    job_id = await jobs.end(receiver.hook())
+    sending = asyncio.create_task(send_webhooks(parts, BASE))
+    delivery = await jobs.settled(job_id)
+    sending.cancel()
+    assert [each.status for each in delivery.tries] == [200]
+    assert delivery.tries[0].at - delivery.created >= 500
