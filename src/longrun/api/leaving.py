@@ -1,9 +1,11 @@
-"""`cancel_on_disconnect`: a caller goes away while it waits for the job that it has just submitted."""
+"""A caller goes away while it waits; with `cancel_on_disconnect` the job that it has just submitted is canceled."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +19,26 @@ from longrun.service.read import wait
 _log = structlog.get_logger("longrun.api")
 
 
+async def unless_left(request: Request, waiting: Coroutine[Any, Any, JobRecord]) -> JobRecord:
+    """What `waiting` gives. It is canceled when the caller goes away before, so that nobody's wait holds nothing.
+
+    Raises:
+        ClientDisconnect: the caller went away.
+    """
+    answer = asyncio.ensure_future(waiting)
+    leaving = asyncio.ensure_future(_leaves(request))
+    try:
+        await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if answer.done():
+            return answer.result()
+        raise ClientDisconnect
+    finally:
+        # Also when the server ends this request: then nobody has left.
+        answer.cancel()
+        leaving.cancel()
+        await asyncio.gather(answer, leaving, return_exceptions=True)
+
+
 async def wait_beside(request: Request, parts: Parts, tenant: str, job_id: str, *, timeout: float) -> JobRecord:
     """As `wait`, for a caller whose job is canceled when it goes away before.
 
@@ -24,19 +46,11 @@ async def wait_beside(request: Request, parts: Parts, tenant: str, job_id: str, 
         ClientDisconnect: it went away.
         StoreUnavailable, JobNotFound, JobGone
     """
-    waiting = asyncio.ensure_future(wait(parts, tenant, job_id, timeout=timeout))
-    leaving = asyncio.ensure_future(_leaves(request))
     try:
-        await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if waiting.done():
-            return waiting.result()
+        return await unless_left(request, wait(parts, tenant, job_id, timeout=timeout))
+    except ClientDisconnect:
         await cancel_for_nobody(parts, tenant, job_id)
-        raise ClientDisconnect
-    finally:
-        # Also when the server ends this request: then nobody has left, and the job goes on.
-        waiting.cancel()
-        leaving.cancel()
-        await asyncio.gather(waiting, leaving, return_exceptions=True)
+        raise
 
 
 async def cancel_for_nobody(parts: Parts, tenant: str, job_id: str) -> None:

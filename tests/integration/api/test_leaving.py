@@ -175,3 +175,30 @@ async def test_races_of_cancel_against_completion_are_told_alike_by_poll_stream_
         for _ in range(6):
             ends += await asyncio.gather(*[race() for _ in range(8)])
     assert set(ends) == {"succeeded", "canceled"}
+
+
+async def test_callers_that_go_away_in_any_way_leave_no_task_and_no_subscription(settings: Settings, store: Store, submit: Submit) -> None:
+    job, dice = await submit(), random.Random(3)
+    path = job["urls"]["self"]
+    waits = [f"{path} HTTP/1.1\r\nPrefer: wait=60", f'{path} HTTP/1.1\r\nPrefer: wait=60\r\nIf-None-Match: "1"', f"{path}/events HTTP/1.1"]
+    async with listening(app_of(settings)) as port:
+        before = asyncio.all_tasks()
+        for _ in range(100):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(f"GET {dice.choice(waits)}\r\nHost: localhost\r\n\r\n".encode())
+            if dice.random() < 0.5:
+                await asyncio.sleep(dice.uniform(0, 0.02))
+            if dice.random() < 0.5:
+                writer.transport.abort()
+            await leave(writer)
+        end = time.monotonic() + 20
+        # Those that stay: the follower's, and the server's own.
+        while len(left := asyncio.all_tasks() - before) > 2 or (await listeners(store, job["id"])) > 0:
+            assert time.monotonic() < end, left
+            await asyncio.sleep(0.05)
+
+
+async def listeners(store: Store, job_id: str) -> int:
+    """How many processes listen to the job."""
+    _, number = await store.connection.command("PUBSUB", "NUMSUB", store.job_channel(job_id))
+    return int(number)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from longrun.api import headers as ask
 from longrun.api.answers import base_url, job_response, json_response, raw_response, tenant_of
+from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import parts_of
 from longrun.errors import JobGone
@@ -33,7 +34,8 @@ async def get_job(request: Request) -> Response:
     parts, tenant, job_id = _asked(request)
     prefer = ask.preference(request.headers.getlist("prefer"))
     known = ask.known_versions(request.headers.getlist("if-none-match"))
-    job = await _awaited(parts, tenant, job_id, prefer.wait, known)
+    asked = _awaited(parts, tenant, job_id, prefer.wait, known)
+    job = await (unless_left(request, asked) if prefer.wait else asked)
     more = {"ETag": ask.etag(job.version)}
     if prefer.wait:
         more["Preference-Applied"] = f"wait={prefer.wait:.0f}"

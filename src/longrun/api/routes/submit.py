@@ -45,5 +45,5 @@ async def submit_job(request: Request) -> Response:
             if asked.cancel_on_disconnect:
                 job = await leaving.wait_beside(request, parts, tenant, job.id, timeout=prefer.wait)
             else:
-                job = await wait(parts, tenant, job.id, timeout=prefer.wait)
+                job = await leaving.unless_left(request, wait(parts, tenant, job.id, timeout=prefer.wait))
     return job_response(job, base, parts, status=200 if prefer.wait and job.terminal else 202, headers=more)
