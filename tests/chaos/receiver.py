@@ -14,6 +14,12 @@ from typing import Any, Self
 from standardwebhooks import Webhook, WebhookVerificationError
 from tests.chaos.history import Delivery
 
+#: Settings with a schedule of moments instead of days, and with enough tries to outlast what tests do.
+WEBHOOKS_AT_ONCE = {
+    "LONGRUN_ALLOWED_NETWORKS": "127.0.0.0/8",
+    "LONGRUN_WEBHOOK_SCHEDULE": ",".join(["0", "0.2", *["0.5"] * 60]),
+    "LONGRUN_WEBHOOK_TIMEOUT": "1",
+}
 SECRET = "whsec_" + "bG9uZ3J1biB0ZXN0cyBzaWduIHdpdGggdGhpcyBzZWNyZXQ="
 
 

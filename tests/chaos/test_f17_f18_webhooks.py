@@ -12,15 +12,9 @@ from tests.chaos.caller import Caller
 from tests.chaos.check import judge
 from tests.chaos.cluster import Cluster, free_port
 from tests.chaos.program import until
-from tests.chaos.receiver import SECRET, Answer, Receiver, at_first
+from tests.chaos.receiver import SECRET, WEBHOOKS_AT_ONCE, Answer, Receiver, at_first
 
-#: A schedule of seconds instead of days, with enough tries to outlast what the tests do.
-FAST = {
-    "LONGRUN_ALLOWED_NETWORKS": "127.0.0.0/8",
-    "LONGRUN_WEBHOOK_SCHEDULE": ",".join(["0", "0.2", *["0.5"] * 30]),
-    "LONGRUN_WEBHOOK_TIMEOUT": "1",
-}
-pytestmark = [pytest.mark.chaos, pytest.mark.cluster(settings=FAST)]
+pytestmark = [pytest.mark.chaos, pytest.mark.cluster(settings=WEBHOOKS_AT_ONCE)]
 
 
 def submit(caller: Caller, receiver: Receiver, text: str, seconds: float = 0.0, **options: Any) -> str:
@@ -117,7 +111,7 @@ def test_a_receiver_that_has_left_is_not_asked_again(cluster: Cluster, caller: C
     assert len(ledger) == 1
 
 
-@pytest.mark.cluster(settings={**FAST, "LONGRUN_ALLOWED_NETWORKS": ""})
+@pytest.mark.cluster(settings={**WEBHOOKS_AT_ONCE, "LONGRUN_ALLOWED_NETWORKS": ""})
 def test_no_byte_reaches_a_private_address(cluster: Cluster, caller: Caller) -> None:
     """F18: literal addresses are refused by the submit; names that lead there when they are resolved."""
     cluster.start_worker()

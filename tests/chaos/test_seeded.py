@@ -12,7 +12,8 @@ import pytest
 from tests.chaos.caller import Caller
 from tests.chaos.check import judge
 from tests.chaos.cluster import LEASE, Cluster
-from tests.chaos.program import Program
+from tests.chaos.program import Program, until
+from tests.chaos.receiver import WEBHOOKS_AT_ONCE, Answer, Receiver, at_first
 
 pytestmark = pytest.mark.chaos
 
@@ -139,15 +140,18 @@ class Harm:
 
 
 @pytest.mark.gate
-@pytest.mark.cluster(proxied=("api", "worker"))
-def test_a_hundred_jobs_survive_random_faults(cluster: Cluster, caller: Caller, seed: int) -> None:
+@pytest.mark.cluster(proxied=("api", "worker"), settings=WEBHOOKS_AT_ONCE)
+def test_a_hundred_jobs_survive_random_faults(cluster: Cluster, caller: Caller, receiver: Receiver, seed: int) -> None:
     steps, orders = schedule(seed)
     print(f"seed {seed}: {steps}")
+    receiver.behave = at_first(Answer(500))
 
     def submit_all() -> None:
         for number, order in enumerate(orders):
             time.sleep(order.pause)
-            caller.submit(order.model, f"job {number} of seed {seed}", order.seconds, follow=number % 10 == 0)
+            told = {"webhook": receiver.hook()} if number % 4 == 0 else {}
+            job_id = caller.submit(order.model, f"job {number} of seed {seed}", order.seconds, follow=number % 10 == 0, **told)
+            caller.history.hooked |= {job_id} if told else set()
 
     client = threading.Thread(target=submit_all)
     client.start()
@@ -157,6 +161,8 @@ def test_a_hundred_jobs_survive_random_faults(cluster: Cluster, caller: Caller, 
     client.join()
     harm.end()
     caller.wait_for_all(within=120)
+    until(lambda: all(receiver.took(job_id) for job_id in caller.history.hooked), "all ends were delivered", timeout=120)
+    caller.history.deliveries = list(receiver.deliveries)
     history = caller.collect()
     judge(history, seed=seed)
     assert len(history.accepted) == 100
