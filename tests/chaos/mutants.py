@@ -11,6 +11,7 @@ import longrun
 SOURCE = Path(longrun.__file__).parent
 STORE_TESTS = "tests/integration/store/test_scripts.py"
 LOST_TICKETS = "tests/integration/store/test_lost_tickets.py"
+WEBHOOKS = "tests/integration/store/test_webhooks.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,41 @@ STORE_MUTANTS = [
         "local before, low = mark - ARGV[3]",
         "local before, low = mark + 1e9",
         f"{LOST_TICKETS}::test_a_job_that_was_handed_back_is_not_overtaken_by_those_that_ran_meanwhile",
+    ),
+    Mutant(
+        "outbox",
+        "store/scripts/lib.lua",
+        "tell(id, k, t, 'job.' .. status, '')",
+        "",
+        f"{WEBHOOKS}::test_the_end_of_a_job_is_due_for_its_own_webhook_and_for_each_endpoint_that_wants_it",
+    ),
+    Mutant(
+        "job kept until its webhooks have settled",
+        "store/scripts/lib.lua",
+        "if tonumber(redis.call('HGET', k, 'unsettled') or 0) == 0 then retain(id, k, t) end",
+        "retain(id, k, t)",
+        f"{WEBHOOKS}::test_a_job_is_kept_until_its_webhooks_have_settled_and_as_long_as_its_policy_says_from_then",
+    ),
+    Mutant(
+        "fence of deliveries",
+        "store/scripts/settle_delivery.lua",
+        "if r[1] ~= 'pending' or r[2] ~= ARGV[2] then",
+        "if false then",
+        f"{WEBHOOKS}::test_a_try_whose_process_died_is_followed_by_another_with_the_same_id",
+    ),
+    Mutant(
+        "idempotent word on a delivery",
+        "store/scripts/settle_delivery.lua",
+        "if r[3] == ARGV[2] then return {1} end",
+        "",
+        f"{WEBHOOKS}::test_a_word_that_is_sent_twice_has_one_effect",
+    ),
+    Mutant(
+        "idempotent claim of deliveries",
+        "store/scripts/claim_deliveries.lua",
+        "local ids = redis.call('LRANGE', taken, 0, -1)",
+        "local ids = {}",
+        f"{WEBHOOKS}::test_a_claim_that_is_sent_twice_counts_one_try_and_another_claim_gets_nothing",
     ),
     Mutant(
         "idempotent submit",

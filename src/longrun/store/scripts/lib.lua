@@ -112,12 +112,10 @@ local function count(model, what, by) redis.call('HINCRBY', P .. 'stats', model 
 
 local function delivery(message) return P .. 'delivery:' .. message end
 
--- One message, due now. Its id is the `webhook-id` of every try, and the same when the script is sent twice.
+-- One message, due now. Its id is the `webhook-id` of every try.
 local function post(id, k, t, tenant, kind, attempt, endpoint, url, data)
   local message = 'msg_' .. string.sub(redis.sha1hex(id .. ' ' .. kind .. ' ' .. attempt .. ' ' .. endpoint), 1, 32)
-  local d = delivery(message)
-  if redis.call('EXISTS', d) == 1 then return end
-  redis.call('HSET', d, 'tenant', tenant, 'job', id, 'type', kind, 'endpoint', endpoint, 'url', url, 'created', int(t), 'status', 'pending',
+  redis.call('HSET', delivery(message), 'tenant', tenant, 'job', id, 'type', kind, 'endpoint', endpoint, 'url', url, 'created', int(t), 'status', 'pending',
     'tries', 0, 'base', 0, 'data', data)
   redis.call('ZADD', P .. 'delivery-due', int(t), message)
   redis.call('ZADD', P .. 'deliveries:' .. tenant, moment(), message)
