@@ -61,7 +61,7 @@ class CutReader:
 def proxies(cluster: Cluster) -> Iterator[list[Proxy]]:
     """Ways to two replicas."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Proxy(("127.0.0.1", port))) for port in (cluster.port, cluster.start_replica())]
+        yield [stack.enter_context(Proxy(port)) for port in (cluster.port, cluster.start_replica())]
 
 
 def check(events: list[dict[str, Any]], attempts: int = 1) -> None:
