@@ -1,4 +1,4 @@
-"""A TCP port of loopback that leads to Valkey's unix socket, or to an API, and does to the traffic what networks do."""
+"""A TCP port of loopback that leads to Valkey's unix socket, or to another port, and does to the traffic what networks do."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ class Proxy:
     """A context manager; its verbs may be called from any thread and have taken effect when they return.
 
     Args:
-        target: the server's unix socket, or its host and port.
+        target: the server's unix socket, or its port on loopback.
     """
 
-    def __init__(self, target: Path | tuple[str, int]) -> None:
+    def __init__(self, target: Path | int) -> None:
         self.target = target
         self.port = 0
         self.pause = 0.0  # the rest belongs to the loop's thread
@@ -194,16 +194,16 @@ class Proxy:
         self._call(lambda: setattr(self, "swallow", swallow))
         return swallow
 
+    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the server. Raises OSError."""
+        if isinstance(self.target, int):
+            return await asyncio.open_connection("127.0.0.1", self.target)
+        return await asyncio.open_unix_connection(str(self.target))
+
     @property
     def connections(self) -> int:
         """How many clients are connected now."""
         return self._call(lambda: len(self._links))
-
-    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection to the server."""
-        if isinstance(self.target, Path):
-            return await asyncio.open_unix_connection(self.target)
-        return await asyncio.open_connection(*self.target)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

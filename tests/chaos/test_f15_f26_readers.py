@@ -154,4 +154,5 @@ def test_f26_callers_that_go_away_leave_nothing_behind_and_their_jobs_go_on(clus
     until(lambda: subscriptions(cluster) == 0, "nobody listens any more", timeout=20)
     until(lambda: api.num_fds() <= files, f"no more than {files} files are open, but {api.num_fds()}", timeout=20)
     assert api.num_threads() <= threads + 1
+    assert '"level": "error"' not in cluster.api.log.read_text(), "that a caller leaves is no fault of ours"
     print(f"{len(jobs)} jobs; memory grew by {(api.memory_info().rss - memory) >> 10} KB, files {files} to {api.num_fds()}")

@@ -61,7 +61,7 @@ class CutReader:
 def proxies(cluster: Cluster) -> Iterator[list[Proxy]]:
     """Ways to two replicas."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Proxy(("127.0.0.1", port))) for port in (cluster.port, cluster.start_replica())]
+        yield [stack.enter_context(Proxy(port)) for port in (cluster.port, cluster.start_replica())]
 
 
 def check(events: list[dict[str, Any]], attempts: int = 1) -> None:
@@ -78,7 +78,7 @@ def test_a_reader_that_is_cut_off_fifty_times_misses_nothing(cluster: Cluster, c
     live = CutReader(proxies, job_id, random.Random(seed))
     caller.wait_for_all()
     check(live.end())
-    later = CutReader(proxies, job_id, random.Random(seed + 1))
+    later = CutReader(proxies, job_id, random.Random(seed + 1), longest=4_000)
     check(later.end())
     assert min(live.reader.connections, later.reader.connections) > CUTS
     caller.history.streams[job_id] = [live.events, later.events]

@@ -187,7 +187,7 @@ async def test_what_pages_tell_is_what_the_model_said(port: int) -> None:
 
 async def test_a_browser_goes_on_by_itself_after_a_cut_and_stops_when_nothing_is_left(port: int) -> None:
     path, dice = await submitted(port, 0.1), random.Random(7)
-    with Proxy(("127.0.0.1", port)) as proxy:
+    with Proxy(port) as proxy:
         reading = asyncio.create_task(node_lines(f"http://127.0.0.1:{proxy.port}{path}"))
         for _ in range(10):
             await asyncio.to_thread(proxy.cut_after, dice.randint(1, 5_000))

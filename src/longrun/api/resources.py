@@ -70,7 +70,7 @@ class Resources:
             return
         self._parts.store.follower.dismiss()
         for limit in self._streams:
-            limit.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+            cut(limit, PATIENCE)
 
     @contextlib.contextmanager
     def streaming(self, limit: asyncio.Timeout) -> Iterator[None]:
@@ -104,6 +104,12 @@ class Resources:
             await asyncio.gather(chores, return_exceptions=True)
         if parts is not None:
             await parts.store.close()
+
+
+def cut(limit: asyncio.Timeout, seconds: float = 0.0) -> None:
+    """Have `limit` end what runs in it, after so many seconds; nothing when that is over, or being ended, already."""
+    with contextlib.suppress(RuntimeError):
+        limit.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 def _report(chores: asyncio.Future[None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from longrun.api.resources import Resources
+from longrun.api.resources import Resources, cut
 from longrun.api.stalled import PATIENCE
 from longrun.errors import JobGone, JobNotFound, Problem
 from longrun.jobs.events import TYPES, Event
@@ -75,7 +75,10 @@ class EventSocket:
     async def serve(self) -> None:
         """Accept, tell everything, close."""
         offered = self._socket.scope.get("subprotocols", [])
-        await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        try:
+            await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        except OSError:
+            return  # the client left before its handshake was answered: then ASGI servers raise this
         hearing = asyncio.ensure_future(self._hear())
         try:
             close = await self._until(hearing)
@@ -94,15 +97,15 @@ class EventSocket:
         try:
             async with asyncio.timeout(None) as limit:
 
-                def cut(_: object) -> None:
-                    limit.reschedule(0)
+                def leave(_: object) -> None:
+                    cut(limit)
 
                 with self._resources.streaming(limit):
-                    hearing.add_done_callback(cut)
+                    hearing.add_done_callback(leave)
                     try:
                         return await self._tell()
                     finally:
-                        hearing.remove_done_callback(cut)
+                        hearing.remove_done_callback(leave)
         except TimeoutError:
             return hearing.result() if hearing.done() else self._restart()
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from longrun.api.resources import Resources
+from longrun.api.resources import Resources, cut
 from longrun.jobs.events import TYPES, Event
 
 #: Milliseconds after which a browser connects again.
@@ -101,15 +101,15 @@ class EventStream(Response):
         """Tell all. Raises TimeoutError when `leaving` is done before, or when a reader that takes nothing keeps us from stopping."""
         async with asyncio.timeout(None) as limit:
 
-            def cut(_: object) -> None:
-                limit.reschedule(0)
+            def leave(_: object) -> None:
+                cut(limit)
 
             with self._resources.streaming(limit):
-                leaving.add_done_callback(cut)
+                leaving.add_done_callback(leave)
                 try:
                     await self._tell(send)
                 finally:
-                    leaving.remove_done_callback(cut)
+                    leaving.remove_done_callback(leave)
 
     async def _tell(self, send: Send) -> None:
         clock = asyncio.get_running_loop().time
