@@ -155,7 +155,8 @@ def events(job_id: str) -> dict[str, Any]:
     """Celery keeps no log of a task; this is what its state implies."""
     job = get(job_id)
     types = ["queued", "started", "done"][: VERSIONS.get(job["status"], 3)]
-    return {"events": [{"seq": n, "type": kind, "attempt": min(n - 1, 1), "data": {}} for n, kind in enumerate(types, 1)]}
+    events = [{"seq": n, "type": kind, "attempt": min(n - 1, 1), "data": {}} for n, kind in enumerate(types, 1)]
+    return {"events": events, "next": None}
 
 
 @app.get("/api/v1/jobs/{job_id}/attempts")

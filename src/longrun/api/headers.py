@@ -113,7 +113,8 @@ def after(query: Mapping[str, str], last_event_id: str | None) -> int:
     Raises:
         ValidationFailed: not a whole number of at least 0.
     """
-    where, text = ("/header/Last-Event-ID", last_event_id) if last_event_id else ("/query/after", query.get("after", "0"))
+    given = (last_event_id or "").strip()
+    where, text = ("/header/Last-Event-ID", given) if given else ("/query/after", query.get("after", "0"))
     if not re.fullmatch(r"[0-9]{1,100}", text):
         raise _wrong(where, "must be a whole number of at least 0")
     return min(int(text), _MAX_SEQ)

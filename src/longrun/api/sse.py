@@ -80,7 +80,8 @@ class EventStream(Response):
     ) -> None:
         self.status_code, self.background = 200, None
         self._pieces, self._resources, self._types, self._on_leaving = pieces, resources, types, on_leaving
-        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no", **(headers or {})})
+        # no-transform: a proxy that compresses would hold tokens back until it has a block of them.
+        self.init_headers({"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the stream."""

@@ -129,7 +129,7 @@ async def test_a_stream_tells_everything_as_it_happens_and_then_ends(
     async with remote.stream("GET", job["urls"]["events"]) as stream:
         assert stream.status_code == 200
         assert stream.headers["content-type"].startswith("text/event-stream")
-        assert (stream.headers["cache-control"], stream.headers["x-accel-buffering"]) == ("no-store", "no")
+        assert (stream.headers["cache-control"], stream.headers["x-accel-buffering"]) == ("no-store, no-transform", "no")
         reading = asyncio.create_task(read(stream))
         await asyncio.sleep(0.2)
         claim = await worker.claim(job["id"])

@@ -162,7 +162,7 @@ def test_words_that_json_cannot_hold_are_altered_and_do_no_harm() -> None:
     handle.log("x" * 10_000)
     running.close()
     assert [data.get("message") for _, data in frames.events] == [
-        "half ? pair, \ufffd",
+        "half \ufffd pair, \ufffd",
         "an object",
         "x" * LONGEST + " … (1,808 more characters left out)",
     ]

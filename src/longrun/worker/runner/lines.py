@@ -61,8 +61,10 @@ class Lines:
 
 
 def readable(text: str) -> str:
-    """`text` without what JSON or its readers cannot hold (lone surrogates, NUL)."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd") if not text.isprintable() else text
+    """`text` with U+FFFD for what JSON or its readers cannot hold: half a character (as in outputs), NUL."""
+    if text.isprintable():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", "\ufffd")
 
 
 def shortened(text: str) -> str:
