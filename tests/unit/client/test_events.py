@@ -22,7 +22,8 @@ def parsed(*pieces: bytes) -> list[Event]:
 
 
 ODD = "a\u2028b\u0085c \u00e4\U0001f40d"
-STREAM = b": hello\nretry: 500\n\n" + frame(1, "queued", 0) + frame(2, "output", value=ODD) + frame(3, "done")
+STREAM = b": hello\nretry: 500\n\n" + frame(1, "queued", 0) + frame(2, "output", value=ODD)
+STREAM += b'data: {"seq": 3,\ndata:"type": "done"}\n\n'
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])

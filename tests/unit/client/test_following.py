@@ -108,6 +108,15 @@ def test_a_server_without_a_sign_of_life_is_given_up(lost: Lost | Stream) -> Non
     assert sum(played.slept) == pytest.approx(10, abs=0.5)
 
 
+def test_after_an_event_the_next_break_is_a_first_one_again() -> None:
+    played = Played([*[BROKEN] * 4, Stream([frame(1, "queued")]), Stream([frame(2, "done")])])
+
+    followed(played)
+
+    assert played.slept == pytest.approx([0.2, 0.4, 0.8, 1.6, 0.2])
+    assert len(played.said) == 2
+
+
 def test_a_server_that_says_hello_and_ends_is_not_asked_without_pause() -> None:
     played = Played([*[Stream([HELLO])] * 8, Stream([frame(1, "done")])])
 
