@@ -40,6 +40,7 @@ def test_times_come_back() -> None:
         ("LONGRUN_REDIS_URL", "localhost:6379", "must begin with redis://"),
         ("LONGRUN_BROKER_URL", "redis://other", "never a second one"),
         ("LONGRUN_BROKER_URL", "amqp://mq", "not supported by this version"),
+        ("LONGRUN_ALLOWED_NETWORKS", "fd00::/8, 10.0.0.1/8", "10.0.0.1/8 has host bits set: write a network as `10.0.0.0/8`"),
         ("LONGRUN_HOST", "0.0.0.0", "LONGRUN_API_KEYS"),
         ("LONGRUN_API_KEYS", "abc", "tenant=key"),
         ("LONGRUN_PROT", "1", "did you mean LONGRUN_PORT?"),
