@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from longrun import embedded
 from longrun.chores.run import run_chores
-from longrun.chores.webhooks import send_webhooks
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
 from longrun.queues.celery.tickets import ticket_template
@@ -142,8 +141,9 @@ def create_api(settings: Settings, store_url: str, on_wrong_start: OnWrongStart)
 
 
 def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wrong_start: OnWrongStart | None = None) -> FastAPI:
-    # Imported here: runners and workers import this package too and must not pay for FastAPI.
+    # Imported here: workers import this module too and must not pay for FastAPI, nor for the client that sends webhooks.
     from longrun.api.app import build_app
+    from longrun.chores.webhooks import send_webhooks
 
     async def beside(parts: Parts) -> None:
         base = f"{settings.public_url.rstrip('/')}/api/v1"

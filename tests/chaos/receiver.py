@@ -46,6 +46,11 @@ def at_first(*answers: Answer) -> Behaviour:
     return lambda tries: answers[tries] if tries < len(answers) else Answer()
 
 
+class _Server(ThreadingHTTPServer):
+    # With the default of 5, of thirty connections at once some are dropped and tried again after a second: then this host counts as slow.
+    request_queue_size = 128
+
+
 class Receiver:
     """A context manager: an HTTP server on a port of loopback, by default a free one.
 
@@ -62,7 +67,7 @@ class Receiver:
         self.deliveries: list[Delivery] = []
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        self._server = _Server(("127.0.0.1", port), self._handler())
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/hook"
