@@ -42,7 +42,7 @@ async def client(url: str) -> AsyncIterator[AsyncClient]:
 @pytest.fixture
 def proxy(port: int) -> Iterator[Proxy]:
     """A way to the app that breaks when it is told to."""
-    with Proxy(("127.0.0.1", port)) as proxy:
+    with Proxy(port) as proxy:
         yield proxy
 
 

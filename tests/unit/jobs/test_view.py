@@ -41,6 +41,7 @@ CONTRACT = [
     "retry_of",
     "retried_by",
     "parent",
+    "webhook",
     "urls",
 ]
 
