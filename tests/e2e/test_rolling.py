@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -161,17 +163,16 @@ class Load:
     def _follow(self, http: httpx.Client) -> None:
         """Read a stream as a browser does: when it ends before the job, go on where it ended. It must never be cut."""
         job_id, seen, done = self._new(http, "spell", 2.0, "a stream that goes on"), 0, False
-        ids: list[int] = []
+        events: list[dict[str, Any]] = []
         while not done:
             next(self.requests)
             with http.stream("GET", f"/jobs/{job_id}/events", headers={"Last-Event-ID": str(seen)}) as stream:
                 assert stream.status_code == 200, stream.status_code
                 for line in stream.iter_lines():
-                    if line.startswith("id:"):
-                        seen = int(line[3:])
-                        ids.append(seen)
-                    done = done or '"type":"done"' in line
-        self.history.streams[job_id] = [ids]
+                    if line.startswith("data:"):
+                        events.append(json.loads(line[5:]))
+                        seen, done = events[-1]["seq"], events[-1]["type"] == "done"
+        self.history.streams[job_id] = [events]
 
 
 class Fleet(Cluster):
