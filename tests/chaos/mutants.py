@@ -93,7 +93,7 @@ STORE_MUTANTS = [
     Mutant(
         "outbox",
         "store/scripts/lib.lua",
-        "tell(id, k, t, 'job.' .. status, '')",
+        "tell(id, k, t, tenant, r[5], attempt, 'job.' .. status, '')",
         "",
         f"{WEBHOOKS}::test_the_end_of_a_job_is_due_for_its_own_webhook_and_for_each_endpoint_that_wants_it",
     ),

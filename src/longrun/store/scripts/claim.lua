@@ -2,7 +2,7 @@
 -- Returns {attempt, input, policy, suspect, errors, created, claimed at} | {0, status}. The nonce makes a claim that was sent twice get its own answer again.
 local id, k, t = ARGV[1], record(ARGV[1]), now()
 local r = redis.call('HMGET', k, 'status', 'nonce', 'attempt', 'input', 'policy', 'suspect', 'errors', 'created', 'queue', 'model', 'priority',
-  'queued', 'repushed')
+  'queued', 'repushed', 'tenant', 'hook')
 -- The first write; it also lets the claim pass in a full store (see pass_when_full).
 redis.call('ZREM', P .. 'doubt', id)
 local attempt = r[3]
@@ -26,6 +26,6 @@ if not (r[1] == 'running' and r[2] == ARGV[2]) then
   redis.call('ZADD', P .. 'lease', int(t + ARGV[5]), id)
   event(id, attempt, t, 'started', '{"worker":' .. cjson.encode(ARGV[3]) .. ',"resumed":false}')
   note(id, 'started')
-  tell(id, k, t, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
+  tell(id, k, t, r[14], r[15], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
 end
 return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), redis.call('HGET', k, 'started')}

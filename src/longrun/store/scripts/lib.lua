@@ -132,17 +132,16 @@ local function wants(hook, kind)
 end
 
 -- The outbox: what has just become of a job is told to its own webhook and to the tenant's endpoints, by the script that made it so.
--- `data`: JSON of what cannot be read from the record later ('' = nothing).
-local function tell(id, k, t, kind, data)
-  local r = redis.call('HMGET', k, 'tenant', 'hook', 'attempt')
-  if r[2] then
-    local own = cjson.decode(r[2])
-    if wants(own, kind) then post(id, k, t, r[1], kind, r[3], '', own.url, data) end
+-- `hook`: of the record; `data`: JSON of what cannot be read from the record later ('' = nothing).
+local function tell(id, k, t, tenant, hook, attempt, kind, data)
+  if hook then
+    local own = cjson.decode(hook)
+    if wants(own, kind) then post(id, k, t, tenant, kind, attempt, '', own.url, data) end
   end
-  local endpoints = redis.call('HGETALL', P .. 'hooks:' .. r[1])
+  local endpoints = redis.call('HGETALL', P .. 'hooks:' .. tenant)
   for i = 1, #endpoints, 2 do
     local endpoint = cjson.decode(endpoints[i + 1])
-    if not endpoint.disabled_reason and wants(endpoint, kind) then post(id, k, t, r[1], kind, r[3], endpoints[i], endpoint.url, data) end
+    if not endpoint.disabled_reason and wants(endpoint, kind) then post(id, k, t, tenant, kind, attempt, endpoints[i], endpoint.url, data) end
   end
 end
 
@@ -170,7 +169,7 @@ end
 
 -- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
 local function finalize(id, k, t, status, output, err)
-  local r = redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started')
+  local r = redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook')
   local tenant, model, attempt = r[1], r[2], r[3]
   redis.call('HINCRBY', k, 'version', 1)
   redis.call('HSET', k, 'status', status, 'finished', int(t))
@@ -179,7 +178,7 @@ local function finalize(id, k, t, status, output, err)
   redis.call('HDEL', k, 'due', 'nonce')
   leave_lane(id, k)
   for _, set in ipairs({'lease', 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
-  tell(id, k, t, 'job.' .. status, '')
+  tell(id, k, t, tenant, r[5], attempt, 'job.' .. status, '')
   if tonumber(redis.call('HGET', k, 'unsettled') or 0) == 0 then retain(id, k, t) end
   if status == 'failed' then redis.call('ZADD', P .. 'dead:' .. tenant, int(t), id) end
   count(model, status, 1)

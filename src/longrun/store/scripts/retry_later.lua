@@ -25,5 +25,7 @@ redis.call('ZADD', P .. 'due', due, id)
 limit_wait(id, k, cjson.decode(redis.call('HGET', k, 'policy')))
 event(id, attempt, t, 'retrying', '{"reason":' .. ARGV[4] .. ',"next_attempt_at":' .. due .. '}')
 note(id, 'retrying')
-tell(id, k, t, 'job.retrying', '{"status":"retrying","attempt":' .. attempt .. ',"next_attempt_at":' .. due .. ',"error":' .. ARGV[4] .. '}')
+local r = redis.call('HMGET', k, 'tenant', 'hook')
+tell(id, k, t, r[1], r[2], attempt, 'job.retrying',
+  '{"status":"retrying","attempt":' .. attempt .. ',"next_attempt_at":' .. due .. ',"error":' .. ARGV[4] .. '}')
 return {1, 'retrying'}
