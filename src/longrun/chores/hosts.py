@@ -11,6 +11,8 @@ from typing import Literal
 MOST, MOST_TO_ONE, MOST_TO_SLOW = 64, 32, 4
 #: Seconds of waiting that make a host slow, and for how long it then counts as that.
 SLOW, MEMORY = 1.0, 60.0
+#: Seconds until a message for a slow host is looked at again, at least.
+_LATER = 2.0
 
 Admission = Literal["go", "crowded", "slow"]
 
@@ -19,6 +21,7 @@ Admission = Literal["go", "crowded", "slow"]
 class _Host:
     begun: list[float] = field(default_factory=list)  #: when each of the tries that are on their way began, oldest first
     slow_until: float = 0.0
+    turn: float = 0.0  #: when the message that was last told to wait may have its turn
 
 
 class Hosts:
@@ -40,6 +43,15 @@ class Hosts:
         if host.slow_until > now or (host.begun and now - host.begun[0] >= SLOW):
             return "go" if len(host.begun) < MOST_TO_SLOW else "slow"
         return "go" if len(host.begun) < MOST_TO_ONE else "crowded"
+
+    def wait(self, name: str) -> float:
+        """Seconds after which a message that was not admitted to a slow host is to be looked at again.
+
+        Each further one waits a little longer, up to a minute, or a long queue would be taken and given back all the time.
+        """
+        host, now = self._hosts[name], self._clock()
+        host.turn = min(max(host.turn, now + _LATER) + SLOW / MOST_TO_SLOW, now + MEMORY)
+        return host.turn - now
 
     def begin(self, name: str) -> float:
         """A message goes to a host; what is returned is for `end`."""

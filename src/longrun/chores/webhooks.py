@@ -18,7 +18,7 @@ import structlog
 from longrun.chores.hosts import MOST, Hosts
 from longrun.errors import JobGone, JobNotFound, LongrunError
 from longrun.service.parts import Parts
-from longrun.service.webhooks import message
+from longrun.service.webhooks import MOST_BYTES, message
 from longrun.store.follow import Listener
 from longrun.store.webhooks import Due, Settled, Try
 from longrun.version import VERSION
@@ -28,11 +28,11 @@ from longrun.webhooks.signing import new_secret, sign
 
 log = structlog.get_logger("longrun.webhooks")
 
-#: Seconds until a message is looked at again that was due for a slow host which has enough of them.
-_LATER = 2.0
 #: Seconds between two looks at what is due; what becomes due by a job's end is announced.
 _LOOK = 1.0
 _AWAY = 1.0
+#: Seconds in which a quick host gets through with what is on its way to it, before more is taken: each that is too many is taken in vain.
+_BREATH = 0.05
 
 
 class Sender:
@@ -63,8 +63,14 @@ class Sender:
                         host = urlsplit(due.url).netloc
                         admission = self._hosts.admit(host)
                         crowded |= admission == "crowded"
-                        self._start(due, host if admission == "go" else None, 0.0 if admission == "crowded" else _LATER, listener)
-                    if not free or crowded or len(taken) < free:
+                        if admission == "go":
+                            self._start(due, self._send(due, host), listener)
+                        else:
+                            delay = self._hosts.wait(host) if admission == "slow" else 0.0
+                            self._start(due, store.webhooks.settle(due, "release", delay=delay), None)
+                    if crowded:
+                        await asyncio.sleep(_BREATH)
+                    elif len(taken) < free or not free:
                         await listener.wait(_LOOK)
             finally:
                 for task in self._tasks:
@@ -82,15 +88,14 @@ class Sender:
         self._nonce = secrets.token_hex(8)
         return taken
 
-    def _start(self, due: Due, host: str | None, delay: float, listener: Listener) -> None:
-        """Send a message to `host`; None = give it back for `delay` seconds."""
-        work = self._parts.store.webhooks.settle(due, "release", delay=delay) if host is None else self._send(due, host)
+    def _start(self, due: Due, work: Coroutine[Any, Any, object], listener: Listener | None) -> None:
+        """Do something about a message, and wake the listener when that is done."""
         task = asyncio.get_running_loop().create_task(_guarded(due, work))
         self._tasks.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            if host is not None:
+            if listener is not None:
                 listener.put(b"free")
 
         task.add_done_callback(over)
@@ -109,16 +114,11 @@ class Sender:
     async def deliver(self, due: Due) -> None:
         """One try, and the note of what became of it. Raises StoreUnavailable."""
         try:
-            job = None if due.job is None else await self._parts.store.records.read(due.job, due.tenant)
+            job = None if due.job is None else await self._parts.store.records.read(due.job, due.tenant, most_output=MOST_BYTES)
         except (JobNotFound, JobGone):
             await self._parts.store.webhooks.settle(due, "failed", reason="The job was deleted or has expired.")
             return
-        at = time.time()
-        early = self._parts.settings.webhook_schedule[0] - (at - due.created / 1000)
-        if due.tries == 1 and early > 0:
-            await self._parts.store.webhooks.settle(due, "release", delay=early)
-            return
-        body = message(due, job, self._base)
+        body, at = message(due, job, self._base), time.time()
         headers = sign(due.secrets, due.id, int(at), body) | {"content-type": "application/json", "user-agent": f"Longrun/{VERSION}"}
         answer, error, begun = None, None, time.monotonic()
         try:

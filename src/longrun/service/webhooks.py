@@ -14,6 +14,7 @@ from longrun.clock import rfc3339
 from longrun.errors import JobGone, QuotaExceeded, ValidationFailed, WebhookDeliveryNotFound, WebhookEndpointNotFound
 from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
+from longrun.jobs.states import Status
 from longrun.jobs.view import job_urls, job_view
 from longrun.service.parts import Parts
 from longrun.service.read import make_cursor
@@ -210,10 +211,13 @@ def message(due: Due, job: JobRecord | None, base: str) -> bytes:
         return orjson.dumps(body | {"data": {"message": "This is a test. The endpoint is set up well if it answers with 2xx."}})
     if due.data:
         return orjson.dumps(body | {"data": _then(due, job, base)})
-    whole = orjson.dumps(body | {"data": job_view(job, base) | {"output_omitted": False}})
-    if len(whole) <= MOST_BYTES:
+    view = job_view(job, base)
+    # Every job that succeeded has an output: one that is not here is too large (see `Records.read`), or not kept any longer.
+    omitted = job.output is None and job.status is Status.SUCCEEDED
+    whole = orjson.dumps(body | {"data": view | {"output_omitted": omitted}})
+    if len(whole) <= MOST_BYTES or job.output is None:
         return whole
-    return orjson.dumps(body | {"data": job_view(job, base) | {"output": None, "output_omitted": job.output is not None}})
+    return orjson.dumps(body | {"data": view | {"output": None, "output_omitted": True}})
 
 
 def _then(due: Due, job: JobRecord, base: str) -> dict[str, Any]:

@@ -120,14 +120,14 @@ class Records:
             raise gone(job_id)
         raise NotRetryable(f"Job {job_id} is {rest[0].decode()}; only a failed, canceled or expired job can be retried.")
 
-    async def read(self, job_id: str, tenant: str) -> JobRecord:
-        """The record.
+    async def read(self, job_id: str, tenant: str, *, most_output: int | None = None) -> JobRecord:
+        """The record; without its output when that has more than `most_output` bytes.
 
         Raises:
             JobNotFound: unknown, or another tenant's.
             JobGone: deleted or expired.
         """
-        reply = await self._run("read", job_id, tenant)
+        reply = await self._run("read", job_id, tenant, "" if most_output is None else most_output)
         if reply[0] == 0:
             raise not_found(job_id)
         if reply[0] == -1:

@@ -116,7 +116,7 @@ class Webhooks:
         self._run, self._command, self._prefix = connection.run, connection.command, settings.prefix
         # The one try that a claim allows must be over before another process may begin the next.
         self._lease = int(settings.webhook_timeout * 1000) + 30_000
-        self._tombstone = int(settings.tombstone * 1000)
+        self._tombstone, self._first = int(settings.tombstone * 1000), int(settings.webhook_schedule[0] * 1000)
 
     async def endpoints(self, tenant: str) -> list[Endpoint]:
         """The tenant's endpoints, oldest first."""
@@ -169,7 +169,7 @@ class Webhooks:
             most: how many.
             fresh: a secret for a tenant that has none yet.
         """
-        flat = await self._run("claim_deliveries", nonce, most, self._lease, self._tombstone, fresh)
+        flat = await self._run("claim_deliveries", nonce, most, self._lease, self._tombstone, fresh, self._first)
         found = []
         for i in range(0, len(flat), 10):
             message, number, tries, tenant, job, kind, created, url, secrets, data = flat[i : i + 10]

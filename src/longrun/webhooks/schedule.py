@@ -33,7 +33,6 @@ def after_try(
     retry_after: str | None = None,
     *,
     delays: Sequence[float] = DELAYS,
-    scale: float = 1.0,
     now: Callable[[], float] = time.time,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> Verdict:
@@ -48,7 +47,6 @@ def after_try(
         status: status of the answer; None: there was none.
         retry_after: that header, seconds or an HTTP date; what cannot be read counts as absent.
         delays: seconds before each try; there are as many tries.
-        scale: factor on `delays`, for tests; what a receiver asks for is not scaled.
         now: seconds since the epoch.
         uniform: source of randomness.
     """
@@ -59,7 +57,7 @@ def after_try(
     if tries >= len(delays):
         return Verdict("given_up")
     asked = _asked(retry_after, now()) if status in (429, 503) else 0.0
-    return Verdict("retry", max(delays[tries] * scale, asked) * uniform(1.0, 1.0 + _JITTER))
+    return Verdict("retry", max(delays[tries], asked) * uniform(1.0, 1.0 + _JITTER))
 
 
 def _asked(text: str | None, now: float) -> float:

@@ -10,6 +10,7 @@ import orjson
 
 from longrun.clock import new_job_id
 from longrun.jobs.policy import Policy
+from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.records import NewJob
 from longrun.store.store import Store
@@ -237,3 +238,23 @@ async def test_the_ledger_is_read_page_by_page_newest_first(store: Store) -> Non
     assert [each.job for each in await ledger(store, job=jobs[2])] == [jobs[2]]
     assert len(await ledger(store, endpoint=endpoint_id, status="pending")) == 5
     assert await ledger(store, status="delivered") == []
+
+
+async def test_the_first_try_waits_by_the_stores_clock(settings: Settings, valkey_url: str) -> None:
+    """The clock of the process that sends may be an hour off."""
+    store = Store(valkey_url, settings.model_copy(update={"webhook_schedule": (0.3, 1.0)}), ticket_template())
+    await end(store, await submit(store, OWN))
+    assert await take(store, "a") == []
+    (waiting,) = await ledger(store)
+    assert waiting.due == waiting.created + 300
+    await asyncio.sleep(0.35)
+    assert [(each.number, each.tries) for each in await take(store, "b")] == [(1, 1)]
+    await store.close()
+
+
+async def test_a_large_output_is_not_even_read_for_those_who_would_leave_it_out(store: Store) -> None:
+    job_id = await submit(store)
+    await end(store, job_id)
+    assert (await store.records.read(job_id, "t", most_output=6)).output == b'"done"'
+    small = await store.records.read(job_id, "t", most_output=5)
+    assert (small.output, small.status, small.attempt) == (None, "succeeded", 1)

@@ -19,6 +19,7 @@ from longrun.chores.hosts import MOST, MOST_TO_ONE
 from longrun.chores.webhooks import send_webhooks
 from longrun.clock import new_job_id
 from longrun.jobs.policy import Policy
+from longrun.queues.celery.tickets import ticket_template
 from longrun.service import webhooks
 from longrun.service.parts import Parts
 from longrun.settings import Settings
@@ -204,12 +205,14 @@ async def test_what_was_due_while_nobody_sent_is_sent_when_somebody_does(setting
     assert len(receiver.requests) == 100
 
 
-async def test_the_first_try_waits_as_long_as_the_schedule_says(settings: Settings, store: Store, receiver: Receiver) -> None:
-    parts = Parts(settings.model_copy(update={"webhook_schedule": (0.6, 0.1)}), store, served())
+async def test_the_first_try_waits_as_long_as_the_schedule_says(settings: Settings, receiver: Receiver) -> None:
+    patient = settings.model_copy(update={"webhook_schedule": (0.6, 0.1)})
+    parts = Parts(patient, Store(settings.redis_url, patient, ticket_template()), served())
     jobs = Jobs(parts)
     job_id = await jobs.end(receiver.hook())
     sending = asyncio.create_task(send_webhooks(parts, BASE))
     delivery = await jobs.settled(job_id)
     sending.cancel()
+    await parts.store.close()
     assert [each.status for each in delivery.tries] == [200]
     assert delivery.tries[0].at - delivery.created >= 500

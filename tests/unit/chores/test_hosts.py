@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from longrun.chores.hosts import MEMORY, MOST_TO_ONE, MOST_TO_SLOW, SLOW, Hosts
 
 
@@ -39,3 +41,15 @@ def test_a_host_that_lets_us_wait_gets_few_while_it_does_and_for_a_while_after()
     clock.now += 2 * MEMORY
     hosts.end("b", hosts.begin("b"))
     assert hosts.admit("a") == "go"
+
+
+def test_a_long_queue_for_a_slow_host_is_spread_over_a_minute_instead_of_coming_round_all_the_time() -> None:
+    clock = Clock()
+    hosts = Hosts(clock)
+    hosts.begin("a")
+    clock.now += SLOW
+    waits = [hosts.wait("a") for _ in range(1000)]
+    assert 2.0 <= waits[0] < 3.0
+    assert waits == sorted(waits)
+    assert waits[100] - waits[0] == pytest.approx(100 * SLOW / MOST_TO_SLOW)
+    assert waits[-1] == MEMORY

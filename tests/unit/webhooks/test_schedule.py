@@ -57,9 +57,9 @@ def test_another_schedule_has_as_many_tries_as_delays() -> None:
     assert judge(1, 500, delays=(0,)) == Verdict("given_up")
 
 
-def test_a_schedule_can_be_sped_up_but_not_what_a_receiver_asks_for() -> None:
-    assert judge(2, 500, scale=0.001) == Verdict("retry", 0.3)
-    assert judge(2, 503, "2", scale=0.001) == Verdict("retry", 2)
+def test_a_quick_schedule_does_not_shorten_what_a_receiver_asks_for() -> None:
+    assert judge(2, 500, delays=(0, 0.1, 0.3)) == Verdict("retry", 0.3)
+    assert judge(2, 503, "2", delays=(0, 0.1, 0.3)) == Verdict("retry", 2)
 
 
 @pytest.mark.parametrize("status", [429, 503])

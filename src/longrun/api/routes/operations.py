@@ -16,7 +16,7 @@ from longrun.api.routes.jobs import listing
 from longrun.errors import LongrunError, ValidationFailed
 from longrun.service import control, overview
 from longrun.service.read import Filters, parse_cursor
-from longrun.service.request import pointer
+from longrun.service.request import findings
 
 _log = structlog.get_logger("longrun.api")
 
@@ -71,9 +71,7 @@ def _parse_redrive(body: Any) -> RedriveRequest:
     try:
         return RedriveRequest.model_validate(body)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)[:50]
-        errors = [{"pointer": pointer(each["loc"]), "detail": each["msg"].removeprefix("Value error, ")} for each in found]
-        raise ValidationFailed("The request is not valid.", errors=errors) from None
+        raise ValidationFailed("The request is not valid.", errors=findings(error)) from None
 
 
 async def get_queues(request: Request) -> Response:

@@ -1,4 +1,5 @@
--- Take webhooks that are due, counting the try before anything is sent. ARGV: nonce, most (<= 100), lease ms, tombstone ms, a fresh secret.
+-- Take webhooks that are due, counting the try before anything is sent. ARGV: nonce, most (<= 100), lease ms, tombstone ms, a fresh secret,
+-- ms that a message waits for its first try.
 -- Returns {id, try, try of this schedule, tenant, job, type, created, url, secrets, data, …}. With the same nonce: the same ones again.
 -- On the way: what nobody can receive any more is given up, and entries that were kept long enough go.
 pass_when_full()
@@ -46,6 +47,8 @@ if #ids == 0 then
       redis.call('ZREM', P .. 'delivery-due', message)
       if r[1] then redis.call('ZREM', P .. 'deliveries:' .. r[1], message) end
       redis.call('DEL', d)
+    elseif r[9] == '0' and r[4] + ARGV[6] > t then
+      redis.call('ZADD', P .. 'delivery-due', int(r[4] + ARGV[6]), message)
     else
       local url, why = way(r[1], r[2], r[5], r[6])
       if url then
