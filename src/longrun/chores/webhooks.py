@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,17 +58,7 @@ class Sender:
                 while True:
                     free = MOST - len(self._tasks)
                     taken = await self._take(free) if free else []
-                    crowded = False
-                    for due in taken:
-                        host = urlsplit(due.url).netloc
-                        admission = self._hosts.admit(host)
-                        crowded |= admission == "crowded"
-                        if admission == "go":
-                            self._start(due, self._send(due, host), listener)
-                        else:
-                            delay = self._hosts.wait(host) if admission == "slow" else 0.0
-                            self._start(due, store.webhooks.settle(due, "release", delay=delay), None)
-                    if crowded:
+                    if await self._hand_out(taken, listener):
                         await asyncio.sleep(_BREATH)
                     elif len(taken) < free or not free:
                         await listener.wait(_LOOK)
@@ -76,6 +66,21 @@ class Sender:
                 for task in self._tasks:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _hand_out(self, taken: Sequence[Due], listener: Listener) -> bool:
+        """Send what may be sent now and give the rest back. Whether some of that is for a host which is quick and merely has enough."""
+        back, crowded = [], False
+        for due in taken:
+            host = urlsplit(due.url).netloc
+            admission = self._hosts.admit(host)
+            if admission == "go":
+                self._start(due, host, listener)
+                continue
+            crowded |= admission == "crowded"
+            delay = self._hosts.wait(host) if admission == "slow" else 0.0
+            back.append(_guarded(due, self._parts.store.webhooks.settle(due, "release", delay=delay)))
+        await asyncio.gather(*back)
+        return crowded
 
     async def _take(self, most: int) -> list[Due]:
         try:
@@ -88,28 +93,17 @@ class Sender:
         self._nonce = secrets.token_hex(8)
         return taken
 
-    def _start(self, due: Due, work: Coroutine[Any, Any, object], listener: Listener | None) -> None:
-        """Do something about a message, and wake the listener when that is done."""
-        task = asyncio.get_running_loop().create_task(_guarded(due, work))
+    def _start(self, due: Due, host: str, listener: Listener) -> None:
+        begun = self._hosts.begin(host)
+        task = asyncio.get_running_loop().create_task(_guarded(due, self.deliver(due)))
         self._tasks.add(task)
 
         def over(task: asyncio.Task[None]) -> None:
+            self._hosts.end(host, begun)
             self._tasks.discard(task)
-            if listener is not None:
-                listener.put(b"free")
+            listener.put(b"free")
 
         task.add_done_callback(over)
-
-    def _send(self, due: Due, host: str) -> Coroutine[Any, Any, None]:
-        begun = self._hosts.begin(host)
-
-        async def send() -> None:
-            try:
-                await self.deliver(due)
-            finally:
-                self._hosts.end(host, begun)
-
-        return send()
 
     async def deliver(self, due: Due) -> None:
         """One try, and the note of what became of it. Raises StoreUnavailable."""
