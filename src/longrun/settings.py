@@ -7,6 +7,7 @@ import os
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -27,13 +28,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     app: str = Field("", description="What to serve: `app.py`, `package.module` or either with `:Name`.")
-    data: Path = Field(Path(".longrun"), description="Folder of the embedded Valkey (data, socket, log).")
+    data: Path = Field(Path(".longrun"), description="Folder of the embedded Valkey (data, socket, log) and, by default, of files.")
     redis_url: str = Field(
         "", description="`redis://`, `rediss://` or `unix://` of a Redis >= 6.2 or Valkey; empty = the embedded Valkey in `data`."
     )
     broker_url: str = Field("", description="Broker for the tickets; empty = the same Redis as the store.")
     prefix: str = Field("longrun:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Prefix of every key in Redis.")
 
+    blobs: str = Field(
+        "", description="Where files are kept: `s3://bucket/prefix`, `file:///folder`, or `memory://` for tests; empty = `blobs` in `data`."
+    )
     durability: Literal["relaxed", "strict"] = Field(
         "relaxed", description="`strict`: what was accepted survives a power cut too (`appendfsync always`), and submits are slower."
     )
@@ -53,7 +57,12 @@ class Settings(BaseSettings):
         (), description="Networks besides the public internet that URLs given by callers may lead to, as CIDR, comma-separated; `*` = any."
     )
     public_url: str = Field("", description="Prefix of the URLs in answers, such as `https://ai.example.com`; empty = path-absolute URLs.")
-    max_body: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body.")
+    max_body: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body, without files that are uploaded in it.")
+    max_file: int = Field(256 * 1024 * 1024, ge=1024, description="Largest file, given to a model or made by one; models may allow less.")
+    fetch_urls: bool = Field(
+        False, description="Whether a file input may be a URL, which the API then fetches (`https`, or what `allowed_networks` adds)."
+    )
+    fetch_timeout: Seconds = Field(10, description="How long fetching such a URL may take in all.")
     max_output: int = Field(16 * 1024 * 1024, ge=1024, description="Largest output of a job.")
     max_events: int = Field(100_000, ge=10, description="Events kept of a job; of a longer log the oldest go, and readers get a `gap`.")
     max_event_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of events kept of a job, likewise.")
@@ -139,6 +148,19 @@ class Settings(BaseSettings):
             raise ValueError("RabbitMQ is not supported by this version yet; leave it empty to carry tickets in the store's Redis")
         return value
 
+    @field_validator("blobs")
+    @classmethod
+    def _known_place(cls, value: str) -> str:
+        place = urlsplit(value)
+        if place.query or place.fragment or place.username or place.password:
+            raise ValueError(
+                "only scheme, bucket and path; credentials and endpoint come from AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on"
+            )
+        local = place.scheme == "file" and place.netloc in ("", "localhost") and len(place.path) > 1
+        if value and value != "memory://" and not local and not (place.scheme == "s3" and place.netloc):
+            raise ValueError("write it as s3://bucket/prefix or file:///folder, or leave it empty for a folder in `data`")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.heartbeat * 2 > self.lease:
@@ -174,7 +196,8 @@ def _explain(finding: dict[str, Any], given: dict[str, Any]) -> str:
         return f"settings: {message}"
     name = str(finding["loc"][0])
     source = f"--{name.replace('_', '-')}" if name in given else f"{_PREFIX}{name.upper()}"
-    shown = "***" if name == "api_keys" else repr(finding["input"])
+    secret = name == "api_keys" or "@" in str(finding["input"])  # a URL with a password
+    shown = "***" if secret else repr(finding["input"])
     return f"{source}={shown}: {message}"
 
 

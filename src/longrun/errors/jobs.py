@@ -1,209 +1,11 @@
-"""The only exception tree. Each class carries its stable code, HTTP status and whether trying again can help.
-
-LongrunError
-├── AuthoringError            a model is written wrongly (raised at import)
-├── SettingsError             a setting or a start-up condition is wrong
-├── Problem                   anything a caller is told (RFC 9457); rendered by `longrun.api.problems`
-│   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
-│   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
-│   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
-│   ├── StoreUnsafe
-│   ├── WebhookEndpointNotFound · WebhookDeliveryNotFound · QuotaExceeded
-│   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
-├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
-│   └── Failure · RetryAfter · InvalidOutput · OutOfMemory · ModelLoadFailed
-├── CallError                 a call through `longrun.Client` had no success
-│   └── ApiError · Unreachable
-├── JobFailed                 the job that `result()` waited for ended without an output
-├── StreamBroken              the pieces that `stream()` has given do not belong to what follows
-Canceled(BaseException)       raised inside a model that was told to stop; `except Exception` cannot swallow it
-└── SoftTimeLimit
-"""
+"""How attempts fail, how calls through the client fail, and how a model is told to stop."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-
-class LongrunError(Exception):
-    """Root of everything Longrun raises on purpose."""
-
-
-class AuthoringError(LongrunError, TypeError):
-    """A model is written in a way Longrun cannot serve; the message says what to write instead."""
-
-
-class SettingsError(LongrunError, ValueError):
-    """A setting has a wrong value, or the machine does not fit it; the message names both."""
-
-
-class Problem(LongrunError):
-    """An answer other than success, as a caller sees it.
-
-    Args:
-        detail: one or two sentences for this occurrence: what was wrong and what to do.
-        errors: for invalid input, one `{"pointer": JSON pointer, "detail": text}` for each finding.
-        retry_after: seconds after which a repeated request makes sense (sent as `Retry-After`).
-        extra: further members of the problem document, such as `job_id`.
-    """
-
-    code: ClassVar[str] = "internal-error"
-    status: ClassVar[int] = 500
-    title: ClassVar[str] = "Internal error"
-    retryable: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        detail: str = "",
-        *,
-        errors: list[dict[str, str]] | None = None,
-        retry_after: float | None = None,
-        **extra: Any,
-    ) -> None:
-        super().__init__(detail or self.title)
-        self.detail = detail or self.title
-        self.errors = errors
-        self.retry_after = retry_after
-        self.extra = extra
-
-
-class MalformedRequest(Problem):
-    """The request cannot be read at all (broken JSON, bad header)."""
-
-    code, status, title = "validation-failed", 400, "The request cannot be read"
-
-
-class ValidationFailed(Problem):
-    """The request was read but its values break a rule; `errors` says which and where."""
-
-    code, status, title = "validation-failed", 422, "The input is not valid"
-
-
-class UnknownModel(Problem):
-    """No model of this name is served here."""
-
-    code, status, title = "unknown-model", 404, "No such model"
-
-
-class PayloadTooLarge(Problem):
-    """The body, or one part of it, is over its limit."""
-
-    code, status, title = "payload-too-large", 413, "The request is too large"
-
-
-class UpgradeRequired(Problem):
-    """A WebSocket was asked for like a page."""
-
-    code, status, title = "upgrade-required", 426, "WebSocket only"
-
-
-class UnsupportedMedia(Problem):
-    """The body is not of a content type this route reads."""
-
-    code, status, title = "unsupported-media", 415, "Unsupported content type"
-
-
-class IdempotencyKeyReused(Problem):
-    """The Idempotency-Key is bound to another request."""
-
-    code, status, title = "idempotency-key-reused", 422, "Idempotency-Key used with another request"
-
-
-class Unauthenticated(Problem):
-    """No key, or a wrong one."""
-
-    code, status, title = "unauthenticated", 401, "Authentication required"
-
-
-class Forbidden(Problem):
-    """The request comes through a door that is closed (Host or Origin not allowed)."""
-
-    code, status, title = "forbidden", 403, "Not allowed"
-
-
-class RateLimited(Problem):
-    """Too many requests for this key."""
-
-    code, status, title, retryable = "rate-limited", 429, "Too many requests", True
-
-
-class QueueFull(Problem):
-    """The lane holds as many waiting jobs as the operator allows."""
-
-    code, status, title, retryable = "queue-full", 503, "The queue is full", True
-
-
-class StoreUnavailable(Problem):
-    """The store did not answer in time. Nothing is known to have changed."""
-
-    code, status, title, retryable = "store-unavailable", 503, "The store does not answer", True
-
-
-class SubmitUnconfirmed(StoreUnavailable):
-    """The store did not confirm the submit; the job named in `job_id` may exist."""
-
-    code, title = "submit-unconfirmed", "The submit was not confirmed"
-
-
-class StorageFull(StoreUnavailable):
-    """The store has no room for another record. Nothing was stored."""
-
-    code, status, title = "storage-full", 507, "The store is full"
-
-
-class StoreUnsafe(Problem):
-    """The store is set up so that accepted jobs could be lost. Nothing was stored; the log and /readyz say what is wrong."""
-
-    code, status, title, retryable = "store-unsafe", 503, "The store is not safe", True
-
-
-class JobNotFound(Problem):
-    """No such job, or not one of yours."""
-
-    code, status, title = "job-not-found", 404, "No such job"
-
-
-class JobGone(Problem):
-    """The job existed; its record was deleted or has expired."""
-
-    code, status, title = "job-gone", 410, "The job is gone"
-
-
-class WebhookEndpointNotFound(Problem):
-    """No such webhook endpoint, or not one of yours."""
-
-    code, status, title = "webhook-endpoint-not-found", 404, "No such webhook endpoint"
-
-
-class WebhookDeliveryNotFound(Problem):
-    """No such webhook delivery, or not one of yours."""
-
-    code, status, title = "webhook-delivery-not-found", 404, "No such webhook delivery"
-
-
-class QuotaExceeded(Problem):
-    """There are as many of these as one may have."""
-
-    code, status, title = "quota-exceeded", 409, "There are too many"
-
-
-class NotRetryable(Problem):
-    """Only a failed, canceled or expired job can be retried."""
-
-    code, status, title = "not-retryable", 409, "The job cannot be retried"
-
-
-class NotFinished(Problem):
-    """The operation needs a finished job."""
-
-    code, status, title, retryable = "not-finished", 409, "The job has not finished", True
-
-
-class JobUnsuccessful(Problem):
-    """The job ended without an output; the problem shown is the job's own."""
-
-    code, status, title = "job-unsuccessful", 424, "The job did not succeed"
+from longrun.errors.problems import LongrunError
 
 
 class JobError(LongrunError):
@@ -246,6 +48,12 @@ class InvalidOutput(JobError):
     """The model returned something that its own return annotation does not allow, or that JSON cannot hold."""
 
     code, title = "invalid-output", "The model returned an invalid output"
+
+
+class BadInput(JobError):
+    """A file of the input turned out to be damaged when the model opened it. Not tried again: it would be as damaged."""
+
+    code, title = "validation-failed", "The input is not valid"
 
 
 class ResultTooLarge(JobError):
@@ -371,6 +179,12 @@ class StreamBroken(LongrunError):
     def __init__(self, detail: str, attempt: int | None = None) -> None:
         super().__init__(detail)
         self.attempt = attempt
+
+
+class DownloadBroken(CallError):
+    """The bytes that were fetched are not those of the file: their number or their digest is another."""
+
+    retryable = True
 
 
 class Canceled(BaseException):

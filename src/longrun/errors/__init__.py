@@ -1,0 +1,128 @@
+"""The only exception tree. Each class carries its stable code, HTTP status and whether trying again can help.
+
+LongrunError
+├── AuthoringError            a model is written wrongly (raised at import)
+├── SettingsError             a setting or a start-up condition is wrong
+├── Problem                   anything a caller is told (RFC 9457); rendered by `longrun.api.problems`
+│   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
+│   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
+│   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
+│   ├── BlobsUnavailable · BlobsFull · FileNotFound · FileGone · RangeNotSatisfiable · UploadTooSlow
+│   ├── StoreUnsafe
+│   ├── WebhookEndpointNotFound · WebhookDeliveryNotFound · QuotaExceeded
+│   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
+├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
+│   └── Failure · RetryAfter · BadInput · InvalidOutput · OutOfMemory · ModelLoadFailed
+├── CallError                 a call through `longrun.Client` had no success
+│   └── ApiError · Unreachable · DownloadBroken
+├── JobFailed                 the job that `result()` waited for ended without an output
+├── StreamBroken              the pieces that `stream()` has given do not belong to what follows
+Canceled(BaseException)       raised inside a model that was told to stop; `except Exception` cannot swallow it
+└── SoftTimeLimit
+"""
+
+from longrun.errors.jobs import (
+    ApiError,
+    BadInput,
+    CallError,
+    Canceled,
+    DownloadBroken,
+    Failure,
+    InvalidOutput,
+    JobError,
+    JobFailed,
+    ModelLoadFailed,
+    OutOfMemory,
+    ResultTooLarge,
+    RetryAfter,
+    SoftTimeLimit,
+    StreamBroken,
+    Unreachable,
+)
+from longrun.errors.problems import (
+    AuthoringError,
+    BlobsFull,
+    BlobsUnavailable,
+    FileGone,
+    FileNotFound,
+    Forbidden,
+    IdempotencyKeyReused,
+    JobGone,
+    JobNotFound,
+    JobUnsuccessful,
+    LongrunError,
+    MalformedRequest,
+    NotFinished,
+    NotRetryable,
+    PayloadTooLarge,
+    Problem,
+    QueueFull,
+    QuotaExceeded,
+    RangeNotSatisfiable,
+    RateLimited,
+    SettingsError,
+    StorageFull,
+    StoreUnavailable,
+    StoreUnsafe,
+    SubmitUnconfirmed,
+    Unauthenticated,
+    UnknownModel,
+    UnsupportedMedia,
+    UpgradeRequired,
+    UploadTooSlow,
+    ValidationFailed,
+    WebhookDeliveryNotFound,
+    WebhookEndpointNotFound,
+)
+
+__all__ = [
+    "ApiError",
+    "AuthoringError",
+    "BadInput",
+    "BlobsFull",
+    "BlobsUnavailable",
+    "CallError",
+    "Canceled",
+    "DownloadBroken",
+    "Failure",
+    "FileGone",
+    "FileNotFound",
+    "Forbidden",
+    "IdempotencyKeyReused",
+    "InvalidOutput",
+    "JobError",
+    "JobFailed",
+    "JobGone",
+    "JobNotFound",
+    "JobUnsuccessful",
+    "LongrunError",
+    "MalformedRequest",
+    "ModelLoadFailed",
+    "NotFinished",
+    "NotRetryable",
+    "OutOfMemory",
+    "PayloadTooLarge",
+    "Problem",
+    "QueueFull",
+    "QuotaExceeded",
+    "RangeNotSatisfiable",
+    "RateLimited",
+    "ResultTooLarge",
+    "RetryAfter",
+    "SettingsError",
+    "SoftTimeLimit",
+    "StorageFull",
+    "StoreUnavailable",
+    "StoreUnsafe",
+    "StreamBroken",
+    "SubmitUnconfirmed",
+    "Unauthenticated",
+    "UnknownModel",
+    "Unreachable",
+    "UnsupportedMedia",
+    "UpgradeRequired",
+    "UploadTooSlow",
+    "ValidationFailed",
+    "WebhookDeliveryNotFound",
+    "WebhookEndpointNotFound",
+]
