@@ -1,0 +1,1 @@
+"""Stored bytes, in a folder or a bucket: written whole or not at all, streamed both ways, under keys that we choose."""
