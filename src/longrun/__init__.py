@@ -2,8 +2,8 @@
 
     from longrun import Model, Job, model, batched, Retry
 
-Authors need `Model`, `model`, `batched`, `Job` and `Retry`, and the exceptions. Callers need `Client` or `AsyncClient`. `create_app` and
-`submit` are for applications that hold the API inside.
+Authors need `Model`, `model`, `batched`, `Job`, `Retry`, the types `File`, `Image`, `Audio` with `Limits`, and the exceptions. Callers
+need `Client` or `AsyncClient`. `create_app` and `submit` are for applications that hold the API inside.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from longrun.errors import (
         ApiError,
         AuthoringError,
+        BadInput,
         CallError,
         Canceled,
+        DownloadBroken,
         Failure,
         JobError,
         JobFailed,
@@ -29,22 +31,28 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from longrun.inprocess import JobHandle, close, submit
-    from longrun.models import Job, Model, Retry, batched, model
+    from longrun.models import Audio, File, Image, Job, Limits, Model, Retry, batched, model
     from longrun.version import VERSION as __version__  # noqa: N811 - the name that tools look for
     from longrun.wiring import create_app
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "Audio",
     "AuthoringError",
+    "BadInput",
     "CallError",
     "Canceled",
     "Client",
+    "DownloadBroken",
     "Failure",
+    "File",
+    "Image",
     "Job",
     "JobError",
     "JobFailed",
     "JobHandle",
+    "Limits",
     "LongrunError",
     "Model",
     "Retry",
@@ -64,10 +72,10 @@ __all__ = [
 #: Where each name lives. Loaded on first use: a runner must not pay for a web framework, nor `longrun jobs ls` for pydantic.
 _HOMES = {
     "longrun.client": "AsyncClient Client",
-    "longrun.errors": "ApiError AuthoringError CallError Canceled Failure JobError JobFailed LongrunError RetryAfter SettingsError "
-    "SoftTimeLimit StreamBroken Unreachable",
+    "longrun.errors": "ApiError AuthoringError BadInput CallError Canceled DownloadBroken Failure JobError JobFailed LongrunError "
+    "RetryAfter SettingsError SoftTimeLimit StreamBroken Unreachable",
     "longrun.inprocess": "JobHandle close submit",
-    "longrun.models": "Job Model Retry batched model",
+    "longrun.models": "Audio File Image Job Limits Model Retry batched model",
     "longrun.wiring": "create_app",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -22,10 +22,23 @@ TITLES = {
     "step-failed": "A step of the job failed",
     "result-too-large": "The output is larger than allowed",
     "validation-failed": "The input does not fit the model",
+    "storage-full": "There was no room for a file that the model made",
+    "storage-unavailable": "A file of the job could not be read or stored",
 }
 #: Codes after which a retry of the job by its caller has a fair chance.
 RETRYABLE_CODES = frozenset(
-    {"timeout", "expired", "canceled", "worker-lost", "out-of-memory", "upstream-rate-limited", "upstream-error", "model-load-failed"}
+    {
+        "timeout",
+        "expired",
+        "canceled",
+        "worker-lost",
+        "out-of-memory",
+        "upstream-rate-limited",
+        "upstream-error",
+        "model-load-failed",
+        "storage-full",
+        "storage-unavailable",
+    }
 )
 #: What is known of the death of a process: members that only such failures have.
 DEATH = ("signal", "exit_code", "peak_memory", "hint")

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from longrun.jobs.files import FileRef, referenced
 from longrun.jobs.policy import Policy
 from longrun.jobs.states import TERMINAL, Status
 
@@ -43,6 +44,8 @@ class JobRecord:
     progress: bytes | None = None
     progress_at: int | None = None
     output: bytes | None = None
+    output_ref: FileRef | None = None  #: the file that holds the output, which is None then
+    output_url: str | None = None  #: its URL, once it is to be shown
     error: bytes | None = None
     usage: bytes | None = None
     tags: bytes | None = None
@@ -74,6 +77,8 @@ class JobRecord:
             if value is None:
                 continue
             given[name] = int(value) if name in _INTS else value.decode() if name in _TEXTS else value
+        if (ref := referenced(given.get("output"))) is not None:
+            given |= {"output": None, "output_ref": ref}
         given["partial"] = "partial" in given
         given["status"] = Status(given["status"].decode())
         return cls(id=job_id, position=position, **given)

@@ -8,6 +8,7 @@ import orjson
 
 from longrun.clock import rfc3339
 from longrun.jobs.failure import problem_of
+from longrun.jobs.files import as_output
 from longrun.jobs.policy import Policy
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
@@ -33,7 +34,7 @@ def job_view(job: JobRecord, base: str, *, with_output: bool = True, debug: bool
     Args:
         job: the record.
         base: what stands before `/jobs` in the URLs.
-        with_output: False leaves the member `output` out (lists do).
+        with_output: False leaves the members `output` and `output_file` out (lists do).
         debug: whether errors carry the operator's text.
     """
     urls = job_urls(job.id, base)
@@ -68,8 +69,14 @@ def job_view(job: JobRecord, base: str, *, with_output: bool = True, debug: bool
         "urls": urls,
     }
     if with_output:
-        view["output"] = _raw(job.output)
+        view |= {"output": _raw(job.output), "output_file": _output_file(job)}
     return view
+
+
+def _output_file(job: JobRecord) -> dict[str, Any] | None:
+    """Where an output is that is too large for the record."""
+    ref = job.output_ref
+    return None if ref is None else {**as_output(ref), "url": job.output_url}
 
 
 def _webhook(job: JobRecord) -> dict[str, Any] | None:

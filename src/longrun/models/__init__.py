@@ -1,5 +1,7 @@
 """What an author writes: models, their options, and the handle of the running job. Needs no server."""
 
+from longrun.models.file_schema import Limits
+from longrun.models.files import Audio, File, Image
 from longrun.models.job import Job
 from longrun.models.model import Model, model
 from longrun.models.options import Batched, ModelOptions, Retry, batched
@@ -7,9 +9,13 @@ from longrun.models.registry import HeavyImportWarning, Registry, default_regist
 from longrun.models.spec import ModelSpec
 
 __all__ = [
+    "Audio",
     "Batched",
+    "File",
     "HeavyImportWarning",
+    "Image",
     "Job",
+    "Limits",
     "Model",
     "ModelOptions",
     "ModelSpec",

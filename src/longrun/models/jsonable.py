@@ -16,6 +16,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
 
 from longrun.errors import InvalidOutput
+from longrun.models.file_schema import written
+from longrun.models.files import as_file
 from longrun.models.pointers import pointer, shorten
 
 #: Deepest nesting of lists and objects; the same limit holds for inputs, so that an output can be another job's input.
@@ -103,8 +105,8 @@ def to_json_value(value: Any, repairs: Repairs, at: Place = None, depth: int = 0
         return int(value)
     if isinstance(value, str):
         return _whole_characters(value, repairs, at)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        raise InvalidOutput(f"{render(at)} holds bytes, which JSON cannot: return text made with base64")
+    if (file := as_file(value)) is not None:
+        return to_json_value(written(file), repairs, at, depth)
     return _composite_to_json(value, repairs, at, depth)
 
 

@@ -25,24 +25,42 @@ def shorten(text: str, limit: int = LONGEST_DETAIL) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
-def findings(error: ValidationError, value: Any, root: str) -> list[dict[str, str]]:
+def findings(error: ValidationError, value: Any, root: str, *, but: str = "") -> list[dict[str, str]]:
     """What is wrong with `value`: at most 50 of `{"pointer", "detail"}`, no two alike.
 
     Args:
         error: what pydantic found.
         value: the value as it was given, as lists and dicts.
         root: the pointer of `value` itself, `/input`.
+        but: a kind of error that is left out.
     """
     count = error.error_count()
     if count > MOST_RENDERED:
         return [{"pointer": root, "detail": f"{count} values in it are not allowed; look at the schema of the model"}]
     found: dict[tuple[str, str], None] = {}
     for each in error.errors(include_url=False, include_context=False, include_input=False):
+        if each["type"] == but:
+            continue
         where = pointer(root, _real_path(each["loc"], value, missing=each["type"] == "missing"))
         found[where, _sentence(each["type"], each["msg"])] = None
         if len(found) == MOST_FINDINGS:
             break
     return [{"pointer": shorten(where), "detail": detail} for where, detail in found]
+
+
+def places(error: ValidationError, value: Any, kind: str) -> tuple[list[tuple[tuple[str | int, ...], int]], bool]:
+    """Where errors of a kind that carries a `number` stand, with the numbers; and whether there are errors at other places too."""
+    if error.error_count() > MOST_RENDERED:
+        return [], True
+    found, others = [], set()
+    for each in error.errors(include_url=False, include_input=False):
+        path = tuple(_real_path(each["loc"], value, missing=each["type"] == "missing"))
+        if each["type"] == kind:
+            found.append((path, each["ctx"]["number"]))
+        else:
+            others.add(path)
+    # Beside a file in a union, the other members of the union have something to say of the same place.
+    return found, not others <= {path for path, _ in found}
 
 
 def _sentence(kind: str, text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, get_origin
 
@@ -14,9 +14,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, SchemaValidator
 
 from longrun.errors import InvalidOutput, ValidationFailed
+from longrun.jobs.files import FileRef
+from longrun.media.rules import FileRule
 from longrun.models import jsonable
 from longrun.models.closed import closed, json_schema, kinds
-from longrun.models.pointers import findings
+from longrun.models.file_schema import MARK, PLACE, FilePlace, Known, Looking, file_rules, files_first, with_files
+from longrun.models.files import Attached
+from longrun.models.pointers import findings, places
 from longrun.models.signature import NO_DEFAULT, Parameter
 
 _ROOT = "/input"
@@ -45,9 +49,10 @@ class InputSchema:
     def __init__(self, title: str, *, model: type[BaseModel] | None = None, parameters: Sequence[Parameter] = ()) -> None:
         self._arguments = None if model else {f"p{index}": each.name for index, each in enumerate(parameters)}
         core = closed(_adapter(model or _model_of(title, parameters)).core_schema)
-        # Built anew: pydantic would otherwise put in the class's own validator, which ignores unknown fields.
-        self._validator = SchemaValidator(core, None, False)
         self._json_schema = json_schema(core)
+        self.has_files = MARK in json.dumps(self._json_schema)  #: whether a file may stand in it, anywhere
+        # Built anew: pydantic would otherwise put in the class's own validator, which ignores unknown fields.
+        self._validator = SchemaValidator(files_first(core) if self.has_files else core, None, False)
 
     @property
     def fields(self) -> list[str]:
@@ -58,26 +63,71 @@ class InputSchema:
         """The JSON Schema of the input; yours to change."""
         return copy.deepcopy(self._json_schema)
 
-    def parse(self, data: Any) -> Any:
+    @property
+    def fields_schemas(self) -> Mapping[str, Any]:
+        """The JSON Schema of each input field; not yours to change."""
+        return self._described().get("properties", {})  # type: ignore[no-any-return]
+
+    @property
+    def definitions(self) -> Mapping[str, Any]:
+        """The schemas that `fields_schemas` refer to as `#/$defs/<name>`; not yours to change."""
+        return self._json_schema.get("$defs", {})  # type: ignore[no-any-return]
+
+    def file_rules(self) -> dict[str, tuple[FileRule, bool]]:
+        """The fields that are files: what is allowed of them, and whether the field is a list of files."""
+        return file_rules(self._described().get("properties", {})) if self.has_files else {}
+
+    def parse(self, data: Any, *, files: Mapping[str, FileRef] | None = None, attached: Attached | None = None) -> Any:
         """The value that `Instance.call` takes, from an input as JSON decoding gives it.
 
         Checked by JSON's rules: a text may be a time, a UUID or a member of an enum. Unknown fields are refused.
 
+        Args:
+            files: those that the input names by id.
+            attached: how their bytes are reached; None: they are not.
+
         Raises:
             ValidationFailed: with one finding for each thing that is wrong, at most 50.
         """
-        if not isinstance(data, dict):
-            raise _refused([{"pointer": _ROOT, "detail": f"The input is a JSON object; got {_json_type(data)}"}])
-        try:
-            found = self._validator.validate_json(_as_json(data))
-        except ValidationError as error:
-            raise _refused(findings(error, data, _ROOT)) from error
-        except Exception as error:
-            # A validator of the author's that breaks on a value must not make a 500 of it; the operator reads the cause.
-            raise _refused([{"pointer": _ROOT, "detail": "The model's own checks could not handle this input"}]) from error
+        found = self._checked(data, None if files is None else Known(files, attached))
+        if isinstance(found, ValidationError):
+            raise _refused(findings(found, data, _ROOT)) from found
         if self._arguments is None:
             return found
         return {name: getattr(found, attribute) for attribute, name in self._arguments.items()}
+
+    def file_places(self, data: Any) -> list[FilePlace]:
+        """Where files stand in an input, before they are there.
+
+        Raises:
+            ValidationFailed: something else is wrong with it.
+        """
+        looking = Looking()
+        found = self._checked(data, looking)
+        if not isinstance(found, ValidationError):
+            return []
+        numbers, others = places(found, data, PLACE)
+        if others:
+            raise _refused(findings(found, data, _ROOT, but=PLACE)) from found
+        gathered: dict[tuple[str | int, ...], list[int]] = {}
+        for path, number in numbers:
+            gathered.setdefault(path, []).append(number)
+        return [
+            FilePlace(path, looking.found[several[0]][0], tuple(looking.found[each][1] for each in several))
+            for path, several in gathered.items()
+        ]
+
+    def _checked(self, data: Any, context: Any) -> Any:
+        """The value, or what is wrong with it. Raises ValidationFailed: it is no object, or the author's own checks broke."""
+        if not isinstance(data, dict):
+            raise _refused([{"pointer": _ROOT, "detail": f"The input is a JSON object; got {_json_type(data)}"}])
+        try:
+            return self._validator.validate_json(_as_json(data), context=context)
+        except ValidationError as error:
+            return error
+        except Exception as error:
+            # A validator of the author's that breaks on a value must not make a 500 of it; the operator reads the cause.
+            raise _refused([{"pointer": _ROOT, "detail": "The model's own checks could not handle this input"}]) from error
 
     def _described(self) -> dict[str, Any]:
         schema = self._json_schema
@@ -106,7 +156,9 @@ class OutputSchema:
     """
 
     def __init__(self, annotation: Any, *, stream: bool = False) -> None:
+        annotation = with_files(annotation)
         self._item = _Encoder(annotation)
+        self.may_hold_files = self._item.may_hold_files  #: whether its values may hold files, or bytes that become files
         self.is_text_stream = stream and self._item.is_text  #: whether the yielded texts are joined to one
         listed = stream and not self.is_text_stream
         self._whole = _Encoder(list[annotation]) if listed else self._item
@@ -149,6 +201,7 @@ class _Encoder:
         self._check = None if found == {"any"} and annotation is Any else adapter.validator.validate_python
         self._serializer = None if found <= _PLAIN else adapter.serializer
         self._may_be_deep = not found <= _FLAT
+        self.may_hold_files = not found <= _PLAIN - {"any", "bytes"}
 
     def encode(self, value: Any) -> Encoded:
         value = jsonable.as_list(value)

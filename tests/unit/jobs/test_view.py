@@ -14,6 +14,7 @@ from longrun.jobs.states import MOVES, RETRYABLE, TERMINAL, Status
 from longrun.jobs.view import attempt_view, job_view
 
 CONTRACT = [
+    "output_file",
     "id",
     "model",
     "status",
@@ -62,7 +63,7 @@ def shown(job: JobRecord, **options: Any) -> dict[str, Any]:
 
 def test_a_job_has_exactly_the_members_of_the_contract() -> None:
     assert sorted(shown(record())) == sorted(CONTRACT)
-    assert sorted(shown(record(), with_output=False)) == sorted(set(CONTRACT) - {"output"})
+    assert sorted(shown(record(), with_output=False)) == sorted(set(CONTRACT) - {"output", "output_file"})
 
 
 def test_times_are_rfc_3339_and_durations_seconds() -> None:

@@ -227,14 +227,15 @@ def test_half_characters_in_keys_and_models_are_replaced_too():
     assert len(result.warnings) == 1
 
 
-@pytest.mark.parametrize("value", [b"\xff", bytearray(b"a"), memoryview(b"a")])
-def test_bytes_are_refused_with_what_to_return_instead(value):
-    assert refused(Any, {"image": value}) == "/output/image holds bytes, which JSON cannot: return text made with base64"
-    assert "holds bytes" in refused(list, [value])
+@pytest.mark.parametrize("value", [b"\xff", bytearray(b"\xff"), memoryview(b"\xff")])
+def test_bytes_are_a_file_and_without_a_service_a_data_uri(value):
+    encoded = OutputSchema(Any).encode({"image": value})
+    assert json.loads(encoded.data) == {"image": "data:application/octet-stream;base64,/w=="}
 
 
-def test_an_annotation_of_bytes_is_refused_when_it_returns():
-    assert "holds bytes" in refused(bytes, b"abc")
+def test_an_annotation_of_bytes_is_one_of_a_file():
+    assert OutputSchema(bytes).json_schema()["title"] == "File"
+    assert OutputSchema(list[bytes]).json_schema()["items"]["title"] == "File"
 
 
 @pytest.mark.parametrize("value", [object(), len, int, ValueError("x"), iter([1]), map(str, [1]), (n for n in [1])])

@@ -1,0 +1,290 @@
+"""How pydantic reads files in inputs and writes them in outputs, and what an annotation allows of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import unquote_to_bytes
+
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from longrun.errors import AuthoringError
+from longrun.jobs.files import FileRef, as_output, is_file_id
+from longrun.media.rules import FileRule
+from longrun.models.files import Attached, File, Image, as_file, default_rule, is_pillow, put_away
+from longrun.models.pointers import pointer
+
+#: Where the JSON Schema of a file says what is allowed.
+MARK = "x-longrun-file"
+#: Kind of the error that says where a file stands (see `Looking`).
+PLACE = "longrun_file_place"
+_DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(;base64)?,", re.IGNORECASE)
+_PATTERN = r"^(file_[0-9a-f]{32}$|data:|https?://)"
+_HOW = "a file id (file_…) or a data: URI, or upload it with multipart/form-data"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is allowed of a file: `Annotated[Image, Limits(max_bytes=5_000_000, formats=("png", "jpeg"))]`.
+
+    Args:
+        max_bytes: size of the file; default 100 MB (and never more than the operator's `LONGRUN_MAX_FILE`).
+        formats: what the bytes may be. Of images png, jpeg, gif, webp, bmp, tiff; of audio wav, flac, mp3, ogg, m4a, webm; of a `File` any
+            extension, such as pdf or csv. Default: all of these, and of a `File` whatever comes.
+        max_pixels: width × height of an image, as its header says; default 50 million.
+        max_side: the longer side of an image, in pixels; default 30,000.
+        max_frames: pictures in an image; default 1,000.
+    """
+
+    max_bytes: int | None = None
+    formats: Sequence[str] = ()
+    max_pixels: int | None = None
+    max_side: int | None = None
+    max_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.formats, str):
+            raise AuthoringError(f"Limits: formats is a list of names, such as formats=({self.formats!r},)")
+        for name in ("max_bytes", "max_pixels", "max_side", "max_frames"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise AuthoringError(f"Limits: {name} is a whole number of at least 1, not {value!r}")
+
+    def rule(self, cls: type[File]) -> FileRule:
+        """As a rule for this kind of file."""
+        plain = default_rule(cls)
+        formats = tuple(_FORMAT_NAMES.get(each.lower().lstrip("."), each.lower().lstrip(".")) for each in self.formats)
+        known = _FORMATS.get(cls.kind)
+        if known and (strange := sorted(set(formats) - known)):
+            raise AuthoringError(f"Limits: {', '.join(strange)}: {cls.__name__} knows {', '.join(sorted(known))}")
+        return FileRule(cls.kind, self.max_bytes or plain.max_bytes, formats, self.max_pixels, self.max_side, self.max_frames)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """The schema of the annotated file."""
+        return core_schema_of(_file_class(source), self.rule(_file_class(source)))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        """The JSON Schema of the annotated file."""
+        # The class stands in the core schema; the annotation is all that is given here.
+        cls, rule = schema["metadata"]["longrun"]
+        return json_schema_of(cls, rule, output=handler.mode == "serialization")
+
+
+_FORMAT_NAMES = {"jpg": "jpeg", "tif": "tiff", "oga": "ogg", "opus": "ogg", "htm": "html"}
+_FORMATS: dict[str, set[str]] = {
+    "image": {"png", "jpeg", "gif", "webp", "bmp", "tiff"},
+    "audio": {"wav", "flac", "mp3", "ogg", "m4a", "webm"},
+}
+
+
+def _file_class(source: Any) -> type[File]:
+    while get_origin(source) is Annotated:
+        source = get_args(source)[0]
+    if isinstance(source, type) and issubclass(source, File):
+        return source
+    raise AuthoringError(
+        f"Limits stands beside File, Image or Audio, not beside {source!r}: write `Annotated[Image, Limits(…)] | None`, "
+        "or `list[Annotated[Image, Limits(…)]]`"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """Where a file stands in an input.
+
+    Args:
+        path: keys and indexes that lead to it.
+        source: what stands there: a file id, a `data:` URI or a URL.
+        rules: it must keep to one of these (more than one where the type is a union).
+    """
+
+    path: tuple[str | int, ...]
+    source: str
+    rules: tuple[FileRule, ...]
+
+    @property
+    def pointer(self) -> str:
+        """As a JSON pointer."""
+        return pointer("/input", self.path)
+
+
+class Looking:
+    """Context of a first pass: every file is answered with an error, for only errors tell where they stand."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, FileRule]] = []
+
+    def here(self, source: str, rule: FileRule) -> PydanticCustomError:
+        """There is a file."""
+        self.found.append((source, rule))
+        return PydanticCustomError(PLACE, "a file", {"number": len(self.found) - 1})
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Context of the pass that makes the value: the files by id, and how their bytes are reached."""
+
+    files: Mapping[str, FileRef]
+    attached: Attached | None = None
+
+
+def core_schema_of(cls: type[File], rule: FileRule) -> CoreSchema:
+    """How pydantic checks and writes a file."""
+
+    def from_json(value: Any, info: Any) -> File:
+        if not isinstance(value, str):
+            raise PydanticCustomError("file", f"A file is given as {_HOW}")
+        if isinstance(info.context, Looking):
+            if not re.match(_PATTERN, value):
+                raise PydanticCustomError("file", f"This is no file: give {_HOW}")
+            raise info.context.here(value, rule)
+        if isinstance(info.context, Known):
+            ref = info.context.files.get(value)
+            if ref is None:
+                raise PydanticCustomError("file", "There is no such file")
+            return cls.stored(ref, info.context.attached, rule)
+        return from_text(value)
+
+    def from_text(value: str) -> File:
+        if is_file_id(value):
+            return cls.stored(FileRef(value, value, 0, ""), None, rule)
+        decoded = read_data_uri(value)
+        if decoded is None:
+            raise PydanticCustomError("file", f"This is no file: give {_HOW}")
+        return cls(decoded[0], content_type=decoded[1])
+
+    def from_python(value: Any) -> File:
+        if isinstance(value, str):
+            return from_text(value)
+        if isinstance(value, cls):
+            return value
+        made = as_file(value)
+        if made is None or (is_pillow(value) and not issubclass(Image, cls)):
+            raise PydanticCustomError("file", f"{type(value).__name__} is no {cls.__name__}")
+        return made if isinstance(made, cls) else cls(made.source)
+
+    return core_schema.json_or_python_schema(
+        json_schema=core_schema.with_info_plain_validator_function(from_json),
+        python_schema=core_schema.no_info_plain_validator_function(from_python),
+        serialization=core_schema.plain_serializer_function_ser_schema(written, when_used="json"),
+        metadata={"longrun": (cls, rule)},
+    )
+
+
+def files_first(schema: Any) -> Any:
+    """A copy of a core schema in which a text that names a file is one, also where any text may stand (`File | str`)."""
+    if isinstance(schema, (list, tuple)):
+        return type(schema)(files_first(each) for each in schema)
+    if not isinstance(schema, dict):
+        return schema
+    copy = {name: part if name in _NO_SCHEMAS else files_first(part) for name, part in schema.items()}
+    if schema.get("type") == "union" and any(map(_is_file, schema["choices"])):
+        copy["choices"] = [each if _is_file(each) else _beside_files(each) for each in copy["choices"]]
+    return copy
+
+
+_NO_SCHEMAS = frozenset(("cls", "config", "default", "expected", "metadata", "serialization"))
+
+
+def _is_file(choice: Any) -> bool:
+    schema = choice[0] if isinstance(choice, tuple) else choice
+    return "longrun" in schema.get("metadata", {})
+
+
+def _beside_files(choice: Any) -> Any:
+    if isinstance(choice, tuple):
+        return _beside_files(choice[0]), choice[1]
+    return core_schema.no_info_before_validator_function(_no_file, choice)
+
+
+def _no_file(value: Any) -> Any:
+    if isinstance(value, str) and (is_file_id(value) or _DATA_URI.match(value)):
+        raise PydanticCustomError("file", "This is a file")
+    return value
+
+
+def written(file: File) -> Any:
+    """A file as JSON: what names it in an output, its id, or all of it."""
+    ref = put_away(file)
+    if ref is not None:
+        return as_output(ref)
+    return file.id or file.data_uri()
+
+
+def json_schema_of(cls: type[File], rule: FileRule, *, output: bool) -> dict[str, Any]:
+    """How a file is described to callers."""
+    if output:
+        text, whole = {"type": "string"}, {"type": "integer", "minimum": 0}
+        members = {"id": text, "url": text, "content_type": text, "size": whole, "digest": text, "name": text}
+        return {
+            "type": "object",
+            "title": cls.__name__,
+            "properties": members,
+            "required": ["id", "url", "content_type", "size", "digest"],
+            "description": "A stored file; `url` opens for whoever has it, and for a while only.",
+        }
+    allowed = {name: list(value) if name == "formats" else value for name, value in asdict(rule).items() if value not in (None, ())}
+    return {"type": "string", "title": cls.__name__, "pattern": _PATTERN, "description": f"The {rule.kind}: {_HOW}.", MARK: allowed}
+
+
+def rule_from_json(members: Mapping[str, Any]) -> FileRule:
+    """The rule that a JSON Schema shows."""
+    return FileRule(**{**members, "formats": tuple(members.get("formats", ()))})
+
+
+def file_rules(properties: Mapping[str, Any]) -> dict[str, tuple[FileRule, bool]]:
+    """The fields that are files: what is allowed, and whether it is a list of files. Of a union what any of its members allows."""
+    found: dict[str, list[tuple[FileRule, bool]]] = {}
+    for name, schema in properties.items():
+        for option in _options(schema):
+            for many, each in ((False, option), *((True, inner) for inner in _options(option.get("items")))):
+                if MARK in each:
+                    found.setdefault(name, []).append((rule_from_json(each[MARK]), many))
+    return {name: (any_of([rule for rule, _ in several]), any(many for _, many in several)) for name, several in found.items()}
+
+
+def any_of(rules: Sequence[FileRule]) -> FileRule:
+    """One rule that refuses nothing that one of these allows; where there are several, which of them holds is judged at the end."""
+    return rules[0] if len(set(rules)) == 1 else FileRule(max_bytes=max(rule.max_bytes for rule in rules))
+
+
+def _options(schema: Any) -> list[dict[str, Any]]:
+    if not isinstance(schema, dict):
+        return []
+    return [schema, *(each for each in schema.get("anyOf", ()) if isinstance(each, dict))]
+
+
+def read_data_uri(text: str) -> tuple[bytes, str] | None:
+    """The bytes and the type that a `data:` URI says (RFC 2397); None: it is none, or its base64 is wrong."""
+    found = _DATA_URI.match(text)
+    if found is None:
+        return None
+    body, kind = text[found.end() :], (found[1] or "").lower()
+    if not found[2]:
+        return unquote_to_bytes(body), kind
+    try:
+        return base64.b64decode(unquote_to_bytes(body), validate=True), kind
+    except (binascii.Error, ValueError):
+        return None
+
+
+def with_files(annotation: Any) -> Any:
+    """A return annotation in which `bytes` and Pillow images are files."""
+    if annotation in (bytes, bytearray, memoryview):
+        return File
+    if isinstance(annotation, type) and any(each.__module__ == "PIL.Image" and each.__qualname__ == "Image" for each in annotation.__mro__):
+        return Image
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return Annotated[with_files(arguments[0]), *annotation.__metadata__]
+    changed = tuple(with_files(each) for each in arguments)
+    if changed == arguments:
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        return Union[changed]  # noqa: UP007 - of as many as there are
+    return get_origin(annotation)[changed]
