@@ -18,7 +18,7 @@ Outcome = Literal["succeeded", "failed", "canceled"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed job. Times are milliseconds of the server's clock."""
+    """A claimed job. Times are milliseconds of the server's clock. `input` may be a reference (`jobs.files`), as it is stored."""
 
     id: str
     attempt: int
@@ -28,6 +28,7 @@ class Claim:
     errors: int
     created: int
     claimed: int
+    files: bytes = b""  #: JSON, file id → `FileRef.members()` of the input files; empty = none
 
 
 class Claims:
@@ -56,6 +57,8 @@ class Claims:
         """Append events, the first of them number `first` (0-based) of this attempt. False: the attempt is stale.
 
         `progress` is the latest progress as JSON, or empty. A log over its limits loses its oldest events.
+        An event of type `file` (JSON of `FileRef.members()`, key `<job>/<attempt>/<file>`) makes a file the job's own; nobody is told.
+        In the place of one that cannot be kept (an attempt may make 1,000, and its output) stands an event of type `log`.
         """
         flat = [value for event in events for value in event]
         reply = await self._run("append", job_id, attempt, first, progress, *self._log_limits, *flat, timeout=PATIENCE)
@@ -105,5 +108,5 @@ class Claims:
 def _claim(job_id: str, reply: Sequence[Any]) -> Claim | None:
     if reply[0] == 0:
         return None
-    attempt, data, policy, suspect, errors, created, claimed = reply
-    return Claim(job_id, attempt, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed))
+    attempt, data, policy, suspect, errors, created, claimed, files = reply
+    return Claim(job_id, attempt, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed), files)

@@ -15,6 +15,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   a:<n>, z:<n>, u:<n> attempt n: JSON at its start; `at outcome error` at its end; what it used, JSON (the field `usage` has the sums)
   hook                JSON of the job's webhook: `url`, `events`, and `secret` if it brought one
   unsettled           webhooks of the job that are neither delivered nor given up: it does not expire before they are
+  files               JSON, file id → `jobs.files.FileRef`: the input files, a large input among them
   gone                1: a tombstone; only `tenant` is left beside it
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
                     each `attempt at type data`
@@ -50,6 +51,18 @@ delivery-due        zset. Message → ms when it is tried next, or, once it has 
 deliveries:<tenant> zset, as the deliveries. Message → created ms: the ledger
 sent:<id>           set, as the record or tombstone. Messages about the job
 taken:<nonce>       list, one lease. Messages that a claim has taken: a claim sent twice gets the same ones
+file:<id>           hash, until it is gone and no job needs it, then a tombstone of 7 days. A stored file: `tenant`, `created` ms, and
+  ref                 JSON of `jobs.files.FileRef`
+  key                 of the bytes, as in `ref`; there as long as the bytes are
+  expires             ms when it goes; without the field it lives as long as a job needs it
+  gone                what deleted it: nobody sees it any more. The bytes, and the record, stay while a job needs them
+needs:<file>        set, as the bytes. Jobs that need the file
+uses:<job>          set, until the job is buried. Files that the job needs: of its input, and those that it has made
+let-go              zset. Buried job → ms: its `uses:` were too many to be let go at once
+file-expire         zset. File id → ms when it goes, or, without a time of its own, when a job must have come to need it
+trash               zset. Key of the keeper → ms: bytes that nobody needs, to be removed there
+filesecret          string. 32 random bytes that sign the URLs of files
+file-sweep          string, one interval. Nonce of the process that sweeps the keeper
 about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
 nothing             never written: see `pass_when_full` in lib.lua
 

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from longrun.errors import JobGone, JobNotFound, NotFinished, NotRetryable
+import orjson
+
+from longrun.errors import JobGone, JobNotFound, NotFinished, NotRetryable, ValidationFailed
 from longrun.jobs.events import Event, decode, gap
+from longrun.jobs.files import FileRef
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.settings import Settings
 from longrun.store.connection import Connection
+from longrun.store.files import MOST_FILES
 
 #: Bytes of events that one read of a log takes at most: a reader costs bounded memory, whatever the events' size.
 PAGE_BYTES = 256 * 1024
@@ -35,14 +39,15 @@ class NewJob:
     tags: bytes | None = None
     metadata: bytes | None = None
     hook: bytes | None = None
+    files: tuple[FileRef, ...] = ()  #: input files; an input that is kept as a file is one too
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """Answer to `submit`."""
 
-    outcome: Literal["new", "replay", "reused", "full"]
-    id: str  #: of the job that the key is bound to, for `replay` and `reused`
+    outcome: Literal["new", "replay", "reused", "full", "nofile"]
+    id: str  #: of the job that the key is bound to, for `replay` and `reused`; of the file that is not there, for `nofile`
     position: int = 0  #: place in its lane, 1 = next; 0 = it does not wait there (delayed, or taken already)
     created: int = 0  #: milliseconds of the server's clock, for `new`
 
@@ -90,20 +95,39 @@ class Records:
         self._max_queued, self._tombstone = settings.max_queued, int(settings.tombstone * 1000)
 
     async def submit(self, job: NewJob) -> Accepted:
-        """Accept a job, or find the one its idempotency key is bound to."""
+        """Accept a job, or find the one its idempotency key is bound to.
+
+        A file that is not there, is gone or is another tenant's keeps it from being stored: `nofile`.
+
+        Raises:
+            ValidationFailed: more than `MOST_FILES` files.
+        """
+        if len(job.files) > MOST_FILES:
+            raise ValidationFailed(f"A job may have {MOST_FILES:,} files at most.")
         more: list[str | bytes] = ["policy", job.policy]
         more += ["tags", job.tags] if job.tags is not None else []
         more += ["metadata", job.metadata] if job.metadata is not None else []
         more += ["hook", job.hook] if job.hook is not None else []
+        more += ["files", orjson.dumps({ref.id: ref.members() for ref in job.files})] if job.files else []
+        files = " ".join(ref.id for ref in job.files)
         within = "" if job.start_within is None else str(int(job.start_within * 1000))
         reply = await self._run(
             "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, int(job.delay * 1000), self._max_queued,
-            within, job.idempotency_key, job.fingerprint, *more,
+            within, job.idempotency_key, job.fingerprint, files, *more,
         )  # fmt: skip
         outcome = reply[0].decode()
         if outcome == "new":
             return Accepted("new", job.id, reply[1], int(reply[2]))
         return Accepted(outcome, job.id if outcome == "full" else reply[1].decode())
+
+    async def bound(self, tenant: str, idempotency_key: str) -> tuple[str, str, dict[str, FileRef]] | None:
+        """The job that a key is bound to, the fingerprint, and the job's input files by id; None: the key is free."""
+        held = await self._command("GET", f"{self._prefix}idem:{tenant}:{idempotency_key}")
+        if held is None:
+            return None
+        job_id, _, fingerprint = held.decode().partition(" ")
+        files = orjson.loads(await self._command("HGET", f"{self._prefix}job:{job_id}", "files") or b"{}")
+        return job_id, fingerprint, {file_id: FileRef.of(members) for file_id, members in files.items()}
 
     async def resubmit(self, job_id: str, tenant: str, new_id: str) -> str:
         """Make a new job from an ended one; returns its id, the same one however often it is asked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from longrun.settings import Settings
 from longrun.store.claims import Claims
 from longrun.store.connection import Connection
+from longrun.store.files import Files
 from longrun.store.follow import Follower
 from longrun.store.keys import hooks_channel, note_channel, worker_channel
 from longrun.store.records import Records
@@ -27,6 +28,7 @@ class Store:
         claims: what a worker needs: claim, heartbeat, append, finish.
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
+        files: records of files, and what becomes of their bytes.
         follower: announcements of changes.
         pop_script: sent by the transport of the tickets, not by us.
     """
@@ -42,6 +44,7 @@ class Store:
         self.claims = Claims(self.connection, settings)
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)
+        self.files = Files(self.connection, settings)
         self.follower = Follower(url)
 
     def job_channel(self, job_id: str) -> str:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from tests.integration.store.test_files import all_trash, expire_all, made_by, new_ref, told, uploaded
+from tests.integration.store.test_files import claimed as claimed_with
 from tests.integration.store.test_scripts import FAILURE, claimed, new_job, status, submit, tickets
 
 from longrun.embedded import EmbeddedValkey
@@ -95,3 +97,45 @@ async def test_what_has_expired_or_is_deleted_makes_room(store: Store) -> None:
     assert await store.upkeep.expire() == 1
     await store.records.delete(kept, "t")
     await store.claims.announce("w", b"{}")
+
+
+async def test_files_are_refused_as_new_records_and_their_removal_makes_room(store: Store) -> None:
+    deleted, discarded, brief, needed = [await uploaded(store, keep) for keep in (60.0, None, 0.01, None)]
+    job_id = await claimed_with(store, needed)
+    await full(store)
+    with pytest.raises(StorageFull):
+        await store.files.add("t", new_ref(), keep=60.0)
+    made = made_by(job_id)
+    assert await store.claims.append(job_id, 1, 0, b"", told(made)), "what an accepted job has made is small and is taken"
+    assert await store.claims.finish(job_id, 1, "succeeded", b"1") == "succeeded"
+    await store.files.delete(deleted.id, "t")
+    await store.files.discard([discarded.id], "t")
+    await asyncio.sleep(0.02)
+    await store.records.delete(job_id, "t")
+    await expire_all(store)
+    assert await all_trash(store) == {ref.key for ref in (deleted, discarded, brief, needed, made)}
+    await store.files.trashed(await store.files.trash())
+    assert await all_trash(store) == set()
+    assert len(await store.files.secret()) == 32
+    assert await store.files.needed([made.key]) == set()
+
+
+async def test_a_job_with_files_is_refused_whole(store: Store) -> None:
+    ref = await uploaded(store)
+    await full(store)
+    with pytest.raises(StorageFull):
+        await store.records.submit(new_job(files=(ref,)))
+    await store.files.delete(ref.id, "t")
+    assert await all_trash(store) == {ref.key}, "no job came to need it"
+
+
+async def test_more_file_events_than_are_small_wait_for_room_and_are_taken_once(store: Store) -> None:
+    job_id = await claimed(store)
+    refs = [made_by(job_id) for _ in range(50)]
+    await full(store)
+    with pytest.raises(StorageFull):
+        await store.claims.append(job_id, 1, 0, b"", told(*refs))
+    await full(store, "0")
+    assert await store.files.read_all([ref.id for ref in refs], "t") == [None] * 50
+    assert await store.claims.append(job_id, 1, 0, b"", told(*refs))
+    assert [record.ref for record in await store.files.read_all([ref.id for ref in refs], "t") if record] == refs

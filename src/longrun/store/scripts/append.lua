@@ -1,25 +1,51 @@
 -- Append events of an attempt, and let the oldest of the log go when it is over its limits.
 -- ARGV: id, attempt, number of the first (0-based, per attempt), progress JSON ('' = none), most events, most bytes, then type, data, type, data, …
 -- Returns {1} | {0} (stale: another attempt owns the job, or it has ended). Events that arrived before are skipped.
+-- An event of type `file` (JSON of jobs/files.py) makes a file the job's own; readers do not see it.
+local NOT_KEPT = '{"level":"error","message":"a file was not kept: the attempt has made as many as it may, or it is not one of this attempt"}'
 local id, k, attempt = ARGV[1], record(ARGV[1]), ARGV[2]
 if not owns(k, attempt) then return {0} end
 local size = 0
 for i = 8, #ARGV, 2 do size = size + #ARGV[i] end
 if size <= SMALL then pass_when_full() end
-local r = redis.call('HMGET', k, 'local', 'base')
+local r = redis.call('HMGET', k, 'local', 'base', 'made')
 local have, base, number, t = tonumber(r[1] or 0), tonumber(r[2] or 0), tonumber(ARGV[3]), now()
-local added = {}
+local added, tenant, made = {}, nil, tonumber(r[3] or 0)
+
+-- Whether the job has the file now. Bytes of others, and more files than an attempt may make, are not taken: the runner is not to be trusted with that.
+local function keep_file(data)
+  local well, ref = pcall(cjson.decode, data)
+  if not well or type(ref) ~= 'table' or type(ref.size) ~= 'number' or type(ref.digest) ~= 'string' then return false end
+  if type(ref.id) ~= 'string' or #ref.id ~= 37 or not string.find(ref.id, '^file_[0-9a-f]+$') then return false end
+  if ref.key ~= id .. '/' .. attempt .. '/' .. ref.id or made >= MOST_MADE then return false end
+  if redis.call('EXISTS', file(ref.id)) == 0 then
+    tenant = tenant or redis.call('HGET', k, 'tenant')
+    redis.call('HSET', file(ref.id), 'tenant', tenant, 'ref', data, 'key', ref.key, 'created', int(t))
+    bind_file(ref.id, id)
+    made = made + 1
+  end
+  return true
+end
+
 for i = 7, #ARGV, 2 do
-  if number >= have then added[#added + 1] = entry(attempt, t, ARGV[i], ARGV[i + 1]) end
+  if number >= have then
+    if ARGV[i] ~= 'file' then
+      added[#added + 1] = entry(attempt, t, ARGV[i], ARGV[i + 1])
+    elseif not keep_file(ARGV[i + 1]) then
+      added[#added + 1] = entry(attempt, t, 'log', NOT_KEPT)
+    end
+  end
   number = number + 1
 end
-if #added == 0 then return {1} end
-local count = log(id, added)
+if number <= have then return {1} end
 redis.call('HSET', k, 'local', number)
+if tenant then redis.call('HSET', k, 'made', made) end
 if ARGV[4] ~= '' then
   redis.call('HSET', k, 'progress', ARGV[4], 'progress_at', int(t))
   redis.call('HINCRBY', k, 'version', 1)
 end
+if #added == 0 then return {1} end
+local count = log(id, added)
 
 -- The limits. Each call lets go of a bounded number of entries, more than it brought: what one large event leaves to do is done by the next calls.
 local most, bytes, pops = tonumber(ARGV[5]), tonumber(ARGV[6]), 2 * #added + 100

@@ -1,12 +1,13 @@
 -- Remove records whose time is over. ARGV: tombstone ms, most jobs (<= 100). Returns how many were looked at.
 pass_when_full()
-local t, n = now(), 0
+local t, n, files = now(), 0, FILES_AT_ONCE
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
   local k = record(id)
   local expires = tonumber(redis.call('HGET', k, 'expires') or 0)
   if expires > t then
     -- retain_for 0: data goes now, status and error stay until `expires`.
-    redis.call('HDEL', k, 'output', 'input', 'progress')
+    redis.call('HDEL', k, 'output', 'input', 'files', 'progress')
+    files = files - let_go(id, t, ARGV[1], files)
     -- Of the events the last one stays: who asks for the others gets a gap, and then `done`.
     local log = P .. 'ev:' .. id
     redis.call('HINCRBY', k, 'base', math.max(0, redis.call('LLEN', log) - 1))
@@ -14,7 +15,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), '
     redis.call('HDEL', k, 'log_bytes')
     redis.call('ZADD', P .. 'expire', int(expires), id)
   else
-    bury(id, k, ARGV[1])
+    files = files - bury(id, k, t, ARGV[1], files)
   end
   n = n + 1
 end

@@ -249,7 +249,57 @@ local function owns(k, attempt)
   return r[1] == attempt and (r[2] == 'running' or r[2] == 'canceling'), r[2]
 end
 
-local function bury(id, k, tombstone)
+local function file(id) return P .. 'file:' .. id end
+local function needed(id) return redis.call('EXISTS', P .. 'needs:' .. id) == 1 end
+
+-- How many files one script lets go, and how many an attempt may make: a thousand, and its output. What was made before it does not count.
+local FILES_AT_ONCE, MOST_MADE = 100, 1001
+
+local function bind_file(id, job)
+  redis.call('SADD', P .. 'needs:' .. id, job)
+  redis.call('SADD', P .. 'uses:' .. job, id)
+end
+
+-- What is gone and nobody needs: its bytes are for the trash, and of the record stays for a while that it was there.
+local function drop_file(id, t, tombstone)
+  local k = file(id)
+  local r = redis.call('HMGET', k, 'tenant', 'key', 'gone')
+  redis.call('ZADD', P .. 'trash', int(t), r[2])
+  redis.call('ZREM', P .. 'file-expire', id)
+  redis.call('DEL', k)
+  if tonumber(tombstone) > 0 then
+    redis.call('HSET', k, 'tenant', r[1], 'gone', r[3] or '1')
+    redis.call('PEXPIRE', k, tombstone)
+  end
+end
+
+-- A file goes: nobody sees it from now on. Its bytes stay until no job needs them. `why`: what `gone` says.
+local function hide_file(id, t, tombstone, why)
+  redis.call('HSET', file(id), 'gone', why)
+  redis.call('ZREM', P .. 'file-expire', id)
+  if not needed(id) then drop_file(id, t, tombstone) end
+end
+
+-- A job that has no use for its files any more lets go of `most` of them; the rest is left to expire_files.lua. Returns how many went.
+local function let_go(job, t, tombstone, most)
+  local uses = P .. 'uses:' .. job
+  local gone = most > 0 and redis.call('SPOP', uses, int(most)) or {}
+  for _, id in ipairs(gone) do
+    redis.call('SREM', P .. 'needs:' .. id, job)
+    local r = redis.call('HMGET', file(id), 'key', 'gone', 'expires')
+    -- A file with a time of its own lives on, whoever needed it.
+    if r[1] and (r[2] or not r[3]) and not needed(id) then drop_file(id, t, tombstone) end
+  end
+  if redis.call('EXISTS', uses) == 1 then
+    redis.call('ZADD', P .. 'let-go', 'NX', int(t), job)
+  else
+    redis.call('ZREM', P .. 'let-go', job)
+  end
+  return #gone
+end
+
+-- Returns how many files went, `most` at most.
+local function bury(id, k, t, tombstone, most)
   local r = redis.call('HMGET', k, 'tenant', 'idem')
   redis.call('DEL', k, P .. 'ev:' .. id)
   redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
@@ -260,4 +310,5 @@ local function bury(id, k, tombstone)
   redis.call('ZREM', P .. 'dead:' .. r[1], id)
   redis.call('ZREM', P .. 'expire', id)
   note(id, 'gone')
+  return let_go(id, t, tombstone, most)
 end

@@ -1,0 +1,11 @@
+-- Which keys of the keeper are not to be swept. ARGV: keys (<= 100). Returns 1 or 0 for each.
+-- The file's id is the end of its key. A record holds its `key` as long as the bytes are needed; what is in the trash is the trash's to remove;
+-- and what an attempt that runs now has written may have no record yet.
+local out = {}
+for i, key in ipairs(ARGV) do
+  local id = string.match(key, '[^/]+$') or ''
+  local job, attempt = string.match(key, '^(job_%x+)/(%d+)/')
+  local keep = redis.call('HGET', file(id), 'key') == key or redis.call('ZSCORE', P .. 'trash', key) or (job and owns(record(job), attempt))
+  out[i] = keep and 1 or 0
+end
+return out
