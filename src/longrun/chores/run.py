@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from longrun.blobs.contract import Blobs
+from longrun.chores.files import CLEAR_EVERY_S, FileChores
 from longrun.errors import LongrunError
 from longrun.settings import Settings
 from longrun.store.store import Store
@@ -23,15 +25,19 @@ SECOND_LOOK_S = 5.0
 _MOST = 100
 
 
-async def run_chores(store: Store, settings: Settings) -> None:
+async def run_chores(store: Store, settings: Settings, blobs: Blobs) -> None:
     """Run all chores until canceled."""
-    lanes = LaneLook(store)
+    lanes, files = LaneLook(store), FileChores(store, blobs)
     await asyncio.gather(
         _every(min(1.0, settings.lease / 5), "sweep", lambda: _sweep(store)),
         _every(0.2, "release_due", lambda: _until_done(store.upkeep.release_due)),
         _every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
         _every(SECOND_LOOK_S, "refill", lanes.look),
         _every(2.0, "expire", lambda: _until_done(store.upkeep.expire)),
+        _every(2.0, "expire_files", lambda: _until_done(store.files.expire)),
+        _every(2.0, "trash", files.empty_trash),
+        _every(CLEAR_EVERY_S, "clear_unfinished", files.clear_unfinished),
+        _every(10.0, "sweep_files", files.sweep),
     )
 
 

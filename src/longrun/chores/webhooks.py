@@ -112,6 +112,8 @@ class Sender:
         except (JobNotFound, JobGone):
             await self._parts.store.webhooks.settle(due, "failed", reason="The job was deleted or has expired.")
             return
+        if job is not None:
+            job = await self._parts.urls.job(job, self._base)
         body, at = message(due, job, self._base), time.time()
         headers = sign(due.secrets, due.id, int(at), body) | {"content-type": "application/json", "user-agent": f"Longrun/{VERSION}"}
         answer, error, begun = None, None, time.monotonic()
