@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 
-from longrun.errors import JobUnsuccessful
+from longrun.errors import JobUnsuccessful, Problem
 from longrun.jobs.failure import problem_of
 from longrun.jobs.view import job_view
+from longrun.models.files import File, as_file
 from longrun.service import control, read
+from longrun.service.files import receive
 from longrun.service.parts import Parts
 from longrun.service.request import parse_request
 from longrun.service.submit import submit as accept
+from longrun.service.watch import whole_output
 from longrun.settings import load_settings
+from longrun.store.files import FileRecord
 from longrun.wiring import open_parts
 
 TENANT = "default"
@@ -36,7 +42,8 @@ class JobHandle:
 
     async def view(self) -> dict[str, Any]:
         """The job as `GET /jobs/{id}` shows it. Raises JobNotFound, JobGone."""
-        job = await read.get(_open(), self.tenant, self.id)
+        parts = _open()
+        job = await parts.urls.job(await read.get(parts, self.tenant, self.id), _BASE)
         view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, _BASE)))
         return view
 
@@ -51,14 +58,16 @@ class JobHandle:
             JobUnsuccessful: it failed, was canceled or expired; `extra` holds the members of its problem.
             JobNotFound, JobGone
         """
-        job = await read.wait(_open(), self.tenant, self.id, timeout=timeout)
+        parts = _open()
+        job = await read.wait(parts, self.tenant, self.id, timeout=timeout)
         if not job.terminal:
             raise TimeoutError(f"job {self.id} has not ended within {timeout:g} s")
         if job.error is not None:
             problem = problem_of(job.error, f"{_BASE}/jobs/{self.id}")
             extra = {name: value for name, value in problem.items() if name != "detail"}
             raise JobUnsuccessful(f"{problem['code']}: {problem['detail']}", **extra, job_id=self.id)
-        return None if job.output is None else orjson.loads(job.output)
+        output = await whole_output(parts, job)
+        return None if output is None else orjson.loads(await parts.urls.rendered(output, self.tenant, _BASE))
 
     async def cancel(self) -> str:
         """Ask the job to stop; its status after that. Raises JobNotFound, JobGone."""
@@ -84,7 +93,7 @@ async def submit(
 
     Args:
         model: a model class or function, or the name of a model that this process has imported.
-        input: the input; `fields` given as keywords are added to it.
+        input: the input; `fields` given as keywords are added to it. Files in it may be `File`s, bytes, Pillow images or `pathlib.Path`s.
         priority: 0 to 9, 9 the most urgent.
         delay: seconds until the job is queued.
         tags, metadata, policy, webhook: as in `POST /models/{model}/jobs`.
@@ -94,14 +103,44 @@ async def submit(
     Raises:
         UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull, StoreUnsafe, StoreUnavailable, SubmitUnconfirmed
     """
+    parts, uploads = _open(), list[FileRecord]()
     data = input.model_dump(mode="json", exclude_unset=True) if isinstance(input, BaseModel) else dict(input or {})
-    body: dict[str, Any] = {"input": data | fields, "priority": priority, "delay": float(delay)}
+    body: dict[str, Any] = {"priority": priority, "delay": float(delay)}
     body |= {
         name: value for name, value in (("tags", list(tags)), ("metadata", metadata), ("policy", policy), ("webhook", webhook)) if value
     }
     name = model if isinstance(model, str) else model.__longrun__.name
-    submitted = await accept(_open(), tenant, name, parse_request(body), idempotency_key=idempotency_key)
+    parts.models.get(name)  # told before a file is stored
+    try:
+        body["input"] = {name: await _with_ids(parts, tenant, value, uploads) for name, value in (data | fields).items()}
+        asked = parse_request(body)
+    except BaseException:
+        with suppress(Problem):
+            await parts.store.files.discard([record.ref.id for record in uploads], tenant)
+        raise
+    submitted = await accept(parts, tenant, name, asked, idempotency_key=idempotency_key, uploads=uploads)
     return JobHandle(submitted.job.id, tenant)
+
+
+async def _with_ids(parts: Parts, tenant: str, value: Any, uploads: list[FileRecord]) -> Any:
+    """A value with its files stored and named by their ids."""
+    if isinstance(value, Mapping):
+        return {name: await _with_ids(parts, tenant, each, uploads) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [await _with_ids(parts, tenant, each, uploads) for each in value]
+    file = File(value) if isinstance(value, Path) else as_file(value)
+    if file is None:
+        return value
+    if file.id is not None:
+        return file.id
+    uploads.append(await receive(parts, tenant, _pieces(file), filename=file.name))
+    return uploads[-1].ref.id
+
+
+async def _pieces(file: File) -> AsyncIterator[bytes]:
+    pieces = await asyncio.to_thread(file.chunks)
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
 
 
 async def close() -> None:
@@ -113,7 +152,7 @@ async def close() -> None:
     if parts is not None and watch is not None:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
-        await parts.store.close()
+        await parts.close()
 
 
 def _open() -> Parts:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from longrun import embedded
+from longrun.blobs.open import open_blobs
 from longrun.chores.run import run_chores
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
@@ -54,7 +55,8 @@ def open_parts(
     Somebody has to run `parts.gate.watch()`. `on_wrong_start`: see `Gate`.
     """
     store = open_store(settings, store_url)
-    return Parts(settings, store, default_registry() if models is None else models, open_gate(settings, store, on_wrong_start))
+    known = default_registry() if models is None else models
+    return Parts(settings, store, known, open_gate(settings, store, on_wrong_start), open_blobs(settings))
 
 
 def open_gate(settings: Settings, store: Store, on_wrong_start: OnWrongStart | None = None) -> Gate:
@@ -147,7 +149,7 @@ def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wr
 
     async def beside(parts: Parts) -> None:
         base = f"{settings.public_url.rstrip('/')}/api/v1"
-        await asyncio.gather(run_chores(parts.store, parts.settings), send_webhooks(parts, base), parts.gate.watch())
+        await asyncio.gather(run_chores(parts.store, parts.settings, parts.blobs), send_webhooks(parts, base), parts.gate.watch())
 
     return build_app(settings, models, lambda: open_parts(settings, models, store_url=store_url, on_wrong_start=on_wrong_start), beside)
 
@@ -186,16 +188,19 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
     if not wanted:
         there = ", ".join(sorted({spec.queue for spec in specs}))
         raise SettingsError(f"queues={','.join(settings.queues)}: no model of {target} is in these queues; there are: {there}.")
-    url = find_store_url(settings)
+    url, blobs = find_store_url(settings), open_blobs(settings)
     plan = WorkerPlan(
         name=name or worker_name(os.getpid()),
         target=target,
         specs=wanted,
         settings=settings,
         open_store=_store_opener(settings, url),
-        background=[lambda store: run_chores(store, settings), lambda store: open_gate(settings, store, on_wrong_start).watch()],
+        background=[lambda store: run_chores(store, settings, blobs), lambda store: open_gate(settings, store, on_wrong_start).watch()],
     )
-    return run_celery_worker(plan, url)
+    try:
+        return run_celery_worker(plan, url)
+    finally:
+        blobs.close()
 
 
 def _store_opener(settings: Settings, url: str) -> Callable[[], Store]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 import longrun
-from longrun import Model, model
+from longrun import File, Model, model
 from longrun.errors import JobUnsuccessful, UnknownModel, ValidationFailed
 from longrun.models import isolated_registry
 from longrun.settings import Settings
@@ -24,10 +26,11 @@ class Ask(BaseModel):
 
 
 @pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[dict[str, object]]:
+def models(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> Iterator[dict[str, object]]:
     """Two models, and an environment that names the test's store."""
     monkeypatch.setenv("LONGRUN_REDIS_URL", settings.redis_url)
     monkeypatch.setenv("LONGRUN_PREFIX", settings.prefix)
+    monkeypatch.setenv("LONGRUN_BLOBS", f"file://{tmp_path}/blobs")
     with isolated_registry():
 
         class Echo(Model):
@@ -37,6 +40,10 @@ def models(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[dict
         @model(queue="gpu")
         def double(x: int) -> int:
             return 2 * x
+
+        @model
+        def look(file: File, more: File | None = None) -> int:
+            return file.size or 0
 
         yield {"echo": Echo, "double": double}
 
@@ -83,6 +90,23 @@ async def test_wrong_input_is_refused_before_anything_is_stored(models: dict[str
     with pytest.raises(UnknownModel):
         await longrun.submit("treble", x=1)
     assert (await store.records.list("default", cursor=None, look_at=10, since=0, filters=[])).jobs == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "error"),
+    [
+        ("look", {"more": Path("/nowhere/a.png")}, FileNotFoundError),
+        ("look", {"priority": 99}, ValidationFailed),
+        ("treble", {}, UnknownModel),
+    ],
+)
+async def test_a_submit_that_is_refused_leaves_no_file(  # noqa: PLR0917
+    models: dict[str, object], store: Store, tmp_path: Path, name: str, wrong: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await longrun.submit(name, {"file": b"bytes"}, **wrong)
+    kept = {path.name for path in (tmp_path / "blobs").rglob("file_*")}
+    assert kept == set(await store.files.trash())
 
 
 async def test_a_failed_job_raises_with_its_code_and_one_that_takes_long_times_out(models: dict[str, object], store: Store) -> None:

@@ -46,6 +46,16 @@ def examine_machine(machine: Machine, settings: Settings) -> list[Finding]:
     return [_python(machine), _server(machine, settings), _gpu(machine, settings), _open_files(machine)]
 
 
+def examine_keeper(place: str, told: str | None) -> Finding:
+    """Whether files can be kept. `told`: what `KeeperLook` says; None = their folder is made with the first file."""
+    if told is None:
+        return Finding("ok", "files", f"{place}, which is made with the first file")
+    if told == "ok":
+        return Finding("ok", "files", place)
+    mend = "look at LONGRUN_BLOBS, at room and permissions there, and for a bucket at AWS_ENDPOINT_URL and the credentials"
+    return Finding("warn", "files", f"{place}: {told}", mend)
+
+
 def _python(machine: Machine) -> Finding:
     shown = ".".join(map(str, machine.python))
     if machine.python < OLDEST_PYTHON:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from longrun.blobs.contract import Blobs
+from longrun.blobs.open import open_blobs
 from longrun.models import Registry
 from longrun.service.gate import Gate
+from longrun.service.keeper import KeeperLook
+from longrun.service.urls import UrlSigner
 from longrun.settings import Settings
 from longrun.store.store import Store
 
@@ -16,9 +20,29 @@ class Parts:
 
     Args:
         gate: whether jobs may be accepted; default: always. Somebody has to run its `watch`.
+        blobs: the keeper of bytes; default: the one that `settings` name.
+        keeper: what /readyz says of it.
+        urls: signs URLs of files.
     """
 
     settings: Settings
     store: Store
     models: Registry
     gate: Gate = field(default_factory=Gate)
+    blobs: Blobs = field(default=None)  # type: ignore[assignment]  # never None once it is made
+    keeper: KeeperLook = field(init=False)
+    urls: UrlSigner = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.blobs is None:
+            object.__setattr__(self, "blobs", open_blobs(self.settings))
+        object.__setattr__(self, "keeper", KeeperLook(self.blobs))
+        object.__setattr__(self, "urls", UrlSigner(self.store))
+
+    async def close(self) -> None:
+        """Close the connections to the store, and give back what the keeper holds."""
+        self.keeper.close()
+        try:
+            await self.store.close()
+        finally:
+            self.blobs.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +13,13 @@ from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.models import ModelOptions
+from longrun.service.attach import Inputs, attached, by_digest, discard
 from longrun.service.jsontext import canonical, compact
 from longrun.service.parts import Parts
 from longrun.service.request import SubmitRequest
 from longrun.service.webhooks import check_url
 from longrun.settings import Settings
+from longrun.store.files import FileRecord
 from longrun.store.records import Accepted, NewJob
 
 
@@ -29,7 +32,14 @@ class Submitted:
 
 
 async def submit(
-    parts: Parts, tenant: str, model: str, request: SubmitRequest, *, idempotency_key: str = "", body: Any = None
+    parts: Parts,
+    tenant: str,
+    model: str,
+    request: SubmitRequest,
+    *,
+    idempotency_key: str = "",
+    body: Any = None,
+    uploads: Sequence[FileRecord] = (),
 ) -> Submitted:
     """Validate the input, store the job, and say what became of it.
 
@@ -40,38 +50,65 @@ async def submit(
         request: the typed body.
         idempotency_key: 1 to 255 visible characters, or empty.
         body: the decoded body as sent, for the fingerprint of the idempotency key; default: what `request` sets.
+        uploads: files that came with the request, named by id in its input; removed again when there will be no job for them.
 
     Raises:
-        UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull
+        UnknownModel, ValidationFailed, PayloadTooLarge, UnsupportedMedia, IdempotencyKeyReused, QueueFull, StorageFull
+        BlobsFull, BlobsUnavailable: a file, or a large input, cannot be stored.
         StoreUnsafe, StoreUnavailable: the gate is closed; nothing was stored.
         SubmitUnconfirmed: the store did not answer; the job named in `job_id` may exist.
     """
     spec = parts.models.get(model)
-    spec.input.parse(request.input)
     policy = policy_in_force(spec.options, parts.settings, request)
-    if request.webhook is not None:
-        check_url(parts, request.webhook.url, "/webhook/url")
     sent = request.model_dump(exclude_unset=True) if body is None else body
-    if parts.gate.closed:
-        await parts.gate.admit()
-    job = NewJob(
-        id=new_job_id(),
-        tenant=tenant,
-        model=spec.name,
-        queue=spec.queue,
-        priority=request.priority,
-        input=compact(request.input),
-        policy=policy.to_json(),
-        delay=request.delay,
-        start_within=_start_within(policy, request.delay),
-        # The colon ends the tenant's name in the store's key, so that no tenant can reach another's keys.
-        idempotency_key=idempotency_key.replace("%", "%25").replace(":", "%3A"),
-        fingerprint=fingerprint(spec.name, sent) if idempotency_key else "",
-        tags=compact(request.tags) if request.tags else None,
-        metadata=compact(request.metadata) if request.metadata else None,
-        hook=compact(request.webhook.model_dump(exclude_none=True)) if request.webhook else None,
-    )
-    return await _store(parts, job)
+    # The colon ends the tenant's name in the store's key, so that no tenant can reach another's keys.
+    key = idempotency_key.replace("%", "%25").replace(":", "%3A")
+    if key and spec.input.has_files and (repeated := await _repeated(parts, tenant, spec.name, key, sent, uploads)):
+        return repeated
+    async with attached(parts, tenant, spec, request.input, uploads) as inputs:
+        if request.webhook is not None:
+            check_url(parts, request.webhook.url, "/webhook/url")
+        if parts.gate.closed:
+            await parts.gate.admit()
+        job = NewJob(
+            id=new_job_id(),
+            tenant=tenant,
+            model=spec.name,
+            queue=spec.queue,
+            priority=request.priority,
+            input=inputs.data,
+            policy=policy.to_json(),
+            delay=request.delay,
+            start_within=_start_within(policy, request.delay),
+            idempotency_key=key,
+            fingerprint=fingerprint(spec.name, by_digest(sent, inputs.files)) if key else "",
+            tags=compact(request.tags) if request.tags else None,
+            metadata=compact(request.metadata) if request.metadata else None,
+            hook=compact(request.webhook.model_dump(exclude_none=True)) if request.webhook else None,
+            files=tuple(inputs.files.values()),
+        )
+        submitted = await _store(parts, job)
+    if submitted.replayed:
+        await discard(parts, tenant, inputs)
+    return submitted
+
+
+async def _repeated(  # noqa: PLR0917
+    parts: Parts, tenant: str, model: str, key: str, sent: Any, uploads: Sequence[FileRecord]
+) -> Submitted | None:
+    """The job of a request that is here again; None: it is another one, or the first.
+
+    Its files may have been deleted meanwhile, or its URLs have run out: they are those of the job, and nothing is fetched once more.
+    """
+    bound = await parts.store.records.bound(tenant, key)
+    if bound is None:
+        return None
+    job_id, print_of_it, files = bound
+    came = {record.ref.id: record.ref for record in uploads}
+    if fingerprint(model, by_digest(sent, files | came)) != print_of_it:
+        return None
+    await discard(parts, tenant, Inputs(fresh=list(came)))
+    return Submitted(await parts.store.records.read(job_id, tenant), replayed=True)
 
 
 async def _store(parts: Parts, job: NewJob) -> Submitted:
@@ -91,6 +128,9 @@ async def _store(parts: Parts, job: NewJob) -> Submitted:
             retry_after=error.retry_after or 2,
             job_id=job.id,
         ) from error
+    if accepted.outcome == "nofile":
+        finding = {"pointer": "/input", "detail": f"There is no file {accepted.id}"}
+        raise ValidationFailed("A file that the input names was deleted or has expired.", errors=[finding])
     if accepted.outcome == "reused":
         raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
     raise QueueFull(f"Model {job.model} has as many waiting jobs as it may have. Try again later.", retry_after=10)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from longrun.blobs.contract import BlobNotFound
 from longrun.clock import rfc3339
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable, UnknownModel
 from longrun.jobs.events import Event, carried
@@ -52,7 +53,8 @@ async def events(
         JobNotFound, JobGone
     """
     page = await parts.store.records.events(known_form(job_id), tenant, after, limit, most_bytes)
-    return replace(page, events=[await _render(parts, tenant, job_id, event, base) for event in page.events])
+    shown = await parts.urls.events(page.events, tenant, base)
+    return replace(page, events=[await _render(parts, tenant, job_id, event, base) for event in shown])
 
 
 async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncGenerator[Sequence[Event], None]:
@@ -85,7 +87,7 @@ async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) 
                 fresh, in_step = next_events(await listener.wait(_IDLE), after)
                 if fresh:
                     after = fresh[-1].seq
-                    yield fresh
+                    yield await parts.urls.events(fresh, tenant, base)
                 if not in_step:
                     break
 
@@ -112,7 +114,7 @@ async def _render(parts: Parts, tenant: str, job_id: str, event: Event, base: st
             job = await parts.store.records.read(job_id, tenant)
         except JobGone:
             return event
-        return replace(event, data=done_data(job, base, debug=parts.settings.expose_errors))
+        return replace(event, data=done_data(await parts.urls.job(job, base), base, debug=parts.settings.expose_errors))
     if event.type == "retrying":
         return replace(event, data=retrying_data(event.data, job_urls(job_id, base)["self"], debug=parts.settings.expose_errors))
     return event
@@ -131,15 +133,20 @@ def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes
     return orjson.dumps({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
 
 
-async def output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
+async def output_so_far(parts: Parts, tenant: str, job_id: str, base: str) -> OutputSoFar:
     """The output of a job that succeeded, otherwise what the current attempt has yielded.
 
     Raises:
-        JobNotFound, JobGone
+        JobNotFound, JobGone, BlobsUnavailable
     """
+    found = await _output_so_far(parts, tenant, job_id)
+    return replace(found, output=await parts.urls.rendered(found.output, tenant, base))
+
+
+async def _output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
     job = await parts.store.records.read(known_form(job_id), tenant)
     if job.status is Status.SUCCEEDED:
-        return OutputSoFar(job.attempt, job.status, job.output or b"null", complete=True)
+        return OutputSoFar(job.attempt, job.status, await whole_output(parts, job) or b"null", complete=True)
     values: list[bytes] = []
     truncated, after = False, 1
     while True:
@@ -150,6 +157,16 @@ async def output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
             break
         after = page.events[-1].seq
     return OutputSoFar(job.attempt, job.status, joined(values, text=_is_text(parts, job.model)), False, truncated)
+
+
+async def whole_output(parts: Parts, job: JobRecord) -> bytes | None:
+    """The output, also one that is kept as a file. Raises BlobsUnavailable."""
+    if job.output_ref is None:
+        return job.output
+    try:
+        return await parts.blobs.read(job.output_ref.key, parts.settings.max_output)
+    except BlobNotFound:
+        return None  # it has just expired
 
 
 def _is_text(parts: Parts, model: str) -> bool | None:

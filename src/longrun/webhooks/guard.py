@@ -28,7 +28,7 @@ from longrun.webhooks.addresses import Address, Networks
 from longrun.webhooks.connection import PinnedBackend, TooMuch
 from longrun.webhooks.urls import Refused, Target, check_addresses, check_target, check_url, read_url
 
-__all__ = ["Answer", "GuardedClient", "Networks", "Refused", "Resolve", "Unreachable", "check_url"]
+__all__ = ["Answer", "Fetched", "GuardedClient", "Networks", "Refused", "Resolve", "Unreachable", "check_url"]
 
 #: Gives the addresses of a name, as text. Raises OSError when there are none.
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
@@ -54,6 +54,21 @@ class Answer:
     seconds: float  #: from the call to the end of the body
     body: bytes  #: as sent, never decoded
     complete: bool = True  #: False: the body went on, and the rest was not read
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer whose body is still to come.
+
+    Args:
+        url: where it came from in the end.
+        chunks: the body as sent, never decoded.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
 
 
 class GuardedClient:
@@ -95,12 +110,14 @@ class GuardedClient:
         async with _reasons(self._timeout):
             return await self._exchange("POST", target, self._max_answer, body, headers)
 
-    async def get(self, url: str, *, max_bytes: int, timeout: float | None = None) -> Answer:
-        """Fetch a URL. Up to `MOST_REDIRECTS` redirects are followed; each names a URL that is read and judged like the first.
+    @asynccontextmanager
+    async def fetch(self, url: str, *, max_bytes: int, timeout: float | None = None) -> AsyncIterator[Fetched]:
+        """Fetch a URL; its body comes in pieces. Up to `MOST_REDIRECTS` redirects are followed; each names a URL that is read and judged
+        like the first.
 
         Args:
-            max_bytes: largest body.
-            timeout: seconds in all, redirects included; default: the client's.
+            max_bytes: largest body; a longer one breaks off.
+            timeout: seconds in all, redirects and the caller's own work included; default: the client's.
 
         Raises:
             Refused: the URL, or one that it redirects to, may not be called.
@@ -108,15 +125,20 @@ class GuardedClient:
         """
         async with _reasons(timeout or self._timeout):
             for _ in range(MOST_REDIRECTS + 1):
-                answer = await self._exchange("GET", read_url(url), max_bytes)
-                if answer.status not in _REDIRECTS or "location" not in answer.headers:
-                    break
-                url = urljoin(url, answer.headers["location"])
-            else:
-                raise Unreachable(f"it redirects more than {MOST_REDIRECTS} times")
-        if not answer.complete:
-            raise Unreachable(f"it is larger than {max_bytes} bytes")
-        return answer
+                async with self._exchanging("GET", read_url(url), max_bytes) as response:
+                    headers = _joined(response.headers)
+                    if response.status not in _REDIRECTS or "location" not in headers:
+                        yield Fetched(url, response.status, headers, _whole(response, max_bytes))
+                        return
+                url = urljoin(url, headers["location"])
+            raise Unreachable(f"it redirects more than {MOST_REDIRECTS} times")
+
+    async def get(self, url: str, *, max_bytes: int, timeout: float | None = None) -> Answer:
+        """Fetch a URL, the whole body at once. See `fetch`."""
+        begun = time.monotonic()
+        async with self.fetch(url, max_bytes=max_bytes, timeout=timeout) as found:
+            body = b"".join([piece async for piece in found.chunks])
+            return Answer(found.status, found.headers, time.monotonic() - begun, body)
 
     async def close(self) -> None:
         """End the threads that look names up."""
@@ -127,6 +149,14 @@ class GuardedClient:
     ) -> Answer:
         """One request on a connection of its own, and what came back, up to `most` bytes of body."""
         begun = time.monotonic()
+        async with self._exchanging(method, target, most, body, headers) as response:
+            received, complete = await _read(response, most)
+            return Answer(response.status, _joined(response.headers), time.monotonic() - begun, received, complete)
+
+    @asynccontextmanager
+    async def _exchanging(
+        self, method: str, target: Target, most: int, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpcore.Response]:
         addresses = await self._addresses(target)
         backend = PinnedBackend(addresses, timeout=self._timeout / len(addresses), most=most + _HEAD)
         url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
@@ -136,8 +166,7 @@ class GuardedClient:
         ):
             if len(response.headers) > _MOST_HEADERS:
                 raise TooMuch("too many headers")
-            received, complete = await _read(response, most)
-            return Answer(response.status, _joined(response.headers), time.monotonic() - begun, received, complete)
+            yield response
 
     async def _addresses(self, target: Target) -> Sequence[Address]:
         """Where to connect: resolved once, all of them judged."""
@@ -183,6 +212,17 @@ async def _read(response: httpcore.Response, most: int) -> tuple[bytes, bool]:
             if len(body) > most:
                 return bytes(body[:most]), False
     return bytes(body), True
+
+
+async def _whole(response: httpcore.Response, most: int) -> AsyncIterator[bytes]:
+    """The body in pieces. Raises Unreachable: it is longer than `most`."""
+    size = 0
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_stream())) as parts:
+        async for part in parts:
+            size += len(part)
+            if size > most:
+                raise Unreachable(f"it is larger than {most} bytes")
+            yield part
 
 
 @asynccontextmanager

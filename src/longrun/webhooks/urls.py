@@ -79,7 +79,7 @@ def read_url(url: str) -> Target:
         raise Refused("The URL must begin with https://.")
     scheme, authority = parts[1].lower(), parts[2]
     if "@" in authority:
-        raise Refused("The URL holds a user or a password: leave it out, webhooks are signed.")
+        raise Refused("The URL holds a user or a password: leave it out.")
     place = _AUTHORITY.fullmatch(authority)
     if place is None:
         raise Refused("The host of the URL is not a name, an IPv4 address or an IPv6 address in brackets, or its port is not a number.")

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 import pytest
@@ -15,9 +16,11 @@ from tests.chaos.receiver import SECRET, Answer, Receiver, at_first
 from tests.integration.api.conftest import PlayedWorker
 from tests.integration.api.served import served
 
+from longrun.blobs import signing
 from longrun.chores.hosts import MOST, MOST_TO_ONE
 from longrun.chores.webhooks import send_webhooks
 from longrun.clock import new_job_id
+from longrun.jobs.files import FileRef, as_output, reference
 from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service import webhooks
@@ -99,6 +102,19 @@ async def test_a_message_says_what_has_become_of_the_job_and_is_signed(jobs: Job
     assert data["urls"]["result"] == f"{BASE}/jobs/{job_id}/result"
     assert data["webhook"] == {"url": receiver.url, "events": ["job.succeeded"]}
     assert SECRET.encode() not in body
+
+
+async def test_urls_of_files_in_a_message_open(jobs: Jobs, parts: Parts, receiver: Receiver) -> None:
+    ref = FileRef(f"file_{'1' * 32}", "key", 5, "sha-256=x")
+    for output, shown in (
+        (orjson.dumps([as_output(ref)]), lambda data: data["output"][0]),
+        (reference(ref), lambda data: data["output_file"]),
+    ):
+        await jobs.settled(await jobs.end(receiver.hook(), output))
+        data = orjson.loads(receiver.requests[-1][1])["data"]
+        url, _, query = shown(data)["url"].partition("?")
+        assert url == f"{BASE}/files/{ref.id}/content"
+        signing.verify([await parts.urls.know()], dict(parse_qsl(query)), method="GET", tenant="t", file=ref.id)
 
 
 async def test_a_large_output_is_left_out(jobs: Jobs, receiver: Receiver) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
 from celery import Celery
@@ -29,19 +29,24 @@ def broker_url(store_url: str) -> str:
     return f"{SCHEME}+socket://{parts.path}?virtual_host={db}"
 
 
-def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()) -> Celery:
+ReadFile = Callable[[str], bytes]
+
+
+def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = (), read_file: ReadFile | None = None) -> Celery:
     """The application of a worker, or (without lanes) of a tool that looks at workers.
 
     Args:
         store_url: the store's Redis, which carries the tickets too.
         prefix: prefix of every key.
         lanes: (queue, model) pairs; each becomes a Celery queue `<queue>.<model>` and a task `longrun.<model>`.
+        read_file: gives the bytes under a key of the keeper of files, where large outputs are; None: `AsyncResult` cannot show those.
     """
     app = Celery("longrun", broker=broker_url(store_url), backend=BACKEND, set_as_current=False)
     pairs: Sequence[tuple[str, str]] = sorted(lanes)
     app.conf.update(
-        longrun_store=store_url,  # these two are read by the backend
+        longrun_store=store_url,  # these three are read by the backend
         longrun_prefix=prefix,
+        longrun_read_file=read_file,
         broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if store_url.startswith("rediss:") else None,
         broker_transport_options={
             "global_keyprefix": prefix,  # an application beside us on the same Redis is not touched

@@ -26,6 +26,7 @@ from redis import Redis
 
 from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs.failure import problem_of
+from longrun.jobs.files import referenced, with_urls
 
 STATES = {
     "scheduled": "PENDING",
@@ -50,7 +51,8 @@ class StoreBackend(Backend):  # type: ignore[misc]
     """See the module. Writes by Celery itself are ignored: the Store is the only truth.
 
     Args:
-        app: the Celery application; its `conf.longrun_store` holds the store's URL and its `conf.longrun_prefix` the keys' prefix.
+        app: the Celery application; its `conf.longrun_store` holds the store's URL, its `conf.longrun_prefix` the keys' prefix, and its
+            `conf.longrun_read_file` reads files.
     """
 
     persistent = True
@@ -60,6 +62,7 @@ class StoreBackend(Backend):  # type: ignore[misc]
         super().__init__(app, **kwargs)
         self._redis = Redis.from_url(app.conf.longrun_store, socket_timeout=5, socket_connect_timeout=3)
         self._prefix = app.conf.longrun_prefix
+        self._read_file = app.conf.longrun_read_file
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """State and result of a job in Celery's terms."""
@@ -70,7 +73,7 @@ class StoreBackend(Backend):  # type: ignore[misc]
         state = STATES[status.decode()]
         result: Any = None
         if state == "SUCCESS":
-            result = None if output is None else orjson.loads(output)
+            result = self._output(output)
         elif state in ("FAILURE", "RETRY") and error is not None:
             problem = problem_of(error, f"/api/v1/jobs/{task_id}")
             result = JobFailedError(f"{problem['code']}: {problem['detail']}")
@@ -89,6 +92,14 @@ class StoreBackend(Backend):  # type: ignore[misc]
             "retries": max(0, int(attempt or 0) - 1),
             "date_done": None if finished is None else int(finished) / 1000,
         }
+
+    def _output(self, stored: bytes | None) -> Any:
+        """What the model returned. Its files are named by the paths at which they are served; those need a key."""
+        ref = referenced(stored)
+        if ref is not None and self._read_file is None:
+            raise LongrunError("This output is kept as a file, and this application was not told where files are.")
+        output = stored if ref is None else self._read_file(ref.key)
+        return None if output is None else orjson.loads(with_urls(output, lambda file_id: f"/api/v1/files/{file_id}/content"))
 
     def wait_for_pending(
         self, result: Any, timeout: float | None = None, interval: float = 0.5, propagate: bool = True, on_interval: Any = None, **_: Any

@@ -1,0 +1,68 @@
+"""URLs of files that open for whoever has them, and for a while only."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+
+from longrun.blobs.signing import LONGEST, sign
+from longrun.jobs.events import Event
+from longrun.jobs.files import holds_files, with_urls
+from longrun.jobs.record import JobRecord
+from longrun.store.store import Store
+
+#: Seconds for which the same URL is given: whoever asks twice, or in two ways, is told the same.
+_STEP = 300.0
+
+
+def _until_next(now: float) -> float:
+    """Seconds that a URL given now holds: to the end of a step, ten minutes at least and fifteen at most."""
+    # The half keeps the last digit from depending on how times are rounded.
+    return LONGEST - 1 - now % _STEP + 0.5
+
+
+class UrlSigner:
+    """Signs with a secret that the store holds, so that every process accepts what another has signed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._secret = b""
+
+    async def know(self) -> bytes:
+        """Learn the secret, once. Raises StoreUnavailable."""
+        if not self._secret:
+            self._secret = await self._store.files.secret()
+        return self._secret
+
+    def url(self, tenant: str, file_id: str, base: str) -> str:
+        """The URL of a file of `tenant`; `base` is what stands before `/files`. Somebody has called `know` before."""
+        assert self._secret
+        query = sign(self._secret, method="GET", tenant=tenant, file=file_id, expires=_until_next(time.time()))
+        return f"{base}/files/{file_id}/content?{query}"
+
+    async def rendered(self, data: bytes, tenant: str, base: str) -> bytes:
+        """JSON text with the URLs of its files. The files are signed for as those of `tenant`, whatever the text names."""
+        if not holds_files(data):
+            return data
+        await self.know()
+        return with_urls(data, partial(self._of, tenant, base))
+
+    def _of(self, tenant: str, base: str, file_id: str) -> str:
+        return self.url(tenant, file_id, base)
+
+    async def job(self, job: JobRecord, base: str) -> JobRecord:
+        """A record whose output is ready to be shown."""
+        if job.output_ref is not None:
+            await self.know()
+            return replace(job, output_url=self.url(job.tenant, job.output_ref.id, base))
+        if not holds_files(job.output):
+            return job
+        assert job.output is not None
+        return replace(job, output=await self.rendered(job.output, job.tenant, base))
+
+    async def events(self, events: list[Event], tenant: str, base: str) -> list[Event]:
+        """Events whose outputs are ready to be shown."""
+        if not any(event.type == "output" and holds_files(event.data) for event in events):
+            return events
+        return [replace(event, data=await self.rendered(event.data, tenant, base)) if event.type == "output" else event for event in events]

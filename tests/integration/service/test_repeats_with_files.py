@@ -1,0 +1,105 @@
+"""A request that is sent again with its Idempotency-Key, whatever has become of its files since; and files behind URLs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+
+from longrun.blobs.folder import Folder
+from longrun.errors import IdempotencyKeyReused, PayloadTooLarge, ValidationFailed
+from longrun.models import File, Limits, Model, Registry
+from longrun.queues.celery.tickets import ticket_template
+from longrun.service import files
+from longrun.service.parts import Parts
+from longrun.service.request import parse_request
+from longrun.service.submit import Submitted, submit
+from longrun.settings import Settings
+from longrun.store.store import Store
+
+TENANT = "me"
+
+
+class Weigh(Model):
+    def predict(self, file: Annotated[File, Limits(max_bytes=100_000)]) -> int: ...
+
+
+@pytest.fixture
+async def parts(settings: Settings, tmp_path: Path) -> AsyncIterator[Parts]:
+    registry = Registry()
+    registry.add(Weigh.__longrun__)
+    told = settings.model_copy(update={"fetch_urls": True, "allowed_networks": ("127.0.0.0/8",)})
+    store = Store(told.redis_url, told, ticket_template())
+    opened = Parts(told, store, registry, blobs=Folder(tmp_path / "blobs"))
+    yield opened
+    await store.close()
+    opened.blobs.close()
+
+
+@asynccontextmanager
+async def serving(body: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A URL that gives these bytes, and the requests that came."""
+    seen: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/cat.bin", seen
+
+
+async def upload(parts: Parts, data: bytes, **options: float | None) -> files.FileRecord:
+    return await files.receive(parts, TENANT, files.from_bytes(data), **({"keep": 3600.0} | options))  # type: ignore[arg-type]
+
+
+async def send(parts: Parts, file: str, key: str = "k", *uploads: files.FileRecord) -> Submitted:
+    return await submit(parts, TENANT, "weigh", parse_request({"input": {"file": file}}), idempotency_key=key, uploads=uploads)
+
+
+async def test_a_repeat_finds_its_job_also_when_its_file_was_deleted_since(parts: Parts) -> None:
+    file = await upload(parts, b"here")
+    first = await send(parts, file.ref.id)
+    await files.delete(parts, TENANT, file.ref.id)
+    again = await send(parts, file.ref.id)
+    assert (again.replayed, again.job.id) == (True, first.job.id)
+    with pytest.raises(ValidationFailed):
+        await send(parts, file.ref.id, "another key")
+
+
+async def test_a_repeat_with_other_bytes_is_another_request(parts: Parts) -> None:
+    file, other = await upload(parts, b"here"), await upload(parts, b"there")
+    await send(parts, file.ref.id)
+    with pytest.raises(IdempotencyKeyReused):
+        await send(parts, other.ref.id)
+
+
+async def test_what_a_repeat_brings_is_removed(parts: Parts) -> None:
+    file = await upload(parts, b"here", keep=None)
+    first = await send(parts, file.ref.id, "k", file)
+    once_more = await upload(parts, b"here", keep=None)
+    again = await send(parts, once_more.ref.id, "k", once_more)
+    assert (again.replayed, again.job.id) == (True, first.job.id)
+    assert await parts.store.files.trash() == [once_more.ref.key]
+
+
+async def test_a_repeat_fetches_no_url_once_more(parts: Parts) -> None:
+    async with serving(b"here") as (url, seen):
+        first = await send(parts, url)
+    again = await send(parts, url)
+    assert (again.replayed, again.job.id, len(seen)) == (True, first.job.id, 1)
+
+
+async def test_what_is_too_large_behind_a_url_breaks_the_rule_that_it_breaks_when_it_is_sent(parts: Parts) -> None:
+    async with serving(bytes(5_000_000)) as (url, _):
+        with pytest.raises(PayloadTooLarge) as caught:
+            await send(parts, url)
+    assert (caught.value.extra["rule"], caught.value.extra["limit"]) == ("max_bytes", 100_000)
+    assert caught.value.errors[0]["pointer"] == "/input/file"
+    assert await parts.blobs.keys() == []
