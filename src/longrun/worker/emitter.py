@@ -18,6 +18,8 @@ _PAUSE = 0.02
 _MOST, _LARGE = 500, 1 << 20
 #: Most events of one job that wait for the store, and bytes of their data: more than that of lines is not kept.
 _WAITING, _WAITING_BYTES = 20_000, 4 << 20
+#: Seconds between two looks whether a write has come back.
+_LOOK = 0.002
 #: Pause when the store is full.
 _FULL_PAUSE = 1.0
 
@@ -58,6 +60,7 @@ class Emitter:
         events = _next(run)
         first, progress = run.appended, run.progress
         run.appended, run.progress = first + len(events), b""
+        run.writing += 1
         try:
             ours = await self._store.claims.append(run.id, run.attempt, first, progress, events)
         except LongrunError:
@@ -67,14 +70,24 @@ class Emitter:
             run.offered = max(run.offered, len(events))
             run.appended, run.progress = first, run.progress or progress
             raise
+        finally:
+            run.writing -= 1
+        if run.files:
+            run.files -= sum(1 for kind, _ in events if kind == "file")
         if not ours:
             self._lost(run)
 
     async def flush(self, run: Run) -> None:
-        """Write what is left; the caller writes the outcome after this. Writes under way went out before on the same connection."""
+        """Write what is left; the caller writes the outcome after this. Writes under way went out before on the same connection.
+
+        What tells of files is waited for: a store that is full may refuse it, and take the outcome that names the files.
+        """
         _tell_left_out(run)
-        while run.events:
-            await self._write(run)
+        while run.events or (run.files and run.writing):
+            if run.files and run.writing:
+                await asyncio.sleep(_LOOK)
+            else:
+                await self._write(run)
 
 
 def _keep(run: Run, kind: str, data: bytes) -> None:
@@ -88,6 +101,8 @@ def _keep(run: Run, kind: str, data: bytes) -> None:
             run.waiting += len(data) - len(run.events[-1][1])
             run.events[-1] = (kind, data)
             return
+    if kind == "file":
+        run.files += 1
     if kind == "log" and (len(run.events) >= _WAITING or run.waiting >= _WAITING_BYTES):
         run.left_out += 1
         return

@@ -15,10 +15,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import structlog
 
+from longrun.blobs.contract import Blobs
+from longrun.blobs.open import open_blobs
 from longrun.errors import LongrunError
 from longrun.models import ModelSpec
 from longrun.settings import Settings
@@ -33,6 +36,8 @@ from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
 from longrun.worker.recycle import Recycler, Terms
 from longrun.worker.run import Run, Sink
+from longrun.worker.runner.copies import remove_left
+from longrun.worker.runner.files import keeper_settings
 from longrun.worker.seat import RunnerPlan, Seat
 from longrun.worker.settle import Settler
 
@@ -120,6 +125,7 @@ class Engine:
                 settings.log_level,
                 settings.max_output,
                 settings.capture_output,
+                keeper_settings(settings),
                 Terms.of(specs),
                 self.guard,
             )
@@ -206,10 +212,16 @@ class Engine:
         for essential in (self.leases.beat_for_ever, self.leases.listen_for_ever, self.limits.watch_for_ever, self.recycler.watch_for_ever):
             self.spawn(self._keep(essential))
         self.spawn(self._announce_for_ever())
+        self.loop.run_in_executor(None, remove_left)
         for background in self.plan.background:
             self.spawn(background(self.store))
         self.loop.call_soon(self._ready.set)
         self.loop.run_forever()
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The keeper of files, opened when it is first needed; most workers never need it here."""
+        return open_blobs(self.settings)
 
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run a coroutine beside everything else; its error, if any, is logged."""
@@ -270,6 +282,8 @@ class Engine:
         nonce = f"{self._nonce}-{self._nonces}"
         try:
             claims = await self.store.claims.claim_all([job_id for job_id, _ in tickets], nonce, self.plan.name, device)
+            # No heartbeat knows of them yet, so this must not take long.
+            keys = await lane.keys(claims, lambda: self.blobs, self.settings.lease / 3)
         except LongrunError:
             # The notes in `doubt`, or the leases of claims that went through, bring the jobs back; the slots must not stay taken.
             lane.held -= len(tickets)
@@ -278,12 +292,12 @@ class Engine:
             raise
         finally:
             self._claiming -= 1
-        for (_, sink), claim in zip(tickets, claims, strict=True):
+        for (_, sink), claim, key in zip(tickets, claims, keys, strict=True):
             if claim is None:
                 lane.held -= 1
                 self.post(sink.stale)
                 continue
-            run = Run(claim, sink, lane.key(claim.input))
+            run = Run(claim, sink, key)
             self.runs[run.id] = lane, run
             lane.add(run)
         self.dispatch(lane)
@@ -356,6 +370,8 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await self.store.close()
+        if "blobs" in vars(self):
+            self.blobs.close()
 
     async def _wind_down(self, end: float) -> None:
         """Until nothing is held here any more: what has not started goes back at once, and at `end` (or in a hurry) what runs."""

@@ -2,8 +2,8 @@
 
 | worker → runner                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
-| `run`, model, [[id, attempt, input], …]           | run each job by itself                                          |
-| `batch`, model, [[id, attempt, input], …]         | run them in one call of a batched model                         |
+| `run`, model, [[id, attempt, input, files], …]    | run each job by itself                                          |
+| `batch`, model, [[id, attempt, input, files], …]  | run them in one call of a batched model                         |
 | `cancel`, [[id, attempt], …], reason, interrupt   | stop these; reason `canceled` or `timeout`                      |
 | `ping`, n                                         |                                                                |
 
@@ -11,14 +11,15 @@
 |---------------------------------------------------|----------------------------------------------------------------|
 | `ready`, model, seconds                           | `load()` is done                                                |
 | `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
-| `events`, id, attempt, [[type, data], …]          | progress, output, log; usage = the sums so far, which is no event |
+| `events`, id, attempt, [[type, data], …]          | progress, output, log, file; usage = the sums so far, which is no event |
 | `done`, [[id, attempt, kind, data, run_s, extra], …] | outcomes; see below                                           |
 | `pong`, n                                         |                                                                |
 
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
 failure, extra = [retryable, seconds to wait or nil, how]) and `canceled` (extra = how). `how` it was stopped: `flag`, `exception`, nil.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
-Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them.
+Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
+(`jobs.files`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before whatever names it.
 """
 
 from __future__ import annotations

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
+import structlog
+
+from longrun.blobs.contract import Blobs
+from longrun.jobs.files import FileRef, referenced
 from longrun.models import ModelSpec
+from longrun.store.claims import Claim
 from longrun.worker.batching import AHEAD_BELOW_S, Cautious, batch_key, jobs_ahead, wait_before_batch
 from longrun.worker.run import Run, Sink
 from longrun.worker.seat import Seat
+
+log = structlog.get_logger("longrun.worker")
+#: Inputs that are read at once for their batch keys: they are large.
+_READS = 4
 
 
 class Lane:
@@ -38,6 +48,7 @@ class Lane:
         self.held = self.capacity = 0
         self.was_full = True
         self.mean = Cautious()
+        self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None
         self._last_arrival = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -82,6 +93,32 @@ class Lane:
                 other.claim.suspect == seat.reserved for lane in seat.lanes for other in lane.pending
             ):
                 seat.reserved = None
+
+    async def keys(self, claims: Sequence[Claim | None], blobs: Callable[[], Blobs], within: float) -> list[tuple[Any, ...]]:
+        """The batch keys of claims. Inputs that are kept as files are read only where there is a key, and for so many seconds at most."""
+        refs = [referenced(claim.input) if claim and self.batched and self.batched.key else None for claim in claims]
+        reads = {at: asyncio.ensure_future(self._read_key(ref, blobs)) for at, ref in enumerate(refs) if ref is not None}
+        if reads:
+            await asyncio.wait(reads.values(), timeout=within)
+        keys: list[tuple[Any, ...]] = []
+        for at, claim in enumerate(claims):
+            read = reads.get(at)
+            if read is None:
+                keys.append(self.key(claim.input) if claim else ())
+            elif claim and read.cancel():
+                keys.append((claim.id,))
+            else:
+                keys.append(read.result() or (claim.id if claim else "",))
+        return keys
+
+    async def _read_key(self, ref: FileRef, blobs: Callable[[], Blobs]) -> tuple[Any, ...]:
+        """Empty: it cannot be read. The job then shares its batch with nobody, and the runner, which will find the same, tells it."""
+        try:
+            async with self._reading:
+                return self.key(await blobs().read(ref.key, ref.size))
+        except Exception as error:
+            log.warning("input cannot be read for its batch key", file=ref.id, reason=str(error))
+            return ()
 
     def key(self, data: bytes) -> tuple[Any, ...]:
         """What the job's batch must share with it."""

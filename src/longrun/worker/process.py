@@ -21,6 +21,7 @@ from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
 from longrun.worker.frames import FrameBuffer, pack
 from longrun.worker.guard import Guard, end_group
 from longrun.worker.outputs import Outputs
+from longrun.worker.runner.copies import remove_left
 
 _BUFFER = 1 << 20
 #: Seconds for a process that has closed its pipe to end by itself; one that lives on is of no use.
@@ -67,6 +68,7 @@ class RunnerProcess(asyncio.Protocol):
         *,
         max_output: int,
         capture_output: bool,
+        files: dict[str, Any],
     ) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
         outputs = Outputs() if capture_output else None
@@ -81,6 +83,7 @@ class RunnerProcess(asyncio.Protocol):
             "load_timeout": load_timeout,
             "parent": os.getpid(),
             "max_output": max_output,
+            "files": files,
             "pipes": outputs.plan if outputs is not None else None,
         }
         command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), orjson.dumps(plan).decode()]
@@ -197,6 +200,7 @@ class RunnerProcess(asyncio.Protocol):
             await asyncio.sleep(0.005 if time.monotonic() - closed < _LAST_MOMENT else 0.05)
         assert self._end is not None
         self._close_outputs()
+        asyncio.get_running_loop().run_in_executor(None, remove_left)
         self._on_end(self, self._end)
 
     def _reaped(self) -> bool:
@@ -233,5 +237,6 @@ class RunnerProcess(asyncio.Protocol):
             if time.monotonic() >= end:
                 return False
             time.sleep(0.002)
+        remove_left()
         self._close_outputs()
         return True

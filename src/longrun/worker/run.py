@@ -38,6 +38,7 @@ class Run:
         stopped_by, run_s, stop_s: how it was stopped, how long it had run, and how long stopping took.
         events: not yet sent to the store; `appended` counts those that were, `waiting` the bytes of their data. The first `offered` of them
             were sent once, and may have arrived. `left_out` counts lines that were too many to be kept.
+        files: events of files that the store has not confirmed; `writing` counts the writes under way.
         usage: sums that the model has reported so far (JSON).
         settled: an outcome is on its way to the store; whatever the runner still says is ignored.
     """
@@ -49,6 +50,7 @@ class Run:
         "deadline",
         "events",
         "exception_at",
+        "files",
         "flushing",
         "hard",
         "hard_limit",
@@ -70,6 +72,7 @@ class Run:
         "stopped_by",
         "usage",
         "waiting",
+        "writing",
     )
 
     def __init__(self, claim: Claim, sink: Sink, key: tuple[Any, ...]) -> None:
@@ -86,6 +89,7 @@ class Run:
         self.stop_s = 0.0
         self.events: deque[tuple[str, bytes]] = deque()
         self.appended = self.waiting = self.offered = self.left_out = 0
+        self.files = self.writing = 0
         self.progress = self.usage = b""
         self.flushing = self.settled = False
         self.run_s = 0.0

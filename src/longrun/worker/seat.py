@@ -40,6 +40,7 @@ class RunnerPlan:
         log_level: of its log.
         max_output: bytes that an output may have.
         capture_output: what models print becomes events of their jobs.
+        files: settings of the keeper of files.
         terms: when it is replaced.
         guard: is told of it.
     """
@@ -49,6 +50,7 @@ class RunnerPlan:
     log_level: str
     max_output: int
     capture_output: bool
+    files: dict[str, Any]
     terms: Terms
     guard: Guard
 
@@ -161,6 +163,7 @@ class Seat:
                     self.terms.load_timeout,
                     max_output=self.plan.max_output,
                     capture_output=self.plan.capture_output,
+                    files=self.plan.files,
                 )
                 return
             except OSError as error:
@@ -257,7 +260,7 @@ class Seat:
         assert self.process is not None
         self.aboard.setdefault(lane, {}).update(((run.id, run.attempt), run) for run in runs)
         kind = "run" if lane.batched is None else "batch"
-        self.process.send(kind, lane.model, [(run.id, run.attempt, run.claim.input) for run in runs])
+        self.process.send(kind, lane.model, [(run.id, run.attempt, run.claim.input, run.claim.files) for run in runs])
 
     def take_off(self, job_id: str, attempt: int) -> tuple[Lane, Run] | None:
         """The run with this attempt that was aboard, or None: the frame is about something that was given up."""

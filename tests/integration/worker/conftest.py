@@ -31,7 +31,9 @@ MODELS = Path(__file__).with_name("models_under_test.py")
 class Worker:
     """A worker process and its runners."""
 
-    def __init__(self, settings: Settings, log: Path, *arguments: str, app: Path = MODELS, **environment: str) -> None:
+    def __init__(
+        self, settings: Settings, log: Path, *arguments: str, app: Path = MODELS, folder: Path | None = None, **environment: str
+    ) -> None:
         env = os.environ | {
             "LONGRUN_REDIS_URL": settings.redis_url,
             "LONGRUN_PREFIX": settings.prefix,
@@ -43,7 +45,7 @@ class Worker:
         self.log = log
         with log.open("ab") as output:
             command = [sys.executable, "-m", "longrun", "worker", str(app), *arguments]
-            self.process = subprocess.Popen(command, env=env, stdout=output, stderr=output, start_new_session=True)
+            self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
 
     @property
     def runners(self) -> list[psutil.Process]:
@@ -67,8 +69,8 @@ def start_worker(settings: Settings, tmp_path: Path) -> Iterator[Any]:
     """Start workers; all of them are gone after the test."""
     workers: list[Worker] = []
 
-    def start(*arguments: str, app: Path = MODELS, **environment: str) -> Worker:
-        workers.append(Worker(settings, tmp_path / "worker.log", *arguments, app=app, **environment))
+    def start(*arguments: str, app: Path = MODELS, folder: Path | None = None, **environment: str) -> Worker:
+        workers.append(Worker(settings, tmp_path / "worker.log", *arguments, app=app, folder=folder, **environment))
         return workers[-1]
 
     yield start

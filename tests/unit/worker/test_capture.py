@@ -105,7 +105,7 @@ class Frames:
 
 def job() -> tuple[Running, Frames]:
     frames = Frames()
-    return Running(("job_1", 1, b"{}"), Reports(cast(Pipe, frames))), frames
+    return Running(("job_1", 1, b"{}", b""), Reports(cast(Pipe, frames))), frames
 
 
 def test_a_million_reports_of_progress_are_few_frames_and_the_last_one_counts() -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from longrun.errors import StoreUnavailable
+from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim
 from longrun.store.store import Store
@@ -140,3 +140,63 @@ async def test_many_and_large_outputs_are_written_in_several_goes(size: int) -> 
     setting.add(*wanted)
     assert await setting.end() == wanted
     assert setting.log.calls == 3
+
+
+def file(n: int) -> tuple[str, bytes]:
+    return "file", b'{"id":"file_%d"}' % n
+
+
+async def test_files_are_never_left_out_or_put_together_and_keep_their_place() -> None:
+    setting = Setting()
+    setting.log.open.clear()
+    setting.add(output(0))
+    await asyncio.sleep(0.01)
+    for n in range(30_000):
+        setting.add(log(n))
+    wanted = [file(1), file(1), output(1), file(2), progress(1), progress(2), file(3), output(2)]
+    setting.add(*wanted)
+    assert [event for event in await setting.end() if event[0] != "log"] == [output(0), *[each for each in wanted if each != progress(1)]]
+
+
+class FullLog(Log):
+    """A store that refuses the first write when it comes to it, and takes later ones: it lets small ones pass when it is full."""
+
+    refuse = 1
+
+    async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Events) -> bool:
+        self.calls += 1
+        refused, self.refuse = self.refuse, 0
+        await self.open.wait()
+        if refused:
+            raise StorageFull("no room")
+        assert first == len(self.events), "what is numbered higher came first: the store would take these for known"
+        self.events += events
+        return True
+
+
+async def test_an_outcome_waits_for_what_tells_of_files_also_when_that_is_refused_after_all() -> None:
+    setting = Setting()
+    setting.log = FullLog()
+    setting.emitter = Emitter(cast(Store, setting.log), lambda _: None)
+    setting.log.open.clear()
+    setting.add(file(1), output(1))
+    await asyncio.sleep(0.01)
+    setting.run.settled = True
+    setting.add(output(2))
+    flushed = asyncio.ensure_future(setting.emitter.flush(setting.run))
+    await asyncio.sleep(0.01)
+    assert not flushed.done()
+    setting.log.open.set()
+    await flushed
+    assert setting.log.events == [file(1), output(1), output(2)]
+    assert setting.run.files == 0
+
+
+async def test_an_outcome_does_not_wait_for_a_write_that_tells_of_no_file() -> None:
+    setting = Setting()
+    setting.log.open.clear()
+    setting.add(output(1))
+    await asyncio.sleep(0.01)
+    setting.run.settled = True
+    await asyncio.wait_for(setting.emitter.flush(setting.run), 0.1)
+    setting.log.open.set()

@@ -16,7 +16,7 @@ from longrun.worker.runner.running import Running
 
 
 def running(job_id: str = "job_1") -> Running:
-    return Running((job_id, 1, b"{}"), cast(Reports, None))
+    return Running((job_id, 1, b"{}", b""), cast(Reports, None))
 
 
 async def stopped(code: Any, kind: type[Canceled]) -> tuple[Running, asyncio.Task[Any]]:

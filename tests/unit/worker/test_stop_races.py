@@ -38,7 +38,7 @@ async def test_an_async_job_that_is_stopped_before_its_first_step_is_told_of() -
     spec, pipe = waits.__longrun__, Frames()  # type: ignore[attr-defined]
     executor = AsyncExecutor(spec, spec.instantiate(), Reports(cast(Pipe, pipe)), asyncio.get_running_loop())
     # Both orders are on the loop before it turns.
-    executor.put([("job_1", 1, b'{"seconds": 1000}')], batch=False)
+    executor.put([("job_1", 1, b'{"seconds": 1000}', b"")], batch=False)
     executor.cancel([("job_1", 1)], SoftTimeLimit, interrupt=False)
     for _ in range(100):
         await asyncio.sleep(0.01)
@@ -61,7 +61,7 @@ def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -
             time.sleep(0.3)
             return True
 
-    job, interrupts = Late(("job_1", 1, b"{}"), Reports(cast(Pipe, Frames()))), Interrupts()
+    job, interrupts = Late(("job_1", 1, b"{}", b""), Reports(cast(Pipe, Frames()))), Interrupts()
     begun = threading.Event()
 
     def code() -> str:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import structlog
 
 from longrun.errors import Canceled
+from longrun.jobs.files import INLINE, FileRef, referenced
 from longrun.models import ModelSpec
+from longrun.models.files import File, storing
 from longrun.worker.runner.executor import Base
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Key, Raw, Running
 
+T = TypeVar("T")
 log = structlog.get_logger("longrun.runner")
+_THREADS = 8
 
 
 class AsyncExecutor(Base):
@@ -28,6 +34,8 @@ class AsyncExecutor(Base):
         self._loop = loop
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._done: list[Done] = []
+        # Not the loop's own threads: a model may keep all of those busy for long.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{spec.name}-files")
 
     def put(self, jobs: list[Raw], *, batch: bool) -> None:
         groups = [jobs] if batch else [[raw] for raw in jobs]
@@ -71,14 +79,14 @@ class AsyncExecutor(Base):
         try:
             if running.reason is not None:
                 raise running.stop()
-            value = self.parse(running)
+            value = await self._parsed(running)
             self.enter(group)
             returned = self.instance.call(value, running.handle(self.spec.name))
             if self.spec.streams:
                 output = await self._drain(running, returned)
             else:
-                output = self.encode(running, await awaited(returned, running.group))
-            done = self.ok(running, output, time.monotonic() - begin)
+                output = await self._off_loop(self.encode, running, await awaited(returned, running.group))
+            done = await self._ok(running, output, time.monotonic() - begin)
         except BaseException as error:
             done = self.settle(running, error, time.monotonic() - begin)
         self._report(running, done)
@@ -92,7 +100,7 @@ class AsyncExecutor(Base):
                 value = await awaited(step, running.group)
             except StopAsyncIteration:
                 return self.spec.output.join(items.values)
-            self.item(running, value, items)
+            await self._off_loop(self.item, running, value, items)
             stop = self.to_throw(running)
             if stop is not None and not hasattr(iterator, "athrow"):
                 raise stop
@@ -105,7 +113,7 @@ class AsyncExecutor(Base):
             try:
                 if running.reason is not None:
                     raise running.stop()
-                ready.append((running, self.parse(running)))
+                ready.append((running, await self._parsed(running)))
             except (Exception, Canceled) as error:
                 self._report(running, self.settle(running, error, 0.0))
         if not ready:
@@ -130,4 +138,45 @@ class AsyncExecutor(Base):
             return
         run_s = time.monotonic() - begin
         for running, output in zip(together, outputs, strict=True):
-            self._report(running, self.one_of_batch(running, output, run_s))
+            self._report(running, await self._one_of_batch(running, output, run_s))
+
+    # What has to do with files may take long, and others share this loop.
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        return await self._loop.run_in_executor(self._threads, contextvars.copy_context().run, call, *arguments)
+
+    async def _parsed(self, running: Running) -> Any:
+        if referenced(running.input) is None:
+            return self.parse(running)
+        return await self._in_thread(self.parse, running)
+
+    async def _off_loop(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Call at once; when there is something to store, again in a thread."""
+        if not self.spec.output.may_hold_files:
+            return call(*arguments)
+        try:
+            with storing(_in_a_thread):
+                return call(*arguments)
+        except _InAThread:
+            return await self._in_thread(call, *arguments)
+
+    async def _ok(self, running: Running, output: bytes, run_s: float) -> Done:
+        if len(output) <= INLINE:
+            return self.ok(running, output, run_s)
+        return await self._in_thread(self.ok, running, output, run_s)
+
+    async def _one_of_batch(self, running: Running, output: Any, run_s: float) -> Done:
+        if isinstance(output, BaseException):
+            return self.one_of_batch(running, output, run_s)
+        try:
+            return await self._ok(running, await self._off_loop(self.encode, running, output), run_s)
+        except (Exception, Canceled) as error:
+            return self.settle(running, error, run_s)
+
+
+class _InAThread(Exception):
+    """There is something to store."""
+
+
+def _in_a_thread(_: File) -> FileRef:
+    raise _InAThread

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import orjson
 import structlog
 
 from longrun.errors import Canceled, InvalidOutput, SoftTimeLimit
+from longrun.jobs.files import INLINE, FileRef, referenced
 from longrun.models import ModelSpec
+from longrun.models.files import is_storing, storing
+from longrun.models.schema import Encoded
 from longrun.worker.runner.items import Items, check_size
 from longrun.worker.runner.outcome import Done, done_error
 from longrun.worker.runner.reports import Reports
@@ -35,11 +39,19 @@ class Base:
         self.jobs: dict[Key, Running] = {}
 
     def parse(self, running: Running) -> Any:
-        return self.spec.input.parse(orjson.loads(running.input))
+        """What `predict` is called with. Raises ValidationFailed, BadInput, BlobsUnavailable."""
+        ref = referenced(running.input)
+        data = orjson.loads(running.input if ref is None else running.files.read_input(ref))
+        if not running.input_files:
+            return self.spec.input.parse(data)
+        files = {name: FileRef.of(members) for name, members in orjson.loads(running.input_files).items()}
+        return self.spec.input.parse(data, files=files, attached=running.files)
 
     def ok(self, running: Running, output: bytes, run_s: float) -> Done:
-        """The `done` entry of a job that returned. Raises ResultTooLarge."""
+        """The `done` entry of a job that returned. Raises ResultTooLarge, BlobsFull, BlobsUnavailable."""
         check_size(len(output), self.reports.max_output)
+        if len(output) > INLINE:
+            output = running.files.put_away(output)
         running.close()
         return running.id, running.attempt, "partial" if running.softened else "ok", output, run_s, None
 
@@ -48,16 +60,27 @@ class Base:
         return Items(self.reports.max_output, is_text=self.spec.output.is_text_stream)
 
     def encode(self, running: Running, value: Any) -> bytes:
-        encoded = self.spec.output.encode(value)
+        """The output as JSON, its files stored. Raises InvalidOutput, ResultTooLarge, BlobsFull, BlobsUnavailable."""
+        return self._encoded(running, self.spec.output.encode, value)
+
+    def _encoded(self, running: Running, encode: Callable[[Any], Encoded], value: Any) -> bytes:
+        if self.spec.output.may_hold_files and not is_storing():
+            with storing(running.files.store):
+                encoded = encode(value)
+        else:
+            encoded = encode(value)
         running.warn(encoded.warnings)
         return encoded.data
 
     def item(self, running: Running, value: Any, items: Items) -> None:
         """One yielded value: an event, and a part of the output. Raises ResultTooLarge when that is too much now."""
-        encoded = self.spec.output.encode_item(value)
-        running.warn(encoded.warnings)
-        items.add(encoded.data)
-        running.emit_raw("output", b'{"value":' + encoded.data + b"}")
+        self.told(running, self._encoded(running, self.spec.output.encode_item, value), items)
+
+    @staticmethod
+    def told(running: Running, data: bytes, items: Items) -> None:
+        """A yielded value that is JSON."""
+        items.add(data)
+        running.emit_raw("output", b'{"value":' + data + b"}")
 
     @staticmethod
     def to_throw(running: Running) -> Canceled | None:

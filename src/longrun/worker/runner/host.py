@@ -17,6 +17,7 @@ from longrun.models import ModelSpec, load_target
 from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.capture import Capture
 from longrun.worker.runner.executor import Executor
+from longrun.worker.runner.files import Keeper
 from longrun.worker.runner.outcome import failure_of
 from longrun.worker.runner.pipe import Pipe
 from longrun.worker.runner.reports import Reports
@@ -30,14 +31,15 @@ class Host:
 
     Args:
         pipe: to the worker.
-        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "load_timeout", "parent", "max_output", "pipes"}`.
+        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "load_timeout", "parent", "max_output", "files",
+            "pipes"}`.
         capture: the output of this process.
         operator: the operator's log.
     """
 
     def __init__(self, pipe: Pipe, plan: dict[str, Any], capture: Capture, operator: TextIO) -> None:
         self.pipe, self.plan, self._capture, self._operator = pipe, plan, capture, operator
-        self._reports = Reports(pipe, capture, plan["max_output"])
+        self._reports = Reports(pipe, capture, plan["max_output"], Keeper(plan["files"]))
         self.executors: dict[str, Executor] = {}
         self._loaded = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Any
 
-from longrun.errors import Failure, JobError, ResultTooLarge, RetryAfter, ValidationFailed
+from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, Failure, JobError, ResultTooLarge, RetryAfter, ValidationFailed
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
 
@@ -19,6 +19,8 @@ def error_code(error: BaseException) -> str:
         return error.code
     if isinstance(error, ValidationFailed):
         return "validation-failed"
+    if isinstance(error, BlobsFull | BlobsUnavailable):
+        return error.code
     said = f"{type(error).__name__} {_said(error)}"
     if isinstance(error, MemoryError) or any(sign in said for sign in _OUT_OF_MEMORY):
         return "out-of-memory"
@@ -37,6 +39,8 @@ def failure_of(error: BaseException, attempt: int) -> JobFailure:
     code, name = error_code(error), type(error).__name__
     if isinstance(error, JobError):
         detail, cause = error.detail, error.cause
+    elif isinstance(error, BlobsFull | BlobsUnavailable):
+        detail, cause = error.detail, None
     elif code == "validation-failed":
         detail, cause = "The input does not fit the model that this worker has loaded.", None
     else:
@@ -47,7 +51,7 @@ def failure_of(error: BaseException, attempt: int) -> JobFailure:
 def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
     """Whether the model's `Retry` covers the exception. A deliberate `Failure` is tried again only when `on` names it."""
     retry = spec.options.retry
-    if retry is None or isinstance(error, ResultTooLarge) or not retry.covers(error):
+    if retry is None or isinstance(error, ResultTooLarge | BadInput) or not retry.covers(error):
         return False
     deliberate = Failure if isinstance(error, Failure) else ValidationFailed if isinstance(error, ValidationFailed) else None
     return deliberate is None or any(issubclass(each, deliberate) and isinstance(error, each) for each in retry.on)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from longrun.worker.runner.capture import Capture
+from longrun.worker.runner.files import Keeper
 from longrun.worker.runner.lines import readable, shortened
 from longrun.worker.runner.pipe import Pipe
 
@@ -32,10 +33,12 @@ class Reports:
         pipe: to the worker.
         capture: the output of the process; None = not captured.
         max_output: bytes that the output of a job may have.
+        keeper: of files.
     """
 
-    def __init__(self, pipe: Pipe, capture: Capture | None = None, max_output: int = 1 << 62) -> None:
+    def __init__(self, pipe: Pipe, capture: Capture | None = None, max_output: int = 1 << 62, keeper: Keeper | None = None) -> None:
         self.pipe, self.max_output = pipe, max_output
+        self.keeper = keeper or Keeper({})
         self.capture = capture or Capture()
         self._late: set[Running] = set()
         self._wake = threading.Event()

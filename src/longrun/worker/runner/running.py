@@ -8,13 +8,15 @@ from typing import Any
 
 from longrun.errors import Canceled, SoftTimeLimit
 from longrun.models import Job
+from longrun.worker.runner.files import JobFiles
 from longrun.worker.runner.flow import Flow
 from longrun.worker.runner.lines import Lines, readable
 from longrun.worker.runner.reports import Reports, to_json
 
 #: Integers up to this are the same in every reader of JSON.
 _EXACT = 2**53
-Raw = tuple[str, int, bytes]
+#: Id, attempt, input (JSON or a reference), and the files of the input (JSON, empty = none).
+Raw = tuple[str, int, bytes, bytes]
 Key = tuple[str, int]
 
 
@@ -34,6 +36,7 @@ class Running:
     """
 
     __slots__ = (
+        "_files",
         "_flow",
         "_lines",
         "_reports",
@@ -43,6 +46,7 @@ class Running:
         "group",
         "id",
         "input",
+        "input_files",
         "inside",
         "interrupted",
         "key",
@@ -56,9 +60,10 @@ class Running:
     )
 
     def __init__(self, raw: Raw, reports: Reports) -> None:
-        self.id, self.attempt, self.input = raw
+        self.id, self.attempt, self.input, self.input_files = raw
         self.key: Key = self.id, self.attempt
         self._reports = reports
+        self._files: JobFiles | None = None
         self.group: list[Running] = [self]
         self.kind: type[Canceled] | None = None
         self.reason: type[Canceled] | None = None
@@ -70,6 +75,13 @@ class Running:
         self._flow: Flow | None = None
         self._lines: dict[int, Lines] | None = None
 
+    @property
+    def files(self) -> JobFiles:
+        """Reaches and stores files in the name of this attempt."""
+        if self._files is None:
+            self._files = JobFiles(self._reports.keeper, self.id, self.attempt, self.emit_raw, self.heed)
+        return self._files
+
     def tell(self, kind: type[Canceled], *, is_async: bool) -> None:
         """It is to stop. Told again for another reason, that one counts."""
         if self.kind is not kind:
@@ -80,6 +92,14 @@ class Running:
         """The reason, to be raised at a place where the job looks at its flag."""
         assert self.reason is not None
         return self.reason(f"{self.id} was told to stop")
+
+    def heed(self, stuck: bool) -> None:
+        """While files are read and stored: raise the reason, unless it was raised before; what came after that is the work's own end.
+
+        When its time is over, what goes on well is given the grace that the worker gives, and may be done by then. `stuck`: it does not.
+        """
+        if self.kind is not None and not self.raised and (stuck or self.kind is not SoftTimeLimit):
+            raise self.stop()
 
     def was_told(self, how: str) -> None:
         """The reason was raised in the code that the group shares."""
@@ -151,6 +171,8 @@ class Running:
             self._tell_left_out()
             self._reports.flush(self)
             self.closed = True
+        if self._files is not None:
+            self._files.close()
 
     def handle(self, model: str) -> Job:
         """What the model gets as `job`."""

@@ -1,0 +1,224 @@
+"""Files in a runner: opened where the keeper has them, and stored under the job and attempt that made them."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import orjson
+import structlog
+
+from longrun.blobs.contract import BlobNotFound, Blobs
+from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, PayloadTooLarge, ResultTooLarge
+from longrun.jobs.files import FileRef, reference
+from longrun.media.names import safe_name
+from longrun.media.scan import Scanner
+from longrun.models.files import File
+from longrun.settings import Settings, load_settings
+from longrun.worker.runner.copies import Copies
+
+T = TypeVar("T")
+log = structlog.get_logger("longrun.runner")
+
+#: Files that one attempt may make, beside its output (`store/scripts/lib.lua` keeps no more).
+MOST_MADE = 1000
+#: Seconds before each further try of the keeper: one that is away for a moment must not cost the work that was done.
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: Seconds between two looks at the flag in such a pause.
+_LOOK = 0.05
+_PIECE = 256 * 1024
+_TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,100}(?:; charset=utf-8)?")
+#: Types that a browser would run, whatever a model says.
+_ACTIVE = re.compile(r"html|script|svg|[/+]xml")
+
+
+def keeper_settings(settings: Settings) -> dict[str, Any]:
+    """What a runner must know to open the keeper of files, wherever it is started."""
+    return {
+        "blobs": settings.blobs,
+        "data": str(settings.data.absolute()),
+        "durability": settings.durability,
+        "max_file": settings.max_file,
+        "copies": tempfile.gettempdir(),
+    }
+
+
+class Keeper:
+    """The keeper of files of this process, opened when it is first needed: long after the runner was spawned.
+
+    Args:
+        settings: `blobs`, `data`, `durability` and `max_file`, as the worker has them, and where `copies` of files may be made.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self.max_file: int = settings.get("max_file", 1 << 30)
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The keeper. Raises SettingsError."""
+        from longrun.blobs.open import open_blobs
+
+        chosen = {name: self._settings[name] for name in ("blobs", "data", "durability") if name in self._settings}
+        return open_blobs(load_settings(**chosen))
+
+    @cached_property
+    def copies(self) -> Copies:
+        """The folder of this process for copies of files."""
+        return Copies(self._settings.get("copies"))
+
+
+class JobFiles:
+    """The files of one attempt (see `models.files.Attached`). A keeper that is away or full is asked again for about 15 s.
+
+    Args:
+        keeper: of this process.
+        job_id, attempt: whose.
+        emit: sends an event of the job.
+        heed: raises the reason if the job was told to stop and has not heard of it; `stuck`: there is nothing to be had by going on.
+    """
+
+    def __init__(self, keeper: Keeper, job_id: str, attempt: int, emit: Callable[[str, bytes], None], heed: Callable[[bool], None]) -> None:
+        self._keeper, self._prefix, self._emit, self._heed = keeper, f"{job_id}/{attempt}", emit, heed
+        self._made = 0
+        self._lock = threading.Lock()
+        self._folder: Path | None = None
+
+    def read_input(self, ref: FileRef) -> bytes:
+        """An input that is kept as a file. Raises BadInput: it is not there any longer."""
+        try:
+            return self._patiently(lambda: self._keeper.blobs.read_blocking(ref.key, ref.size))
+        except BlobNotFound:
+            raise BadInput("The input of this job is not there any longer.") from None
+
+    def open(self, ref: FileRef) -> BinaryIO:
+        """The stored bytes, for reading. Raises BadInput: they are not there any longer; BlobsUnavailable."""
+        try:
+            return self._patiently(lambda: self._reached(ref)).open("rb")
+        except (BlobNotFound, FileNotFoundError):
+            raise BadInput("A file of the input is not there any longer.") from None
+
+    def path(self, ref: FileRef, suffix: str) -> Path:
+        """A copy of its own, which may be changed. Raises as `open` does."""
+        copy = self._own_folder() / f"{secrets.token_hex(8)}{suffix}"
+        with self.open(ref) as source, _no_room_here(), copy.open("xb") as target:
+            shutil.copyfileobj(source, target, _PIECE)
+        return copy
+
+    def store(self, file: File) -> FileRef:
+        """Store a file that the model has made, and tell the store of it.
+
+        Raises:
+            ResultTooLarge: it, or their number, is over the limit.
+            BlobsFull, BlobsUnavailable: the keeper does not take it.
+            Canceled: the job was told to stop.
+        """
+        self._made += 1
+        if self._made > MOST_MADE:
+            raise ResultTooLarge(f"The job made more than {MOST_MADE:,} files.")
+        return self._stored(file)
+
+    def put_away(self, output: bytes) -> bytes:
+        """Store an output that is too large for the record; what the record holds in its place. Raises as `store` does."""
+        return reference(self._stored(File(output, name="output.json", content_type="application/json")))
+
+    def _stored(self, file: File) -> FileRef:
+        kind = _plausible(file.content_type) or _sniffed(file)
+        ref = self._patiently(lambda: self._put(file, f"file_{secrets.token_hex(16)}", kind, safe_name(file.name)))
+        self._emit("file", orjson.dumps(ref.members()))
+        return ref
+
+    def close(self) -> None:
+        """The job has ended: its copies go."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _put(self, file: File, file_id: str, kind: str, name: str) -> FileRef:
+        scanner, most = Scanner(), self._keeper.max_file
+        try:
+            stored = self._keeper.blobs.put_blocking(
+                f"{self._prefix}/{file_id}", self._looked_at(file, scanner), limit=most, content_type=kind, filename=name
+            )
+        except PayloadTooLarge:
+            raise ResultTooLarge(f"A file that the model made has more than {most:,} bytes.") from None
+        return FileRef(file_id, stored.key, stored.size, stored.digest, kind, name, scanner.close().to_json())
+
+    def _looked_at(self, file: File, scanner: Scanner) -> Iterator[bytes]:
+        for chunk in file.chunks():
+            self._heed(False)
+            scanner.feed(chunk)
+            yield chunk
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do it, again after a pause when the keeper does not; the last refusal is raised."""
+        for pause in _PAUSES:
+            try:
+                return work()
+            except (BlobsFull, BlobsUnavailable) as error:
+                log.warning("the keeper of files does not do it, trying again", reason=error.detail, pause=pause)
+            end = time.monotonic() + pause
+            while time.monotonic() < end:
+                self._heed(True)
+                time.sleep(_LOOK)
+        return work()
+
+    def _own_folder(self) -> Path:
+        with self._lock:
+            if self._folder is None:
+                self._folder = self._keeper.copies.for_one_job()
+            return self._folder
+
+    def _reached(self, ref: FileRef) -> Path:
+        """The file itself where this machine has it; otherwise a copy, made once."""
+        path = self._keeper.blobs.path(ref.key)
+        if path is not None:
+            return path
+        copy = self._own_folder() / ref.id
+        if not copy.exists():
+            part = copy.with_suffix(f".{secrets.token_hex(4)}")
+            with _no_room_here():
+                try:
+                    self._fetch(ref, part)
+                    part.replace(copy)
+                finally:
+                    part.unlink(missing_ok=True)
+        return copy
+
+    def _fetch(self, ref: FileRef, target: Path) -> None:
+        with target.open("xb") as file:
+            for chunk in self._keeper.blobs.get_blocking(ref.key):
+                self._heed(False)
+                file.write(chunk)
+
+
+@contextmanager
+def _no_room_here() -> Iterator[None]:
+    """A copy that cannot be written is no fault of the model's."""
+    try:
+        yield
+    except OSError as error:
+        raise BlobsUnavailable(f"A file could not be copied to this machine: {os.strerror(error.errno or 0)}.") from error
+
+
+def _plausible(content_type: str) -> str:
+    """The type that the author gave, where it may be served; empty: ask the bytes."""
+    given = content_type.strip().lower()
+    return given if _TYPE.fullmatch(given) and not _ACTIVE.search(given) else ""
+
+
+def _sniffed(file: File) -> str:
+    scanner = Scanner()
+    for chunk in file.chunks():
+        scanner.feed(chunk)
+        break  # more is not needed to know the format
+    return scanner.close().media_type

@@ -1,0 +1,387 @@
+"""Files through a real worker: given to models, made by them, and large inputs and outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import PIL.Image
+import pytest
+from tests.integration.blobs.conftest import S3Server, aws, bucket, s3_server
+from tests.integration.worker.conftest import Caller, Worker
+from tests.samples import noise, saved
+
+from longrun.blobs.contract import Blobs
+from longrun.blobs.open import open_blobs
+from longrun.clock import new_job_id
+from longrun.errors import Canceled
+from longrun.jobs.files import FileRef, reference
+from longrun.jobs.policy import Policy
+from longrun.jobs.record import JobRecord
+from longrun.media.scan import Scanner
+from longrun.models import File
+from longrun.settings import Settings
+from longrun.store.records import NewJob
+from longrun.worker.runner.files import JobFiles, Keeper
+
+__all__ = ["aws", "bucket", "s3_server"]
+
+APP = Path(__file__).with_name("models_that_make_files.py")
+
+
+@dataclass
+class Desk:
+    """Gives jobs with files to a worker, as the API does, and reads what they made."""
+
+    caller: Caller
+    blobs: Blobs
+    url: str
+    tmp: Path
+    start: Callable[..., Worker]
+    number: int = field(default=0)
+
+    def start_worker(self, *arguments: str, **environment: str) -> Worker:
+        """In a folder of its own, with a folder for temporary files of its own."""
+        self.number += 1
+        folder = self.tmp / f"worker-{self.number}"
+        folder.mkdir()
+        (self.tmp / "tmp").mkdir(exist_ok=True)
+        given = {"LONGRUN_BLOBS": self.url, "TMPDIR": str(self.tmp / "tmp"), **environment}
+        return self.start(*arguments, app=APP, folder=folder, **given)
+
+    @property
+    def copies(self) -> list[Path]:
+        """What runners have left in the folder for temporary files."""
+        return [path for path in (self.tmp / "tmp").rglob("*") if path.is_file() and "longrun-runner-" in str(path)]
+
+    async def until_copied(self) -> None:
+        end = time.monotonic() + 20
+        while True:
+            await asyncio.sleep(0.02)
+            if self.copies:
+                return
+            assert time.monotonic() < end, "nothing was copied"
+
+    async def keep(self, data: bytes, name: str = "") -> FileRef:
+        """A file that came with a request."""
+        scanner, file_id = Scanner(), new_job_id().replace("job_", "file_")
+        scanner.feed(data)
+        facts = scanner.close()
+        stored = await self.blobs.put_bytes(file_id, data)
+        ref = FileRef(file_id, file_id, stored.size, stored.digest, facts.media_type, name, facts.to_json())
+        return (await self.caller.store.files.add("t", ref, keep=None)).ref
+
+    async def submit(self, model: str, *files: FileRef, policy: Policy | None = None, input: bytes = b"", **data: Any) -> str:
+        given = input or orjson.dumps(data)
+        job = NewJob(new_job_id(), "t", model, "default", 5, given, (policy or Policy()).to_json(), files=files)
+        assert (await self.caller.store.records.submit(job)).outcome == "new"
+        return job.id
+
+    async def run(self, model: str, *files: FileRef, **data: Any) -> JobRecord:
+        return await self.caller.end(await self.submit(model, *files, **data))
+
+    async def bytes_of(self, shown: dict[str, Any]) -> bytes:
+        """Of a file as it stands in an output, after a look whether all that is said of it is true."""
+        record = await self.caller.store.files.read(shown["id"], "t")
+        data = await self.blobs.read(record.ref.key, 1 << 30)
+        assert shown["url"] == f"longrun-file:{record.ref.id}"
+        assert shown["size"] == record.ref.size == len(data)
+        digest = "sha-256=" + base64.b64encode(hashlib.sha256(data).digest()).decode()
+        assert shown["digest"] == record.ref.digest == digest
+        assert shown["content_type"] == record.ref.content_type
+        return data
+
+    async def picture(self, shown: dict[str, Any]) -> PIL.Image.Image:
+        image = PIL.Image.open(io.BytesIO(await self.bytes_of(shown)))
+        facts = (await self.caller.store.files.read(shown["id"], "t")).ref.facts
+        assert (facts["width"], facts["height"]) == image.size
+        return image
+
+    async def colours(self, shown: list[dict[str, Any]]) -> list[int]:
+        return [(await self.picture(each)).getpixel((0, 0))[0] for each in shown]  # type: ignore[index]
+
+
+def output(job: JobRecord) -> Any:
+    assert job.status == "succeeded", job.error
+    return orjson.loads(job.output or b"")
+
+
+def error(job: JobRecord) -> Any:
+    assert job.status == "failed", job.output
+    return orjson.loads(job.error or b"")
+
+
+@pytest.fixture(params=["folder", "s3"])
+async def desk(request: pytest.FixtureRequest, caller: Caller, start_worker: Any, tmp_path: Path) -> AsyncIterator[Desk]:
+    """With each keeper in turn."""
+    url = f"file://{tmp_path}/files" if request.param == "folder" else f"s3://{request.getfixturevalue('bucket')}/some/prefix"
+    blobs = open_blobs(Settings(blobs=url))
+    yield Desk(caller, blobs, url, tmp_path, start_worker)
+    blobs.close()
+
+
+only_a_folder = pytest.mark.parametrize("desk", ["folder"], indirect=True)
+
+
+async def test_a_picture_goes_in_and_another_comes_out_of_every_kind_of_model(desk: Desk) -> None:
+    desk.start_worker()
+    pictures = [noise(40, 30 + number) for number in range(6)]
+    files = [await desk.keep(saved(picture, "PNG"), "a cat.png") for picture in pictures]
+    models = ["turn", "turn_async", "turn_together"] * 2
+    jobs = await asyncio.gather(*[desk.run(model, file, image=file.id) for model, file in zip(models, files, strict=True)])
+    for job, picture in zip(jobs, pictures, strict=True):
+        shown = output(job)
+        assert (shown["name"], shown["content_type"]) == ("turned.png", "image/png")
+        assert (await desk.picture(shown)).tobytes() == picture.convert("RGB").rotate(180).tobytes()
+        record = await desk.caller.store.files.read(shown["id"], "t")
+        assert record.ref.key == f"{job.id}/1/{shown['id']}"
+    assert desk.copies == [], "copies are gone when their jobs have ended"
+
+
+async def test_yielded_pictures_are_files_in_the_events_and_in_the_output(desk: Desk) -> None:
+    desk.start_worker()
+    for job in await asyncio.gather(desk.run("colours", count=5), desk.run("colours_async", count=5)):
+        assert await desk.colours(output(job)) == [0, 1, 2, 3, 4]
+        events = (await desk.caller.store.records.events(job.id, "t", 0, 100)).events
+        told = [orjson.loads(event.data)["value"] for event in events if event.type == "output"]
+        assert told == output(job)
+        assert "file" not in {event.type for event in events}
+
+
+async def test_items_of_a_batch_have_files_of_their_own(desk: Desk) -> None:
+    files = [await desk.keep(saved(noise(20, 20 + number), "PNG"), "alone.png" if number == 2 else "") for number in range(5)]
+    ids = [await desk.submit("turn_together", file, image=file.id) for file in files]
+    desk.start_worker()
+    for number, job in enumerate([await desk.caller.end(job_id) for job_id in ids]):
+        assert (await desk.picture(output(job))).size == (20, 20 + number)
+        assert (await desk.caller.store.files.read(output(job)["id"], "t")).ref.key.startswith(f"{job.id}/1/")
+
+
+@pytest.mark.parametrize("model", ["echo", "echo_async"])
+async def test_large_inputs_and_outputs_go_by_way_of_files(desk: Desk, model: str) -> None:
+    desk.start_worker(LONGRUN_MAX_OUTPUT="400000")
+    text = "é and \u2028" * 40_000
+    data = orjson.dumps({"text": text[:150_000]})
+    ref = await desk.keep(data)
+    job = await desk.run(model, ref, input=reference(ref))
+    made = job.output_ref
+    assert made is not None, (job.status, job.error)
+    assert (made.content_type, made.name) == ("application/json", "output.json")
+    stored = await desk.blobs.read(made.key, made.size)
+    assert orjson.loads(stored) in (text[:150_000], {"text": text[:150_000]})
+    assert made == (await desk.caller.store.files.read(made.id, "t")).ref
+    too_large = await desk.keep(orjson.dumps({"text": text}))
+    assert error(await desk.run(model, too_large, input=reference(too_large)))["code"] == "result-too-large"
+
+
+async def test_large_inputs_share_batches_with_small_ones_of_the_same_key_alone(desk: Desk) -> None:
+    refs = [await desk.keep(orjson.dumps({"tongue": tongue, "text": "x" * 100_000})) for tongue in ("de", "fr", "de")]
+    lost = await desk.keep(orjson.dumps({"tongue": "de", "text": "y"}))
+    await desk.blobs.delete([lost.key])
+    ids = [await desk.submit("tongues", ref, input=reference(ref)) for ref in [*refs, lost]]
+    ids += [await desk.submit("tongues", tongue=tongue) for tongue in ("fr", "de")]
+    desk.start_worker()
+    *jobs, missing, fr, de = [await desk.caller.end(job_id) for job_id in [*ids[:4], *ids[4:]]]
+    assert [output(job) for job in [*jobs, fr, de]] == [["de"] * 3, ["fr"] * 2, ["de"] * 3, ["fr"] * 2, ["de"] * 3]
+    assert error(missing)["code"] == "validation-failed"
+
+
+@pytest.mark.parametrize("model", ["describe", "spoil", "turn"])
+async def test_a_file_that_is_not_there_any_longer_is_told_as_that_and_not_tried_again(desk: Desk, model: str) -> None:
+    desk.start_worker()
+    ref = await desk.keep(saved(noise(), "PNG"), "x.png")
+    await desk.blobs.delete([ref.key])
+    job = await desk.run(model, ref, policy=Policy(max_attempts=3, backoff=0.02), **{"image" if model == "turn" else "file": ref.id})
+    assert (error(job)["code"], error(job)["detail"]) == ("validation-failed", "A file of the input is not there any longer.")
+    assert job.attempt == 1
+
+
+async def test_a_model_reads_what_a_file_is_and_cannot_damage_it(desk: Desk) -> None:
+    desk.start_worker()
+    ref = await desk.keep(b"a few words", "notes.txt")
+    told = output(await desk.run("describe", ref, file=ref.id))
+    assert told == {"name": "notes.txt", "type": "text/plain", "size": 11, "format": "text", "text": "a few words"}
+    spoilt = output(await desk.run("spoil", ref, file=ref.id))
+    assert (spoilt["again"], spoilt["other"]) == ("a few words", "a few words")
+    assert Path(spoilt["path"]).suffix == ".text"
+    assert desk.copies == []
+    assert await desk.blobs.read(ref.key, 100) == b"a few words"
+
+
+@only_a_folder
+async def test_a_file_of_the_input_that_is_given_back_is_not_stored_again(desk: Desk) -> None:
+    desk.start_worker()
+    ref = await desk.keep(b"old", "old.bin")
+    same, new = output(await desk.run("give_back", ref, file=ref.id))
+    assert same["id"] == ref.id
+    assert await desk.bytes_of(new) == b"new"
+    assert len(await desk.blobs.keys()) == 2
+
+
+@only_a_folder
+async def test_names_and_types_that_a_model_gives_are_made_safe(desk: Desk) -> None:
+    desk.start_worker()
+    shown = output(await desk.run("make_async", text="<script>"))
+    assert (shown["name"], shown["content_type"]) == ("notes.txt", "application/octet-stream")
+    assert await desk.bytes_of(shown) == b"<script>"
+
+
+@only_a_folder
+async def test_files_that_are_too_large_or_too_many_fail_the_job_and_leave_the_runner_alone(desk: Desk) -> None:
+    worker = desk.start_worker(LONGRUN_MAX_FILE="20000")
+    await desk.caller.ready("make")
+    (runner, *_) = sorted(process.pid for process in worker.runners)
+    assert error(await desk.run("make", count=1, size=5001))["code"] == "result-too-large"
+    assert error(await desk.run("make_async", text="x" * 20_001))["code"] == "result-too-large"
+    assert error(await desk.run("make", count=1001))["code"] == "result-too-large"
+    assert min(process.pid for process in worker.runners) == runner
+
+
+@only_a_folder
+async def test_a_job_may_make_a_thousand_files(desk: Desk) -> None:
+    desk.start_worker()
+    job = await desk.run("make", count=1000)
+    made = job.output_ref
+    assert made is not None
+    assert (await desk.caller.store.files.read(made.id, "t")).ref == made, "the output counts beside them"
+    shown = orjson.loads(await desk.blobs.read(made.key, made.size))
+    assert [await desk.bytes_of(shown[number]) for number in (0, 1, 999)] == [number.to_bytes(4, "big") for number in (0, 1, 999)]
+    for at in range(0, 1000, 100):
+        records = await desk.caller.store.files.read_all([each["id"] for each in shown[at : at + 100]], "t")
+        assert None not in records
+
+
+async def test_a_stream_that_dies_in_the_middle_begins_anew_and_its_files_are_those_of_the_second_attempt(desk: Desk) -> None:
+    desk.start_worker()
+    job = await desk.run("draw_and_die")
+    assert job.attempt == 2
+    assert await desk.colours(output(job)) == [1, 2]
+    keys = [(await desk.caller.store.files.read(each["id"], "t")).ref.key for each in output(job)]
+    assert all(key.startswith(f"{job.id}/2/") for key in keys)
+
+
+@only_a_folder
+@pytest.mark.parametrize("model", ["make", "make_async"])
+async def test_a_keeper_that_is_away_for_a_moment_costs_no_work_and_blocks_nobody(desk: Desk, model: str) -> None:
+    desk.start_worker()
+    await desk.caller.ready("make")
+    (desk.tmp / "files").write_text("where the folder should be")
+    job_id = await desk.submit(model, **({"count": 2} if model == "make" else {"text": "late"}))
+    await desk.caller.until(job_id, "running")
+    begun = time.monotonic()
+    assert output(await desk.run("echo_async", text="meanwhile")) == {"text": "meanwhile"}
+    assert time.monotonic() - begun < 1
+    await asyncio.sleep(0.7)
+    (desk.tmp / "files").unlink()
+    job = await desk.caller.end(job_id)
+    assert job.attempt == 1
+    shown = output(job)
+    assert await desk.bytes_of(shown[0] if model == "make" else shown)
+
+
+@only_a_folder
+@pytest.mark.parametrize("model", ["make", "make_async"])
+async def test_a_job_that_waits_for_the_keeper_can_be_canceled(desk: Desk, model: str) -> None:
+    worker = desk.start_worker()
+    await desk.caller.ready("make")
+    (desk.tmp / "files").write_text("where the folder should be")
+    runners = {process.pid for process in worker.runners}
+    job_id = await desk.submit(model, **({"count": 2} if model == "make" else {"text": "late"}))
+    await desk.caller.until(job_id, "running")
+    await asyncio.sleep(0.3)
+    await desk.caller.store.records.cancel(job_id, "t")
+    job = await desk.caller.end(job_id, timeout=2)
+    assert job.status == "canceled"
+    assert orjson.loads(job.error or b"")["stopped_by"] == "flag"
+    assert {process.pid for process in worker.runners} == runners
+
+
+@pytest.mark.parametrize("desk", ["s3"], indirect=True)
+async def test_copies_of_a_killed_runner_go_and_those_of_a_killed_worker_when_the_next_one_starts(desk: Desk) -> None:
+    worker = desk.start_worker()
+    ref = await desk.keep(b"words", "a.txt")
+    await desk.caller.ready("keep_copy")
+    job_id = await desk.submit("keep_copy", ref, file=ref.id, seconds=60)
+    await desk.until_copied()
+    for runner in worker.runners:
+        runner.kill()
+    assert (await desk.caller.end(job_id)).attempt == 2
+    assert desk.copies == []
+
+    second = await desk.submit("keep_copy", ref, file=ref.id, seconds=60)
+    await desk.until_copied()
+    worker.kill()
+    worker.process.wait()
+    assert desk.copies
+    desk.start_worker()
+    assert (await desk.caller.end(second)).attempt == 2
+    assert desk.copies == []
+
+
+def damaged(seed: int) -> bytes:
+    """A picture with a few bytes changed, a piece taken out, put in or cut off at the end."""
+    chance = random.Random(seed)
+    data = bytearray(saved(noise(32, 24), chance.choice(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])))
+    for _ in range(chance.randint(1, 6)):
+        at, size = chance.randrange(len(data)), chance.randint(1, 16)
+        match chance.randrange(5):
+            case 0:
+                data[at] = chance.randrange(256)
+            case 1:
+                data[at : at + 4] = chance.choice([b"\xff" * 4, b"\x7f\xff\xff\xff", bytes(4), b"\x00\x00\xff\xff"])
+            case 2:
+                del data[at : at + size]
+            case 3:
+                data[at:at] = chance.randbytes(size)
+            case 4 if len(data) > 64:
+                del data[max(64, at) :]
+    return bytes(data)
+
+
+@only_a_folder
+async def test_a_thousand_damaged_pictures_kill_neither_worker_nor_runner(desk: Desk) -> None:
+    """They are given to the decoder past the API, which would refuse most of them."""
+    worker = desk.start_worker()
+    await desk.caller.ready("decoder")
+    runners = {process.pid for process in worker.runners}
+    files = [await desk.keep(damaged(seed)) for seed in range(1000)]
+    ids = [await desk.submit("decoder", file, image=file.id) for file in files]
+    jobs = [await desk.caller.end(job_id, timeout=120) for job_id in ids]
+    refused = [job for job in jobs if job.status == "failed"]
+    assert {error(job)["code"] for job in refused} == {"validation-failed"}
+    assert 100 < len(refused) < 950
+    assert {job.attempt for job in jobs} == {1}
+    assert {output(job)[2] for job in jobs if job.status == "succeeded"} <= runners
+    assert worker.process.poll() is None
+    assert {process.pid for process in worker.runners} == runners
+
+
+@pytest.mark.parametrize("desk", ["s3"], indirect=True)
+async def test_a_job_that_is_canceled_in_the_middle_of_a_large_upload_leaves_nothing_in_the_bucket(
+    desk: Desk, aws: S3Server, bucket: str
+) -> None:
+    asked = 0
+
+    def heed(stuck: bool) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 50:
+            raise Canceled("told to stop")
+
+    files = JobFiles(Keeper({"blobs": desk.url}), "job_1", 1, lambda kind, data: None, heed)
+    with pytest.raises(Canceled):
+        await asyncio.to_thread(files.store, File(bytes(20_000_000)))
+    assert asked == 51
+    assert (await desk.blobs.keys(), aws.uploads(bucket)) == ([], [])
+    asked = -1000
+    ref = await asyncio.to_thread(files.store, File(bytes(20_000_000)))
+    assert ref.size == await desk.blobs.head(ref.key) == 20_000_000
