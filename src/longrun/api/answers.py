@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from longrun.api.body import check_content_type, read_json
+from longrun.api.multipart import steady
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import job_view
@@ -33,8 +34,9 @@ def raw_response(data: bytes, status: int = 200, headers: Mapping[str, str] | No
     return Response(data, status, {**_NO_STORE, **(headers or {})}, _JSON)
 
 
-def job_response(job: JobRecord, base: str, parts: Parts, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A job, with `Retry-After` while it has not ended."""
+async def job_response(job: JobRecord, base: str, parts: Parts, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A job, with `Retry-After` while it has not ended. Raises StoreUnavailable: URLs of its files cannot be signed."""
+    job = await parts.urls.job(job, base)
     more = dict(headers or {})
     if not job.terminal:
         more["Retry-After"] = str(retry_after(job, time.time()))
@@ -60,6 +62,6 @@ def tenant_of(request: HTTPConnection) -> str:
 
 
 async def read_body(request: Request) -> Any:
-    """The decoded JSON body. Raises UnsupportedMedia, PayloadTooLarge, MalformedRequest or ValidationFailed."""
+    """The decoded JSON body. Raises UnsupportedMedia, PayloadTooLarge, UploadTooSlow, MalformedRequest or ValidationFailed."""
     check_content_type(request.headers.get("content-type"))
-    return read_json(await request.body())
+    return read_json(b"".join([piece async for piece in steady(request.stream())]))

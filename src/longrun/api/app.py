@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from longrun.api import problems
 from longrun.api.doors import Doors
 from longrun.api.frame import Frame
+from longrun.api.limits import body_limits
 from longrun.api.openapi import build_openapi
 from longrun.api.resources import OpenParts, Resources, StartChores
 from longrun.api.routes import routes
@@ -45,7 +46,7 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     app.router.routes.extend(routes())
     app.openapi = _cached_openapi(models, settings)  # type: ignore[method-assign]
     problems.install(app)
-    app.add_middleware(Doors, settings=settings)
+    app.add_middleware(Doors, settings=settings, limits=body_limits(models, settings))
     app.add_middleware(Frame, is_stopping=lambda: resources.stopping)
     return app
 

@@ -158,5 +158,11 @@ def _walk(value: Any) -> Iterator[tuple[str, str]]:
                     left.append((path + "/" + name.replace("~", "~0").replace("/", "~1"), item))
 
 
+def refused_character(text: str) -> str:
+    """What is in a text that could not be stored and shown again; empty: nothing."""
+    found = _BAD_CHARACTER.search(text)
+    return _character(found[0]) if found else ""
+
+
 def _character(character: str) -> str:
     return "a NUL character" if character == "\x00" else "half of a surrogate pair, which is no character"

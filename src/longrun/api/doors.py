@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,28 +13,35 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longrun.api.problems import refuse
-from longrun.errors import Forbidden, MalformedRequest, PayloadTooLarge, Problem, Unauthenticated, UnsupportedMedia
+from longrun.api.unread import Body, closing_when_unread, too_large
+from longrun.errors import Forbidden, MalformedRequest, Problem, Unauthenticated, UnsupportedMedia
 from longrun.settings import Settings
 
 DEFAULT_TENANT = "default"
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})
+_SIGNED = re.compile(r"/api/v1/files/[^/]+/content")
+#: Bytes that a body may have, by the request's path and headers.
+BodyLimits = Callable[[str, Headers], int]
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _PORT = re.compile(r":\d*$")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_EXPOSED = "Location, Link, ETag, Retry-After, X-Request-Id, Idempotency-Replayed, Preference-Applied"
+_EXPOSED = (
+    "Location, Link, ETag, Retry-After, X-Request-Id, Idempotency-Replayed, Preference-Applied, "
+    "Accept-Ranges, Content-Disposition, Content-Range, Repr-Digest"
+)
 
 
 class Doors:
     """ASGI middleware. Notes `tenant` in the scope's state."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, limits: BodyLimits | None = None) -> None:
         self._app = app
         self._keys = {tenant: key.get_secret_value().encode() for tenant, key in settings.api_keys.items()}
         self._hosts = allowed_hosts(settings)
         self._origins = frozenset(
             origin.rstrip("/").lower() for origin in (*settings.allowed_origins, _origin_of(settings.public_url)) if origin
         )
-        self._max_body = settings.max_body
+        self._limit = limits or (lambda _path, _headers: settings.max_body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -49,12 +56,14 @@ class Doors:
                     await _preflight(headers)(scope, receive, send)
                     return
             scope.setdefault("state", {})["tenant"] = self._tenant(scope, headers)
+            limit = self._limit(_path(scope), headers) if scope["type"] == "http" else 0
             if scope["type"] == "http":
-                check_body_head(headers, self._max_body)
+                check_body_head(headers, limit)
         except Problem as problem:
-            await refuse(problem, scope, receive, send)
+            await refuse(problem, scope, receive, closing_when_unread(scope, headers, Body(receive, 0), send))
             return
-        await self._app(scope, _counted(receive, self._max_body), send)
+        body = Body(receive, limit)
+        await self._app(scope, body.receive, closing_when_unread(scope, headers, body, send))
 
     def _enter(self, scope: Scope, headers: Headers) -> str | None:
         """Judge Host and Origin. The origin when it is a foreign one that may come in, otherwise None."""
@@ -71,10 +80,17 @@ class Doors:
     def _tenant(self, scope: Scope, headers: Headers) -> str:
         if not self._keys:
             return DEFAULT_TENANT
-        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+        path = _path(scope)
         if path in _OPEN_PATHS:
             return ""
+        if _SIGNED.fullmatch(path) and scope.get("method") in ("GET", "HEAD") and is_signed(scope.get("query_string", b"")):
+            return ""  # who has a signed URL needs no key; the handler judges the signature
         return tenant_of(headers.getlist("authorization") or bearer_protocols(scope.get("subprotocols", ())), self._keys)
+
+
+def is_signed(query: bytes) -> bool:
+    """Whether a query has a signature, right or wrong."""
+    return any(each.startswith(b"sig=") for each in query.split(b"&"))
 
 
 def allowed_hosts(settings: Settings) -> frozenset[str] | None:
@@ -148,29 +164,16 @@ def check_body_head(headers: Headers, max_body: int) -> None:
     if not (length.isascii() and length.isdigit() and len(length) < 20):
         raise MalformedRequest("Content-Length must be one whole number.")
     if int(length) > max_body:
-        raise _too_large(max_body)
+        raise too_large(max_body)
+    if headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+        raise UnsupportedMedia("A body is sent whole or chunked: no other Transfer-Encoding is read here.")
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMedia("Compressed bodies are not read here: leave Content-Encoding out.")
 
 
-def _too_large(max_body: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body may be {max_body:,} bytes at most.")
-
-
-def _counted(receive: Receive, max_body: int) -> Receive:
-    """`receive` that stops a body which is longer than its head said, or whose head did not say."""
-    read = 0
-
-    async def counted() -> Message:
-        nonlocal read
-        message = await receive()
-        if message["type"] == "http.request":
-            read += len(message.get("body", b""))
-            if read > max_body:
-                raise _too_large(max_body)
-        return message
-
-    return counted
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
 
 
 def _origin_of(url: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from longrun.api.answers import PREFIX
+from longrun.api.openapi_files import file_paths, file_schemas, form_encoding, form_schema
 from longrun.api.openapi_parts import ALWAYS, header, ok, operation, problem, query
 from longrun.api.openapi_webhooks import webhook_paths, webhook_schemas
 from longrun.api.routes.operations import RedriveRequest
@@ -27,9 +28,9 @@ def build_openapi(models: Iterable[ModelSpec], settings: Settings) -> dict[str, 
     schemas = dict(COMPONENTS)
     schemas["PolicyRequest"] = PolicyRequest.model_json_schema()
     schemas["RedriveRequest"] = RedriveRequest.model_json_schema()
-    schemas |= webhook_schemas()
+    schemas |= webhook_schemas() | file_schemas()
     keyed = bool(settings.api_keys)
-    paths = _job_paths() | _operator_paths() | webhook_paths()
+    paths = _job_paths() | _operator_paths() | webhook_paths() | file_paths()
     for spec in models:
         paths[f"{PREFIX}/models/{spec.name}/jobs"] = {"post": _submit(spec, schemas)}
     document: dict[str, Any] = {
@@ -52,6 +53,8 @@ def _with_doors(described: dict[str, Any], path: str, *, keyed: bool) -> dict[st
     codes = ALWAYS if not keyed or is_open else (*ALWAYS, 401)
     responses = {str(code): problem(code) for code in codes} | described["responses"]
     more: dict[str, Any] = {"security": []} if keyed and is_open else {}
+    if keyed and path.endswith("/content"):
+        more = {"security": [{"bearer": []}, {}]}  # a signed URL needs no key
     return described | {"responses": dict(sorted(responses.items()))} | more
 
 
@@ -61,22 +64,36 @@ def _submit(spec: ModelSpec, schemas: dict[str, Schema]) -> dict[str, Any]:
     schemas[f"{title}Output"] = _hoisted(spec.output.json_schema(), f"{title}Output", schemas)
     schemas[f"{title}Request"] = _request(f"{title}Input")
     schemas[f"{title}Job"] = {"allOf": [ref("Job"), {"properties": {"output": {"anyOf": [ref(f"{title}Output"), {"type": "null"}]}}}]}
+    form = form_schema(spec, _named(schemas[f"{title}Input"], schemas), schemas[f"{title}Request"])
+    schemas[f"{title}Form"] = form
     job, headers = ref(f"{title}Job"), ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
     ended = ok(job, "With `Prefer: wait`: the job has ended, however it did. Or the event stream.", headers)
-    ended["content"]["text/event-stream"] = {"schema": TEXT}
+    ended["content"]["text/event-stream"] = {"schema": ref("StreamedEvent")}
     return operation(
         f"submit_{spec.name}",
         spec.title,
         "models",
         {200: ended, 202: ok(job, "Accepted.", headers)},
-        *(404, 422, 507),
+        *(404, 408, 422, 507),
         description=spec.description,
         parameters=[
             header("Idempotency-Key", "The same key and body: the same job.", minLength=1, maxLength=255),
             header("Prefer", _PREFER),
         ],
-        requestBody={"required": True, "content": {"application/json": {"schema": ref(f"{title}Request")}}},
+        requestBody={
+            "required": True,
+            "content": {
+                "application/json": {"schema": ref(f"{title}Request")},
+                "multipart/form-data": {"schema": ref(f"{title}Form"), "encoding": form_encoding(form)},
+            },
+        },
     )
+
+
+def _named(schema: Schema, schemas: dict[str, Schema]) -> Schema:
+    """The schema itself, where it is only a reference: a model that contains itself."""
+    target = str(schema.get("$ref", "")).rpartition("/")[2]
+    return schemas[target] if target else schema
 
 
 def _request(input_name: str) -> Schema:
@@ -151,7 +168,8 @@ def _job_reads() -> dict[str, dict[str, Any]]:
         return operation(name, summary, "jobs", answers, *_GONE, parameters=[_JOB_ID])
 
     failed = {"description": "It did not succeed.", "content": {"application/problem+json": {"schema": ref("JobUnsuccessful")}}}
-    result = {200: ok({}, "The output."), 202: ok(ref("Job"), "Not yet."), 424: failed}
+    file = {"description": "The output is one file: it is there.", "headers": {"Location": {"schema": TEXT}}}
+    result = {200: ok({}, "The output."), 303: file, 202: ok(ref("Job"), "Not yet."), 424: failed}
     return {
         "/result": read("get_result", "The output itself", result),
         "/output": read("get_output", "The output so far", {200: ok(ref("OutputSoFar"), "So far.")}),
@@ -169,7 +187,7 @@ def _follow() -> dict[str, Any]:
         header("Last-Event-ID", "As `after`; wins over it."),
     ]
     stream = ok(ref("EventPage"), "The events.")
-    stream["content"]["text/event-stream"] = {"schema": TEXT}
+    stream["content"]["text/event-stream"] = {"schema": ref("StreamedEvent")}
     over = {"description": "Ended, and nothing is left."}
     return operation("get_events", "Follow a job", "jobs", {200: stream, 204: over}, *_GONE, 422, parameters=seen)
 

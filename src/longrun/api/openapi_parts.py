@@ -11,15 +11,17 @@ PROBLEMS = {
     401: "No key, or a wrong one.",
     403: "The Host or the Origin is not allowed.",
     404: "Not found, or not yours.",
+    408: "The upload stood still.",
     409: "Not possible in the job's present state.",
-    410: "The job was deleted or has expired.",
-    413: "The body is too large.",
-    415: "Not a content type, or encoding, that is read here.",
+    410: "It was deleted or has expired.",
+    413: "The body, or a file in it, is too large; `limit` says what is allowed.",
+    415: "Not a content type, an encoding, or a format of files, that is read here.",
+    416: "The range begins after the end of the file.",
     422: "The values break a rule; `errors` says which and where.",
     426: "This is a WebSocket.",
     500: "An error of the service.",
-    503: "The store does not answer or is not safe, or the queue is full. Try again after `Retry-After`.",
-    507: "The store is full.",
+    503: "The store, or the storage of files, does not answer or is not safe, or the queue is full. Try again after `Retry-After`.",
+    507: "The store, or the storage of files, is full.",
 }
 #: What any request can be answered with: the doors judge the head of each.
 ALWAYS = (400, 403, 413, 415, 500, 503)
@@ -30,6 +32,8 @@ def problem(code: int) -> dict[str, Any]:
     headers: dict[str, Any] = {"X-Request-Id": {"schema": TEXT}}
     if code in (503, 507):
         headers["Retry-After"] = {"schema": {"type": "integer"}}
+    if code == 416:
+        headers["Content-Range"] = {"schema": TEXT}
     return {"description": PROBLEMS[code], "headers": headers, "content": {"application/problem+json": {"schema": ref("Problem")}}}
 
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from longrun.errors import Problem, Unauthenticated, ValidationFailed
+from longrun.errors import Problem, RangeNotSatisfiable, Unauthenticated, ValidationFailed
 from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
 from longrun.store.connection import StoreError
@@ -71,6 +71,8 @@ def problem_response(problem: Problem, scope: Scope, headers: Mapping[str, str] 
         more["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     if isinstance(problem, Unauthenticated):
         more["WWW-Authenticate"] = "Bearer"
+    if isinstance(problem, RangeNotSatisfiable) and "size" in problem.extra:
+        more["Content-Range"] = f"bytes */{problem.extra['size']}"
     return _response(problem.status, document(problem, scope), more)
 
 

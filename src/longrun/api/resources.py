@@ -94,7 +94,7 @@ class Resources:
             await asyncio.sleep(_LOOK)
 
     async def close(self) -> None:
-        """Stop the chores and close the store."""
+        """Stop the chores and close the parts."""
         parts, chores, mine = self._parts, self._chores, self._loop is asyncio.get_running_loop()
         self._parts = self._chores = None
         if not mine:
@@ -103,7 +103,7 @@ class Resources:
             chores.cancel()
             await asyncio.gather(chores, return_exceptions=True)
         if parts is not None:
-            await parts.store.close()
+            await parts.close()
 
 
 def cut(limit: asyncio.Timeout, seconds: float = 0.0) -> None:

@@ -115,6 +115,7 @@ _JOB: dict[str, Schema] = {
     "position": {"type": ["integer", "null"], "description": "place in its lane, 1 = next; only while queued"},
     "progress": nullable(ref("Progress")),
     "output": {"description": "what the model returned; left out of lists"},
+    "output_file": nullable(ref("OutputFile")) | {"description": "where the output is that is too large to stand here; left out of lists"},
     "error": nullable(ref("JobProblem")),
     "partial": {"type": "boolean", "description": "whether the output is what the model had when its time was over"},
     "webhook": nullable(record({"url": TEXT, "events": array(TEXT)}, description="Who is told of the job, and of what.")),
@@ -159,9 +160,11 @@ COMPONENTS: dict[str, Schema] = {
     "JobUnsuccessful": record(_JOB_PROBLEM | {"job_id": TEXT, "request_id": TEXT}, optional=_SOMETIMES),
     "Policy": _POLICY,
     "Progress": _PROGRESS,
-    "Job": record(_JOB, optional=("output",)),
+    "Job": record(_JOB, optional=("output", "output_file")),
     "JobPage": record({"jobs": array(ref("Job")), "next": {"type": ["string", "null"], "description": "URL of the next page"}}),
     "Event": _EVENT,
+    # Before 3.2, OpenAPI has the schema of a stream describe each of its events.
+    "StreamedEvent": record({"id": text("the event's seq"), "data": text("JSON of an Event")}, open_ended=True),
     "EventPage": record({"events": array(ref("Event")), "next": nullable(INTEGER), "terminal": BOOLEAN}),
     "OutputSoFar": record({"attempt": INTEGER, "status": TEXT, "complete": BOOLEAN, "truncated": BOOLEAN, "output": ANY}),
     "Attempt": record(

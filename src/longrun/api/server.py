@@ -16,6 +16,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from longrun.api.heads import BoundedHeads
 from longrun.api.resources import Resources
 from longrun.api.stalled import Stalled, bound_unsent
 
@@ -41,7 +42,7 @@ class ApiServer(uvicorn.Server):
                 server_header=False,
                 lifespan="on",
                 timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
-                h11_max_incomplete_event_size=64 * 1024,
+                http=BoundedHeads,
                 ws_max_size=64 * 1024,  # all that a client may say has 16 bytes
                 ws_per_message_deflate=False,  # events are small; a compressor costs each reader more memory than everything else
                 ws_ping_interval=20,

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +19,8 @@ from fastapi import FastAPI
 from tests.integration.api.served import served
 
 from longrun.api.app import build_app
+from longrun.blobs.folder import Folder
+from longrun.blobs.open import open_blobs
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service.parts import Parts
 from longrun.settings import Settings
@@ -35,7 +38,8 @@ def app_of(settings: Settings, url: str | None = None) -> FastAPI:
     """The app of these settings."""
 
     def open_parts() -> Parts:
-        return Parts(settings, Store(url or settings.redis_url, settings, ticket_template()), served())
+        store = Store(url or settings.redis_url, settings, ticket_template())
+        return Parts(settings, store, served(), blobs=open_blobs(settings))
 
     return build_app(settings, served(), open_parts)
 
@@ -49,10 +53,10 @@ async def calling(app: FastAPI, **options: Any) -> AsyncIterator[httpx.AsyncClie
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Any) -> AsyncIterator[int]:
+async def listening(app: Any, **options: Any) -> AsyncIterator[int]:
     """A real server on a free port of loopback; gives the port."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1, **options)
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not server.started:
@@ -122,3 +126,32 @@ def submit(caller: httpx.AsyncClient) -> Callable[..., Any]:
         return job
 
     return submit
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With a folder of files of the test's own."""
+    return settings.model_copy(update={"blobs": (tmp_path / "blobs").as_uri()})
+
+
+@pytest.fixture
+async def kept(settings: Settings, store: Store, tmp_path: Path) -> AsyncIterator[Any]:
+    """Asks for the keys of files that stay: what is in the trash is as good as gone."""
+    folder = Folder(tmp_path / "blobs")
+
+    async def kept() -> set[str]:
+        trash: set[str] = set()
+        while found := await store.files.trash():
+            trash |= set(found)
+            await store.files.trashed(found)
+        await folder.delete(sorted(trash))
+        return set(await folder.keys())
+
+    yield kept
+    folder.close()
+
+
+@pytest.fixture
+def keyed(settings: Settings) -> Settings:
+    """With two tenants, ann and bob."""
+    return Settings(**{**settings.model_dump(), "api_keys": {"ann": "ann-key", "bob": "bob-key"}})

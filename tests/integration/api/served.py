@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from longrun import Model, Retry, batched, model
+from longrun import File, Image, Limits, Model, Retry, batched, model
 from longrun.models import Registry, isolated_registry
 
 with isolated_registry() as _defined:
@@ -61,6 +62,26 @@ with isolated_registry() as _defined:
     def pay(cents: int) -> bool:
         """Pay once."""
         return cents > 0
+
+    class Shade(Enum):
+        """A choice that is described apart from the field."""
+
+        LIGHT = "light"
+        DARK = "dark"
+
+    @model
+    def collage(  # noqa: PLR0917
+        cover: Annotated[Image, Limits(max_bytes=1_000_000)],
+        more: list[Annotated[File, Limits(max_bytes=200_000)]] = [],  # noqa: B006
+        title: str = "",
+        columns: int | None = None,
+        tags: list[str] | None = None,
+        shade: Shade = Shade.LIGHT,
+        label: str | int = "",
+        extra: Any = None,
+    ) -> File:
+        """Put pictures beside each other."""
+        return cover
 
 
 def served() -> Registry:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.api.conftest import API, app_of, listening
 
+from longrun.api import multipart
 from longrun.settings import Settings
 
 SUBMIT = f"POST {API}/models/echo/jobs HTTP/1.1"
@@ -65,6 +66,22 @@ async def test_a_chunked_body_is_stopped_at_the_limit(settings: Settings) -> Non
             port, SUBMIT, "Host: localhost", "Content-Type: application/json", "Transfer-Encoding: chunked", body=chunk * 4
         )
     assert (status, problem["code"]) == (413, "payload-too-large")
+
+
+async def test_a_body_in_a_coding_that_is_not_read_here_is_refused(settings: Settings) -> None:
+    async with listening(app_of(settings)) as port:
+        head = [SUBMIT, "Host: localhost", "Content-Type: application/json", "Transfer-Encoding: gzip, chunked"]
+        status, problem = await send(port, *head, body=b"0\r\n\r\n")
+    assert (status, problem["code"]) == (415, "unsupported-media")
+
+
+async def test_a_body_that_stands_still_is_given_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multipart, "STILL", 0.2)
+    async with listening(app_of(settings)) as port:
+        status, problem = await send(
+            port, SUBMIT, "Host: localhost", "Content-Type: application/json", "Content-Length: 100", body=b'{"input": '
+        )
+    assert (status, problem["code"]) == (408, "upload-too-slow")
 
 
 async def test_a_caller_that_goes_away_in_the_middle_of_its_body_does_no_harm(

@@ -28,7 +28,7 @@ async def announce(worker: PlayedWorker) -> None:
 
 async def test_models_are_shown_with_schemas_limits_and_policy(caller: httpx.AsyncClient) -> None:
     models = (await caller.get(f"{API}/models")).json()["models"]
-    assert [each["name"] for each in models] == ["captioner", "count", "echo", "embed", "pay", "story"]
+    assert [each["name"] for each in models] == ["captioner", "collage", "count", "echo", "embed", "pay", "story"]
     captioner = (await caller.get(f"{API}/models/captioner")).json()
     assert captioner == models[0]
     assert (captioner["queue"], captioner["description"], captioner["streams"]) == ("gpu", "Caption an image.", False)
@@ -110,7 +110,7 @@ async def test_metrics_are_in_prometheus_text_format(caller: httpx.AsyncClient, 
 
 async def test_health_is_told_apart_from_readiness(caller: httpx.AsyncClient, worker: PlayedWorker) -> None:
     assert (await caller.get("/livez")).json() == {"live": True}
-    assert (await caller.get("/readyz")).json() == {"ready": True, "checks": {"store": "ok"}, "workers": 0}
+    assert (await caller.get("/readyz")).json() == {"ready": True, "checks": {"store": "ok", "files": "ok"}, "workers": 0}
     await announce(worker)
     assert (await caller.get("/readyz")).json()["workers"] == 1
 

@@ -94,7 +94,6 @@ async def test_a_model_that_is_not_served_is_404_and_near_names_are_told(caller:
         (b"[]", "application/json", 422, "validation-failed"),
         (b'{"input": {}}', "text/plain", 415, "unsupported-media"),
         (b'{"input": {}}', "", 415, "unsupported-media"),
-        (b"--x--", "multipart/form-data; boundary=x", 415, "unsupported-media"),
     ],
 )
 async def test_a_body_that_is_no_good_json_is_refused(caller: httpx.AsyncClient, content: bytes, kind: str, status: int, code: str) -> None:

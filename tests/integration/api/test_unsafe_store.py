@@ -87,14 +87,14 @@ async def ready_until(caller: httpx.AsyncClient, status: int, **checks: str) -> 
 async def test_submits_are_refused_while_the_store_is_unsafe_and_taken_again_when_it_is_mended(own: Settings) -> None:
     async with calling(gated(own)) as caller, server_command(own) as command:
         worker = PlayedWorker(Store(own.redis_url, own, ticket_template()))
-        assert await ready_until(caller, 200) == {"ready": True, "checks": {"store": "ok"}, "workers": 0}
+        assert await ready_until(caller, 200) == {"ready": True, "checks": {"store": "ok", "files": "ok"}, "workers": 0}
         job, doomed = [(await caller.post(ECHO, json=BODY)).json() for _ in range(2)]
         await worker.fail(doomed["id"])
         claim = await worker.claim(job["id"])
 
         await command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
         body = await ready_until(caller, 503)
-        assert body == {"ready": False, "checks": {"store": "ok", "maxmemory-policy": "unsafe"}, "workers": 0}
+        assert body == {"ready": False, "checks": {"store": "ok", "files": "ok", "maxmemory-policy": "unsafe"}, "workers": 0}
         for answer in (
             await caller.post(ECHO, json=BODY),
             await caller.post(f"{API}/jobs/{doomed['id']}/retry"),
@@ -173,7 +173,11 @@ async def test_only_a_first_look_ends_the_process(own: Settings) -> None:
 async def test_lost_data_are_told_for_the_life_of_the_process(own: Settings) -> None:
     with capture_logs() as lines:
         async with calling(gated(own)) as caller, calling(gated(own)) as neighbour, server_command(own) as command:
-            assert (await ready_until(caller, 200))["checks"] == (await ready_until(neighbour, 200))["checks"] == {"store": "ok"}
+            assert (
+                (await ready_until(caller, 200))["checks"]
+                == (await ready_until(neighbour, 200))["checks"]
+                == {"store": "ok", "files": "ok"}
+            )
             job = (await caller.post(ECHO, json=BODY)).json()
             await command("FLUSHALL")
             for each in (caller, neighbour):

@@ -9,7 +9,7 @@ import pytest
 
 from longrun.api import doors
 from longrun.api.doors import Doors
-from longrun.errors import MalformedRequest, Unauthenticated
+from longrun.errors import MalformedRequest, PayloadTooLarge, Unauthenticated
 from longrun.settings import Settings
 
 OPEN = Settings()
@@ -161,7 +161,7 @@ async def test_a_body_that_says_it_is_too_large_is_refused_unread() -> None:
 
 
 async def test_a_body_that_turns_out_too_large_is_stopped() -> None:
-    with pytest.raises(doors.PayloadTooLarge):
+    with pytest.raises(PayloadTooLarge):
         await knock(Settings(max_body=1024), LOCAL, body=b"x" * 1025)
     assert (await knock(Settings(max_body=1024), LOCAL, body=b"x" * 1024))[0] == 200
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from longrun.api.answers import PREFIX
-from longrun.api.routes import events, jobs, models, operations, submit, webhooks
+from longrun.api.routes import events, files, jobs, models, operations, submit, webhooks
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -27,6 +27,9 @@ TABLE: dict[str, dict[str, Handler]] = {
     f"{PREFIX}/jobs/{{job_id}}/attempts": {"GET": jobs.get_attempts},
     f"{PREFIX}/jobs/{{job_id}}/cancel": {"POST": jobs.cancel_job},
     f"{PREFIX}/jobs/{{job_id}}/retry": {"POST": jobs.retry_job},
+    f"{PREFIX}/files": {"POST": files.add_file},
+    f"{PREFIX}/files/{{file_id}}": {"GET": files.get_file, "DELETE": files.delete_file},
+    f"{PREFIX}/files/{{file_id}}/content": {"GET": files.get_content},
     f"{PREFIX}/dead-letters": {"GET": operations.list_dead_letters},
     f"{PREFIX}/dead-letters/redrive": {"POST": operations.redrive},
     f"{PREFIX}/webhook-endpoints": {"GET": webhooks.list_endpoints, "POST": webhooks.add_endpoint},

@@ -7,14 +7,16 @@ from urllib.parse import urlencode
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from longrun.api import headers as ask
 from longrun.api.answers import base_url, job_response, json_response, raw_response, tenant_of
 from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import parts_of
+from longrun.blobs.contract import BlobNotFound
 from longrun.errors import JobGone
+from longrun.jobs.files import FileRef, only_file
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import attempt_view, job_urls, job_view
@@ -41,7 +43,7 @@ async def get_job(request: Request) -> Response:
         more["Preference-Applied"] = f"wait={prefer.wait:.0f}"
     if known is not None and not known.isdisjoint({job.version, ask.ANY_VERSION}):
         return Response(status_code=304, headers={**more, "Cache-Control": "no-store"})
-    return job_response(job, base_url(request, parts), parts, headers=more)
+    return await job_response(job, base_url(request, parts), parts, headers=more)
 
 
 async def _awaited(parts: Parts, tenant: str, job_id: str, seconds: float, known: frozenset[int] | None) -> JobRecord:
@@ -53,22 +55,38 @@ async def _awaited(parts: Parts, tenant: str, job_id: str, seconds: float, known
 
 
 async def get_result(request: Request) -> Response:
-    """200 and the output itself; 202 while it is not there yet; 424 and the job's problem when it will never be."""
+    """200 and the output itself, 303 when it is a file; 202 while it is not there yet; 424 and the job's problem when it never will be."""
     parts, tenant, job_id = _asked(request)
     base = base_url(request, parts)
     job = await read.get(parts, tenant, job_id)
     if not job.terminal:
-        return job_response(job, base, parts, status=202)
+        return await job_response(job, base, parts, status=202)
     if job.status is not Status.SUCCEEDED:
         return job_problem_response(job, base, request.scope, debug=parts.settings.expose_errors)
+    if job.output_ref is not None:
+        return await _large(parts, job.output_ref, base, tenant)
     if job.output is None:
         raise JobGone(f"The output of job {job_id} is not kept any longer.")
-    return raw_response(job.output)
+    file_id = only_file(job.output)
+    if file_id is not None:
+        await parts.urls.know()
+        return RedirectResponse(parts.urls.url(tenant, file_id, base), 303, {"Cache-Control": "no-store"})
+    return raw_response(await parts.urls.rendered(job.output, tenant, base))
+
+
+async def _large(parts: Parts, ref: FileRef, base: str, tenant: str) -> Response:
+    """An output that is kept as a file. Where it names files it is read whole, for their URLs are put in."""
+    try:
+        data = await parts.blobs.read(ref.key, parts.settings.max_output)
+    except BlobNotFound:
+        raise JobGone("The output is not kept any longer.") from None
+    return raw_response(await parts.urls.rendered(data, tenant, base))
 
 
 async def get_output(request: Request) -> Response:
     """200 and the output so far of the current attempt."""
-    so_far = await watch.output_so_far(*_asked(request))
+    asked = _asked(request)
+    so_far = await watch.output_so_far(*asked, base_url(request, asked[0]))
     return json_response(
         {
             "attempt": so_far.attempt,
@@ -92,14 +110,14 @@ async def cancel_job(request: Request) -> Response:
     """202 while the job is being stopped; 200 when it has ended."""
     parts, tenant, job_id = _asked(request)
     job = await control.cancel(parts, tenant, job_id)
-    return job_response(job, base_url(request, parts), parts, status=200 if job.terminal else 202)
+    return await job_response(job, base_url(request, parts), parts, status=200 if job.terminal else 202)
 
 
 async def retry_job(request: Request) -> Response:
     """202 and a new job with the same input."""
     parts, tenant, job_id = _asked(request)
     job, base = await control.retry(parts, tenant, job_id), base_url(request, parts)
-    return job_response(job, base, parts, status=202, headers={"Location": f"{base}/jobs/{job.id}"})
+    return await job_response(job, base, parts, status=202, headers={"Location": f"{base}/jobs/{job.id}"})
 
 
 async def delete_job(request: Request) -> Response:

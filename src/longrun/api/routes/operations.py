@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 import structlog
@@ -105,18 +106,21 @@ async def get_livez(request: Request) -> Response:
 
 
 async def get_readyz(request: Request) -> Response:
-    """200 when the store answers and jobs may be accepted, else 503; with the number of workers, which may be 0."""
+    """200 when the store answers and jobs may be accepted, else 503; with the number of workers, which may be 0.
+
+    A keeper of files that is away is shown and is no reason for 503: all that needs no file goes on.
+    """
     resources: Resources = request.app.state.longrun
     if resources.stopping:
         return json_response({"ready": False, "checks": {"api": "stopping"}}, 503, {"Retry-After": "2"})
     try:
         parts = parts_of(request)
         seen = await overview.look(parts)
-        await parts.gate.know()
+        _, files = await asyncio.gather(parts.gate.know(), parts.keeper.checks())
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
         return json_response({"ready": False, "checks": {"store": "does not answer"}, "workers": 0}, 503, {"Retry-After": "2"})
-    body = {"ready": not parts.gate.closed, "checks": parts.gate.checks() | seen.trouble, "workers": len(seen.workers)}
+    body = {"ready": not parts.gate.closed, "checks": parts.gate.checks() | files | seen.trouble, "workers": len(seen.workers)}
     return json_response(body, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(body)
 
 

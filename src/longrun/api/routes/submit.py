@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from longrun.api import leaving
 from longrun.api.answers import base_url, job_response, read_body, tenant_of
+from longrun.api.forms import discard, read_submit
 from longrun.api.headers import idempotency_key, preference, wants_stream
+from longrun.api.multipart import is_multipart
 from longrun.api.resources import parts_of, resources_of
 from longrun.api.sse import EventStream
 from longrun.errors import StoreUnavailable
@@ -26,9 +28,18 @@ async def submit_job(request: Request) -> Response:
     spec = parts.models.get(request.path_params["model"])
     key = idempotency_key(headers.getlist("idempotency-key"))
     prefer = preference(headers.getlist("prefer"))
-    body = await read_body(request)
-    asked = parse_request(body)
-    submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body)
+    if is_multipart(headers.get("content-type")):
+        body, uploads = await read_submit(request, parts, tenant, spec)
+        try:
+            asked = parse_request(body)
+        except BaseException:
+            await discard(parts, tenant, uploads)
+            raise
+        submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body, uploads=uploads)
+    else:
+        body = await read_body(request)
+        asked = parse_request(body)
+        submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body)
     job, base = submitted.job, base_url(request, parts)
     more = {"Location": f"{base}/jobs/{job.id}"}
     if submitted.replayed:
@@ -46,4 +57,4 @@ async def submit_job(request: Request) -> Response:
                 job = await leaving.wait_beside(request, parts, tenant, job.id, timeout=prefer.wait)
             else:
                 job = await leaving.unless_left(request, wait(parts, tenant, job.id, timeout=prefer.wait))
-    return job_response(job, base, parts, status=200 if prefer.wait and job.terminal else 202, headers=more)
+    return await job_response(job, base, parts, status=200 if prefer.wait and job.terminal else 202, headers=more)

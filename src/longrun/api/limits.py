@@ -1,0 +1,38 @@
+"""How large a body may be: what a model's files may have, and little besides."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.datastructures import Headers
+
+from longrun.api.answers import PREFIX
+from longrun.api.doors import BodyLimits
+from longrun.api.multipart import is_multipart
+from longrun.errors import UnknownModel
+from longrun.models import Registry
+from longrun.service.attach import MOST_FILES
+from longrun.settings import Settings
+
+_SUBMIT = re.compile(rf"{PREFIX}/models/([^/]+)/jobs")
+_FILES = f"{PREFIX}/files"
+#: What a form has around its file.
+_AROUND = 64 * 1024
+
+
+def body_limits(models: Registry, settings: Settings) -> BodyLimits:
+    """Bytes that the body of a request may have. JSON: `max_body`. A form: `max_body`, and what its files may have."""
+
+    def limit(path: str, headers: Headers) -> int:
+        if path == _FILES:
+            return settings.max_file + _AROUND
+        found = _SUBMIT.fullmatch(path)
+        if found is None or not is_multipart(headers.get("content-type")):
+            return settings.max_body
+        try:
+            rules = models.get(found[1]).input.file_rules().values()
+        except UnknownModel:
+            return settings.max_body
+        return settings.max_body + sum(min(rule.max_bytes, settings.max_file) * (MOST_FILES if many else 1) for rule, many in rules)
+
+    return limit

@@ -1,0 +1,192 @@
+"""/files"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from longrun.api.answers import base_url, json_response, tenant_of
+from longrun.api.multipart import is_multipart, read_parts, steady
+from longrun.api.resources import parts_of
+from longrun.blobs.contract import BlobNotFound
+from longrun.errors import FileGone, Problem, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
+from longrun.jobs.files import FileRef
+from longrun.media.names import content_disposition
+from longrun.service import files
+from longrun.service.parts import Parts
+from longrun.store.files import FileRecord
+
+#: Seconds for which a URL of the bucket itself opens: it is followed at once.
+_BUCKET_URL = 60.0
+#: Seconds in which a reader must take a piece of so many bytes: who takes two thousand a second is slow, not dead.
+_PATIENCE, _PIECE = 30.0, 64 * 1024
+_RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
+#: What says that the body is something other than a file.
+_NO_FILE = re.compile(r"application/json\b|multipart/", re.IGNORECASE)
+#: A browser shows nothing of it, runs nothing of it, and believes no type but ours.
+_SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, no-store",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+_log = structlog.get_logger("longrun.api")
+
+
+async def add_file(request: Request) -> Response:
+    """201 and the file: the one file of a form, or the body itself."""
+    parts, tenant = parts_of(request), tenant_of(request)
+    keep = parts.settings.retention
+    content_type = request.headers.get("content-type", "")
+    if is_multipart(content_type):
+        record = await _only_file(request, parts, tenant, keep)
+    elif _NO_FILE.match(content_type.strip()):
+        raise UnsupportedMedia(
+            "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
+        )
+    else:
+        stream = steady(request.stream())
+        record = await files.receive(parts, tenant, stream, filename=request.query_params.get("name", ""), keep=keep)
+    base = base_url(request, parts)
+    return json_response(await files.file_view(parts, record, base), 201, {"Location": f"{base}/files/{record.ref.id}"})
+
+
+async def _only_file(request: Request, parts: Parts, tenant: str, keep: float) -> FileRecord:
+    record: FileRecord | None = None
+    try:
+        async for part in read_parts(request.stream(), request.headers["content-type"]):
+            if part.filename is None:
+                await part.text(64 * 1024)
+            elif record is None:
+                record = await files.receive(parts, tenant, part.chunks(), filename=part.filename, keep=keep)
+            else:
+                raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
+    except BaseException:
+        # Its id was told to nobody.
+        if record is not None:
+            with suppress(Problem):
+                await parts.store.files.delete(record.ref.id, tenant)
+        raise
+    if record is None:
+        raise ValidationFailed("The form holds no file: a part with a filename.", errors=[_finding("file", "missing")])
+    return record
+
+
+def _finding(name: str, detail: str) -> dict[str, str]:
+    return {"pointer": f"/{name}", "detail": detail}
+
+
+async def get_file(request: Request) -> Response:
+    """200 and what is known of the file."""
+    parts = parts_of(request)
+    record = await files.get(parts, tenant_of(request), request.path_params["file_id"])
+    return json_response(await files.file_view(parts, record, base_url(request, parts)))
+
+
+async def delete_file(request: Request) -> Response:
+    """204; nobody sees it any more."""
+    await files.delete(parts_of(request), tenant_of(request), request.path_params["file_id"])
+    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+
+
+async def get_content(request: Request) -> Response:
+    """200 and the bytes, or 206 and those that were asked for; 307 to the bucket where that serves them itself."""
+    parts = parts_of(request)
+    query = dict(request.query_params)
+    record = await files.readable(parts, tenant_of(request), request.path_params["file_id"], query, request.method)
+    url = await parts.blobs.url(record.ref.key, expires=_BUCKET_URL)
+    if url is not None and request.method == "GET":
+        return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
+    return await content_response(request, parts, record.ref)
+
+
+async def content_response(request: Request, parts: Parts, ref: FileRef) -> Response:
+    """The bytes of a file, or the one range of them that is asked for.
+
+    Raises:
+        FileGone: they have just expired.
+        RangeNotSatisfiable
+    """
+    etag = f'"{ref.digest}"'
+    headers = _SAFE | {
+        "Content-Type": ref.content_type,
+        "Content-Disposition": content_disposition(ref.name),
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Repr-Digest": f"sha-256=:{ref.digest.removeprefix('sha-256=')}:",
+    }
+    if _matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
+    start, end, status = 0, ref.size, 200
+    asked = _range(request, etag, ref.size)
+    if asked is not None:
+        (start, end), status = asked, 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{ref.size}"
+    headers["Content-Length"] = str(end - start)
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers)
+    try:
+        chunks = await parts.blobs.get(ref.key, start=start, end=end)
+    except BlobNotFound:
+        raise FileGone(f"The bytes of {ref.id} are not there any longer.") from None
+    return _Bounded(chunks, status, headers)
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    return header is not None and (header.strip() == "*" or etag in [each.strip().removeprefix("W/") for each in header.split(",")])
+
+
+def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """The bytes that are asked for, from and up to; None: all of them (RFC 9110, 14.2: what is not understood is left out of account).
+
+    Several ranges are not understood: their answers cost more than they are worth.
+    """
+    header, condition = request.headers.get("range"), request.headers.get("if-range")
+    found = None if header is None or request.method != "GET" else _RANGE.fullmatch(header.strip())
+    if found is None or (condition is not None and condition.strip() != etag) or not (found[1] or found[2]):
+        return None
+    if not found[1]:
+        length = min(int(found[2]), size)
+        start, end = size - length, size
+    else:
+        start, end = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
+        if found[2] and int(found[2]) < int(found[1]):
+            return None
+    if start >= size:
+        raise RangeNotSatisfiable(f"The file has {size} bytes.", size=size)
+    return start, end
+
+
+class _Bounded(StreamingResponse):
+    """A stream whose reader is cut off when it takes nothing for half a minute."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:
+        super().__init__(chunks, status, headers)
+        self._chunks: Any = chunks
+        self.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+
+    async def stream_response(self, send: Any) -> None:
+        """As Starlette's, each piece with a limit of time."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        # Left by an exception, what is open in the keeper is closed now and not some day.
+        async with aclosing(self._chunks):
+            async for chunk in self._chunks:
+                for at in range(0, len(chunk), _PIECE):
+                    await self._send_in_time(chunk[at : at + _PIECE], send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_in_time(self, piece: bytes, send: Any) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError:
+            _log.info("a reader of a file took nothing and is cut off")
+            raise ClientDisconnect from None
