@@ -1,18 +1,22 @@
 """The examples: their models as plain Python, and the parts of the demo that decide something."""
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from examples import demo
+from PIL import Image as Pillow
+from PIL import ImageChops
 
-from longrun import Failure, Job
+from longrun import Failure, Image, Job
 from longrun.models import isolated_registry
 
-with isolated_registry():  # the names of its models must not meet those of other tests
-    from examples import hello
+with isolated_registry() as registry:  # the names of its models must not meet those of other tests
+    from examples import hello, images
 
 
 def test_the_demo_ranks_pairs_by_direction_not_by_length() -> None:
@@ -70,3 +74,57 @@ def test_a_square_root_that_fails_leaves_its_neighbours_alone() -> None:
     good, bad = hello.SquareRoot().predict([hello.Number(value=9), hello.Number(value=-1)])
     assert good == {"root": 3, "together": 2}
     assert isinstance(bad, Failure)
+
+
+def file_of(picture: Pillow.Image, format: str, orientation: int | None = None) -> Image:
+    """A picture as a file, as a caller sends it."""
+    exif = Pillow.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    held = io.BytesIO()
+    picture.save(held, format, exif=exif)
+    return Image(held.getvalue(), name=f"beach.{format}")
+
+
+def test_a_thumbnail_fits_into_its_box_and_has_a_name_that_says_so() -> None:
+    small = images.Thumbnail().predict(file_of(images.sample(640, 480), "png"), width=100, height=100)
+    assert (small.pil().size, small.format, small.name) == ((100, 75), "jpeg", "beach-100x75.jpeg")
+    assert images.Thumbnail().predict(file_of(images.sample(20, 10), "png"), format="png").pil().size == (20, 10)
+    assert images.Thumbnail().predict(file_of(images.sample(640, 480), "jpeg"), width=50, height=80, fit="cover").pil().size == (50, 80)
+
+
+def test_a_thumbnail_of_a_picture_that_lies_on_its_side_is_upright_and_says_nothing_of_its_camera() -> None:
+    sent = file_of(images.sample(640, 480), "jpeg", orientation=6)
+    small = images.Thumbnail().predict(sent, width=64, height=64)
+    with small.open() as file, Pillow.open(file) as opened:
+        assert opened.size == (48, 64)
+        assert dict(opened.getexif()) == {}
+
+
+def test_a_picture_is_described_as_people_see_it() -> None:
+    grey = images.Describe().predict(file_of(Pillow.new("L", (30, 20), 128), "jpeg", orientation=8))
+    assert (grey.width, grey.height, grey.orientation, grey.mode, grey.mean_colour) == (20, 30, 8, "L", "#808080")
+    assert images.Describe().predict(file_of(Pillow.new("RGB", (3, 2), "#ff8800"), "png")).mean_colour == "#ff8800"
+
+
+def test_a_watermark_changes_only_the_corner_that_it_is_written_in() -> None:
+    marked = images.Watermark().predict(file_of(Pillow.new("RGB", (400, 300), "#336699"), "png"), text="(c) me").pil()
+    left, top, right, bottom = (
+        ImageChops.difference(marked, Pillow.new("RGB", (400, 300), "#336699")).point(lambda v: v > 40 and 255).getbbox()
+    )
+    assert (left > 200, top > 250, right <= 400, bottom <= 300) == (True, True, True, True)
+
+
+def test_the_sample_is_written_by_the_example_itself(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, images.__file__, str(tmp_path / "sample.jpg")], check=True)
+    with Pillow.open(tmp_path / "sample.jpg") as written:
+        assert (written.format, written.size) == ("JPEG", (640, 480))
+
+
+def test_the_schemas_say_what_the_images_may_be() -> None:
+    for spec in registry:
+        if spec.name in ("thumbnail", "describe", "watermark"):
+            allowed = spec.input.json_schema()["properties"]["image"]["x-longrun-file"]
+            assert (allowed["kind"], list(allowed["formats"]), allowed["max_bytes"]) == ("image", ["png", "jpeg", "webp"], 20_000_000), (
+                spec.name
+            )

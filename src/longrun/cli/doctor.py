@@ -1,4 +1,4 @@
-"""`longrun doctor`: looks at the machine, the models and the store, and says what is wrong and which line mends it."""
+"""`longrun doctor`: looks at the machine, the models, the files and the store, and says what is wrong and which line mends it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from longrun.settings import Settings
 
 REFUSED = 1
+_PATIENCE_S = 10.0
 _WORDS = {"ok": "ok", "warn": "warning", "refuse": "REFUSED"}
 
 
@@ -29,7 +30,7 @@ def doctor(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check the machine, the models and the store. Changes nothing.
+    """Check the machine, the models, the keeper of files and the store. Changes nothing.
 
     Exit status 0: `api`, `worker` and `serve` start here (there may be warnings). 1: something would keep them from it, or no store runs.
     """
@@ -48,14 +49,14 @@ def doctor(
 
 
 def examine_all(settings: Settings) -> list[Finding]:
-    """Every check: this machine, the models when some are named, the store."""
+    """Every check: this machine, the models when some are named, the keeper of files, the store."""
     from longrun.service.machine import examine_app, examine_machine
 
     machine = read_machine()
     findings = examine_machine(machine, settings)
     if settings.app:
         findings += examine_app(read_app(settings), machine, settings)
-    return findings + examine_store(settings)
+    return [*findings, examine_files(settings), *examine_store(settings)]
 
 
 def read_machine() -> Machine:
@@ -96,6 +97,28 @@ def read_app(settings: Settings) -> Served:
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         return Served(settings.app, error=f"cannot be imported: {type(error).__name__}: {error}")
+
+
+def examine_files(settings: Settings) -> Finding:
+    """Whether files can be kept. A folder that is not there yet is not made for that."""
+    from longrun.blobs.open import folder_of, open_blobs
+    from longrun.errors import SettingsError
+    from longrun.service.doctor import Finding
+    from longrun.service.keeper import KeeperLook
+    from longrun.service.machine import examine_keeper
+
+    folder = folder_of(settings)
+    place = settings.blobs if folder is None else str(folder)
+    if folder is not None and not folder.exists():
+        return examine_keeper(place, None)
+    try:
+        blobs = open_blobs(settings)
+    except SettingsError as error:
+        return Finding("refuse", "files", str(error), "correct LONGRUN_BLOBS, or AWS_ENDPOINT_URL")
+    try:
+        return examine_keeper(place, asyncio.run(KeeperLook(blobs, patience=_PATIENCE_S).checks())["files"])
+    finally:
+        blobs.close()
 
 
 def examine_store(settings: Settings) -> list[Finding]:

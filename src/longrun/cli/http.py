@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from longrun.errors import ApiError, Unreachable
+from longrun.errors import ApiError, DownloadBroken, Unreachable
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -48,4 +48,6 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), USAGE if error.status in _USAGE_STATUSES or error.code == "unknown-model" else FAILED
     if isinstance(error, Unreachable):
         return f"{error}\n  start it with `longrun serve`, or name another server with --url", UNREACHABLE
+    if isinstance(error, DownloadBroken):
+        return str(error), FAILED
     raise error

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from longrun.cli import dead, doctor, jobs, roles, run, serve
+from longrun.cli import dead, doctor, files, jobs, roles, run, serve
 from longrun.cli.http import USAGE, explain
 from longrun.cli.show import say
 from longrun.errors import CallError, LongrunError
@@ -36,6 +36,7 @@ def build() -> typer.Typer:
     for command in (serve.serve, roles.api, roles.worker, doctor.doctor, run.run):
         app.command()(command)
     app.add_typer(jobs.app, name="jobs")
+    app.add_typer(files.app, name="files")
     app.add_typer(dead.app, name="dead")
     app.command()(jobs.models)
     return app

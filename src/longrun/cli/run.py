@@ -15,7 +15,7 @@ import typer
 from longrun.cli.follow import follow
 from longrun.cli.http import connect
 from longrun.cli.options import AsJson, Key, Url, usage
-from longrun.cli.show import EXIT_CODES, Watch, describe_failure, print_json, print_output, say, write
+from longrun.cli.show import EXIT_CODES, Watch, describe_failure, is_stored_file, print_json, print_output, print_table, say, write
 from longrun.cli.values import parse_assignments, read_json
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ INTERRUPTED, OUT_OF_TIME = 130, 124
 
 def run(
     model: Annotated[str, typer.Argument(help="Name of the model; `longrun models` lists them.")],
-    fields: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Input fields; key=@file reads a text file.")] = None,
+    fields: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Input fields; key=@path sends a file, or reads a text.")
+    ] = None,
     *,
     given: Annotated[str | None, typer.Option("--input", help="The input as a JSON object, @FILE, or - for stdin; KEY=VALUE wins.")] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is most urgent. Default: 5.")] = None,
@@ -36,15 +38,18 @@ def run(
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait; then exit 124, and the job goes on.")] = None,
     as_json: AsJson = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave.")] = False,
+    save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the files of the output there.")] = None,
 ) -> None:
     """Submit a job, follow it, print its output.
 
-    Text is printed while it comes. Exit code: 0 succeeded, 1 failed, 2 wrong input, 3 canceled, 4 expired, 5 server not
-    reachable, 124 --timeout is over, 130 Ctrl-C. With 124 and 130 the job goes on.
+    Text is printed while it comes; of an output that is a file, its URL, size and type. Exit code: 0 succeeded, 1 failed,
+    2 wrong input, 3 canceled, 4 expired, 5 server not reachable, 124 --timeout is over, 130 Ctrl-C. With 124 and 130 the job goes on.
     """
     with usage():
         client = connect(url, key, say)
         base = read_input(given)
+        if save is not None and not save.is_dir():
+            raise ValueError(f"--save {save}: there is no such folder")
     with leave_running(client.url, timeout) as seen:
         schema = client.model(model)["input_schema"]
         with usage():
@@ -56,12 +61,12 @@ def run(
         if no_wait:
             print_json(job.body) if as_json else print_output(job.id)
             return
-        code = finish(job, as_json=as_json)
+        code = finish(job, as_json=as_json, save=save)
     raise typer.Exit(code)
 
 
-def finish(job: RemoteJob, *, as_json: bool) -> int:
-    """Follow a job to its end, print what it gave, and return the exit code."""
+def finish(job: RemoteJob, *, as_json: bool, save: Path | None = None) -> int:
+    """Follow a job to its end, print what it gave, and return the exit code. With `save` its files are saved in that folder."""
     watch = Watch(stream_text=not as_json)
     try:
         follow(job, watch)
@@ -69,8 +74,11 @@ def finish(job: RemoteJob, *, as_json: bool) -> int:
         watch.close()
     if as_json:
         print_json(_whole(job))
+        if save is not None and job.succeeded:
+            say("\n".join(str(path) for path in _saved(job.result(), save)[1]))
     elif job.succeeded:
-        _print_result(job.result(), watch)
+        output = job.result()
+        _print_result(output if save is None else _saved(output, save)[0], watch)
     else:
         if watch.text.written:
             write("\n")
@@ -88,10 +96,27 @@ def _print_result(output: Any, watch: Watch) -> None:
         sys.stdout.flush()
         sys.stdout.buffer.write(output)
         sys.stdout.buffer.flush()
+    elif is_stored_file(output):
+        print_table(("URL", "SIZE", "TYPE"), [(output["url"], str(output["size"]), output["content_type"])])
     elif watch.text.written and isinstance(output, str):
         write(watch.text.finish(output))
     else:
         print_output(output)
+
+
+def _saved(output: Any, folder: Path) -> tuple[Any, list[Path]]:
+    """The output with the paths of its files, which are saved, in their place; and these paths."""
+    paths: list[Path] = []
+
+    def save(value: Any) -> Any:
+        if is_stored_file(value):
+            paths.append(value.save(folder))
+            return str(paths[-1])
+        if isinstance(value, dict):
+            return {name: save(each) for name, each in value.items()}
+        return [save(each) for each in value] if isinstance(value, list) else value
+
+    return save(output), paths
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
 import sys
 import time
@@ -18,7 +16,7 @@ from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Proc
 from longrun.cli.report import Reporter
 from longrun.cli.show import say
 from longrun.cli.supervisor import Child, Keeper, Supervisor, stop_patience
-from longrun.cli.values import command_line, example_input
+from longrun.cli.values import command_line, curl_words, example_input
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -193,11 +191,10 @@ def greeting(url: str, store: str, models: list[dict[str, Any]], *, keyed: bool)
         return lines[:3]
     fields = example_input(models[0]["input_schema"])
     name, auth = models[0]["name"], ' -H "Authorization: Bearer $LONGRUN_KEY"' if keyed else ""
-    body = shlex.quote(json.dumps({"input": fields}, ensure_ascii=False))
     options = () if url == "http://127.0.0.1:8000" else ("--url", url)
     return [
         *lines,
-        f"  curl -s{auth} -H 'Content-Type: application/json' -d {body} {url}/api/v1/models/{name}/jobs",
+        f"  curl -s{auth} {curl_words(fields)} {url}/api/v1/models/{name}/jobs",
         f"  curl -s{auth} -H 'Prefer: wait=60' {url}/api/v1/jobs/ID_FROM_ABOVE",
         f"  {command_line(name, fields, *options)}",
         "",

@@ -37,6 +37,11 @@ def print_output(output: Any) -> None:
         print_json(output)
 
 
+def is_stored_file(value: Any) -> bool:
+    """Whether a part of an output is a file on the server (`longrun.client.RemoteFile`)."""
+    return isinstance(value, dict) and hasattr(value, "save")
+
+
 def write(text: str) -> None:
     """Text on stdout, at once; characters that the terminal's encoding lacks become `?`."""
     encoding = sys.stdout.encoding or "utf-8"

@@ -1,12 +1,12 @@
-"""Between a model's input schema (JSON Schema 2020-12) and the words of a command line. Pure, except that `key=@file` reads the file."""
+"""Between a model's input schema (JSON Schema 2020-12) and the words of a command line. Pure, except that `key=@file` reads a text file."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Schema = dict[str, Any]
 
@@ -20,16 +20,18 @@ _EXAMPLES_BY_FORMAT = {
     "uri": "https://example.com/",
 }
 _DEEPEST = 8  # a schema may refer to itself
+_FILE = "x-longrun-file"  # where a schema says that a field is a file
 
 
 def parse_assignments(words: Sequence[str], schema: Schema) -> dict[str, Any]:
     """The input that `key=value` words describe.
 
     A field that accepts a string takes the value as it stands, any other field takes it as JSON. `key=@file` reads the value
-    from a file, `key=@@text` is the text `@text`.
+    from a text file, `key=@@text` is the text `@text`. A field that is a file takes `key=@file` as that file, whatever is in it, and what
+    else is given as its id, URL or `data:` URI; a list of files may be given word by word.
 
     Args:
-        words: such as `text=hello`, `max_tokens=30`, `tags=["a"]`, `text=@story.txt`.
+        words: such as `text=hello`, `max_tokens=30`, `tags=["a"]`, `text=@story.txt`, `image=@cat.jpg`.
         schema: the model's input schema; fields that it does not have are JSON if they can be read as such, else text
             (the server says what is wrong with them).
 
@@ -41,10 +43,29 @@ def parse_assignments(words: Sequence[str], schema: Schema) -> dict[str, Any]:
         key, equals, text = word.partition("=")
         if not key or not equals:
             raise ValueError(f"{word!r} is not key=value")
+        field = schema.get("properties", {}).get(key, {})
+        takes = file_field(field, schema)
+        if takes == "many" and not text.startswith("["):
+            fields[key] = [*fields.get(key, []), _file(key, text)]
+            continue
         if key in fields:
             raise ValueError(f"{key} is given twice")
-        fields[key] = _value(key, _text(key, text), schema.get("properties", {}).get(key, {}), schema)
+        fields[key] = _file(key, text) if takes == "one" else _value(key, _text(key, text), field, schema)
     return fields
+
+
+def file_field(field: Schema, root: Schema, depth: int = 0) -> Literal["one", "many", ""]:
+    """Whether a field is a file, or a list of files."""
+    if depth > _DEEPEST:
+        return ""
+    if "$ref" in field:
+        return file_field(_resolve(field["$ref"], root), root, depth + 1)
+    if _FILE in field:
+        return "one"
+    if isinstance(field.get("items"), dict) and file_field(field["items"], root, depth + 1) == "one":
+        return "many"
+    found = [file_field(option, root, depth + 1) for option in field.get("anyOf", ())]
+    return next((each for each in found if each), "")
 
 
 def read_json(text: str) -> Any:
@@ -73,16 +94,54 @@ def example_input(schema: Schema) -> dict[str, Any]:
         return shown
     fields: Schema = schema.get("properties", {})
     names = schema.get("required") or list(fields)[:1]
-    return {name: _example(fields.get(name, {}), schema, name, 0) for name in names}
+    found = {name: _example(fields.get(name, {}), schema, name, 0) for name in names}
+    return {name: value if _are_files(value) else _with_ids(value) for name, value in found.items()}
+
+
+def _are_files(value: Any) -> bool:
+    """Whether it can be given as `key=@file`."""
+    return isinstance(value, Path) or (isinstance(value, list) and bool(value) and all(isinstance(each, Path) for each in value))
+
+
+def _with_ids(value: Any) -> Any:
+    """The same with ids in the place of files: those that stand deeper are uploaded before."""
+    if isinstance(value, dict):
+        return {name: _with_ids(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_ids(each) for each in value]
+    return "file_ID" if isinstance(value, Path) else value
 
 
 def command_line(model: str, fields: dict[str, Any], *options: str) -> str:
     """The `longrun run` command that submits `fields`, quoted for a shell."""
-    words = [f"{key}={_word(value)}" for key, value in fields.items()]
-    return shlex.join(["longrun", "run", model, *words, *options])
+    return shlex.join(["longrun", "run", model, *_words(fields, _word), *options])
+
+
+def curl_words(fields: dict[str, Any]) -> str:
+    """What curl is told to submit `fields`, quoted for a shell: a form where files are among them, else JSON."""
+    if any(map(_are_files, fields.values())):
+        return shlex.join(word for part in _words(fields, _form_word) for word in ("-F", part))
+    body = shlex.quote(json.dumps({"input": fields}, ensure_ascii=False))
+    return f"-H 'Content-Type: application/json' -d {body}"
+
+
+def _words(fields: dict[str, Any], word: Callable[[Any], str]) -> list[str]:
+    """`key=value` for each field; of a list of files for each of them."""
+    pairs: list[str] = []
+    for key, value in fields.items():
+        pairs += [f"{key}={word(each)}" for each in (value if isinstance(value, list) and _are_files(value) else [value])]
+    return pairs
+
+
+def _form_word(value: Any) -> str:
+    if isinstance(value, Path):
+        return f"@{value}"
+    return f"{json.dumps(value, ensure_ascii=False)};type=application/json"
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, Path):
+        return f"@{value}"
     if isinstance(value, str):
         return f"@{value}" if value.startswith("@") else value
     return json.dumps(value, ensure_ascii=False)
@@ -99,6 +158,16 @@ def _text(key: str, text: str) -> str:
         raise ValueError(f"{key}: {text[1:]} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{key}: {text[1:]} is not a UTF-8 text") from None
+
+
+def _file(key: str, text: str) -> Any:
+    """A path, or the text that names a file which the server has or fetches."""
+    if not text.startswith("@"):
+        return text
+    path = Path(text[1:])
+    if not path.exists() or path.is_dir():
+        raise ValueError(f"{key}: {text[1:]} is {'a folder' if path.is_dir() else 'not there'}")
+    return path
 
 
 def _value(key: str, text: str, field: Schema, root: Schema) -> Any:
@@ -160,6 +229,8 @@ def _example(field: Schema, root: Schema, name: str, depth: int) -> Any:
     shown = _own_example(field)
     if shown is not None or depth > _DEEPEST:
         return shown
+    if _FILE in field:
+        return Path({"image": "picture.jpg", "audio": "sound.wav"}.get(field[_FILE].get("kind", ""), "file"))
     if "$ref" in field:
         return _example(_resolve(field["$ref"], root), root, name, depth + 1)
     for union in ("anyOf", "oneOf", "allOf"):

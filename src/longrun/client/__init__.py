@@ -6,9 +6,9 @@
 `docs/client.md` shows every verb.
 """
 
-from longrun.client.aio import AsyncClient, AsyncRemoteJob
+from longrun.client.aio import AsyncClient, AsyncRemoteFile, AsyncRemoteJob
 from longrun.client.events import Event
 from longrun.client.snapshot import Options, Progress
-from longrun.client.sync import Client, RemoteJob
+from longrun.client.sync import Client, RemoteFile, RemoteJob
 
-__all__ = ["AsyncClient", "AsyncRemoteJob", "Client", "Event", "Options", "Progress", "RemoteJob"]
+__all__ = ["AsyncClient", "AsyncRemoteFile", "AsyncRemoteJob", "Client", "Event", "Options", "Progress", "RemoteFile", "RemoteJob"]

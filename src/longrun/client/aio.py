@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from longrun.client import flows
 from longrun.client.address import server_key, server_url
+from longrun.client.body import Source
 from longrun.client.connection import AsyncConnection
 from longrun.client.events import Event, Pieces
+from longrun.client.fetching import Wanted, fetch, get_file
+from longrun.client.files import StoredFile, absolute, file_path, target, with_files
 from longrun.client.following import follow
 from longrun.client.mapping import Manner, map_inputs_async
 from longrun.client.patience import Rules
+from longrun.client.saving import Saving, collect
 from longrun.client.snapshot import Options, Snapshot
 from longrun.client.wire import Json
+
+
+class AsyncRemoteFile(StoredFile):
+    """A file on a server; see `RemoteFile`, whose verbs it has."""
+
+    def __init__(self, client: AsyncClient, body: Json) -> None:
+        super().__init__({**body, "url": absolute(client.url, str(body["url"]))})
+        self._client = client
+
+    async def read(self) -> bytes:
+        """See `RemoteFile.read`."""
+        held = bytearray()
+        async with aclosing(self._client.connection.iterate(fetch(self._client.rules, Wanted.of(self)))) as pieces:
+            async for piece in pieces:
+                collect(held, piece)
+        return bytes(held)
+
+    async def save(self, to: str | Path = ".") -> Path:
+        """See `RemoteFile.save`."""
+        return await self._client.download(self, to)
 
 
 class AsyncRemoteJob(Snapshot):
@@ -41,7 +67,10 @@ class AsyncRemoteJob(Snapshot):
     async def result(self, timeout: float | None = None) -> Any:
         """See `RemoteJob.result`."""
         (await self.wait(timeout)).check()
-        return await self._client.connection.run(flows.result(self._client.rules, self.body))
+        return self._with_files(await self._client.connection.run(flows.result(self._client.rules, self.body)))
+
+    def _with_files(self, value: Any) -> Any:
+        return with_files(value, lambda file: AsyncRemoteFile(self._client, file))
 
     async def events(self, after: int = 0) -> AsyncIterator[Event]:
         """See `RemoteJob.events`."""
@@ -55,7 +84,7 @@ class AsyncRemoteJob(Snapshot):
         pieces = Pieces((await self.refresh()).attempt, on_restart)
         async for event in self.events():
             for piece in pieces.take(event):
-                yield piece
+                yield self._with_files(piece)
         (await self.wait()).check()
 
     async def cancel(self) -> Self:
@@ -73,7 +102,7 @@ class AsyncRemoteJob(Snapshot):
 
     async def delete(self) -> None:
         """See `RemoteJob.delete`."""
-        await self._client.connection.run(flows.delete(self._client.rules, self.id))
+        await self._client.connection.run(flows.delete(self._client.rules, flows.job_path(self.id)))
 
 
 class AsyncClient:
@@ -149,6 +178,30 @@ class AsyncClient:
     def listing(self, path: str, filters: Mapping[str, str | None], limit: int | None = None) -> AsyncIterator[Json]:
         """See `Client.listing`."""
         return self.connection.iterate(flows.listing(self.rules, path, filters, limit))
+
+    async def upload(self, file: Any, name: str | None = None) -> AsyncRemoteFile:
+        """See `Client.upload`."""
+        source = Source.of(Path(file) if isinstance(file, str) else file, name or "")
+        return AsyncRemoteFile(self, await self.connection.run(flows.upload(self.rules, source)))
+
+    async def file(self, file_id: str) -> AsyncRemoteFile:
+        """See `Client.file`."""
+        return AsyncRemoteFile(self, await self.connection.run(get_file(self.rules, file_id)))
+
+    async def delete_file(self, file_id: str) -> None:
+        """See `Client.delete_file`."""
+        await self.connection.run(flows.delete(self.rules, file_path(file_id)))
+
+    async def download(self, file: str | Json, to: str | Path = ".") -> Path:
+        """See `Client.download`."""
+        found = await self.file(file) if isinstance(file, str) and file.startswith("file_") else file
+        wanted = Wanted(absolute(self.url, found)) if isinstance(found, str) else Wanted.of(found)
+        path = await asyncio.to_thread(target, found, Path(to))
+        with Saving(path) as saving:
+            async with aclosing(self.connection.iterate(fetch(self.rules, wanted))) as pieces:
+                async for piece in pieces:
+                    await asyncio.to_thread(saving.write, piece)
+        return path
 
     async def models(self) -> list[Json]:
         """See `Client.models`."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from longrun.client.address import is_here
+from longrun.client.body import AsyncBody, Multipart
 from longrun.client.wire import ANSWER, Answer, Flow, Give, Lost, Open, Read, Request, Send, Sleep, Step
 from longrun.version import VERSION
 
@@ -36,7 +37,17 @@ def http_options(url: str, key: str) -> dict[str, Any]:
 def request_options(request: Request) -> dict[str, Any]:
     """Arguments for a request."""
     timeout = httpx.Timeout(min(ANSWER, request.limit), read=request.limit)
-    return {"headers": dict(request.headers), "content": request.body, "timeout": timeout}
+    headers = dict(request.headers)
+    if isinstance(request.body, Multipart):
+        headers |= {"Content-Type": request.body.content_type, "Content-Length": str(request.body.length())}
+    return {"headers": headers, "timeout": timeout}
+
+
+def without_key(built: httpx.Request, base: httpx.URL) -> httpx.Request:
+    """The request, without the API key if it leads to somebody else; httpx sees to that only where it follows a redirect."""
+    if (built.url.scheme, built.url.host, built.url.port) != (base.scheme, base.host, base.port):
+        built.headers.pop("Authorization", None)
+    return built
 
 
 def lost(error: httpx.RequestError) -> Lost:
@@ -71,7 +82,8 @@ class Connection:
     def send(self, request: Request) -> Answer | Lost:
         """One request, once."""
         try:
-            response = self._open().request(request.method, request.path, **request_options(request))
+            http = self._open()
+            response = http.send(_built(http, request))
         except httpx.RequestError as error:
             return lost(error)
         return Answer(response.status_code, response.headers, response.content, str(response.url))
@@ -110,7 +122,7 @@ class Connection:
         if isinstance(step, Send):
             return self.send(step.request)
         if isinstance(step, Open):
-            return stream.open(self._open(), step.request)
+            return stream.open(self._open(), step)
         if isinstance(step, Read):
             return stream.read()
         assert isinstance(step, Sleep)
@@ -126,6 +138,11 @@ class Connection:
         return http
 
 
+def _built(http: httpx.Client, request: Request) -> httpx.Request:
+    built = http.build_request(request.method, request.path, content=request.body, **request_options(request))
+    return without_key(built, http.base_url)
+
+
 class _Stream:
     """The open stream of a flow; one at a time."""
 
@@ -133,13 +150,12 @@ class _Stream:
         self._response: httpx.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
 
-    def open(self, http: httpx.Client, request: Request) -> Answer | Lost:
+    def open(self, http: httpx.Client, step: Open) -> Answer | Lost:
         self.close()
         try:
-            built = http.build_request(request.method, request.path, **request_options(request))
-            response = self._response = http.send(built, stream=True)
+            response = self._response = http.send(_built(http, step.request), stream=True)
             answer = Answer(response.status_code, response.headers, b"", str(response.url))
-            if answer.is_stream:
+            if step.is_wanted(answer):
                 self._pieces = response.iter_bytes()
                 return answer
             content = response.read()
@@ -181,7 +197,8 @@ class AsyncConnection:
     async def send(self, request: Request) -> Answer | Lost:
         """One request, once."""
         try:
-            response = await self._open().request(request.method, request.path, **request_options(request))
+            http = self._open()
+            response = await http.send(_built_async(http, request))
         except httpx.RequestError as error:
             return lost(error)
         return Answer(response.status_code, response.headers, response.content, str(response.url))
@@ -223,7 +240,7 @@ class AsyncConnection:
         if isinstance(step, Send):
             return await self.send(step.request)
         if isinstance(step, Open):
-            return await stream.open(self._open(), step.request)
+            return await stream.open(self._open(), step)
         if isinstance(step, Read):
             return await stream.read()
         assert isinstance(step, Sleep)
@@ -239,6 +256,12 @@ class AsyncConnection:
         return http
 
 
+def _built_async(http: httpx.AsyncClient, request: Request) -> httpx.Request:
+    body = AsyncBody(request.body) if isinstance(request.body, Multipart) else request.body
+    built = http.build_request(request.method, request.path, content=body, **request_options(request))
+    return without_key(built, http.base_url)
+
+
 class _AsyncStream:
     """The open stream of a flow; one at a time."""
 
@@ -246,13 +269,12 @@ class _AsyncStream:
         self._response: httpx.Response | None = None
         self._pieces: AsyncIterator[bytes] | None = None
 
-    async def open(self, http: httpx.AsyncClient, request: Request) -> Answer | Lost:
+    async def open(self, http: httpx.AsyncClient, step: Open) -> Answer | Lost:
         await self.close()
         try:
-            built = http.build_request(request.method, request.path, **request_options(request))
-            response = self._response = await http.send(built, stream=True)
+            response = self._response = await http.send(_built_async(http, step.request), stream=True)
             answer = Answer(response.status_code, response.headers, b"", str(response.url))
-            if answer.is_stream:
+            if step.is_wanted(answer):
                 self._pieces = response.aiter_bytes()
                 return answer
             content = await response.aread()

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
+from longrun.client.body import Multipart, Part, Source
+from longrun.client.inputs import Ids, form_parts, has_files, hidden_files, with_ids
 from longrun.client.patience import TRY_AGAIN, Rules, Tries
 from longrun.client.snapshot import Options
-from longrun.client.wire import ANSWER, Answer, Flow, Give, Json, Lost, Request, Sleep, send
+from longrun.client.wire import ANSWER, UPLOAD, Answer, Flow, Give, Json, Lost, Request, Sleep, send
 from longrun.errors import ApiError, CallError, Unreachable
 
 LONG_POLL = 20  #: seconds that the server may hold an answer back: less than what proxies allow
@@ -102,7 +104,9 @@ def body_of(answer: Answer) -> Any:
 
 
 def submission(model: str, input: Any, options: Options) -> Request:
-    """The request that submits a job. It always carries a key, a fresh one if none is given, so that it may be repeated.
+    """The request that submits a job: a form if fields are files, else JSON.
+
+    It always carries a key, a fresh one if none is given, so that it may be repeated.
 
     Raises:
         TypeError: there is no such option, or the input is nothing that JSON can hold.
@@ -111,20 +115,34 @@ def submission(model: str, input: Any, options: Options) -> Request:
     if unknown:
         raise TypeError(f"there is no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(Options.__optional_keys__))}")
     members = {name: value for name, value in options.items() if name != "idempotency_key" and value is not None}
-    body = {"input": {} if input is None else input, **members}
-    key = options.get("idempotency_key") or uuid.uuid4().hex
-    return ask("POST", model_path(model, "/jobs"), body, {"Idempotency-Key": key})
+    headers = {"Idempotency-Key": options.get("idempotency_key") or uuid.uuid4().hex}
+    path = model_path(model, "/jobs")
+    if has_files(input):
+        asked = [Part("_options", to_json(members))] if members else []
+        return Request("POST", path, headers, Multipart([*asked, *form_parts(input, to_json)]), limit=UPLOAD)
+    return ask("POST", path, {"input": {} if input is None else input, **members}, headers)
 
 
 def submit(rules: Rules, model: str, input: Any, options: Options) -> Flow[Json]:
-    """The accepted job.
+    """The accepted job. Files that a form has no place for are uploaded first.
 
     Raises:
         ApiError, Unreachable: both say whether the job may exist.
+        OSError: a file cannot be read.
         TypeError: see `submission`.
     """
-    job: Json = yield from call_json(rules, submission(model, input, options))
+    ids: Ids = {}
+    for file in hidden_files(input):
+        stored = yield from upload(rules, Source.of(file))
+        ids = {**ids, id(file): stored["id"]}
+    job: Json = yield from call_json(rules, submission(model, with_ids(input, ids), options))
     return job
+
+
+def upload(rules: Rules, source: Source) -> Flow[Json]:
+    """Store a file; a try whose answer was lost may have stored it too. Raises ApiError, Unreachable, OSError."""
+    stored: Json = yield from call_json(rules, Request("POST", "/files", {}, Multipart([Part("file", source)]), limit=UPLOAD))
+    return stored
 
 
 def get_job(rules: Rules, job_id: str) -> Flow[Json]:
@@ -195,18 +213,21 @@ def await_change(rules: Rules, job_id: str, version: int, seconds: float) -> Flo
 
 
 def result(rules: Rules, job: Json) -> Flow[Any]:
-    """The output of a job that has succeeded: JSON, or bytes where it is a file. Raises ApiError (410 when it is not kept), Unreachable."""
+    """The output of a job that has succeeded. Raises ApiError (410 when it is not kept), Unreachable."""
+    if "output" not in job and not job.get("output_file"):
+        # Lists leave it out. It may be a file, of which only the JSON is wanted here: `/result` would lead to its bytes.
+        job = yield from get_job(rules, job["id"])
     if job.get("output") is not None:
         return job["output"]
     answer = yield from call(rules, Request("GET", job_path(job["id"], "/result")))
     return body_of(answer) if "json" in answer.headers.get("content-type", "") else answer.content
 
 
-def delete(rules: Rules, job_id: str) -> Flow[None]:
-    """Erase an ended job. Raises ApiError, Unreachable."""
+def delete(rules: Rules, path: str) -> Flow[None]:
+    """Erase an ended job, or a file. Raises ApiError, Unreachable."""
     tries = Tries(rules)
     while True:
-        reply = yield from send(Request("DELETE", job_path(job_id)))
+        reply = yield from send(Request("DELETE", path))
         # Gone after a try whose answer was lost: that was us.
         if isinstance(reply, Answer) and (reply.status < 300 or (reply.status == 410 and tries.doubtful)):
             return

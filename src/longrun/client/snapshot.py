@@ -91,7 +91,11 @@ class Snapshot:
     @property
     def output(self) -> Any:
         """What the model returned, as far as this answer holds it; `result()` fetches it where it does not (lists, large outputs)."""
-        return self.body.get("output")
+        return self._with_files(self.body.get("output"))
+
+    def _with_files(self, value: Any) -> Any:
+        """A value of an output, with what can be done with the files in it."""
+        return value
 
     @property
     def error(self) -> Json | None:

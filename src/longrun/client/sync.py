@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from longrun.client import flows
 from longrun.client.address import server_key, server_url
 from longrun.client.aio import AsyncClient
+from longrun.client.body import Source
 from longrun.client.connection import Connection
 from longrun.client.events import Event, Pieces
+from longrun.client.fetching import Wanted, fetch, get_file
+from longrun.client.files import StoredFile, absolute, file_path, target, with_files
 from longrun.client.following import follow
 from longrun.client.mapping import Manner, map_inputs
 from longrun.client.patience import Rules
+from longrun.client.saving import Saving, collect
 from longrun.client.snapshot import Options, Snapshot
 from longrun.client.wire import Json
+
+
+class RemoteFile(StoredFile):
+    """A file on a server: its JSON (`file["url"]`, `file.size`, …), and its bytes when they are asked for."""
+
+    def __init__(self, client: Client, body: Json) -> None:
+        super().__init__({**body, "url": absolute(client.url, str(body["url"]))})
+        self._client = client
+
+    def read(self) -> bytes:
+        """All bytes, in memory.
+
+        Raises:
+            ApiError: `file-not-found` (404), `file-gone` (410) or another problem.
+            Unreachable, DownloadBroken
+        """
+        held = bytearray()
+        for piece in self._client.connection.iterate(fetch(self._client.rules, Wanted.of(self))):
+            collect(held, piece)
+        return bytes(held)
+
+    def save(self, to: str | Path = ".") -> Path:
+        """Fetch it into a file. See `Client.download`."""
+        return self._client.download(self, to)
 
 
 class RemoteJob(Snapshot):
@@ -56,14 +85,17 @@ class RemoteJob(Snapshot):
         return self
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the end and return the output: JSON values, or bytes where it is a file.
+        """Wait for the end and return the output: JSON values, with a `RemoteFile` where a file is.
 
         Raises:
             JobFailed: it ended without one.
             TimeoutError, ApiError, Unreachable: as with `wait`; ApiError with code `job-gone` too when the output is not kept any longer.
         """
         self.wait(timeout).check()
-        return self._client.connection.run(flows.result(self._client.rules, self.body))
+        return self._with_files(self._client.connection.run(flows.result(self._client.rules, self.body)))
+
+    def _with_files(self, value: Any) -> Any:
+        return with_files(value, lambda file: RemoteFile(self._client, file))
 
     def events(self, after: int = 0) -> Iterator[Event]:
         """The job's events as they come, each once and in order, until it has ended. Broken connections are resumed.
@@ -95,7 +127,7 @@ class RemoteJob(Snapshot):
         """
         pieces = Pieces(self.refresh().attempt, on_restart)
         for event in self.events():
-            yield from pieces.take(event)
+            yield from map(self._with_files, pieces.take(event))
         self.wait().check()
 
     def cancel(self) -> Self:
@@ -118,7 +150,7 @@ class RemoteJob(Snapshot):
 
     def delete(self) -> None:
         """Erase an ended job: input, output, events. Raises ApiError (`not-finished` when it has not ended), Unreachable."""
-        self._client.connection.run(flows.delete(self._client.rules, self.id))
+        self._client.connection.run(flows.delete(self._client.rules, flows.job_path(self.id)))
 
 
 class Client:
@@ -170,12 +202,14 @@ class Client:
 
         Args:
             model: its name.
-            input: what the model's input schema says: a mapping, or a pydantic model.
+            input: what the model's input schema says: a mapping, or a pydantic model. Files in it: a `pathlib.Path`, an open binary file,
+                bytes, a `longrun.File`, or a `RemoteFile`; a str is a file's id, its URL or its `data:` URI.
             options: see `Options`: `priority`, `delay`, `tags`, `metadata`, `policy`, `webhook`, `idempotency_key`.
 
         Raises:
             ApiError: such as `validation-failed`, `unknown-model`, `queue-full`.
             Unreachable: no answer. It says whether the job may exist, and holds the `idempotency_key` with which to find out.
+            OSError: a file cannot be read.
         """
         return RemoteJob(self, self.connection.run(flows.submit(self.rules, model, input, options)))
 
@@ -251,6 +285,51 @@ class Client:
     def listing(self, path: str, filters: Mapping[str, str | None], limit: int | None = None) -> Iterator[Json]:
         """The jobs of a listing, `/jobs` or `/dead-letters`, as JSON. Raises ApiError, Unreachable."""
         return self.connection.iterate(flows.listing(self.rules, path, filters, limit))
+
+    def upload(self, file: Any, name: str | None = None) -> RemoteFile:
+        """Store a file for inputs to come: `{"image": client.upload(path)}`. It is kept as long as a finished job (`expires_at`).
+
+        Args:
+            file: a `pathlib.Path` or a path as str, an open binary file, bytes, or a `longrun.File`; read piece by piece from the start.
+            name: for people; default: that of the file.
+
+        Raises:
+            ApiError: such as `payload-too-large`. Unreachable: it may be stored.
+            OSError: it cannot be read.
+        """
+        source = Source.of(Path(file) if isinstance(file, str) else file, name or "")
+        return RemoteFile(self, self.connection.run(flows.upload(self.rules, source)))
+
+    def file(self, file_id: str) -> RemoteFile:
+        """A file by its id. Raises ApiError: `file-not-found` (404), `file-gone` (410); Unreachable."""
+        return RemoteFile(self, self.connection.run(get_file(self.rules, file_id)))
+
+    def delete_file(self, file_id: str) -> None:
+        """Remove a file: it can be in no further input. Jobs that have it keep it. Raises ApiError, Unreachable."""
+        self.connection.run(flows.delete(self.rules, file_path(file_id)))
+
+    def download(self, file: str | Json, to: str | Path = ".") -> Path:
+        """Fetch a file, piece by piece; after a cut it goes on where it was. What is at `to` is the whole file or what was there before.
+
+        Args:
+            file: a `RemoteFile`, or its JSON; its id; or its URL, also one that somebody else signed. Another server gets no API key.
+            to: a path, whose file is replaced if there is one; or a folder: there it gets its own name, or `name-2` if that is taken.
+
+        Returns:
+            The path.
+
+        Raises:
+            ApiError, Unreachable
+            DownloadBroken: the bytes that came are not those of the file.
+            OSError: it cannot be written.
+        """
+        found = self.file(file) if isinstance(file, str) and file.startswith("file_") else file
+        wanted = Wanted(absolute(self.url, found)) if isinstance(found, str) else Wanted.of(found)
+        path = target(found, Path(to))
+        with Saving(path) as saving:
+            for piece in self.connection.iterate(fetch(self.rules, wanted)):
+                saving.write(piece)
+        return path
 
     def models(self) -> list[Json]:
         """The models of the server: name, queue, schemas, limits. Raises ApiError, Unreachable."""

@@ -11,10 +11,13 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from longrun.client.body import Multipart
+
 T = TypeVar("T")
 Json = dict[str, Any]
 
 ANSWER = 15.0  #: seconds for an answer that has nothing to wait for
+UPLOAD = 60.0  #: … after files were sent: where they go to a bucket, its end takes a while
 SILENCE = 45.0  #: seconds without a byte after which a stream counts as broken; the server says something every 15 s
 
 
@@ -24,16 +27,16 @@ class Request:
 
     Args:
         method: such as `GET`.
-        path: after `/api/v1`, with its query.
+        path: after `/api/v1`, with its query; or a whole URL.
         headers: further headers.
-        body: JSON text.
+        body: JSON text, or a form with files.
         limit: seconds without a byte after which it counts as not answered.
     """
 
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+    body: bytes | Multipart | None = None
     limit: float = ANSWER
 
 
@@ -49,6 +52,11 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON. Raises ValueError."""
         return json.loads(self.content)
+
+    @property
+    def is_content(self) -> bool:
+        """Whether it is the bytes of a file, or a part of them."""
+        return self.status in (200, 206)
 
     @property
     def is_stream(self) -> bool:
@@ -82,9 +90,18 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Do the request; if the answer is a stream, leave it open for `Read`. Gives `Answer` or `Lost`."""
+    """Do the request; if the answer is a stream, leave it open for `Read`. Gives `Answer` or `Lost`.
+
+    Args:
+        content: the bytes of a file are wanted, and not a stream of events.
+    """
 
     request: Request
+    content: bool = False
+
+    def is_wanted(self, answer: Answer) -> bool:
+        """Whether the answer is to be left open."""
+        return answer.is_content if self.content else answer.is_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +136,12 @@ def send(request: Request) -> Flow[Answer | Lost]:
 def open_stream(request: Request) -> Flow[Answer | Lost]:
     """`Open`, typed."""
     reply: Answer | Lost = yield Open(request)
+    return reply
+
+
+def open_download(request: Request) -> Flow[Answer | Lost]:
+    """`Open` for the bytes of a file, typed."""
+    reply: Answer | Lost = yield Open(request, content=True)
     return reply
 
 

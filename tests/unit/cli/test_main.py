@@ -26,7 +26,7 @@ START = "2026-01-31T09:30:00.000Z"
 def job(status: str, **more: Any) -> dict[str, Any]:
     terminal = status in ("succeeded", "failed", "canceled", "expired")
     times = {"created_at": START, "started_at": START, "finished_at": "2026-01-31T09:30:02.500Z"}
-    rest = {"version": 1, "attempt": 1, "position": None, "progress": None, "error": None}
+    rest = {"version": 1, "attempt": 1, "position": None, "progress": None, "error": None, "output": None}
     return {"id": ID, "model": "shout", "status": status, "terminal": terminal, **times, **rest, **more}
 
 

@@ -66,6 +66,17 @@ def test_the_greeting_has_lines_to_copy() -> None:
     assert run == ["longrun", "run", "shout", "text=hello world", "--url", "http://127.0.0.1:4321"]
 
 
+def test_the_greeting_of_a_model_that_takes_files_sends_a_form() -> None:
+    picture = {"type": "string", "x-longrun-file": {"kind": "image"}}
+    schema = {"properties": {"image": picture, "text": {"type": "string"}}, "required": ["image", "text"]}
+
+    lines = greeting("http://127.0.0.1:8000", "s", [{"name": "mark", "input_schema": schema}], keyed=False)
+
+    submit, _, run = (shlex.split(line) for line in lines if line.startswith(("  curl", "  longrun")))
+    assert submit[2:6] == ["-F", "image=@picture.jpg", "-F", 'text="hello world";type=application/json']
+    assert run == ["longrun", "run", "mark", "image=@picture.jpg", "text=hello world"]
+
+
 def test_the_greeting_leaves_out_what_is_the_default() -> None:
     assert "--url" not in greeting("http://127.0.0.1:8000", "s", [SHOUT], keyed=False)[-2]
 

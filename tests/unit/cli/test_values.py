@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field
 
-from longrun.cli.values import accepted_types, command_line, example_input, parse_assignments, read_json
+from longrun.cli.values import accepted_types, command_line, curl_words, example_input, parse_assignments, read_json
 from longrun.models import isolated_registry, model
 
 
@@ -179,3 +179,52 @@ def test_a_printed_command_gives_back_the_same_input() -> None:
     assert words[:3] == ["longrun", "run", "shout"]
     assert words[-2:] == ["--url", "http://127.0.0.1:9000"]
     assert parse_assignments(words[3:-2], schema) == fields
+
+
+PICTURE = {"type": "string", "x-longrun-file": {"kind": "image"}}
+FORM = {
+    "properties": {
+        "image": {"$ref": "#/$defs/Picture"},
+        "maybe": {"anyOf": [PICTURE, {"type": "null"}]},
+        "pages": {"type": "array", "items": PICTURE},
+        "more": {"anyOf": [{"type": "array", "items": PICTURE}, {"type": "null"}]},
+        "text": {"type": "string"},
+    },
+    "$defs": {"Picture": PICTURE},
+    "required": ["image", "pages"],
+}
+DEEP = {"properties": {"pages": {"type": "array", "items": {"type": "object", "properties": {"scan": PICTURE}, "required": ["scan"]}}}}
+
+
+@pytest.fixture
+def cat(tmp_path: Path) -> Path:
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(b"\xff\xd8\xff")
+    return path
+
+
+def test_a_field_that_is_a_file_takes_a_path_which_is_not_read_yet(cat: Path) -> None:
+    assert parse_assignments([f"image=@{cat}", f"maybe=@{cat}"], FORM) == {"image": cat, "maybe": cat}
+    assert parse_assignments(["image=file_1", "maybe=https://example.com/x"], FORM) == {"image": "file_1", "maybe": "https://example.com/x"}
+
+
+def test_a_list_of_files_is_given_word_by_word_or_as_json(cat: Path) -> None:
+    assert parse_assignments([f"pages=@{cat}", "pages=file_1", f"more=@{cat}"], FORM) == {"pages": [cat, "file_1"], "more": [cat]}
+    assert parse_assignments(['pages=["file_1"]'], FORM) == {"pages": ["file_1"]}
+
+
+@pytest.mark.parametrize("words", [["image=@nowhere.jpg"], ["image=@."], ["image=file_1", "image=file_2"]])
+def test_a_file_that_is_none_is_an_error_before_anything_is_sent(words: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"not there|a folder|given twice"):
+        parse_assignments(words, FORM)
+
+
+def test_a_text_is_still_read_from_its_file(cat: Path) -> None:
+    with pytest.raises(ValueError, match="not a UTF-8 text"):
+        parse_assignments([f"text=@{cat}"], FORM)
+
+
+def test_the_example_of_a_model_with_files_says_where_they_go() -> None:
+    assert command_line("read", example_input(FORM)) == "longrun run read image=@picture.jpg pages=@picture.jpg"
+    assert curl_words(example_input(FORM)) == "-F image=@picture.jpg -F pages=@picture.jpg"
+    assert curl_words(example_input(DEEP)) == """-H 'Content-Type: application/json' -d '{"input": {"pages": [{"scan": "file_ID"}]}}'"""

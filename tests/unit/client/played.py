@@ -30,6 +30,8 @@ class Stream:
     """A stream of these pieces; after them it ends, unless the last one is a `Lost`."""
 
     pieces: Sequence[bytes | Lost]
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: {"content-type": "text/event-stream; charset=utf-8"})
 
 
 @dataclass
@@ -78,5 +80,5 @@ class Played:
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if isinstance(reply, Stream):
             self._pieces = list(reply.pieces)
-            return Answer(200, {"content-type": "text/event-stream; charset=utf-8"})
+            return Answer(reply.status, reply.headers)
         return reply

@@ -163,10 +163,10 @@ def test_only_a_submit_speaks_of_a_job_that_may_exist() -> None:
 def test_a_job_that_is_gone_after_a_delete_without_an_answer_was_deleted_by_us() -> None:
     gone = problem(410, "job-gone")
     played = Played([BROKEN, gone])
-    played.run(delete(played.rules(), "job_1"))
+    played.run(delete(played.rules(), "/jobs/job_1"))
 
     with pytest.raises(ApiError):
-        Played([gone]).run(delete(played.rules(), "job_1"))
+        Played([gone]).run(delete(played.rules(), "/jobs/job_1"))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_an_output_that_is_there_is_not_fetched_again() -> None:
     assert Played([]).run(result(Played([]).rules(), {"id": "job_1", "output": [1]})) == [1]
 
 
-@pytest.mark.parametrize("body", [{"id": "job_1"}, {"id": "job_1", "output": None}])
+@pytest.mark.parametrize("body", [{"id": "job_1", "output_file": {"id": "file_1"}}, {"id": "job_1", "output": None}])
 def test_an_output_that_is_not_there_is_fetched(body: dict[str, Any]) -> None:
     played = Played([answer(200, "large", content_type="application/json")])
     assert played.run(result(played.rules(), body)) == "large"
@@ -106,6 +106,12 @@ def test_an_output_that_is_not_there_is_fetched(body: dict[str, Any]) -> None:
     assert Played([Answer(200, {"content-type": "image/png"}, b"\x89PNG")]).run(result(played.rules(), body)) == b"\x89PNG"
     with pytest.raises(ApiError):
         Played([problem(410, "job-gone")]).run(result(played.rules(), body))
+
+
+def test_a_job_of_a_list_is_read_first_for_its_output_may_be_a_file() -> None:
+    played = Played([answer(200, {"id": "job_1", "output": {"id": "file_1"}})])
+    assert played.run(result(played.rules(), {"id": "job_1"})) == {"id": "file_1"}
+    assert [request.path for request in played.requests] == ["/jobs/job_1"]
 
 
 def test_a_listing_is_read_page_by_page_up_to_its_limit() -> None:

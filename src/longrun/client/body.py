@@ -1,0 +1,220 @@
+"""Bodies with files in them: `multipart/form-data` (RFC 7578), read from disk while it is sent, and from the beginning at each try."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from os import SEEK_END
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Protocol, Self
+
+PIECE = 256 * 1024  #: bytes read at once
+#: One file object may be in several inputs that are sent at the same time, and has one position only.
+_POSITION = threading.Lock()
+
+
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the bytes of a file come from, as often as they are asked for.
+
+    Args:
+        open: gives them from their beginning.
+        name: for people; "" = none.
+        content_type: what the caller says it is. The server judges by the bytes.
+    """
+
+    open: Callable[[], _Readable]
+    name: str = ""
+    content_type: str = ""
+
+    @classmethod
+    def of(cls, value: Any, name: str = "") -> Source:
+        """The source of a path, an open binary file, bytes, or a `longrun.File`.
+
+        Raises:
+            TypeError: it is none of these.
+        """
+        if isinstance(value, Path):
+            return cls(lambda: value.open("rb"), name or value.name)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return cls(lambda: io.BytesIO(value), name)
+        if _is_model_file(value):
+            return cls(value.open, name or value.name, value.content_type)
+        if isinstance(value, io.TextIOBase):
+            raise TypeError("a file that is opened for text cannot be sent; open it with 'rb'")
+        if not callable(getattr(value, "read", None)):
+            raise TypeError(f"{type(value).__name__} is no file: give a pathlib.Path, an open binary file, or bytes")
+        shared: Any = value if value.seekable() else _Spooled(value)
+        return cls(lambda: _Shared(shared), name or _name_of(value))
+
+    def size(self) -> int:
+        """Bytes. Raises OSError: it cannot be read."""
+        with self.open() as file:
+            return file.seek(0, SEEK_END)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes in pieces. Raises OSError: it cannot be read."""
+        with self.open() as file:
+            while piece := file.read(PIECE):
+                yield piece
+
+
+def is_file(value: object) -> bool:
+    """Whether it is sent as a file: a path, an open file, bytes, or a `longrun.File`. A str is never a path."""
+    return isinstance(value, Path | bytes | bytearray | memoryview | io.IOBase) or _is_model_file(value) or _is_temporary(value)
+
+
+def _is_model_file(value: object) -> bool:
+    """Whether it is a `File`, as models have it; told by its looks, for the client loads nothing of the server."""
+    return not isinstance(value, Path | io.IOBase) and all(hasattr(value, name) for name in ("open", "data_uri", "content_type", "name"))
+
+
+def _is_temporary(value: object) -> bool:
+    """Whether it is one of `tempfile`'s wrappers, which are no `io.IOBase`."""
+    return callable(getattr(value, "read", None)) and callable(getattr(value, "seekable", None))
+
+
+def _name_of(file: Any) -> str:
+    name = getattr(file, "name", "")
+    return Path(name).name if isinstance(name, str) and not name.startswith("<") else ""
+
+
+class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
+    """What a pipe gives, kept on disk when it is much: it must be there again for a second try. Goes with the source that reads it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(max_size=4 * PIECE)
+        while piece := file.read(PIECE):
+            self.write(piece)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Shared:
+    """A reader of a file object with a position of its own, which leaves the file open: whoever opened it closes it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._at = file, 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        with _POSITION:
+            self._file.seek(self._at)
+            piece = self._file.read(size)
+            if isinstance(piece, str):
+                raise TypeError("a file that is opened for text cannot be sent; open it in binary mode")
+            self._at += len(piece)
+        return piece
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        with _POSITION:
+            self._at = self._file.seek(offset, whence)
+        return self._at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part.
+
+    Args:
+        name: of the field.
+        content: JSON text, or a file.
+    """
+
+    name: str
+    content: bytes | Source
+
+    def head(self) -> bytes:
+        """Its header lines."""
+        disposition = f'form-data; name="{_escaped(self.name)}"'
+        if isinstance(self.content, Source):
+            # A part without a file name would be no file.
+            return _head(f'{disposition}; filename="{_escaped(self.content.name or "file")}"', self.content.content_type or _BYTES)
+        return _head(disposition, "application/json")
+
+    def size(self) -> int:
+        """Bytes of its content. Raises OSError: a file that cannot be read."""
+        return self.content.size() if isinstance(self.content, Source) else len(self.content)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Its content."""
+        if isinstance(self.content, Source):
+            yield from self.content.pieces()
+        else:
+            yield self.content
+
+
+_BYTES = "application/octet-stream"
+
+
+def _head(disposition: str, content_type: str) -> bytes:
+    return f"Content-Disposition: {disposition}\r\nContent-Type: {content_type}\r\n\r\n".encode("utf-8", "replace")
+
+
+def _escaped(name: str) -> str:
+    """As browsers write names (WHATWG HTML, "multipart/form-data encoding algorithm")."""
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+class Multipart:
+    """A body of parts, which can be sent again."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self._boundary = f"longrun-{uuid.uuid4().hex}"
+
+    @property
+    def content_type(self) -> str:
+        """The header."""
+        return f"multipart/form-data; boundary={self._boundary}"
+
+    def length(self) -> int:
+        """Bytes of it all, as long as no file changes. Raises OSError: a file cannot be read."""
+        return sum(len(self._before(part)) + part.size() + 2 for part in self.parts) + len(self._end())
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self.parts:
+            yield self._before(part)
+            yield from part.pieces()
+            yield b"\r\n"
+        yield self._end()
+
+    def _before(self, part: Part) -> bytes:
+        return f"--{self._boundary}\r\n".encode() + part.head()
+
+    def _end(self) -> bytes:
+        return f"--{self._boundary}--\r\n".encode()
+
+
+class AsyncBody:
+    """The same for asyncio: files are read on a thread."""
+
+    def __init__(self, body: Multipart) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = iter(self._body)
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece

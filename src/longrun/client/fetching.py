@@ -1,0 +1,138 @@
+"""Fetching the bytes of a file, through whatever happens to the connections."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from longrun.client.files import Json, file_path
+from longrun.client.flows import call_json, error_of
+from longrun.client.patience import Rules, Tries
+from longrun.client.wire import SILENCE, Answer, Flow, Give, Lost, Request, open_download, read
+from longrun.client.wire import Sleep as Pause
+from longrun.errors import DownloadBroken
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes that belong at `at`. Where an earlier piece was already there, it and all after it count no longer."""
+
+    at: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be fetched.
+
+    Args:
+        path: after `/api/v1`, or a whole URL.
+        size: bytes; None = not known.
+        digest: `sha-256=<base64>`; "" = not known.
+    """
+
+    path: str
+    size: int | None = None
+    digest: str = ""
+
+    @classmethod
+    def of(cls, file: Json) -> Wanted:
+        """A file of which the server has told. Its own URL is not used: it holds for a while only."""
+        return cls(file_path(str(file["id"]), "/content"), file.get("size"), str(file.get("digest") or ""))
+
+
+def get_file(rules: Rules, file_id: str) -> Flow[Json]:
+    """What the server knows of a file. Raises ApiError, Unreachable."""
+    file: Json = yield from call_json(rules, Request("GET", file_path(file_id)))
+    return file
+
+
+def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
+    """Give the bytes as `Piece`s. After a cut it goes on where it was, if the server can.
+
+    A connection that has brought bytes is a sign of life: from there on the time is counted anew.
+
+    Raises:
+        ApiError, Unreachable
+        DownloadBroken: the bytes are not those that they should be.
+    """
+    tries = Tries(rules)
+    got = _Got(wanted)
+    while True:
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={got.size}-"} if got.size else {})}
+        reply = yield from open_download(Request("GET", wanted.path, headers, limit=SILENCE))
+        if isinstance(reply, Answer) and reply.is_content:
+            got.begin(reply)
+            before = got.size
+            cut = yield from _read_on(got)
+            if cut is None:
+                return got.check(rules.url)
+            reply = cut
+            if got.size > before:
+                tries.alive()
+                tries.succeeded()
+        pause = tries.pause(reply)
+        if pause is None:
+            raise error_of(reply, rules.url)
+        yield Pause(pause)
+
+
+def _read_on(got: _Got) -> Flow[Lost | None]:
+    """Give what comes; None: it was the rest."""
+    while True:
+        data = yield from read()
+        if isinstance(data, Lost):
+            return data
+        if not data:
+            return None if got.whole else Lost("the answer ended before the file")
+        piece = Piece(got.size, data)
+        got.take(data)
+        yield Give(piece)
+
+
+class _Got:
+    """What has come so far."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted, self._total, self._digest = wanted, wanted.size, wanted.digest
+        self._forget()
+
+    def _forget(self) -> None:
+        self.size, self._hash = 0, hashlib.sha256()
+
+    def begin(self, answer: Answer) -> None:
+        """An answer begins. One that is not the part that was asked for is all of it."""
+        part = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", "")) if answer.status == 206 else None
+        if self.size and (part is None or int(part[1]) != self.size):
+            self._forget()
+        if self._total is None:
+            told = part[2] if part else answer.headers.get("content-length", "")
+            self._total = int(told) if told.isdecimal() else None
+        self._digest = self._digest or told_digest(answer.headers)
+
+    def take(self, data: bytes) -> None:
+        """The next bytes."""
+        self.size += len(data)
+        self._hash.update(data)
+
+    @property
+    def whole(self) -> bool:
+        """Whether that is all, as far as it is known."""
+        return self._total is None or self.size >= self._total
+
+    def check(self, url: str) -> None:
+        """Raises DownloadBroken: too many bytes, or others."""
+        digest = "sha-256=" + base64.b64encode(self._hash.digest()).decode()
+        if (self._total is not None and self.size != self._total) or (self._digest and digest != self._digest):
+            raise DownloadBroken(f"{url}: what came of {self._wanted.path.partition('?')[0]} is not the file: {self.size} bytes, {digest}")
+
+
+def told_digest(headers: Mapping[str, str]) -> str:
+    """The digest that an answer tells with Repr-Digest (RFC 9530), as answers of ours write it; "" = none that we know."""
+    found = re.search(r"(?:^|[\s,])sha-256=:([A-Za-z0-9+/=]+):", headers.get("repr-digest", ""))
+    return f"sha-256={found[1]}" if found else ""

@@ -1,0 +1,112 @@
+"""Files that the server keeps, as its answers show them."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+Json = dict[str, Any]
+_ID = re.compile(r"file_[0-9a-f]{32}")
+F = TypeVar("F", bound="StoredFile")
+
+
+class StoredFile(Json):
+    """A file that the server keeps: its JSON as it came, with an absolute URL.
+
+    Given in an input, it stands for its id: the output of one job can be the input of the next.
+    """
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.name or '-'} {self.content_type} {self.size:,} bytes>"
+
+    @property
+    def id(self) -> str:
+        """`file_` and 32 hexadecimal digits."""
+        return str(self["id"])
+
+    @property
+    def url(self) -> str:
+        """Opens for whoever has it, for 15 minutes. `save`, `read` and `client.download` do not depend on that."""
+        return str(self["url"])
+
+    @property
+    def content_type(self) -> str:
+        """By the server's judgement of the bytes."""
+        return str(self["content_type"])
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(self["size"])
+
+    @property
+    def digest(self) -> str:
+        """`sha-256=` and base64."""
+        return str(self["digest"])
+
+    @property
+    def name(self) -> str:
+        """For people; "" = it has none."""
+        return str(self.get("name") or "")
+
+
+def with_files(value: Any, make: Callable[[Json], F]) -> Any:
+    """A value with files made of what looks like one."""
+    if isinstance(value, dict):
+        if _is_file(value):
+            return make(value)
+        return {name: with_files(each, make) for name, each in value.items()}
+    return [with_files(each, make) for each in value] if isinstance(value, list) else value
+
+
+def _is_file(value: Json) -> bool:
+    texts = all(isinstance(value.get(name), str) for name in ("id", "url", "content_type", "digest"))
+    return texts and isinstance(value.get("size"), int) and _ID.fullmatch(value["id"]) is not None
+
+
+def absolute(base: str, url: str) -> str:
+    """A URL of an answer, against the server's.
+
+    Args:
+        base: the server's URL; it may have a path, of a proxy that takes it away again.
+    """
+    return base + url if url.startswith("/api/v1/") else urljoin(f"{base}/", url)
+
+
+def file_path(file_id: str, rest: str = "") -> str:
+    """Path of a file, or of what is below it, after `/api/v1`."""
+    return f"/files/{quote(file_id, safe='')}{rest}"
+
+
+def target(file: str | Json, to: Path) -> Path:
+    """Where a file is saved: at `to`, or in it if that is a folder; there a number is added to a name that is taken already.
+
+    Args:
+        file: its JSON, or its URL.
+    """
+    if not to.is_dir():
+        return to
+    name = Path(local_name(file))
+    numbers = count(2)
+    path = to / name
+    while path.exists() or path.is_symlink():  # the name was somebody else's choice: nothing is replaced for it
+        path = to / f"{name.stem}-{next(numbers)}{name.suffix}"
+    return path
+
+
+def local_name(file: str | Json) -> str:
+    """What to call it in a folder: its own name if that is one, else its id. Never a path, and not hidden, whatever a server says."""
+    if isinstance(file, str):
+        steps = [step for step in urlsplit(file).path.split("/") if step.startswith("file_")]
+        return steps[-1] if steps and steps[-1].replace("_", "").isalnum() else "file"
+    name = Path(str(file.get("name") or "").replace("\\", "/")).name
+    return name if name.isprintable() and not name.startswith(".") and name.strip() else str(file["id"]) + _suffix(file)
+
+
+def _suffix(file: Json) -> str:
+    return mimetypes.guess_extension(str(file.get("content_type", "")), strict=True) or ""
