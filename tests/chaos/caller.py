@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from tests.chaos.check import digest_of
+from tests.chaos.check import digest_of, files_in, sha_256
 from tests.chaos.cluster import Cluster
 from tests.chaos.history import Ask, History, Outcome
 from tests.chaos.program import until
@@ -46,7 +47,16 @@ class Caller:
         self._http.close()
 
     def submit(
-        self, model: str, text: str, seconds: float, *, key: str | None = None, within: float = 60.0, follow: bool = False, **options: Any
+        self,
+        model: str,
+        text: str,
+        seconds: float,
+        *,
+        key: str | None = None,
+        within: float = 60.0,
+        follow: bool = False,
+        film: bytes | None = None,
+        **options: Any,
     ) -> str:
         """The id of the accepted job. Every try carries the same key, so that however many arrive, one job is made.
 
@@ -55,34 +65,42 @@ class Caller:
             key: the Idempotency-Key; a new one by default.
             within: seconds until an answer must have come.
             follow: read its events as a stream, on a thread of their own.
+            film: a file that goes with it, as the field of that name; the submit is a form then.
             options: further members of the body, such as `priority`.
         """
         key = key or uuid.uuid4().hex
-        headers, body = {"Idempotency-Key": key}, {"input": {"text": text, "seconds": seconds}, "metadata": {"key": key}, **options}
         self.history.given_up.add(key)
-        job = self._ask("POST", f"/models/{model}/jobs", within=within, headers=headers, json=body)
+        headers, body = {"Idempotency-Key": key}, request(text, seconds, film, {"metadata": {"key": key}, **options})
+        job = self._ask("POST", f"/models/{model}/jobs", within=within, headers=headers, **body)
         self.history.given_up.discard(key)
         job_id: str = job["id"]
-        self.history.accepted[job_id] = Ask(model, text, key, job["policy"]["delivery"] == "at_most_once")
+        self.history.accepted[job_id] = Ask(model, text, key, job["policy"]["delivery"] == "at_most_once", film)
         if follow:
             self._readers.append(threading.Thread(target=self._stream, args=(job_id,), name=f"reader of {job_id}"))
             self._readers[-1].start()
         return job_id
 
-    def submit_once(self, model: str, text: str, seconds: float, *, key: str | None = None, **options: Any) -> httpx.Response:
+    def submit_once(
+        self, model: str, text: str, seconds: float, *, key: str | None = None, film: bytes | None = None, **options: Any
+    ) -> httpx.Response:
         """The answer to one try, whatever it is. An accepted job is part of the history; another one is an unknown submit."""
         key = key or uuid.uuid4().hex
-        body = {"input": {"text": text, "seconds": seconds}, "metadata": {"key": key}, **options}
+        body = request(text, seconds, film, {"metadata": {"key": key}, **options})
         self.history.given_up.add(key)
-        answer = self._http.post(f"/models/{model}/jobs", headers={"Idempotency-Key": key}, json=body)
+        answer = self._http.post(f"/models/{model}/jobs", headers={"Idempotency-Key": key}, **body)
         if answer.status_code == 202:
-            self.history.accepted[answer.json()["id"]] = Ask(model, text, key)
+            self.history.accepted[answer.json()["id"]] = Ask(model, text, key, film=film)
             self.history.given_up.discard(key)
         return answer
 
     def get(self, path: str, **options: Any) -> Any:
         """A GET, repeated until it is answered."""
         return self._ask("GET", path, **options)
+
+    def delete(self, job_id: str) -> None:
+        """Erase an ended job; one that is gone already counts."""
+        answer = self._answer("DELETE", f"/jobs/{job_id}")
+        assert answer.status_code in (204, 410), answer.text
 
     def wait_for(self, job_ids: Iterable[str], statuses: Iterable[str], *, within: float = 30.0) -> None:
         """Wait until all jobs were last seen in one of `statuses`."""
@@ -118,7 +136,11 @@ class Caller:
             events = self._events(job_id)
             attempts = self.get(f"/jobs/{job_id}/attempts")["attempts"]
             job = self.get(f"/jobs/{job_id}")
-            self.history.outcomes[job_id] = Outcome(job, events, attempts, dict(self._told(job, events)))
+            told = dict(self._told(job, events))
+            if job.get("output_file"):
+                job["output"] = self.get(f"/jobs/{job_id}/result")
+            self.history.contents |= {file["id"]: self._content(file["url"]) for file in files_in(job["output"])}
+            self.history.outcomes[job_id] = Outcome(job, events, attempts, told)
         self.history.runs = self.cluster.runs()
         self.history.listed = self._listed() if self._all_routes else {}
         assert not self.faults, self.faults[:5]
@@ -131,7 +153,7 @@ class Caller:
         while path:
             page = self.get(path)
             found += page["jobs"]
-            path = page["next"] and page["next"].removeprefix("/api/v1")
+            path = page["next"]
         return found
 
     def _events(self, job_id: str) -> list[dict[str, Any]]:
@@ -143,6 +165,14 @@ class Caller:
             events += page["events"]
             if not page["events"] or page["next"] is None:
                 return events
+
+    def _output(self, job: dict[str, Any]) -> Any:
+        """The output that a job shows; one of more than 64 KB lies behind a URL."""
+        return self.get(job["output_file"]["url"]) if job.get("output_file") else job["output"]
+
+    def _content(self, url: str) -> bytes | None:
+        answer = self._answer("GET", url, follow_redirects=True)
+        return answer.content if answer.status_code == 200 else None
 
     def _listed(self) -> dict[str, list[str]]:
         by_key: dict[str, list[str]] = {}
@@ -156,13 +186,16 @@ class Caller:
         if not job["terminal"] or not self._all_routes:
             return
         path, nothing = f"/jobs/{job['id']}", digest_of(None)
-        yield "job", (job["status"], digest_of(job["output"]))
+        yield "job", (job["status"], digest_of(self._output(job)))
         done = events[-1]["data"]
-        if "output" in done:  # one of more than 64 KB is left out there
-            yield "done event", (done["status"], digest_of(done["output"]))
+        if "output" in done:
+            yield "done event", (done["status"], digest_of(self._output(done)))
         answer = self._answer("GET", f"{path}/result")
         if answer.status_code == 200:
             yield "result", ("succeeded", digest_of(answer.json()))
+        elif answer.status_code == 303:  # the output is a file, and this leads to it
+            right = sha_256(self._content(answer.headers["Location"]) or b"") == job["output"]["digest"]
+            yield "result", ("succeeded", digest_of(job["output"]) if right else "other bytes")
         else:
             code = answer.json().get("code")
             yield "result", (code if code in ("canceled", "expired") else "failed", nothing)
@@ -180,7 +213,7 @@ class Caller:
         deadline = time.monotonic() + within
         while True:
             try:
-                answer = self._http.request(method, path, **options)
+                answer = self._http.request(method, path.removeprefix("/api/v1"), **options)
                 if answer.status_code not in TRY_AGAIN:
                     return answer
                 why = answer.text
@@ -214,3 +247,11 @@ class Caller:
         reader = Reader([self.cluster.url], job_id, events, hang_up=now_and_then(random.Random(job_id)))
         if fault := reader.read(stop=self._closing.is_set):
             self.faults.append(fault)
+
+
+def request(text: str, seconds: float, film: bytes | None, options: dict[str, Any]) -> dict[str, Any]:
+    """A submit as httpx takes it: JSON, or a form when a file goes with it."""
+    if film is None:
+        return {"json": {"input": {"text": text, "seconds": seconds}, **options}}
+    fields = {"text": text, "seconds": str(seconds), "_options": json.dumps(options)}
+    return {"data": fields, "files": {"film": ("film.bin", film, "application/octet-stream")}}

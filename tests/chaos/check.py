@@ -5,15 +5,17 @@ R3  what callers see only moves forward.                        R4  every reader
 R5  a reader of events misses none, sees none twice, in order.  R6  attempts only grow, and never overlap.
 R7  an at_most_once job begins at most once.                    R8  the end is delivered, signed, under one id on every try.
 R9  order inside a lane and priority, but for what ran again.   R10 a submit without an answer made no job or one, never two.
+R11 a file that was sent is the one that was read, a file that was made is there whole, and none is left when its jobs are gone.
 And the output is the right one, by the attempt that the record names, also as a reader of events puts it together.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -48,11 +50,13 @@ def violations(history: History, *, expected: Iterable[str] = ("succeeded",), or
             _attempts(outcome),
             _events(outcome),
             _output(ask, outcome),
+            _files(ask, outcome, history.contents),
             _readers(outcome),
             _streams(history.streams.get(job_id, []), outcome),
         )
         found += [f"{job_id}: {problem}" for part in parts for problem in part]
     found += [*_runs(history), *_submits(history), *_deliveries(history)]
+    found += [f"all jobs are deleted, and the keeper of files still holds {name}" for name in history.left]
     return found + list(_order(history)) if ordered else found
 
 
@@ -71,7 +75,7 @@ def judge(history: History, *, seed: int | None = None, expected: Iterable[str] 
 def story(history: History, job_id: str) -> list[str]:
     """What happened to one job, in lines."""
     outcome = history.outcomes.get(job_id)
-    lines = [f"---- {job_id}: {history.accepted[job_id]}"]
+    lines = [f"---- {job_id}: {history.accepted[job_id]}"[:600]]
     lines += [f"seen: {sight}" for sight in history.seen.get(job_id, [])]
     lines += [f"ran: {run}" for run in history.runs if run.job_id == job_id]
     lines += [f"streamed: {[(event['seq'], event['type']) for event in events]}"[:2000] for events in history.streams.get(job_id, [])]
@@ -88,9 +92,30 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sha_256(data: bytes) -> str:
+    """As the digest of a file is told."""
+    return "sha-256=" + base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
 def digest_of(output: Any) -> str:
-    """Digest of any output, to compare what readers were told."""
-    return digest(json.dumps(output, sort_keys=True))
+    """Digest of any output, to compare what readers were told. The URL of a file is another one every few minutes."""
+    return digest(json.dumps(without_urls(output), sort_keys=True))
+
+
+def files_in(output: Any) -> list[dict[str, Any]]:
+    """The files that an output names."""
+    if isinstance(output, dict):
+        own = [output] if str(output.get("id", "")).startswith("file_") else []
+        return own + [file for each in output.values() for file in files_in(each)]
+    return [file for each in output for file in files_in(each)] if isinstance(output, list) else []
+
+
+def without_urls(output: Any) -> Any:
+    """An output in which no file has a URL."""
+    if isinstance(output, dict):
+        of_a_file = str(output.get("id", "")).startswith("file_")
+        return {name: without_urls(each) for name, each in output.items() if not (of_a_file and name == "url")}
+    return [without_urls(each) for each in output] if isinstance(output, list) else output
 
 
 def reachable(status: str) -> set[str]:
@@ -165,6 +190,25 @@ def _output(ask: Ask, outcome: Outcome) -> Iterator[str]:
     streamed = [event["data"]["value"] for event in outcome.events if event["type"] == "output" and event["attempt"] == job["attempt"]]
     if ask.model == "spell" and "".join(streamed) != ask.text:
         yield f"streamed {streamed} in its last attempt instead of {ask.text!r}"
+
+
+def _files(ask: Ask, outcome: Outcome, contents: Mapping[str, bytes | None]) -> Iterator[str]:
+    """What `develop` must make of the film that was sent with the submit."""
+    job, film = outcome.job, ask.film
+    if film is None or job["status"] != "succeeded":
+        return
+    output, attempt = job["output"] or {}, job["attempt"]
+    wanted = {"digest": hashlib.sha256(film).hexdigest(), "attempt": attempt, "text": ask.text}
+    if {name: output.get(name) for name in wanted} != wanted:
+        yield f"has read or returned {output} instead of {wanted}"
+    shown = output.get("print") or {}
+    found, right = contents.get(shown.get("id", "")), f"attempt {attempt}\n".encode() + film[::-1]
+    if found is None:
+        yield f"its file cannot be read: {shown}"
+    elif found != right:
+        yield f"its file has {len(found)} bytes that are not the {len(right)} that its attempt {attempt} made"
+    elif (shown.get("size"), shown.get("digest")) != (len(right), sha_256(right)):
+        yield f"its file is told to be another one: {shown}"
 
 
 def _readers(outcome: Outcome) -> Iterator[str]:

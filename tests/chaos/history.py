@@ -14,6 +14,7 @@ class Ask:
     text: str
     key: str = ""  #: its Idempotency-Key
     at_most_once: bool = False
+    film: bytes | None = field(default=None, repr=False)  #: the file that came with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class History:
         given_up: keys of submits that never got an answer.
         hooked: jobs that were submitted with a webhook for their end, for a receiver that takes everything in the end.
         deliveries: what the receivers got.
+        contents: bytes of the files that outputs name, by id; None: they could not be read.
+        left: what the keeper of files still held when all jobs had been deleted.
     """
 
     accepted: dict[str, Ask] = field(default_factory=dict)
@@ -84,6 +87,8 @@ class History:
     given_up: set[str] = field(default_factory=set)
     hooked: set[str] = field(default_factory=set)
     deliveries: list[Delivery] = field(default_factory=list)
+    contents: dict[str, bytes | None] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
 
     def see(self, job: dict[str, Any]) -> Sight:
         """Add a sight of a job when it is not the same as the last one."""

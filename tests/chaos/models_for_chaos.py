@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from longrun import Job, Retry, batched, model
+from longrun import File, Job, Retry, batched, model
 
 
 def note(what: str, job: Job) -> None:
@@ -107,6 +107,59 @@ async def poison(text: str, seconds: float, job: Job) -> None:
     elif text == "exit":
         os._exit(3)
     os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory is short
+
+
+def made(text: str, job: Job) -> list[File]:
+    """Two files that prove what was computed, and by which attempt."""
+    return [File(f"{proof(text + part, job)}".encode(), name=f"{part}.txt") for part in ("a", "b")]
+
+
+@model
+def draw(text: str, seconds: float, job: Job) -> list[File]:
+    """Make files."""
+    note("begin", job)
+    time.sleep(seconds if job.attempt == 1 else seconds / 10)
+    note("end", job)
+    return made(text, job)
+
+
+@model(concurrency=20)
+async def sketch(text: str, seconds: float, job: Job) -> AsyncIterator[File]:
+    """Yield files."""
+    note("begin", job)
+    for file in made(text, job):
+        await asyncio.sleep(seconds / 2 if job.attempt == 1 else seconds / 20)
+        yield file
+    note("end", job)
+
+
+@model
+def scatter(text: str, seconds: float, job: Job) -> list[File]:
+    """Make as many files as `text` says."""
+    note("begin", job)
+    time.sleep(seconds)
+    note("end", job)
+    return [File(f"{number}".encode(), name=f"{number}.txt") for number in range(int(text))]
+
+
+@model
+def develop(text: str, seconds: float, film: File, job: Job) -> dict[str, Any]:
+    """Read a file and make another one of it; what is returned is as long as the text."""
+    note("begin", job)
+    data = film.read()
+    time.sleep(seconds if job.attempt == 1 else seconds / 10)
+    note("end", job)
+    made = File(f"attempt {job.attempt}\n".encode() + data[::-1], name="print.bin")
+    return {"digest": hashlib.sha256(data).hexdigest(), "attempt": job.attempt, "text": text, "print": made}
+
+
+@model
+def write(text: str, seconds: float, job: Job) -> list[Any]:
+    """An output that does not fit into a record."""
+    note("begin", job)
+    time.sleep(seconds if job.attempt == 1 else seconds / 10)
+    note("end", job)
+    return [proof(text, job), "x" * 100_000]
 
 
 @model

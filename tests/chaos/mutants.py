@@ -12,6 +12,11 @@ SOURCE = Path(longrun.__file__).parent
 STORE_TESTS = "tests/integration/store/test_scripts.py"
 LOST_TICKETS = "tests/integration/store/test_lost_tickets.py"
 WEBHOOKS = "tests/integration/store/test_webhooks.py"
+FILES = "tests/integration/store/test_files.py"
+JOB_FILES = "tests/integration/store/test_job_files.py"
+FILE_CHORES = "tests/integration/chores/test_files.py"
+FILE_UPLOADS = "tests/chaos/test_file_uploads.py"
+FILE_OUTPUTS = "tests/chaos/test_file_outputs.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,118 @@ STORE_MUTANTS = [
         "redis.call('EXISTS', P .. 'amnesty') == 1",
         "false",
         "test_nothing_expires_for_a_lease_after_nobody_swept",
+    ),
+    Mutant(
+        "bytes kept while a job needs them",
+        "store/scripts/lib.lua",
+        "if not needed(id) then drop_file(id, t, tombstone) end\nend",
+        "drop_file(id, t, tombstone)\nend",
+        f"{FILES}::test_the_bytes_of_a_deleted_file_stay_until_the_last_job_that_needs_them_is_gone",
+    ),
+    Mutant(
+        "the other jobs that need a file of a buried one",
+        "store/scripts/lib.lua",
+        "and not needed(id) then drop_file(id, t, tombstone) end\n  end",
+        "then drop_file(id, t, tombstone) end\n  end",
+        f"{FILES}::test_an_embedded_file_goes_with_the_last_job_that_needs_it",
+    ),
+    Mutant(
+        "files that are there when a job is accepted",
+        "store/scripts/submit.lua",
+        "if r[1] ~= tenant or r[2] or (r[3] and tonumber(r[3]) <= t) then",
+        "if false then",
+        f"{FILES}::test_a_job_is_not_stored_when_one_of_its_files_is_not_there",
+    ),
+    Mutant(
+        "keys that a runner may make its own",
+        "store/scripts/append.lua",
+        "ref.key ~= id .. '/' .. attempt .. '/' .. ref.id or",
+        "false or",
+        f"{JOB_FILES}::test_a_runner_cannot_make_the_bytes_of_another_tenant_its_own",
+    ),
+    Mutant(
+        "fence of what a runner tells of files",
+        "store/scripts/append.lua",
+        "if not owns(k, attempt) then return {0} end",
+        "",
+        f"{JOB_FILES}::test_a_stale_attempt_registers_no_file",
+    ),
+    Mutant(
+        "each attempt's own count of files",
+        "store/scripts/claim.lua",
+        ", 'repushed', 'made')",
+        ", 'repushed')",
+        f"{JOB_FILES}::test_an_attempt_makes_a_thousand_files_and_an_output_at_most_whatever_was_given_or_made_before",
+    ),
+    Mutant(
+        "second look of a sweep",
+        "blobs/sweep.py",
+        "        gone = orphans(batch, await is_referenced(batch))\n        if gone:",
+        "        gone = list(batch)\n        if gone:",
+        f"{FILE_CHORES}::test_a_file_whose_record_comes_between_the_looks_stays",
+    ),
+    Mutant(
+        "owner of the files that are swept",
+        "chores/files.py",
+        "        if not await self._is_ours():\n            return Swept(0, 0.0)\n",
+        "",
+        f"{FILE_CHORES}::test_the_files_of_another_store_are_no_orphans",
+    ),
+    Mutant(
+        "files that are noted in time",
+        "service/files.py",
+        "if time.monotonic() - since > _NOTED_WITHIN:",
+        "if False:",
+        f"{FILE_UPLOADS}::test_an_api_that_stands_still_before_it_notes_a_file_does_not_accept_a_job_without_it[file]",
+    ),
+    Mutant(
+        "patience with a keeper that is away",
+        "worker/runner/files.py",
+        "_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)",
+        "_PAUSES = ()",
+        f"{FILE_OUTPUTS}::test_a_keeper_that_is_away_for_five_seconds_costs_no_work",
+    ),
+    Mutant(
+        "what is in the trash is the trash's to remove",
+        "store/scripts/needed_files.lua",
+        " or redis.call('ZSCORE', P .. 'trash', key)",
+        "",
+        f"{FILES}::test_what_is_named_needed_in_use_or_in_the_trash_is_not_to_be_swept",
+    ),
+    Mutant(
+        "files of the attempt that runs now",
+        "store/scripts/needed_files.lua",
+        " or (job and owns(record(job), attempt))",
+        "",
+        f"{FILES}::test_what_is_named_needed_in_use_or_in_the_trash_is_not_to_be_swept",
+    ),
+    Mutant(
+        "files with a time of their own",
+        "store/scripts/lib.lua",
+        "if r[1] and (r[2] or not r[3]) and not needed(id)",
+        "if r[1] and not needed(id)",
+        f"{FILES}::test_a_file_with_a_time_of_its_own_outlives_its_jobs",
+    ),
+    Mutant(
+        "files that a retry needs",
+        "store/scripts/resubmit.lua",
+        "for each in pairs(cjson.decode(f[9])) do bind_file(each, id) end",
+        "",
+        f"{FILES}::test_a_retry_keeps_the_files_of_the_old_job_alive_also_a_deleted_one",
+    ),
+    Mutant(
+        "files that a new job must not discard",
+        "store/scripts/discard_files.lua",
+        " and not needed(id) then",
+        " then",
+        f"{FILES}::test_discarding_forgets_embedded_files_that_no_job_needs_and_nothing_else",
+    ),
+    Mutant(
+        "one tenant's files, hidden from another",
+        "store/scripts/read_files.lua",
+        "(ARGV[2] == '1' and r[1] ~= ARGV[1])",
+        "false",
+        f"{FILES}::test_another_tenants_file_is_an_unknown_one_in_every_way",
     ),
 ]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.chaos.check import digest, digest_of, judge, reachable, violations
+from tests.chaos.check import digest, digest_of, files_in, judge, reachable, sha_256, violations
 from tests.chaos.history import Ask, Delivery, History, Outcome, Run, Sight
 
 JOB = "job_1"
@@ -49,6 +49,44 @@ def good() -> History:
         hooked={JOB},
         deliveries=[Delivery("msg_1", "job.succeeded", JOB, "succeeded", True, answered, at) for at, answered in enumerate((500, 200))],
     )
+
+
+PRINT = b"attempt 2\nmlif a"
+
+
+def developed() -> History:
+    """The same with a file that was sent and another one that was made of it."""
+    history = good()
+    history.accepted[JOB] = Ask("develop", "x", "key", film=b"a film")
+    shown = {"id": "file_1", "url": "http://here/file_1", "size": len(PRINT), "digest": sha_256(PRINT), "name": "print.bin"}
+    history.outcomes[JOB].job["output"] = {"digest": digest("a film"), "attempt": 2, "text": "x", "print": shown}
+    history.contents = {"file_1": PRINT}
+    return history
+
+
+def output_says(**members: Any) -> Callable[[History], None]:
+    return lambda history: history.outcomes[JOB].job["output"].update(members)
+
+
+def file_says(**members: Any) -> Callable[[History], None]:
+    return lambda history: history.outcomes[JOB].job["output"]["print"].update(members)
+
+
+WRONG_FILES: dict[str, tuple[Callable[[History], Any], str]] = {
+    "another file was read": (output_says(digest=digest("a flim")), "has read or returned"),
+    "a text that was cut": (output_says(text=""), "has read or returned"),
+    "a zombie's file": (
+        lambda history: history.contents.update(file_1=b"attempt 1\nmlif a"),
+        "that are not the 16 that its attempt 2 made",
+    ),
+    "wrong bytes": (lambda history: history.contents.update(file_1=b"attempt 2\nmlif b"), "that are not the 16 that its attempt 2 made"),
+    "missing bytes": (lambda history: history.contents.update(file_1=PRINT[:-1]), "has 15 bytes that are not the 16"),
+    "no bytes": (lambda history: history.contents.update(file_1=None), "its file cannot be read"),
+    "no file": (output_says(print=None), "its file cannot be read"),
+    "another size": (file_says(size=1), "told to be another one"),
+    "another digest": (file_says(digest=sha_256(b"")), "told to be another one"),
+    "an orphan": (lambda history: history.left.append("job_1+1+file_2"), "the keeper of files still holds job_1+1+file_2"),
+}
 
 
 def told(**members: Any) -> Callable[[History], None]:
@@ -126,6 +164,15 @@ def test_a_broken_promise_is_found(name: str) -> None:
     assert any(words in problem for problem in violations(history)), violations(history)
 
 
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_a_wrong_file_is_found(name: str) -> None:
+    tamper, words = WRONG_FILES[name]
+    history = developed()
+    assert violations(history) == []
+    tamper(history)
+    assert any(words in problem for problem in violations(history)), violations(history)
+
+
 def in_lane(*jobs: tuple[str, str, int]) -> History:
     """Jobs of one lane: (queued at, started at, attempts)."""
     outcomes = {
@@ -157,6 +204,18 @@ def test_the_verdict_names_the_seed_and_tells_the_story_of_the_first_job() -> No
 
 def test_outputs_are_compared_by_value_and_not_by_the_order_of_members() -> None:
     assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1}) != digest_of({"a": 1, "b": 3})
+
+
+def test_a_new_url_of_a_file_is_the_same_output_and_other_urls_are_not() -> None:
+    def output(url: str, **more: str) -> str:
+        return digest_of([{"id": "file_1", "url": url, "size": 1, **more}])
+
+    assert output("a") == output("b") != output("a", digest="c")
+    assert digest_of({"url": "a"}) != digest_of({"url": "b"})
+    assert [file["id"] for file in files_in({"a": [{"id": "file_1", "of": {"id": "file_2"}}], "b": {"id": "job_1"}})] == [
+        "file_1",
+        "file_2",
+    ]
 
 
 def test_a_streamed_text_is_compared_with_its_events() -> None:

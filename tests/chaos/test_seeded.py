@@ -6,12 +6,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from tests.chaos.caller import Caller
 from tests.chaos.check import judge
 from tests.chaos.cluster import LEASE, Cluster
+from tests.chaos.keeper import away, held, left_after_all
 from tests.chaos.program import Program, until
 from tests.chaos.receiver import WEBHOOKS_AT_ONCE, Answer, Receiver, at_first
 
@@ -30,9 +31,10 @@ FAULTS = {
     "reset all connections": 3,
     "lose a reply": 3,
     "half-open connections": 1,
+    "keeper away": 2,
 }
 #: Where the worker with a failpoint dies, and how many times it gets there before.
-POINTS = ["pop", "claim", "append", "finish", "heartbeat", "retry_later", "sweep", "republish"]
+POINTS = ["pop", "claim", "append", "finish", "heartbeat", "retry_later", "sweep", "republish", "put"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Wait `pause` seconds, then submit a job of `seconds`."""
+    """Wait `pause` seconds, then submit a job of `seconds`; with a file of `film` bytes, and with a text that is no part of a record."""
 
     pause: float
     model: str
     seconds: float
+    film: int | None = None
+    long: bool = False
+
+    def asked(self, name: str) -> tuple[str, bytes | None]:
+        """Text and file, from `name` alone."""
+        film = None if self.film is None else random.Random(name).randbytes(self.film)
+        return name + " at length" * 10_000 if self.long else name, film
 
 
 def schedule(seed: int) -> tuple[list[Step], list[Order]]:
@@ -67,6 +76,11 @@ def schedule(seed: int) -> tuple[list[Step], list[Order]]:
         steps.append(Step(dice.uniform(0.3, 2.0), fault, dice.randrange(2), failpoint, script))
     models = dice.choices(["nap", "grind", "spell", "weigh", "waver"], [5, 2, 2, 1, 1], k=100)
     orders = [Order(dice.uniform(0.0, 0.2), model, dice.choice([0.0, 0.05, 0.2, 1.0 if model != "grind" else 0.1])) for model in models]
+    for number in range(0, 100, 5):
+        film = dice.choice([1, 5_000, 300_000])
+        orders[number] = replace(
+            orders[number], model="develop", seconds=dice.choice([0.0, 0.05, 0.2]), film=film, long=dice.random() < 0.3
+        )
     return steps, orders
 
 
@@ -89,6 +103,7 @@ class Harm:
             "reset all connections": lambda _: [proxy.reset() for proxy in self._proxies],  # type: ignore[dict-item, return-value]
             "lose a reply": lambda step: self._lose_a_reply(step.script),
             "half-open connections": lambda step: self._proxies[step.victim].half_open(),
+            "keeper away": lambda _: self._take_the_keeper_away(),
         }
 
     def do(self, step: Step) -> None:
@@ -129,6 +144,12 @@ class Harm:
         time.sleep(LEASE * 1.5)
         self._workers[victim].thaw(tree=True)
 
+    def _take_the_keeper_away(self) -> None:
+        if not held(self._cluster):
+            return  # there is no folder yet
+        with away(self._cluster):
+            time.sleep(LEASE * 0.8)
+
     def _kill_api(self) -> None:
         self._cluster.api.kill()
         self._cluster.start_api()
@@ -150,7 +171,8 @@ def test_a_hundred_jobs_survive_random_faults(cluster: Cluster, caller: Caller, 
         for number, order in enumerate(orders):
             time.sleep(order.pause)
             told = {"webhook": receiver.hook()} if number % 4 == 0 else {}
-            job_id = caller.submit(order.model, f"job {number} of seed {seed}", order.seconds, follow=number % 10 == 0, **told)
+            text, film = order.asked(f"job {number} of seed {seed}")
+            job_id = caller.submit(order.model, text, order.seconds, follow=number % 10 == 0, film=film, **told)
             caller.history.hooked |= {job_id} if told else set()
 
     client = threading.Thread(target=submit_all)
@@ -164,6 +186,7 @@ def test_a_hundred_jobs_survive_random_faults(cluster: Cluster, caller: Caller, 
     until(lambda: all(receiver.took(job_id) for job_id in caller.history.hooked), "all ends were delivered", timeout=120)
     caller.history.deliveries = list(receiver.deliveries)
     history = caller.collect()
+    history.left = left_after_all(cluster, caller)
     judge(history, seed=seed)
     assert len(history.accepted) == 100
 

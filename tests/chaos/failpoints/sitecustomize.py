@@ -2,8 +2,8 @@
 
 CHAOS_FAILPOINT="<when>:<point>:<n>=<what>", several separated by commas:
 
-- point: the name of a script (`claim`, `finish`, …): the n-th time that this process sends it; or `pop`: the n-th ticket that this
-  process has taken from its lane and not claimed;
+- point: the name of a script (`claim`, `finish`, …): the n-th time that this process sends it; `pop`: the n-th ticket that this
+  process has taken from its lane and not claimed; or `put`: the n-th file that this runner stores in a folder;
 - when: `before` (nothing has happened yet) or `after` (the store has done it, and nobody here knows yet). `pop` is always after;
 - what: `exit` (as by SIGKILL, the process alone), `stop` (SIGSTOP), `sleep:S`, or `raise` (the answer of the store is lost).
 
@@ -44,6 +44,7 @@ def _act(when: str, point: str, number: int) -> None:
         os._exit(1)
     elif what == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.05)  # another thread may take the signal, and this one would go on for a moment
     elif what == "sleep":
         time.sleep(float(seconds))
     else:
@@ -91,7 +92,25 @@ def _wrap_transport(module: Any) -> None:
     module.Transport._deliver = deliver
 
 
-_WRAPS = {"longrun.store.connection": _wrap_connection, "longrun.queues.celery.transport": _wrap_transport}
+def _wrap_folder(module: Any) -> None:
+    original = module.Folder.put_blocking
+
+    def put_blocking(self: Any, *args: Any, **options: Any) -> Any:
+        _calls["put"] += 1
+        number = _calls["put"]
+        _act("before", "put", number)
+        stored = original(self, *args, **options)
+        _act("after", "put", number)
+        return stored
+
+    module.Folder.put_blocking = put_blocking
+
+
+_WRAPS = {
+    "longrun.store.connection": _wrap_connection,
+    "longrun.queues.celery.transport": _wrap_transport,
+    "longrun.blobs.folder": _wrap_folder,
+}
 
 
 class _Finder(importlib.abc.MetaPathFinder):
