@@ -17,10 +17,11 @@ from tests.chaos.receiver import Receiver
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_settings_from_outside() -> None:
-    """A developer's own LONGRUN_* variables must not change what the tests see."""
+def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A developer's own LONGRUN_* variables must not change what the tests see, nor the tests the developer's folder."""
     for name in [name for name in os.environ if name.startswith("LONGRUN_") and name != "LONGRUN_TEST_REQUIRE"]:
         del os.environ[name]
+    os.environ["LONGRUN_DATA"] = str(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")

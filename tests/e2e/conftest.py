@@ -18,6 +18,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HELLO = str(ROOT / "examples" / "hello.py")
+IMAGES = str(ROOT / "examples" / "images.py")
 LONGRUN = [sys.executable, "-m", "longrun"]
 _START = 40.0
 
@@ -114,6 +115,17 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with the models of `examples/hello.py`, shared by the tests of a module."""
     # Nothing is sent to the receivers that the documentation names.
     service = Service(tmp_path_factory.mktemp("hello"), HELLO, LONGRUN_WEBHOOK_SCHEDULE="86400")
+    try:
+        assert service.url
+        yield service
+    finally:
+        service.close()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with the models of `examples/images.py`, shared by the tests of a module."""
+    service = Service(tmp_path_factory.mktemp("images"), IMAGES)
     try:
         assert service.url
         yield service

@@ -1,7 +1,7 @@
-"""The examples of docs/http.md, run in the order of the page against a real service.
+"""The examples of docs/http.md and docs/files.md, run in the order of the page against a real service.
 
 Each `sh` block is run with bash. A `http` block right after it shows the answer: its status line, some of its headers, and the body
-with `…` for what is left out. `API` stands for the service, `JOB` for the id in the answer before, as the page tells its readers.
+with `…` for what is left out. `API` stands for the service, `JOB` and `FILE` for the id in the answer before, as the pages say.
 """
 
 from __future__ import annotations
@@ -9,17 +9,21 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import ROOT, Service
 
 PAGE = (ROOT / "docs" / "http.md").read_text()
+FILES = (ROOT / "docs" / "files.md").read_text()
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```$(?:\n```http\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 _JOB = re.compile(r"job_[0-9a-f]{32}")
+_ID = re.compile(r"(?:job|file)_[0-9a-f]{32}")
 #: What differs from run to run.
 _CHANGING = (
     (_JOB, "JOB"),
+    (_ID, "FILE"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"req_[0-9a-f]{16}"), "REQUEST"),
     (re.compile(r"longrun-\d+@[\w.-]+"), "WORKER"),
@@ -65,33 +69,45 @@ def check(shown: str, answer: str) -> None:
 
 
 def ids_stay_the_same(shown: str, answer: str, seen: dict[str, str]) -> None:
-    """An id of the page stands for one and the same job wherever it appears."""
-    pairs = dict(zip(dict.fromkeys(_JOB.findall(shown)), dict.fromkeys(_JOB.findall(answer)), strict=False))
+    """An id of the page stands for one and the same job or file wherever it appears."""
+    pairs = dict(zip(dict.fromkeys(_ID.findall(shown)), dict.fromkeys(_ID.findall(answer)), strict=False))
     for on_page, real in pairs.items():
-        assert seen.setdefault(on_page, real) == real, f"{on_page} is not the job it was before"
+        assert seen.setdefault(on_page, real) == real, f"{on_page} is not what it was before"
 
 
-def run(script: str, api: str, job: str) -> str:
-    env = os.environ | {"API": api, "JOB": job}
-    done = subprocess.run(["bash", "-euc", script], env=env, capture_output=True, text=True, timeout=30)
+def run(script: str, folder: Path, **variables: str) -> str:
+    python = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    env = os.environ | python | variables
+    done = subprocess.run(["bash", "-euc", script], cwd=folder, env=env, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, f"{script}\n{done.stderr}"
     return done.stdout
 
 
-def test_the_examples_of_the_http_page_answer_as_it_says(hello: Service) -> None:
-    api, job, seen = f"{hello.url}/api/v1", "", dict[str, str]()
-    tried = 0
-    for script, shown in EXAMPLE.findall(PAGE):
+def answers(page: str, service: Service, folder: Path) -> int:
+    """Run the examples of a page in their order; how many of them show an answer, which was as shown."""
+    seen, tried = dict[str, str](), 0
+    variables = {"API": f"{service.url}/api/v1", "JOB": "", "FILE": ""}
+    for script, shown in EXAMPLE.findall(page):
         if script.startswith("API="):
             continue
-        answer = run(script, api, job)
+        answer = run(script, folder, **variables)
         if shown:
             check(shown, answer)
             ids_stay_the_same(shown, answer, seen)
             tried += 1
-        found = re.search(r"^location: \S+/(job_\w+)", answer, re.MULTILINE)
-        job = found[1] if found else job
-    assert tried == len(re.findall(r"^```http$", PAGE, re.MULTILINE)) >= 25
+        for name, found in re.findall(r"^location: \S+/((job|file)_\w+)$", answer.replace("\r", ""), re.MULTILINE):
+            variables[found.upper()] = name
+    assert tried == len(re.findall(r"^```http$", page, re.MULTILINE))
+    return tried
+
+
+def test_the_examples_of_the_http_page_answer_as_it_says(hello: Service, tmp_path: Path) -> None:
+    assert answers(PAGE, hello, tmp_path) >= 25
+
+
+def test_the_examples_of_the_page_about_files_answer_as_it_says(images: Service, tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(Path(ROOT) / "examples")
+    assert answers(FILES, images, tmp_path) >= 8
 
 
 @pytest.mark.parametrize(
@@ -114,3 +130,4 @@ def test_an_answer_that_is_not_as_shown_is_noticed(shown: str) -> None:
 def test_the_page_needs_nothing_but_the_examples() -> None:
     assert (Path(ROOT) / "examples" / "hello.py").is_file()
     assert "longrun serve examples/hello.py" in PAGE
+    assert "longrun serve examples/images.py" in FILES

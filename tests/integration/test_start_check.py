@@ -180,7 +180,7 @@ def test_a_good_store_is_started_on_and_strict_durability_needs_always(own: Embe
     api = stay(url, "api", HELLO, LONGRUN_PORT=str(port), LONGRUN_DURABILITY="strict")
     stay(url, "worker", HELLO, LONGRUN_DURABILITY="strict")
     until(lambda: readyz(port)[1].get("workers") == 1)
-    assert readyz(port) == (200, {"ready": True, "checks": {"store": "ok"}, "workers": 1})
+    assert readyz(port) == (200, {"ready": True, "checks": {"store": "ok", "files": "ok"}, "workers": 1})
     (worker,) = httpx.get(f"http://127.0.0.1:{port}/api/v1/workers").json()["workers"]
     assert (worker["version"], worker["format"], worker["lease"], worker["heartbeat"]) == (VERSION, FORMAT, 10, 3)
     assert "not safe" not in api.said()
@@ -273,6 +273,24 @@ def test_the_doctor_says_how_to_start_a_store(tmp_path: Path) -> None:
 
     code, found = doctor(tmp_path, "redis://someone:secret@127.0.0.1:1/0")
     assert code == 1 and found["store"]["told"].startswith("127.0.0.1:1/0: The store did not answer in time")
+
+
+def test_the_doctor_looks_where_files_are_kept(own: EmbeddedValkey, tmp_path: Path) -> None:
+    url = own.start()
+    _, found = doctor(tmp_path, url)
+    assert found["files"]["severity"] == "ok" and found["files"]["told"].endswith("which is made with the first file")
+
+    place = tmp_path / "files"
+    place.mkdir()
+    _, found = doctor(tmp_path, url, LONGRUN_BLOBS=f"file://{place}")
+    assert (found["files"]["severity"], found["files"]["told"]) == ("ok", str(place))
+
+    (tmp_path / "file").write_text("")
+    code, found = doctor(tmp_path, url, LONGRUN_BLOBS=f"file://{tmp_path}/file")
+    assert code == 0 and found["files"]["severity"] == "warn" and "LONGRUN_BLOBS" in found["files"]["mend"]
+
+    code, found = doctor(tmp_path, url, LONGRUN_BLOBS="s3://bucket", AWS_ENDPOINT_URL="http://minio:9000")
+    assert code == 1 and found["files"]["severity"] == "refuse" and "AWS_ALLOW_HTTP" in found["files"]["told"]
 
 
 def test_the_doctor_looks_at_the_embedded_server_of_a_data_folder(tmp_path: Path) -> None:
