@@ -24,6 +24,8 @@ class Plan:
     events_per_second: int = 5  #: of each of these jobs
     streams_warm_up: float = 6.0  #: until all streams are open and fed
     streams_window: float = 15.0
+    uploads: int = 200  #: at once, of 5 MB each
+    pictures: int = 20  #: jobs with one of 20 MB
 
 
 QUICK = Plan(
@@ -38,6 +40,8 @@ QUICK = Plan(
     readers=200,
     streams_warm_up=2.0,
     streams_window=3.0,
+    uploads=40,
+    pictures=4,
 )
 
 

@@ -29,6 +29,8 @@ MODEL = str(HERE / "noop.py")
 class Stage:
     """The programs of one measurement, in a temporary folder; a context manager."""
 
+    PICTURES = str(HERE / "pictures.py")
+
     def __init__(self) -> None:
         self._stack = ExitStack()
 
@@ -49,10 +51,10 @@ class Stage:
         """Port of one Longrun API process."""
         return self.longrun_api_process(redis_url)[0]
 
-    def longrun_api_process(self, redis_url: str) -> tuple[int, Child]:
+    def longrun_api_process(self, redis_url: str, app: str = MODEL) -> tuple[int, Child]:
         """Port of one Longrun API process, and the process."""
         port = free_port()
-        child = self._longrun("api", ["--port", str(port)], redis_url)
+        child = self._longrun("api", ["--port", str(port)], redis_url, app)
         self._answers(child, port, "/readyz")
         return port, child
 
@@ -69,7 +71,13 @@ class Stage:
 
     def handwritten_api(self, redis_url: str) -> int:
         """Port of one uvicorn process with the hand-written API."""
-        return self._uvicorn("handwritten.app:app", _celery_env(redis_url))
+        return self._uvicorn("handwritten.app:app", _celery_env(redis_url))[0]
+
+    def handwritten_uploads(self) -> tuple[int, Child]:
+        """Port of one uvicorn process with the hand-written upload route, and the process."""
+        folder = self._folder / "uploads"
+        folder.mkdir()
+        return self._uvicorn("handwritten.uploads:app", {"UPLOADS": str(folder), "TMPDIR": str(self._folder)})
 
     def handwritten_worker(self, redis_url: str, pool: Pool) -> Child:
         """One stock Celery worker, two processes or threads wide where the pool has a width."""
@@ -84,7 +92,7 @@ class Stage:
 
     def ceiling(self) -> int:
         """Port of one uvicorn process whose submit returns a constant."""
-        return self._uvicorn("ceiling:app", {})
+        return self._uvicorn("ceiling:app", {})[0]
 
     def client(self, task: str, service: str, port: int, **options: Any) -> dict[str, Any]:
         """Run the measuring client to its end.
@@ -94,6 +102,16 @@ class Stage:
         """
         spec = json.dumps({"task": task, "service": service, "port": port, **options})
         result: dict[str, Any] = self._result(f"{task} against {service}", ["bench.client", spec], {})
+        return result
+
+    def uploads(self, port: int, path: str, *, count: int, size: int) -> dict[str, Any]:
+        """Send so many files at once.
+
+        Raises:
+            CheckError: the uploading program failed.
+        """
+        spec = json.dumps({"port": port, "path": path, "count": count, "size": size})
+        result: dict[str, Any] = self._result(f"uploads to {path}", ["bench.uploader", spec], {})
         return result
 
     def readers(self, port: int, paths: list[str], *, warm_up: float, seconds: float) -> dict[str, Any]:
@@ -120,16 +138,17 @@ class Stage:
             raise CheckError(f"{name}: {done.stderr.strip()[-2000:]}")
         return json.loads(done.stdout)
 
-    def _longrun(self, verb: str, options: list[str], redis_url: str) -> Child:
-        env = {"LONGRUN_LOG_LEVEL": "warning"} | ({"LONGRUN_REDIS_URL": redis_url} if redis_url else {})
-        return self._start(f"longrun-{verb}", [sys.executable, "-m", "longrun", verb, MODEL, *options], env)
+    def _longrun(self, verb: str, options: list[str], redis_url: str, app: str = MODEL) -> Child:
+        env = {"LONGRUN_LOG_LEVEL": "warning", "LONGRUN_DATA": str(self._folder / "data")}
+        env |= {"LONGRUN_REDIS_URL": redis_url} if redis_url else {}
+        return self._start(f"longrun-{verb}", [sys.executable, "-m", "longrun", verb, app, *options], env)
 
-    def _uvicorn(self, app: str, env: dict[str, str]) -> int:
+    def _uvicorn(self, app: str, env: dict[str, str]) -> tuple[int, Child]:
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning"]
         child = self._start(app.partition(":")[0], command, env)
         self._answers(child, port, "/openapi.json")
-        return port
+        return port, child
 
     def _start(self, name: str, command: list[str], env: dict[str, str]) -> Child:
         child = Child(name, command, folder=self._folder, cwd=HERE, env=_clean_env() | env)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bench.figures import Figure
 from bench.plan import Plan
-from bench.rows import drain, latency, sse_readers, submits, ten_thousand
+from bench.rows import drain, large_values, latency, sse_readers, submits, ten_thousand, uploads
 
 ROWS: dict[str, Callable[[Plan], list[Figure]]] = {
     "submits": submits.measure,
@@ -12,4 +12,6 @@ ROWS: dict[str, Callable[[Plan], list[Figure]]] = {
     "latency": latency.measure,
     "10k": ten_thousand.measure,
     "sse": sse_readers.measure,
+    "uploads": uploads.measure,
+    "large values": large_values.measure,
 }
