@@ -3,6 +3,7 @@
 What obstore (0.12) does and does not do, tried against a server:
 - A multipart upload is aborted when its iterator raises, and stays for ever when its task is canceled: `_Feed` makes the second the first.
 - It cannot list multipart uploads, so those of a killed process need a lifecycle rule of the bucket (docs/operating.md).
+- The order to complete a multipart upload is repeated when its answer takes long. If the first was done, the second fails: `_is_over`.
 - A bucket that is gone looks like a key that is not there; only the body of the answer tells them apart.
 - A signed URL cannot say which headers to answer with, so type and disposition are set when the bytes are put.
 """
@@ -126,11 +127,17 @@ class Bucket(Blobs):
                     self._store.put(key, _chain(head, metered), **options)
                 else:
                     self._store.put(key, b"".join(head), use_multipart=False, **options)
-        except (BlobsUnavailable, BlobsFull):
+        except (BlobsUnavailable, BlobsFull) as error:
             if raised:  # an OSError of `chunks` is not the bucket's
                 raise raised[0] from None
-            raise
+            if not (_is_over(error) and self._has(key, meter.size)):  # as in `_Feed`
+                raise
         return meter.stored(key)
+
+    def _has(self, key: str, size: int) -> bool:
+        with contextlib.suppress(BaseError, OSError):
+            return int(self._store.head(key)["size"]) == size
+        return False
 
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         size = await self.head(key)
@@ -255,8 +262,18 @@ class _Feed:
         if self._raised is not None:
             upload.exception()
             raise self._raised
-        with _told_apart():
-            upload.result()
+        try:
+            with _told_apart():
+                upload.result()
+        except BlobsUnavailable as error:
+            if not (_is_over(error) and await self._is_there(store, key)):
+                raise
+
+    async def _is_there(self, store: Any, key: str) -> bool:
+        """Whether all of it is stored. The order to put the parts together was repeated when its answer took long, and had been done."""
+        with contextlib.suppress(BaseError, OSError):
+            return int((await store.head_async(key))["size"]) == self._meter.size
+        return False
 
     async def _pump(self) -> None:
         try:
@@ -299,6 +316,11 @@ def _chain(head: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
     while head:
         yield head.pop(0)
     yield from rest
+
+
+def _is_over(error: BlobsUnavailable | BlobsFull) -> bool:
+    """Whether the bucket said that the upload had ended, one way or the other. Keys are fresh: what is there is what was sent."""
+    return "NoSuchUpload" in str(error.__cause__)
 
 
 @contextlib.contextmanager

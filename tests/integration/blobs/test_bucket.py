@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import itertools
 import multiprocessing
 import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -278,3 +280,51 @@ print("obstore" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.stdout.strip() == loaded, done.stderr
+
+
+class Forgetful(http.server.BaseHTTPRequestHandler):
+    """Passes requests on to a server, and answers the first order to complete an upload with 503 although it was done."""
+
+    behind: str
+    failures: int
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
+        told = httpx.request(self.command, self.behind + self.path, content=body, headers=headers, timeout=60)
+        status = told.status_code
+        if self.command == "POST" and "uploadId=" in self.path and type(self).failures:
+            type(self).failures -= 1
+            status = 503
+        self.send_response(status)
+        length = told.headers.get("content-length", str(len(told.content))) if self.command == "HEAD" else str(len(told.content))
+        for name in ("etag", "last-modified", "content-type"):
+            if name in told.headers:
+                self.send_header(name, told.headers[name])
+        self.send_header("content-length", length)
+        self.end_headers()
+        self.wfile.write(told.content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815 - the names that http.server looks for
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def forgetful(aws: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Blobs]:
+    handler = type("Handler", (Forgetful,), {"behind": aws.url, "failures": 1})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        yield open_blobs(Settings(blobs=f"s3://{bucket}/some/prefix"))
+        server.shutdown()
+
+
+@pytest.mark.parametrize("how", ["put", "put_blocking"])
+async def test_an_upload_that_was_completed_though_the_bucket_said_otherwise_is_stored(forgetful: Blobs, how: str) -> None:
+    if how == "put":
+        stored = await forgetful.put("a", pieces(12), limit=20 * MB)
+    else:
+        stored = await asyncio.to_thread(forgetful.put_blocking, "a", [bytes(MB)] * 12, limit=20 * MB)
+    assert stored.size == 12 * MB == await forgetful.head("a")
