@@ -283,7 +283,7 @@ print("obstore" in sys.modules)
 
 
 class Forgetful(http.server.BaseHTTPRequestHandler):
-    """Passes requests on to a server, and answers the first order to complete an upload with 503 although it was done."""
+    """Passes requests on to a server, and answers orders to complete an upload with 503 although it was done, as often as they are tried."""
 
     behind: str
     failures: int
@@ -313,7 +313,7 @@ class Forgetful(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def forgetful(aws: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Blobs]:
-    handler = type("Handler", (Forgetful,), {"behind": aws.url, "failures": 1})
+    handler = type("Handler", (Forgetful,), {"behind": aws.url, "failures": 3})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
