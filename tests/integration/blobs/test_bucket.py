@@ -283,7 +283,7 @@ print("obstore" in sys.modules)
 
 
 class Forgetful(http.server.BaseHTTPRequestHandler):
-    """Passes requests on to a server, and answers orders to complete an upload with 503 although it was done, as often as they are tried."""
+    """Passes requests on to a server, and answers orders to complete an upload with 503 although it was done, each time."""
 
     behind: str
     failures: int
