@@ -277,7 +277,7 @@ def test_the_doctor_says_how_to_start_a_store(tmp_path: Path) -> None:
 
 def test_the_doctor_looks_where_files_are_kept(own: EmbeddedValkey, tmp_path: Path) -> None:
     url = own.start()
-    _, found = doctor(tmp_path, url)
+    _, found = doctor(tmp_path, url, LONGRUN_DATA=str(tmp_path / "none"))
     assert found["files"]["severity"] == "ok" and found["files"]["told"].endswith("which is made with the first file")
 
     place = tmp_path / "files"
