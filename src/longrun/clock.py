@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime
 
 JOB_PREFIX = "job_"
+FILE_PREFIX = "file_"
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -26,6 +27,16 @@ def is_job_id(text: str) -> bool:
 def is_message_id(text: str) -> bool:
     """Whether `text` has the form of the id of a webhook delivery: `msg_` and 32 hexadecimal digits."""
     return len(text) == 36 and text.startswith("msg_") and _HEX.issuperset(text[4:])
+
+
+def new_file_id() -> str:
+    """A fresh file id: `file_` and 32 random hexadecimal digits."""
+    return f"{FILE_PREFIX}{secrets.token_hex(16)}"
+
+
+def is_file_id(text: str) -> bool:
+    """Whether `text` has the form of a file id."""
+    return len(text) == 37 and text.startswith(FILE_PREFIX) and _HEX.issuperset(text[5:])
 
 
 def rfc3339(ms: int | None) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 import orjson
 from pydantic import BaseModel
 
-from longrun.errors import JobUnsuccessful, Problem
+from longrun.errors import JobUnsuccessful
 from longrun.jobs.failure import problem_of
 from longrun.jobs.view import job_view
 from longrun.models.files import File, as_file
 from longrun.service import control, read
-from longrun.service.files import receive
+from longrun.service.files import discard, receive
 from longrun.service.parts import Parts
 from longrun.service.request import parse_request
 from longrun.service.submit import submit as accept
@@ -115,8 +114,7 @@ async def submit(
         body["input"] = {name: await _with_ids(parts, tenant, value, uploads) for name, value in (data | fields).items()}
         asked = parse_request(body)
     except BaseException:
-        with suppress(Problem):
-            await parts.store.files.discard([record.ref.id for record in uploads], tenant)
+        await discard(parts, tenant, [record.ref.id for record in uploads])
         raise
     submitted = await accept(parts, tenant, name, asked, idempotency_key=idempotency_key, uploads=uploads)
     return JobHandle(submitted.job.id, tenant)

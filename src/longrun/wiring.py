@@ -195,6 +195,7 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
         specs=wanted,
         settings=settings,
         open_store=_store_opener(settings, url),
+        blobs=blobs,
         background=[lambda store: run_chores(store, settings, blobs), lambda store: open_gate(settings, store, on_wrong_start).watch()],
     )
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import PIL.Image
 import pytest
-from tests import samples
+from tests import media_files
 from tests.e2e.conftest import IMAGES, LONGRUN, wait_for
 from tests.integration.blobs.conftest import S3Server, aws, bucket, s3_server
 
@@ -67,7 +67,7 @@ def workers(base: str) -> int:
 
 
 def test_a_picture_goes_by_the_bucket_and_comes_back_by_it(url: str, aws: S3Server, bucket: str) -> None:
-    picture = samples.saved(samples.noise(400, 300), "JPEG")
+    picture = media_files.saved(media_files.picture(size=(400, 300)), "JPEG")
     with httpx.Client(base_url=f"{url}/api/v1", timeout=60) as caller:
         job = caller.post(
             "/models/thumbnail/jobs", files={"image": ("a.jpg", picture)}, data={"width": "100"}, headers={"Prefer": "wait=30"}
@@ -92,7 +92,7 @@ def test_a_bucket_that_is_gone_is_told_and_stops_nothing_else(url: str, aws: S3S
         aws.client.delete_object(Bucket=bucket, Key=one["Key"])
     aws.client.delete_bucket(Bucket=bucket)
     try:
-        picture = samples.saved(samples.noise(), "PNG")
+        picture = media_files.saved(media_files.picture(), "PNG")
         answer = httpx.post(f"{url}/api/v1/models/describe/jobs", files={"image": ("a.png", picture)}, timeout=30)
         assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (503, "storage-unavailable", True)
         assert bucket not in answer.text

@@ -13,6 +13,7 @@ from typing import Any
 
 from longrun.api.body import read_json
 from longrun.errors import MalformedRequest, ValidationFailed
+from longrun.models.pointers import pointer
 
 Schema = Mapping[str, Any]
 _DEFINITIONS = "#/$defs/"
@@ -93,12 +94,7 @@ def _value(path: tuple[str, ...], text: Any, kinds: set[str]) -> Any:
         raise refused(path, f"This field is read as JSON ({', '.join(sorted(kinds))}): {error.detail}") from None
 
 
-def escaped(step: str) -> str:
-    """A step of a JSON pointer (RFC 6901)."""
-    return step.replace("~", "~0").replace("/", "~1")
-
-
 def refused(path: Sequence[str], detail: str) -> ValidationFailed:
     """The problem of what stands at `path` in the input."""
-    pointer = "/".join(["/input", *map(escaped, path)])
-    return ValidationFailed(f"{pointer}: {detail}", errors=[{"pointer": pointer, "detail": detail}])
+    where = pointer("/input", path)
+    return ValidationFailed(f"{where}: {detail}", errors=[{"pointer": where, "detail": detail}])

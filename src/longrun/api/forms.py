@@ -9,10 +9,11 @@ from typing import Any
 from starlette.requests import Request
 
 from longrun.api.body import read_json, refused_character
-from longrun.api.form_values import Json, Sent, escaped, joined, refused
+from longrun.api.form_values import Json, Sent, joined, refused
 from longrun.api.multipart import Part, read_parts
-from longrun.errors import MalformedRequest, Problem, ValidationFailed
+from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.models import ModelSpec
+from longrun.models.pointers import pointer
 from longrun.service import files
 from longrun.service.attach import MOST_FILES
 from longrun.service.parts import Parts
@@ -54,18 +55,9 @@ async def read_submit(request: Request, parts: Parts, tenant: str, spec: ModelSp
         schemas, definitions = spec.input.fields_schemas, spec.input.definitions
         data = {name: joined(name, found, schemas.get(name), definitions) for name, found in form.values.items()}
     except BaseException:
-        await discard(parts, tenant, form.uploads)
+        await files.discard(parts, tenant, [record.ref.id for record in form.uploads])
         raise
     return (form.options or {}) | {"input": data}, form.uploads
-
-
-async def discard(parts: Parts, tenant: str, uploads: list[FileRecord]) -> None:
-    """Remove files whose job will not be. What cannot be removed now goes within the hour."""
-    if uploads:
-        try:
-            await parts.store.files.discard([record.ref.id for record in uploads], tenant)
-        except Problem:
-            return
 
 
 async def _take(part: Part, form: SubmitForm, parts: Parts, tenant: str, spec: ModelSpec, left: int) -> int:  # noqa: PLR0917
@@ -76,7 +68,7 @@ async def _take(part: Part, form: SubmitForm, parts: Parts, tenant: str, spec: M
         return len(text)
     if refused_character(part.name):
         raise refused((part.name.replace("\x00", ""),), "The name of this field holds a character that is none")
-    rules = spec.input.file_rules()
+    rules = spec.input.file_rules
     found = form.values.setdefault(part.name, [])
     if part.filename is None:
         text = await part.text(left)
@@ -95,8 +87,8 @@ async def _take(part: Part, form: SubmitForm, parts: Parts, tenant: str, spec: M
     if len(form.uploads) == MOST_FILES:
         raise refused((part.name,), f"A job may be given {MOST_FILES} files at most")
     rule, many = rules[part.name]
-    where = f"{escaped(part.name)}/{len(found)}" if many else escaped(part.name)
-    record = await files.receive(parts, tenant, _all(first, part), filename=part.filename, rule=rule, field=where)
+    where = pointer("/input", (part.name, len(found)) if many else (part.name,))
+    record = await files.receive(parts, tenant, _all(first, part), filename=part.filename, rule=rule, pointer=where)
     form.uploads.append(record)
     found.append(record.ref.id)
     return 0

@@ -30,7 +30,7 @@ def body_limits(models: Registry, settings: Settings) -> BodyLimits:
         if found is None or not is_multipart(headers.get("content-type")):
             return settings.max_body
         try:
-            rules = models.get(found[1]).input.file_rules().values()
+            rules = models.get(found[1]).input.file_rules.values()
         except UnknownModel:
             return settings.max_body
         return settings.max_body + sum(min(rule.max_bytes, settings.max_file) * (MOST_FILES if many else 1) for rule, many in rules)

@@ -87,7 +87,7 @@ def form_schema(spec: ModelSpec, schema: Schema, request: Schema) -> Schema:
         request: of the JSON body.
     """
     members = dict(schema.get("properties", {}))
-    for name, (_, many) in spec.input.file_rules().items():
+    for name, (_, many) in spec.input.file_rules.items():
         members[name] = array(BINARY) if many else BINARY
     options = {name: member for name, member in request["properties"].items() if name != "input"}
     members[OPTIONS] = {

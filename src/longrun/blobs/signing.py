@@ -1,7 +1,7 @@
 """Signed URLs for files that we serve ourselves: HMAC-SHA256 over everything that must not be changed.
 
-The query is `expires=<Unix seconds>&kid=<key id>&sig=<base64url>`, with `disposition=` before it when one is given. The parts are
-signed with their lengths, so that no two sets of parts have the same text.
+The query is `expires=<Unix seconds>&kid=<key id>&sig=<base64url>`. The parts are signed with their lengths, so that no two sets of parts
+have the same text.
 """
 
 from __future__ import annotations
@@ -24,16 +24,13 @@ def key_id(secret: bytes) -> str:
     return hmac.new(secret, b"longrun-key-id", hashlib.sha256).hexdigest()[:8]
 
 
-def sign(
-    secret: bytes, *, method: str, tenant: str, file: str, expires: float = LONGEST, disposition: str = "", longest: float = LONGEST
-) -> str:
+def sign(secret: bytes, *, method: str, tenant: str, file: str, expires: float = LONGEST, longest: float = LONGEST) -> str:
     """The query that lets anybody use `method` on `file` of `tenant`.
 
     Args:
         secret: 32 random bytes or more.
         file: the file's id or key, as `verify` will be given it.
         expires: seconds from now; `longest` at most.
-        disposition: what the answer's Content-Disposition shall be, if it matters.
 
     Raises:
         ValueError: `expires` is not between 0 and `longest`.
@@ -41,32 +38,28 @@ def sign(
     if not 0 < expires <= longest:
         raise ValueError(f"a signed URL holds between 0 and {longest:g} seconds, not {expires:g}")
     until, kid = str(int(time.time() + expires)), key_id(secret)
-    parts = {"disposition": disposition} if disposition else {}
-    return urlencode({**parts, "expires": until, "kid": kid, "sig": _signature(secret, method, tenant, file, until, kid, disposition)})
+    return urlencode({"expires": until, "kid": kid, "sig": _signature(secret, method, tenant, file, until, kid)})
 
 
-def verify(secrets: list[bytes], query: Mapping[str, str], *, method: str, tenant: str, file: str, longest: float = LONGEST) -> str:
+def verify(secrets: list[bytes], query: Mapping[str, str], *, method: str, tenant: str, file: str, longest: float = LONGEST) -> None:
     """Check a query made by `sign`; HEAD may be used wherever GET may.
 
     Args:
         secrets: the one that signs now, and those before it that still hold.
 
-    Returns:
-        The disposition that was signed.
-
     Raises:
         Forbidden: it was not signed by one of `secrets`, was changed, or has expired.
     """
-    until, kid, disposition = query.get("expires", ""), query.get("kid", ""), query.get("disposition", "")
+    until, kid = query.get("expires", ""), query.get("kid", "")
     signed = "GET" if method == "HEAD" else method
     secret = next((one for one in secrets if hmac.compare_digest(key_id(one).encode(), kid.encode("utf-8", "replace"))), None)
     # An unknown key id costs the same work as a wrong signature.
-    right = _signature(secret or b"\0" * 32, signed, tenant, file, until, kid, disposition)
-    if not hmac.compare_digest(right.encode(), query.get("sig", "").encode("utf-8", "replace")) or secret is None:
+    right = _signature(secret or b"\0" * 32, signed, tenant, file, until, kid)
+    more = query.keys() - {"expires", "kid", "sig"}
+    if not hmac.compare_digest(right.encode(), query.get("sig", "").encode("utf-8", "replace")) or secret is None or more:
         raise Forbidden("The signature of this URL is not right. Ask for a new one.")
     if not 0 <= int(until) - time.time() <= longest:
         raise Forbidden("This URL has expired. Ask for a new one.")
-    return disposition
 
 
 def _signature(secret: bytes, *parts: str) -> str:

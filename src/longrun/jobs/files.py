@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 
-FILE_ID = re.compile(r"file_[0-9a-f]{32}")
 #: Larger inputs and outputs (bytes of JSON) are kept as files, and the record holds a reference.
 INLINE = 64 * 1024
 #: What stands in the place of a URL until somebody asks: a URL holds for a while only.
@@ -49,11 +48,6 @@ class FileRef:
     def of(cls, members: Mapping[str, Any]) -> FileRef:
         """The opposite of `members`; unknown members are left out."""
         return cls(**{name: members[name] for name in cls.__slots__ if name in members})
-
-
-def is_file_id(text: str) -> bool:
-    """Whether `text` can be the id of a file."""
-    return FILE_ID.fullmatch(text) is not None
 
 
 def as_output(ref: FileRef) -> dict[str, Any]:

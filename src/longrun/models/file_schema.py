@@ -13,9 +13,11 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from longrun.clock import is_file_id
 from longrun.errors import AuthoringError
-from longrun.jobs.files import FileRef, as_output, is_file_id
+from longrun.jobs.files import FileRef, as_output
 from longrun.media.rules import FileRule
+from longrun.media.types import canonical, of_kind
 from longrun.models.files import Attached, File, Image, as_file, default_rule, is_pillow, put_away
 from longrun.models.pointers import pointer
 
@@ -58,9 +60,9 @@ class Limits:
     def rule(self, cls: type[File]) -> FileRule:
         """As a rule for this kind of file."""
         plain = default_rule(cls)
-        formats = tuple(_FORMAT_NAMES.get(each.lower().lstrip("."), each.lower().lstrip(".")) for each in self.formats)
-        known = _FORMATS.get(cls.kind)
-        if known and (strange := sorted(set(formats) - known)):
+        formats = tuple(map(canonical, self.formats))
+        known = of_kind(cls.kind)
+        if known and (strange := sorted(set(formats).difference(known))):
             raise AuthoringError(f"Limits: {', '.join(strange)}: {cls.__name__} knows {', '.join(sorted(known))}")
         return FileRule(cls.kind, self.max_bytes or plain.max_bytes, formats, self.max_pixels, self.max_side, self.max_frames)
 
@@ -73,13 +75,6 @@ class Limits:
         # The class stands in the core schema; the annotation is all that is given here.
         cls, rule = schema["metadata"]["longrun"]
         return json_schema_of(cls, rule, output=handler.mode == "serialization")
-
-
-_FORMAT_NAMES = {"jpg": "jpeg", "tif": "tiff", "oga": "ogg", "opus": "ogg", "htm": "html"}
-_FORMATS: dict[str, set[str]] = {
-    "image": {"png", "jpeg", "gif", "webp", "bmp", "tiff"},
-    "audio": {"wav", "flac", "mp3", "ogg", "m4a", "webm"},
-}
 
 
 def _file_class(source: Any) -> type[File]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 
 from longrun.errors import BadInput, InvalidOutput
 from longrun.jobs.files import FileRef
-from longrun.media.rules import FileRule, Kind
+from longrun.media.rules import MAX_PIXELS, FileRule, Kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -27,8 +27,6 @@ _PIECE = 256 * 1024
 #: Decoders that may be tried, by our name of the format. All others stay shut, whatever the bytes say.
 _DECODERS = {"png": "PNG", "jpeg": "JPEG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}
 _MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "WEBP": ("RGB", "RGBA")}
-#: Pixels that are decoded where no rule says how many may be.
-_MOST_PIXELS = 50_000_000
 
 
 class Attached(Protocol):
@@ -245,7 +243,7 @@ def _decode(file: BinaryIO, rule: FileRule | None, format: str) -> PillowImage:
     from PIL import Image as Pillow
     from PIL import ImageOps
 
-    most = (rule and rule.max_pixels) or _MOST_PIXELS
+    most = (rule and rule.max_pixels) or MAX_PIXELS
     # Its own limit would refuse what the author allows.
     Pillow.MAX_IMAGE_PIXELS = max(Pillow.MAX_IMAGE_PIXELS or 0, most)
     names = [format] if format in _DECODERS else [each for each in (rule.formats if rule else ()) if each in _DECODERS] or list(_DECODERS)

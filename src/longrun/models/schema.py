@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, get_origin
 
 import orjson
@@ -73,9 +74,10 @@ class InputSchema:
         """The schemas that `fields_schemas` refer to as `#/$defs/<name>`; not yours to change."""
         return self._json_schema.get("$defs", {})  # type: ignore[no-any-return]
 
-    def file_rules(self) -> dict[str, tuple[FileRule, bool]]:
+    @cached_property
+    def file_rules(self) -> Mapping[str, tuple[FileRule, bool]]:
         """The fields that are files: what is allowed of them, and whether the field is a list of files."""
-        return file_rules(self._described().get("properties", {})) if self.has_files else {}
+        return file_rules(self.fields_schemas) if self.has_files else {}
 
     def parse(self, data: Any, *, files: Mapping[str, FileRef] | None = None, attached: Attached | None = None) -> Any:
         """The value that `Instance.call` takes, from an input as JSON decoding gives it.

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from longrun.errors import Problem, StorageFull, StoreUnavailable, ValidationFailed
-from longrun.jobs.files import INLINE, FileRef, is_file_id, reference
+from longrun.clock import is_file_id, new_file_id
+from longrun.errors import StorageFull, StoreUnavailable, ValidationFailed
+from longrun.jobs.files import INLINE, FileRef, reference
 from longrun.models import ModelSpec
 from longrun.models.file_schema import FilePlace, any_of, read_data_uri
-from longrun.service.files import from_bytes, judge_record, narrowed, new_file_id, noted, receive, refusal
+from longrun.service.files import discard, from_bytes, judge_record, narrowed, noted, receive, refusal
 from longrun.service.jsontext import compact
 from longrun.service.parts import Parts
 from longrun.store.files import FileRecord
-from longrun.webhooks.guard import GuardedClient, Networks, Refused, Unreachable
+from longrun.webhooks.guard import Refused, Unreachable
 
 #: Files that one job may be given.
 MOST_FILES = 100
@@ -76,17 +77,8 @@ async def attached(parts: Parts, tenant: str, spec: ModelSpec, data: Any, upload
     except BaseException as error:
         # A store that is away would only be waited for once more: what it holds goes within the hour.
         if not isinstance(error, StoreUnavailable) or isinstance(error, StorageFull):
-            await discard(parts, tenant, inputs)
+            await discard(parts, tenant, inputs.fresh)
         raise
-
-
-async def discard(parts: Parts, tenant: str, inputs: Inputs) -> None:
-    """Remove what was stored for a request that made no job. What cannot be removed now goes within the hour."""
-    if inputs.fresh:
-        try:
-            await parts.store.files.discard(inputs.fresh, tenant)
-        except Problem:
-            return
 
 
 async def _with_files(parts: Parts, tenant: str, spec: ModelSpec, data: Any, inputs: Inputs) -> Any:
@@ -127,30 +119,27 @@ def _judge(parts: Parts, places: Sequence[FilePlace], known: dict[str, FileRecor
 
 async def _take(parts: Parts, tenant: str, place: FilePlace) -> FileRecord:
     """Store what a `data:` URI holds or a URL leads to."""
-    where, rule = place.pointer.removeprefix("/input/"), any_of(place.rules)
+    rule = any_of(place.rules)
     if place.source[:5].lower() == "data:":
         decoded = read_data_uri(place.source)
         if decoded is None:
             raise _invalid(place.pointer, "This data: URI cannot be read; its base64 is wrong")
-        return await receive(parts, tenant, from_bytes(decoded[0]), rule=rule, field=where)
+        return await receive(parts, tenant, from_bytes(decoded[0]), rule=rule, pointer=place.pointer)
     if not parts.settings.fetch_urls:
         raise _invalid(
             place.pointer, "This service fetches no URLs (LONGRUN_FETCH_URLS): upload the file, or give a file id or a data: URI"
         )
     most = narrowed(rule, parts.settings.max_file).max_bytes
-    client = GuardedClient(Networks(parts.settings.allowed_networks), timeout=parts.settings.fetch_timeout)
     try:
-        async with client.fetch(place.source, max_bytes=most + _PIECE) as found:
+        async with parts.fetcher.fetch(place.source, max_bytes=most + _PIECE) as found:
             if found.status != 200:
                 raise _invalid(place.pointer, f"The URL was answered with {found.status}, not 200")
             name = urlsplit(found.url).path.rpartition("/")[2]
-            return await receive(parts, tenant, found.chunks, filename=name, rule=rule, field=where)
+            return await receive(parts, tenant, found.chunks, filename=name, rule=rule, pointer=place.pointer)
     except Refused as error:
         raise _invalid(place.pointer, str(error)) from None
     except Unreachable as error:
         raise _invalid(place.pointer, f"The URL could not be fetched: {error}") from None
-    finally:
-        await client.close()
 
 
 async def _put_away(parts: Parts, tenant: str, inputs: Inputs) -> None:

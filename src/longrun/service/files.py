@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from longrun.blobs import signing
 from longrun.blobs.sweep import SECOND_LOOK
-from longrun.clock import rfc3339
+from longrun.clock import is_file_id, new_file_id, rfc3339
 from longrun.errors import BlobsUnavailable, FileNotFound, Forbidden, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
-from longrun.jobs.files import FileRef, is_file_id
+from longrun.jobs.files import FileRef
 from longrun.media.facts import Facts
 from longrun.media.names import safe_name
 from longrun.media.rules import Broken, FileRule, judge
@@ -31,11 +31,6 @@ _PROBLEMS: dict[str, type[Problem]] = {
     "extension": UnsupportedMedia,
     "polyglot": UnsupportedMedia,
 }
-
-
-def new_file_id() -> str:
-    """A fresh file id: `file_` and 32 random hexadecimal digits."""
-    return f"file_{secrets.token_hex(16)}"
 
 
 def refusal(broken: Broken, pointer: str) -> Problem:
@@ -58,7 +53,7 @@ async def receive(
     filename: str = "",
     keep: float | None = None,
     rule: FileRule | None = None,
-    field: str | None = None,
+    pointer: str = "",
 ) -> FileRecord:
     """Take a file in while it comes: it is judged as it passes, and nothing over a limit is written.
 
@@ -66,7 +61,7 @@ async def receive(
         filename: what the caller calls it.
         keep: seconds; None: it came with a job, and goes with it.
         rule: what the model allows; None: whatever the operator does.
-        field: the input field that it is for, for the pointer of the problem.
+        pointer: of the place that it is for, which the problem names.
 
     Raises:
         PayloadTooLarge, UnsupportedMedia, ValidationFailed: it breaks a rule, which the problem names.
@@ -74,7 +69,7 @@ async def receive(
         StorageFull, StoreUnavailable: it cannot be noted.
         Exception: whatever `chunks` raises.
     """
-    name, pointer = safe_name(filename), "" if field is None else f"/input/{field}"
+    name = safe_name(filename)
     rule = narrowed(rule, parts.settings.max_file)
     passing = _Passing(chunks, rule, filename, pointer)
     head = await passing.head()
@@ -137,6 +132,13 @@ class _Passing:
             raise refusal(broken, self._pointer)
 
 
+async def discard(parts: Parts, tenant: str, ids: Sequence[str]) -> None:
+    """Remove files that came with a request which makes no job. What cannot be removed now goes within the hour."""
+    if ids:
+        with suppress(Problem):
+            await parts.store.files.discard(ids, tenant)
+
+
 async def from_bytes(data: bytes) -> AsyncIterator[bytes]:
     """Bytes that are here already, as `receive` takes them."""
     for at in range(0, len(data), 1 << 18):
@@ -196,7 +198,6 @@ def _known_form(file_id: str) -> str:
 
 async def file_view(parts: Parts, record: FileRecord, base: str) -> dict[str, Any]:
     """The JSON body of a file."""
-    await parts.urls.know()
     ref = record.ref
     facts = {name: ref.facts.get(name) for name in ("format", "width", "height", "frames")}
     return {
@@ -208,5 +209,5 @@ async def file_view(parts: Parts, record: FileRecord, base: str) -> dict[str, An
         **facts,
         "created_at": rfc3339(record.created),
         "expires_at": rfc3339(record.expires),
-        "url": parts.urls.url(record.tenant, ref.id, base),
+        "url": await parts.urls.url(record.tenant, ref.id, base),
     }

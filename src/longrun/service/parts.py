@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from longrun.blobs.contract import Blobs
 from longrun.blobs.open import open_blobs
 from longrun.models import Registry
+from longrun.service.fetcher import UrlFetcher
 from longrun.service.gate import Gate
 from longrun.service.keeper import KeeperLook
 from longrun.service.urls import UrlSigner
@@ -23,6 +24,7 @@ class Parts:
         blobs: the keeper of bytes; default: the one that `settings` name.
         keeper: what /readyz says of it.
         urls: signs URLs of files.
+        fetcher: fetches URLs of inputs.
     """
 
     settings: Settings
@@ -32,17 +34,20 @@ class Parts:
     blobs: Blobs = field(default=None)  # type: ignore[assignment]  # never None once it is made
     keeper: KeeperLook = field(init=False)
     urls: UrlSigner = field(init=False)
+    fetcher: UrlFetcher = field(init=False)
 
     def __post_init__(self) -> None:
         if self.blobs is None:
             object.__setattr__(self, "blobs", open_blobs(self.settings))
         object.__setattr__(self, "keeper", KeeperLook(self.blobs))
         object.__setattr__(self, "urls", UrlSigner(self.store))
+        object.__setattr__(self, "fetcher", UrlFetcher(self.settings))
 
     async def close(self) -> None:
         """Close the connections to the store, and give back what the keeper holds."""
         self.keeper.close()
         try:
+            await self.fetcher.close()
             await self.store.close()
         finally:
             self.blobs.close()

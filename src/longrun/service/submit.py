@@ -13,7 +13,8 @@ from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.models import ModelOptions
-from longrun.service.attach import Inputs, attached, by_digest, discard
+from longrun.service.attach import attached, by_digest
+from longrun.service.files import discard
 from longrun.service.jsontext import canonical, compact
 from longrun.service.parts import Parts
 from longrun.service.request import SubmitRequest
@@ -89,7 +90,7 @@ async def submit(
         )
         submitted = await _store(parts, job)
     if submitted.replayed:
-        await discard(parts, tenant, inputs)
+        await discard(parts, tenant, inputs.fresh)
     return submitted
 
 
@@ -107,7 +108,7 @@ async def _repeated(  # noqa: PLR0917
     came = {record.ref.id: record.ref for record in uploads}
     if fingerprint(model, by_digest(sent, files | came)) != print_of_it:
         return None
-    await discard(parts, tenant, Inputs(fresh=list(came)))
+    await discard(parts, tenant, list(came))
     return Submitted(await parts.store.records.read(job_id, tenant), replayed=True)
 
 

@@ -35,27 +35,20 @@ class UrlSigner:
             self._secret = await self._store.files.secret()
         return self._secret
 
-    def url(self, tenant: str, file_id: str, base: str) -> str:
-        """The URL of a file of `tenant`; `base` is what stands before `/files`. Somebody has called `know` before."""
-        assert self._secret
-        query = sign(self._secret, method="GET", tenant=tenant, file=file_id, expires=_until_next(time.time()))
-        return f"{base}/files/{file_id}/content?{query}"
+    async def url(self, tenant: str, file_id: str, base: str) -> str:
+        """The URL of a file of `tenant`; `base` is what stands before `/files`. Raises StoreUnavailable."""
+        return _signed(await self.know(), tenant, base, file_id)
 
     async def rendered(self, data: bytes, tenant: str, base: str) -> bytes:
         """JSON text with the URLs of its files. The files are signed for as those of `tenant`, whatever the text names."""
         if not holds_files(data):
             return data
-        await self.know()
-        return with_urls(data, partial(self._of, tenant, base))
-
-    def _of(self, tenant: str, base: str, file_id: str) -> str:
-        return self.url(tenant, file_id, base)
+        return with_urls(data, partial(_signed, await self.know(), tenant, base))
 
     async def job(self, job: JobRecord, base: str) -> JobRecord:
         """A record whose output is ready to be shown."""
         if job.output_ref is not None:
-            await self.know()
-            return replace(job, output_url=self.url(job.tenant, job.output_ref.id, base))
+            return replace(job, output_url=await self.url(job.tenant, job.output_ref.id, base))
         if not holds_files(job.output):
             return job
         assert job.output is not None
@@ -66,3 +59,8 @@ class UrlSigner:
         if not any(event.type == "output" and holds_files(event.data) for event in events):
             return events
         return [replace(event, data=await self.rendered(event.data, tenant, base)) if event.type == "output" else event for event in events]
+
+
+def _signed(secret: bytes, tenant: str, base: str, file_id: str) -> str:
+    query = sign(secret, method="GET", tenant=tenant, file=file_id, expires=_until_next(time.time()))
+    return f"{base}/files/{file_id}/content?{query}"

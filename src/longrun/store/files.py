@@ -56,21 +56,24 @@ class Files:
             raise gone(ref.id)
         return FileRecord(ref, tenant, int(created), _time(rest[0]))
 
-    async def read(self, file_id: str, tenant: str | None) -> FileRecord:
-        """The file; `tenant` None: whoever's it is, for those who have a signed URL.
+    async def read(self, file_id: str, tenant: str) -> FileRecord:
+        """The file.
 
         Raises:
             FileNotFound: unknown, or another tenant's.
             FileGone: deleted or expired.
         """
-        (row,) = await self._run("read_files", tenant or "", 0 if tenant is None else 1, file_id)
+        (row,) = await self._run("read_files", tenant, 1, file_id)
         record = _record(row)
         if record is None:
             raise gone(file_id) if row[0] == -1 else not_found(file_id)
         return record
 
     async def owned(self, file_id: str) -> tuple[str, FileRecord | None]:
-        """Whose file it is, also when it is gone (the record is None then). A tenant without a name: there never was such a file."""
+        """Whose file it is, for those who have a signed URL; also when it is gone: the record is None then.
+
+        A tenant without a name: there never was such a file.
+        """
         (row,) = await self._run("read_files", "", 0, file_id)
         return (row[1].decode() if row[0] else ""), _record(row)
 

@@ -133,13 +133,6 @@ class GuardedClient:
                 url = urljoin(url, headers["location"])
             raise Unreachable(f"it redirects more than {MOST_REDIRECTS} times")
 
-    async def get(self, url: str, *, max_bytes: int, timeout: float | None = None) -> Answer:
-        """Fetch a URL, the whole body at once. See `fetch`."""
-        begun = time.monotonic()
-        async with self.fetch(url, max_bytes=max_bytes, timeout=timeout) as found:
-            body = b"".join([piece async for piece in found.chunks])
-            return Answer(found.status, found.headers, time.monotonic() - begun, body)
-
     async def close(self) -> None:
         """End the threads that look names up."""
         self._lookups.shutdown(wait=False, cancel_futures=True)

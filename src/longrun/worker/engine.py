@@ -15,13 +15,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import structlog
 
 from longrun.blobs.contract import Blobs
-from longrun.blobs.open import open_blobs
 from longrun.errors import LongrunError
 from longrun.models import ModelSpec
 from longrun.settings import Settings
@@ -66,6 +64,7 @@ class WorkerPlan:
         specs: the models it serves.
         settings: lease, devices, overrides of processes and concurrency.
         open_store: makes the store; called on the engine's thread.
+        blobs: the keeper of files.
         background: coroutines that run beside the engine.
     """
 
@@ -74,6 +73,7 @@ class WorkerPlan:
     specs: Sequence[ModelSpec]
     settings: Settings
     open_store: Callable[[], Store]
+    blobs: Blobs
     background: Sequence[Background] = ()
 
 
@@ -218,11 +218,6 @@ class Engine:
         self.loop.call_soon(self._ready.set)
         self.loop.run_forever()
 
-    @cached_property
-    def blobs(self) -> Blobs:
-        """The keeper of files, opened when it is first needed; most workers never need it here."""
-        return open_blobs(self.settings)
-
     def spawn(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
         """Run a coroutine beside everything else; its error, if any, is logged."""
 
@@ -283,7 +278,7 @@ class Engine:
         try:
             claims = await self.store.claims.claim_all([job_id for job_id, _ in tickets], nonce, self.plan.name, device)
             # No heartbeat knows of them yet, so this must not take long.
-            keys = await lane.keys(claims, lambda: self.blobs, self.settings.lease / 3)
+            keys = await lane.keys(claims, self.plan.blobs, self.settings.lease / 3)
         except LongrunError:
             # The notes in `doubt`, or the leases of claims that went through, bring the jobs back; the slots must not stay taken.
             lane.held -= len(tickets)
@@ -370,8 +365,6 @@ class Engine:
         for task in list(self._tasks):
             task.cancel()
         await self.store.close()
-        if "blobs" in vars(self):
-            self.blobs.close()
 
     async def _wind_down(self, end: float) -> None:
         """Until nothing is held here any more: what has not started goes back at once, and at `end` (or in a hurry) what runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -94,7 +94,7 @@ class Lane:
             ):
                 seat.reserved = None
 
-    async def keys(self, claims: Sequence[Claim | None], blobs: Callable[[], Blobs], within: float) -> list[tuple[Any, ...]]:
+    async def keys(self, claims: Sequence[Claim | None], blobs: Blobs, within: float) -> list[tuple[Any, ...]]:
         """The batch keys of claims. Inputs that are kept as files are read only where there is a key, and for so many seconds at most."""
         refs = [referenced(claim.input) if claim and self.batched and self.batched.key else None for claim in claims]
         reads = {at: asyncio.ensure_future(self._read_key(ref, blobs)) for at, ref in enumerate(refs) if ref is not None}
@@ -111,11 +111,11 @@ class Lane:
                 keys.append(read.result() or (claim.id if claim else "",))
         return keys
 
-    async def _read_key(self, ref: FileRef, blobs: Callable[[], Blobs]) -> tuple[Any, ...]:
+    async def _read_key(self, ref: FileRef, blobs: Blobs) -> tuple[Any, ...]:
         """Empty: it cannot be read. The job then shares its batch with nobody, and the runner, which will find the same, tells it."""
         try:
             async with self._reading:
-                return self.key(await blobs().read(ref.key, ref.size))
+                return self.key(await blobs.read(ref.key, ref.size))
         except Exception as error:
             log.warning("input cannot be read for its batch key", file=ref.id, reason=str(error))
             return ()

@@ -9,20 +9,20 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from tests import samples
+from tests import media_files
 from tests.integration.api.conftest import PlayedWorker, app_of, calling, listening
 from tests.integration.api.stored import ANN, BOB, DATA, FILES, OCTETS, add
 
 from longrun.blobs.open import open_blobs
+from longrun.clock import new_file_id
 from longrun.jobs.files import FileRef, as_output, reference
-from longrun.service.files import new_file_id
 from longrun.settings import Settings
 from longrun.store.claims import Claim
 from longrun.store.store import Store
 
 
 async def test_a_file_is_stored_shown_and_read(caller: httpx.AsyncClient) -> None:
-    file = await add(caller, samples.saved(samples.noise(40, 30), "PNG"), "a.png")
+    file = await add(caller, media_files.saved(media_files.picture(size=(40, 30)), "PNG"), "a.png")
     assert (file["name"], file["content_type"], file["format"], file["width"], file["height"]) == ("a.png", "image/png", "png", 40, 30)
     shown = (await caller.get(f"{FILES}/{file['id']}")).json()
     assert {**shown, "url": ""} == {**file, "url": ""}

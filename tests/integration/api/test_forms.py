@@ -11,16 +11,16 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from tests import samples
+from tests import media_files
 from tests.integration.api.conftest import API, app_of, calling, listening
 
 from longrun.api import multipart
-from longrun.jobs.files import is_file_id
+from longrun.clock import is_file_id
 from longrun.settings import Settings
 from longrun.store.store import Store
 
 COLLAGE = f"{API}/models/collage/jobs"
-PNG = samples.saved(samples.noise(), "PNG")
+PNG = media_files.saved(media_files.picture(), "PNG")
 COVER = ("cover", ("cover.png", PNG, "image/png"))
 
 
@@ -153,7 +153,7 @@ async def test_a_repeated_upload_is_the_same_request(caller: httpx.AsyncClient, 
     stays = await kept()
     again = await submit(text("title", "x"), COVER)
     assert (again.status_code, again.json()["id"], again.headers["idempotency-replayed"]) == (202, first.json()["id"], "true")
-    other = await submit(text("title", "x"), ("cover", ("cover.png", samples.saved(samples.noise(), "PNG"))))
+    other = await submit(text("title", "x"), ("cover", ("cover.png", media_files.saved(media_files.picture(step=1), "PNG"))))
     assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
     assert await kept() == stays and len(stays) == 1
 

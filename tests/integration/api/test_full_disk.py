@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests import samples
+from tests import media_files
 from tests.integration.api.conftest import API, app_of, calling
 
 from longrun.settings import Settings
@@ -36,7 +36,7 @@ async def test_uploads_are_507_and_other_routes_are_alive(settings: Settings, tm
     async with calling(app_of(keeping)) as caller:
         refused = [
             await caller.post(f"{API}/files", files={"file": ("a.txt", b"hello")}),
-            await caller.post(f"{API}/models/collage/jobs", files={"cover": ("a.png", samples.saved(samples.noise(), "PNG"))}),
+            await caller.post(f"{API}/models/collage/jobs", files={"cover": ("a.png", media_files.saved(media_files.picture(), "PNG"))}),
             await caller.post(f"{API}/models/echo/jobs", json={"input": {"value": "x" * 100_000}}),
         ]
         for answer in refused:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import orjson
 import PIL.Image
 import pytest
-from tests import samples
+from tests import media_files
 
 from longrun.blobs.folder import Folder
 from longrun.errors import FileGone, FileNotFound, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
@@ -169,8 +169,8 @@ async def test_a_refused_file_names_the_rule_and_leaves_nothing(parts, image, er
 
 async def test_a_file_of_a_union_may_be_what_any_of_its_members_is(parts):
     assert (await send(parts, "either", thing=uri(png()))).job.id
-    assert (await send(parts, "either", thing=uri(samples.wav(), "audio/wav"))).job.id
-    assert (await send(parts, "either", thing=await upload(parts, samples.wav(), "a.wav"))).job.id
+    assert (await send(parts, "either", thing=uri(media_files.wav(), "audio/wav"))).job.id
+    assert (await send(parts, "either", thing=await upload(parts, media_files.wav(), "a.wav"))).job.id
     kept = len(await keys(parts))
     with pytest.raises(UnsupportedMedia):
         await send(parts, "either", thing=uri(b"just text"))

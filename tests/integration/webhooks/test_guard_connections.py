@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from tests.integration.webhooks.test_guard import answering, client, ok, resolving, server
+from tests.integration.webhooks.test_guard import answering, client, fetched, ok, resolving, server
 
 from longrun.webhooks.guard import GuardedClient, Networks, Unreachable
 
@@ -69,7 +69,7 @@ async def test_two_names_at_one_address_share_no_connection() -> None:
     resolve, _ = resolving(["127.0.0.1"])
     async with server(counting) as port, client(ANY, resolve=resolve) as guarded:
         for name in ("a.example", "b.example", "a.example"):
-            await guarded.get(f"http://{name}:{port}/", max_bytes=0)
+            await fetched(guarded, f"http://{name}:{port}/", max_bytes=0)
     assert connections == 3
 
 
@@ -88,7 +88,7 @@ async def test_cookies_and_credentials_are_not_remembered() -> None:
     async with server(answering(ok(b"", b"Set-Cookie: a=b"), seen)) as port, client(ANY) as guarded:
         for _ in range(2):
             await guarded.post(f"http://127.0.0.1:{port}/", b"{}", {"authorization": "Bearer x"})
-        await guarded.get(f"http://127.0.0.1:{port}/", max_bytes=10)
+        await fetched(guarded, f"http://127.0.0.1:{port}/", max_bytes=10)
     assert b"cookie" not in b"".join(seen).lower()
     assert b"authorization" not in seen[2].lower()
 

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from tests.integration.webhooks.test_guard import answering, client, ok, resolving, server
+from tests.integration.webhooks.test_guard import answering, client, fetched, ok, resolving, server
 
 from longrun.webhooks.guard import Networks, Refused, Unreachable
 
@@ -97,7 +97,7 @@ async def test_a_fetch_is_not_redirected_from_https_to_http_on_the_internet(rece
     resolve, _ = resolving(["127.0.0.1"])
     async with server(answering(down), receiver) as port, client(Networks(["127.0.0.0/8"]), resolve=resolve, tls=trusting) as guarded:
         with pytest.raises(Refused, match="must begin with https://"):
-            await guarded.get(f"https://hook.example:{port}/", max_bytes=10)
+            await fetched(guarded, f"https://hook.example:{port}/", max_bytes=10)
 
 
 async def test_what_is_read_through_tls_is_counted_too(receiver: ssl.SSLContext, trusting: ssl.SSLContext) -> None:

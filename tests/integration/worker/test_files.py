@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 import PIL.Image
 import pytest
+from tests import media_files
 from tests.integration.blobs.conftest import S3Server, aws, bucket, s3_server
 from tests.integration.worker.conftest import Caller, Worker
-from tests.samples import noise, saved
 
 from longrun.blobs.contract import Blobs
 from longrun.blobs.open import open_blobs
@@ -134,8 +134,8 @@ only_a_folder = pytest.mark.parametrize("desk", ["folder"], indirect=True)
 
 async def test_a_picture_goes_in_and_another_comes_out_of_every_kind_of_model(desk: Desk) -> None:
     desk.start_worker()
-    pictures = [noise(40, 30 + number) for number in range(6)]
-    files = [await desk.keep(saved(picture, "PNG"), "a cat.png") for picture in pictures]
+    pictures = [media_files.picture(size=(40, 30 + number)) for number in range(6)]
+    files = [await desk.keep(media_files.saved(picture, "PNG"), "a cat.png") for picture in pictures]
     models = ["turn", "turn_async", "turn_together"] * 2
     jobs = await asyncio.gather(*[desk.run(model, file, image=file.id) for model, file in zip(models, files, strict=True)])
     for job, picture in zip(jobs, pictures, strict=True):
@@ -158,7 +158,10 @@ async def test_yielded_pictures_are_files_in_the_events_and_in_the_output(desk: 
 
 
 async def test_items_of_a_batch_have_files_of_their_own(desk: Desk) -> None:
-    files = [await desk.keep(saved(noise(20, 20 + number), "PNG"), "alone.png" if number == 2 else "") for number in range(5)]
+    files = [
+        await desk.keep(media_files.saved(media_files.picture(size=(20, 20 + number)), "PNG"), "alone.png" if number == 2 else "")
+        for number in range(5)
+    ]
     ids = [await desk.submit("turn_together", file, image=file.id) for file in files]
     desk.start_worker()
     for number, job in enumerate([await desk.caller.end(job_id) for job_id in ids]):
@@ -198,7 +201,7 @@ async def test_large_inputs_share_batches_with_small_ones_of_the_same_key_alone(
 @pytest.mark.parametrize("model", ["describe", "spoil", "turn"])
 async def test_a_file_that_is_not_there_any_longer_is_told_as_that_and_not_tried_again(desk: Desk, model: str) -> None:
     desk.start_worker()
-    ref = await desk.keep(saved(noise(), "PNG"), "x.png")
+    ref = await desk.keep(media_files.saved(media_files.picture(), "PNG"), "x.png")
     await desk.blobs.delete([ref.key])
     job = await desk.run(model, ref, policy=Policy(max_attempts=3, backoff=0.02), **{"image" if model == "turn" else "file": ref.id})
     assert (error(job)["code"], error(job)["detail"]) == ("validation-failed", "A file of the input is not there any longer.")
@@ -330,7 +333,7 @@ async def test_copies_of_a_killed_runner_go_and_those_of_a_killed_worker_when_th
 def damaged(seed: int) -> bytes:
     """A picture with a few bytes changed, a piece taken out, put in or cut off at the end."""
     chance = random.Random(seed)
-    data = bytearray(saved(noise(32, 24), chance.choice(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])))
+    data = bytearray(media_files.saved(media_files.picture(size=(32, 24)), chance.choice(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])))
     for _ in range(chance.randint(1, 6)):
         at, size = chance.randrange(len(data)), chance.randint(1, 16)
         match chance.randrange(5):

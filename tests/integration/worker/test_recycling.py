@@ -15,6 +15,7 @@ import psutil
 import pytest
 from tests.integration.worker.conftest import Caller, Worker
 
+from longrun.blobs.open import open_blobs
 from longrun.models import Registry, load_target
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
@@ -218,13 +219,15 @@ async def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setattr(recycle, "_PING_EVERY", 2)
     monkeypatch.setattr(recycle, "_UNANSWERED", 15)
     specs = [spec for spec in load_target(str(APP), Registry()) if spec.name == "deadlock"]
-    plan = WorkerPlan("impatient", str(APP), specs, settings, lambda: Store(settings.redis_url, settings, ticket_template()))
+    blobs = open_blobs(settings)
+    plan = WorkerPlan("impatient", str(APP), specs, settings, lambda: Store(settings.redis_url, settings, ticket_template()), blobs)
     engine = Engine(plan, lambda: None)
     engine.start()
     await until(lambda: engine.seats[0].serves("deadlock"), "the model is loaded")
     yield engine
     await asyncio.to_thread(engine.stop, 0)
     engine.loop.close()
+    blobs.close()
 
 
 async def until(ready: Callable[[], bool], what: str) -> None:

@@ -137,7 +137,7 @@ def test_the_schema_says_what_is_allowed_and_which_fields_are_files():
     schema = LookAt.__longrun__.input.json_schema()["properties"]["image"]
     assert schema["x-longrun-file"] == {"kind": "image", "max_bytes": 10_000, "formats": ["png", "jpeg"]}
     assert schema["description"] == "What to look at."
-    rules = LookAt.__longrun__.input.file_rules()
+    rules = LookAt.__longrun__.input.file_rules
     assert {name: many for name, (_, many) in rules.items()} == {"image": False, "more": True, "mask": False, "sound": False}
     assert rules["image"][0] == FileRule("image", 10_000, ("png", "jpeg"))
 
@@ -148,7 +148,7 @@ def test_a_model_without_files_has_none():
         return text
 
     assert not plain.__longrun__.input.has_files
-    assert plain.__longrun__.input.file_rules() == {}
+    assert plain.__longrun__.input.file_rules == {}
 
 
 def test_plain_python_takes_bytes_paths_and_pillow_images(tmp_path):

@@ -14,9 +14,8 @@ from longrun.api.answers import base_url, job_response, json_response, raw_respo
 from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import parts_of
-from longrun.blobs.contract import BlobNotFound
 from longrun.errors import JobGone
-from longrun.jobs.files import FileRef, only_file
+from longrun.jobs.files import only_file
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import attempt_view, job_urls, job_view
@@ -63,24 +62,13 @@ async def get_result(request: Request) -> Response:
         return await job_response(job, base, parts, status=202)
     if job.status is not Status.SUCCEEDED:
         return job_problem_response(job, base, request.scope, debug=parts.settings.expose_errors)
-    if job.output_ref is not None:
-        return await _large(parts, job.output_ref, base, tenant)
-    if job.output is None:
+    output = await watch.whole_output(parts, job)
+    if output is None:
         raise JobGone(f"The output of job {job_id} is not kept any longer.")
-    file_id = only_file(job.output)
+    file_id = only_file(output)
     if file_id is not None:
-        await parts.urls.know()
-        return RedirectResponse(parts.urls.url(tenant, file_id, base), 303, {"Cache-Control": "no-store"})
-    return raw_response(await parts.urls.rendered(job.output, tenant, base))
-
-
-async def _large(parts: Parts, ref: FileRef, base: str, tenant: str) -> Response:
-    """An output that is kept as a file. Where it names files it is read whole, for their URLs are put in."""
-    try:
-        data = await parts.blobs.read(ref.key, parts.settings.max_output)
-    except BlobNotFound:
-        raise JobGone("The output is not kept any longer.") from None
-    return raw_response(await parts.urls.rendered(data, tenant, base))
+        return RedirectResponse(await parts.urls.url(tenant, file_id, base), 303, {"Cache-Control": "no-store"})
+    return raw_response(await parts.urls.rendered(output, tenant, base))
 
 
 async def get_output(request: Request) -> Response:

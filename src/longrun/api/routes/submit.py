@@ -10,12 +10,13 @@ from starlette.responses import Response
 
 from longrun.api import leaving
 from longrun.api.answers import base_url, job_response, read_body, tenant_of
-from longrun.api.forms import discard, read_submit
+from longrun.api.forms import read_submit
 from longrun.api.headers import idempotency_key, preference, wants_stream
 from longrun.api.multipart import is_multipart
 from longrun.api.resources import parts_of, resources_of
 from longrun.api.sse import EventStream
 from longrun.errors import StoreUnavailable
+from longrun.service.files import discard
 from longrun.service.read import wait
 from longrun.service.request import parse_request
 from longrun.service.submit import submit
@@ -33,7 +34,7 @@ async def submit_job(request: Request) -> Response:
         try:
             asked = parse_request(body)
         except BaseException:
-            await discard(parts, tenant, uploads)
+            await discard(parts, tenant, [record.ref.id for record in uploads])
             raise
         submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body, uploads=uploads)
     else:

@@ -74,11 +74,7 @@ class Base:
 
     def item(self, running: Running, value: Any, items: Items) -> None:
         """One yielded value: an event, and a part of the output. Raises ResultTooLarge when that is too much now."""
-        self.told(running, self._encoded(running, self.spec.output.encode_item, value), items)
-
-    @staticmethod
-    def told(running: Running, data: bytes, items: Items) -> None:
-        """A yielded value that is JSON."""
+        data = self._encoded(running, self.spec.output.encode_item, value)
         items.add(data)
         running.emit_raw("output", b'{"value":' + data + b"}")
 

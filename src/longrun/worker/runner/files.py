@@ -19,6 +19,7 @@ import orjson
 import structlog
 
 from longrun.blobs.contract import BlobNotFound, Blobs
+from longrun.clock import new_file_id
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, PayloadTooLarge, ResultTooLarge
 from longrun.jobs.files import FileRef, reference
 from longrun.media.names import safe_name
@@ -134,7 +135,7 @@ class JobFiles:
 
     def _stored(self, file: File) -> FileRef:
         kind = _plausible(file.content_type) or _sniffed(file)
-        ref = self._patiently(lambda: self._put(file, f"file_{secrets.token_hex(16)}", kind, safe_name(file.name)))
+        ref = self._patiently(lambda: self._put(file, new_file_id(), kind, safe_name(file.name)))
         self._emit("file", orjson.dumps(ref.members()))
         return ref
 
