@@ -1,7 +1,7 @@
--- Prepended to every script. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
+-- In front of every script stands what it names of this file, and what that names; a definition begins its line with `local` and what is inside
+-- one does not. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
 -- Time is the server's; a worker's clock never counts. All times are milliseconds since the epoch.
 local P = '@PREFIX@'
-local TICKET = '@TICKET@'
 local FIELDS = {@FIELDS@}
 -- Span of one priority in the score of `wait:`; milliseconds since the epoch stay below it until the year 2286.
 local SPAN = 1e13
@@ -19,7 +19,7 @@ local function instant()
 end
 
 -- The listing's score: jobs of one millisecond keep their order too.
-local function moment() return string.format('%.3f', instant()) end
+local function moment(at) return string.format('%.3f', at or instant()) end
 
 local function place_in_lane(priority, at) return string.format('%.2f', (9 - priority) * SPAN + at) end
 
@@ -48,6 +48,8 @@ end
 
 local function event(id, attempt, t, kind, data) log(id, {entry(attempt, t, kind, data)}) end
 
+local function ticket(id, model, lane, level) return @TICKET@ end
+
 -- Push the ticket of a queued job. Tickets are wake-up calls: one too many does no harm.
 -- kombu pops from the right and serves list n = 0 first, so priority 9 is list 0.
 -- A ticket that does not go to the tail stands out of the order of `queued`; `repushed` says so, for overtaken.lua.
@@ -57,8 +59,7 @@ local function push(id, model, queue, priority, front)
   local level = 9 - priority
   local list = P .. lane
   if level > 0 then list = list .. ':' .. level end
-  local fill = {ID = id, MODEL = model, LANE = lane, LEVEL = tostring(level)}
-  redis.call(front and 'RPUSH' or 'LPUSH', list, (string.gsub(TICKET, '@(%u+)@', fill)))
+  redis.call(front and 'RPUSH' or 'LPUSH', list, ticket(id, model, lane, level))
   local wake = P .. 'wake:' .. lane
   if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
 end
