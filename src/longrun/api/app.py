@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from longrun.api import problems
 from longrun.api.doors import Doors
 from longrun.api.frame import Frame
 from longrun.api.limits import body_limits
 from longrun.api.openapi import build_openapi
+from longrun.api.pages import Pages
 from longrun.api.resources import OpenParts, Resources, StartChores
-from longrun.api.routes import routes
+from longrun.api.routes import TABLE, sockets
 from longrun.models import Registry
 from longrun.settings import Settings
+
+
+class Service(FastAPI):
+    """FastAPI serves the documentation and what is added to the app; our own pages are answered in front of its router (`Pages`)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # For each request FastAPI looks for somebody who collects its telemetry, for longer than we take to find the handler. Without the
+        # SDK there is nobody.
+        if scope["type"] == "lifespan" or self.root_path or "opentelemetry.sdk" in sys.modules:
+            await super().__call__(scope, receive, send)
+        else:
+            await Starlette.__call__(self, scope, receive, send)
 
 
 def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start_chores: StartChores | None = None) -> FastAPI:
@@ -41,11 +57,12 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
         finally:
             await resources.close()
 
-    app = FastAPI(title="Longrun", lifespan=lifespan, redirect_slashes=False, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
+    app = Service(title="Longrun", lifespan=lifespan, redirect_slashes=False, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
     app.state.longrun = resources
-    app.router.routes.extend(routes())
+    app.router.routes.extend(sockets())
     app.openapi = _cached_openapi(models, settings)  # type: ignore[method-assign]
     problems.install(app)
+    app.add_middleware(Pages, table=TABLE)
     app.add_middleware(Doors, settings=settings, limits=body_limits(models, settings))
     app.add_middleware(Frame, is_stopping=lambda: resources.stopping)
     return app

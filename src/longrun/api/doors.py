@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from longrun.api.head import head_of, route_path
 from longrun.api.problems import refuse
 from longrun.api.unread import Body, closing_when_unread, too_large
 from longrun.errors import Forbidden, MalformedRequest, Problem, Unauthenticated, UnsupportedMedia
@@ -47,7 +48,7 @@ class Doors:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = head_of(scope)
         try:
             origin = self._enter(scope, headers)
             if origin is not None:
@@ -56,7 +57,7 @@ class Doors:
                     await _preflight(headers)(scope, receive, send)
                     return
             scope.setdefault("state", {})["tenant"] = self._tenant(scope, headers)
-            limit = self._limit(_path(scope), headers) if scope["type"] == "http" else 0
+            limit = self._limit(route_path(scope), headers) if scope["type"] == "http" else 0
             if scope["type"] == "http":
                 check_body_head(headers, limit)
         except Problem as problem:
@@ -80,7 +81,7 @@ class Doors:
     def _tenant(self, scope: Scope, headers: Headers) -> str:
         if not self._keys:
             return DEFAULT_TENANT
-        path = _path(scope)
+        path = route_path(scope)
         if path in _OPEN_PATHS:
             return ""
         if _SIGNED.fullmatch(path) and scope.get("method") in ("GET", "HEAD") and is_signed(scope.get("query_string", b"")):
@@ -169,11 +170,6 @@ def check_body_head(headers: Headers, max_body: int) -> None:
         raise UnsupportedMedia("A body is sent whole or chunked: no other Transfer-Encoding is read here.")
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMedia("Compressed bodies are not read here: leave Content-Encoding out.")
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
 
 
 def _origin_of(url: str) -> str:

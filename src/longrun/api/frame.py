@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from longrun.api.head import head_of
 from longrun.api.problems import INTERNAL, refuse
 from longrun.errors import Problem
 
@@ -39,7 +39,7 @@ class Frame:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
+        asked = head_of(scope).get("x-request-id", "")
         request_id = asked if _REQUEST_ID.fullmatch(asked) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
         method, began, status = scope.get("method", "WEBSOCKET"), time.perf_counter(), 0
@@ -48,10 +48,11 @@ class Frame:
             nonlocal status
             if message["type"] in _ANSWERS:
                 status = message.get("status", 101)
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
+                headers = [each for each in message.get("headers", ()) if each[0] != b"x-request-id"]
+                headers.append((b"x-request-id", request_id.encode()))
                 if status != 101 and self._is_stopping():
-                    headers["Connection"] = "close"
+                    headers = [*(each for each in headers if each[0] != b"connection"), (b"connection", b"close")]
+                message["headers"] = headers
             await send(message)
 
         try:

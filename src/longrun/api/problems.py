@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +13,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -100,7 +100,7 @@ def _response(status: int, members: dict[str, Any], headers: Mapping[str, str]) 
     return Response(orjson.dumps(members, default=str), status, headers, MEDIA_TYPE)
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
+def _on_problem(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, Problem)
     if error.status >= 500:
         _log.warning(
@@ -109,7 +109,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
     return problem_response(error, request.scope)
 
 
-async def _on_http(request: Request, error: Exception) -> Response:
+def _on_http(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
     members = document(Problem(str(error.detail)), request.scope)
@@ -118,27 +118,45 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if status == 404:
         members["detail"] = f"There is nothing at {members['instance']}."
     if status == 405:
-        members["detail"] = f"{request.method} is not possible here; see the header Allow."
+        members["detail"] = f"{request.scope['method']} is not possible here; see the header Allow."
     headers = dict(error.headers or {})
     if "Allow" in headers:
         headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))
     return _response(status, members, headers)
 
 
-async def _on_framework_validation(request: Request, error: Exception) -> Response:
+def _on_framework_validation(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = [{"pointer": "/" + "/".join(str(step) for step in each["loc"]), "detail": str(each["msg"])} for each in error.errors()]
     return problem_response(ValidationFailed("The request is not valid.", errors=found), request.scope)
 
 
-async def _on_store_error(request: Request, error: Exception) -> Response:
+def _on_store_error(request: HTTPConnection, error: Exception) -> Response:
     _log.error("the store refused a command", path=request.url.path, request_id=request_id(request.scope), exc_info=error)
     return internal_response(request.scope)
 
 
+_ANSWERS: dict[type[Exception], Callable[[HTTPConnection, Exception], Response]] = {
+    Problem: _on_problem,
+    HTTPException: _on_http,
+    RequestValidationError: _on_framework_validation,
+    StoreError: _on_store_error,
+}
+
+
+def answer_to(request: HTTPConnection, error: Exception) -> Response:
+    """The answer for what a handler raised. Raised again when it is none of ours or the framework's: it ends in `longrun.api.frame`."""
+    for kind, answer in _ANSWERS.items():
+        if isinstance(error, kind):
+            return answer(request, error)
+    raise error
+
+
 def install(app: FastAPI) -> None:
-    """Answer every error of the app with a problem. What none of these handlers knows ends in `longrun.api.frame`."""
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_framework_validation)
-    app.add_exception_handler(StoreError, _on_store_error)
+    """Answer every error of what the framework itself serves the same way."""
+
+    async def answer(request: HTTPConnection, error: Exception) -> Response:
+        return answer_to(request, error)
+
+    for kind in _ANSWERS:
+        app.add_exception_handler(kind, answer)

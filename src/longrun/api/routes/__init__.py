@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 
 from longrun.api.answers import PREFIX
+from longrun.api.pages import Table
 from longrun.api.routes import events, files, jobs, models, operations, submit, webhooks
 
-Handler = Callable[[Request], Awaitable[Response]]
-
-#: Path → method → handler. One entry a path, so that `Allow` names all its methods; the busiest first, for they are tried in turn.
-TABLE: dict[str, dict[str, Handler]] = {
+#: One entry a path, so that `Allow` names all its methods.
+TABLE: Table = {
     f"{PREFIX}/models/{{model}}/jobs": {"POST": submit.submit_job},
     f"{PREFIX}/models": {"GET": models.list_models},
     f"{PREFIX}/models/{{model}}": {"GET": models.get_model},
@@ -56,17 +51,6 @@ TABLE: dict[str, dict[str, Handler]] = {
 }
 
 
-def _by_method(handlers: dict[str, Handler]) -> Handler:
-    if len(handlers) == 1:
-        return next(iter(handlers.values()))
-
-    async def dispatch(request: Request) -> Response:
-        return await handlers["GET" if request.method == "HEAD" else request.method](request)
-
-    return dispatch
-
-
-def routes() -> list[BaseRoute]:
-    """The routes, ready to be added to an app."""
-    pages = [Route(path, _by_method(handlers), methods=list(handlers)) for path, handlers in TABLE.items()]
-    return [*pages, WebSocketRoute(f"{PREFIX}/jobs/{{job_id}}/ws", events.open_socket)]
+def sockets() -> list[BaseRoute]:
+    """The WebSockets, ready to be added to an app."""
+    return [WebSocketRoute(f"{PREFIX}/jobs/{{job_id}}/ws", events.open_socket)]
