@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 JOB_PREFIX = "job_"
 FILE_PREFIX = "file_"
@@ -43,8 +44,13 @@ def rfc3339(ms: int | None) -> str | None:
     """Milliseconds since the epoch as RFC 3339 in UTC with milliseconds, `2026-01-31T09:30:00.125Z`."""
     if ms is None:
         return None
-    whole = datetime.fromtimestamp(ms // 1000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(seconds: int) -> str:
+    # Whoever shows many jobs shows many times of few seconds.
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_rfc3339(text: str) -> int:

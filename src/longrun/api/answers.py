@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from longrun.api.body import check_content_type, read_json
-from longrun.api.multipart import steady
+from longrun.api.multipart import in_time
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import job_view
@@ -64,4 +64,24 @@ def tenant_of(request: HTTPConnection) -> str:
 async def read_body(request: Request) -> Any:
     """The decoded JSON body. Raises UnsupportedMedia, PayloadTooLarge, UploadTooSlow, MalformedRequest or ValidationFailed."""
     check_content_type(request.headers.get("content-type"))
-    return read_json(b"".join([piece async for piece in steady(request.stream())]))
+    return read_json(await _whole(request))
+
+
+async def read_optional_body(request: Request) -> Any:
+    """The decoded JSON body of a request that needs none; None: it has none. Raises as `read_body` does."""
+    data = await _whole(request)
+    if not data:
+        return None
+    check_content_type(request.headers.get("content-type"))
+    return read_json(data)
+
+
+async def _whole(request: Request) -> bytes:
+    pieces, more = [], True
+    while more:
+        message = await in_time(request.receive())
+        if message["type"] != "http.request":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(pieces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,7 +50,8 @@ def read_json(body: bytes) -> Any:
     if _is_deep(body):
         finding = {"pointer": "", "detail": f"nested more than {MAX_DEPTH} levels deep"}
         raise ValidationFailed("The body is nested too deeply.", errors=[finding])
-    reader = _Reader(careful=_BIG_NUMBER.search(body) is not None)
+    reader = _own.careful if _BIG_NUMBER.search(body) else _own.plain
+    reader.refused = False
     try:
         value = reader.decoder.decode(text)
     except json.JSONDecodeError as error:
@@ -98,7 +100,7 @@ class _Refused:
 
 
 class _Reader:
-    """One reading: a decoder whose hooks note what is refused."""
+    """A decoder whose hooks note what is refused."""
 
     def __init__(self, *, careful: bool) -> None:
         self.refused = False
@@ -136,6 +138,16 @@ class _Reader:
         if len(digits.lstrip("-")) > MAX_DIGITS:
             return self._refuse(f"a number of more than {MAX_DIGITS:,} digits")
         return int(digits)
+
+
+class _Readers(threading.local):
+    """Made once for each thread: to make one takes as long as to read a small body with it."""
+
+    def __init__(self) -> None:
+        self.plain, self.careful = _Reader(careful=False), _Reader(careful=True)
+
+
+_own = _Readers()
 
 
 def _walk(value: Any) -> Iterator[tuple[str, str]]:

@@ -29,8 +29,13 @@ class Preference:
     applied: str | None = None
 
 
+_NO_PREFERENCE = Preference()
+
+
 def preference(values: list[str]) -> Preference:
     """The preferences that we know; as RFC 7240 asks, others, and those that are written wrongly, are left out."""
+    if not values:
+        return _NO_PREFERENCE
     wait: float | None = None
     background = False
     for part in ",".join(values).split(","):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from longrun.errors import MalformedRequest, PayloadTooLarge, UploadTooSlow
+
+T = TypeVar("T")
 
 MOST_PARTS = 200
 #: Bytes of the headers of one part.
@@ -146,7 +149,7 @@ class Form:
         return self._told.popleft()
 
     async def _piece(self) -> bytes | None:
-        return await _in_time(self._stream)
+        return await in_time(anext(self._stream, None))
 
     async def _read(self) -> None:
         data = await self._piece()
@@ -205,14 +208,15 @@ class Form:
 
 async def steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """A body that may not stand still. Raises UploadTooSlow."""
-    while (piece := await _in_time(stream)) is not None:
+    while (piece := await in_time(anext(stream, None))) is not None:
         yield piece
 
 
-async def _in_time(stream: AsyncIterator[bytes]) -> bytes | None:
+async def in_time(piece: Awaitable[T]) -> T:
+    """A piece of a body, when it comes. Raises UploadTooSlow when nothing does."""
     try:
         async with asyncio.timeout(STILL):
-            return await anext(stream, None)
+            return await piece
     except TimeoutError:
         raise UploadTooSlow(f"Nothing came for {STILL:g} seconds; nothing was stored.") from None
 

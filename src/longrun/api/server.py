@@ -8,6 +8,7 @@ waits for that (`patience`). A request that is on its way at that moment is lost
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from longrun.api.heads import BoundedHeads
 from longrun.api.resources import Resources
 from longrun.api.stalled import Stalled, bound_unsent
 
+#: Objects that may be made and not freed until the collector looks at the youngest. A request makes hundreds and hardly a cycle.
+_YOUNG = 10_000
 #: Ticks of uvicorn (a tenth of a second each) between two looks for readers that take nothing.
 _TICKS = 10
 
@@ -40,6 +43,7 @@ class ApiServer(uvicorn.Server):
                 log_config=None,  # ours is set
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks who calls, or by which scheme
                 lifespan="on",
                 timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
                 http=BoundedHeads,
@@ -62,6 +66,7 @@ class ApiServer(uvicorn.Server):
         for each in sockets or ():
             bound_unsent(each)
         await super().startup(sockets)
+        _spare_the_collector()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop. Uvicorn's own way would end event streams now, and would send the signal again at the end."""
@@ -95,3 +100,13 @@ class ApiServer(uvicorn.Server):
             transport = getattr(connection, "transport", None)
             if transport is not None:
                 yield transport
+
+
+def _spare_the_collector() -> None:
+    """What was imported and made until now lives as long as the process: the collector need not look at it again.
+
+    It is 100,000 objects, 20 ms, once every two thousand requests: a fifth of what a submit costs, and a pause for all who wait.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])

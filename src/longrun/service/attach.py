@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,9 +51,8 @@ def by_digest(sent: Any, files: Mapping[str, FileRef]) -> Any:
     return files[sent].digest if isinstance(sent, str) and sent in files else sent
 
 
-@asynccontextmanager
-async def attached(parts: Parts, tenant: str, spec: ModelSpec, data: Any, uploads: Sequence[FileRecord] = ()) -> AsyncIterator[Inputs]:
-    """Check an input and store its files. When the block is left by an exception, what was stored for it is removed again.
+async def attach(parts: Parts, tenant: str, spec: ModelSpec, data: Any, uploads: Sequence[FileRecord] = ()) -> Inputs:
+    """Check an input and store its files. When that fails, and when the job does (`let_go`), what was stored for it is removed again.
 
     Args:
         uploads: files that came with the request; the input names them by id.
@@ -73,12 +71,17 @@ async def attached(parts: Parts, tenant: str, spec: ModelSpec, data: Any, upload
         inputs.data = compact(data)
         if len(inputs.data) > INLINE:
             await _put_away(parts, tenant, inputs)
-        yield inputs
     except BaseException as error:
-        # A store that is away would only be waited for once more: what it holds goes within the hour.
-        if not isinstance(error, StoreUnavailable) or isinstance(error, StorageFull):
-            await discard(parts, tenant, inputs.fresh)
+        await let_go(parts, tenant, inputs, error)
         raise
+    return inputs
+
+
+async def let_go(parts: Parts, tenant: str, inputs: Inputs, error: BaseException) -> None:
+    """Remove what was stored for a job that there will not be because of `error`."""
+    # A store that is away would only be waited for once more: what it holds goes within the hour.
+    if not isinstance(error, StoreUnavailable) or isinstance(error, StorageFull):
+        await discard(parts, tenant, inputs.fresh)
 
 
 async def _with_files(parts: Parts, tenant: str, spec: ModelSpec, data: Any, inputs: Inputs) -> Any:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from longrun.blobs.contract import Blobs
 from longrun.blobs.open import open_blobs
-from longrun.models import Registry
+from longrun.jobs.policy import Policy
+from longrun.models import ModelSpec, Registry
 from longrun.service.fetcher import UrlFetcher
 from longrun.service.gate import Gate
 from longrun.service.keeper import KeeperLook
@@ -25,6 +26,7 @@ class Parts:
         keeper: what /readyz says of it.
         urls: signs URLs of files.
         fetcher: fetches URLs of inputs.
+        policies: of the models that were asked for so far, see `longrun.service.submit.policy_of`.
     """
 
     settings: Settings
@@ -35,6 +37,7 @@ class Parts:
     keeper: KeeperLook = field(init=False)
     urls: UrlSigner = field(init=False)
     fetcher: UrlFetcher = field(init=False)
+    policies: dict[ModelSpec, Policy] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.blobs is None:

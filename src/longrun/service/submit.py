@@ -12,8 +12,8 @@ from longrun.errors import IdempotencyKeyReused, QueueFull, StorageFull, StoreUn
 from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
-from longrun.models import ModelOptions
-from longrun.service.attach import attached, by_digest
+from longrun.models import ModelOptions, ModelSpec
+from longrun.service.attach import attach, by_digest, let_go
 from longrun.service.files import discard
 from longrun.service.jsontext import canonical, compact
 from longrun.service.parts import Parts
@@ -60,13 +60,14 @@ async def submit(
         SubmitUnconfirmed: the store did not answer; the job named in `job_id` may exist.
     """
     spec = parts.models.get(model)
-    policy = policy_in_force(spec.options, parts.settings, request)
+    policy = policy_in_force(policy_of(parts, spec), request)
     sent = request.model_dump(exclude_unset=True) if body is None else body
     # The colon ends the tenant's name in the store's key, so that no tenant can reach another's keys.
     key = idempotency_key.replace("%", "%25").replace(":", "%3A")
     if key and spec.input.has_files and (repeated := await _repeated(parts, tenant, spec.name, key, sent, uploads)):
         return repeated
-    async with attached(parts, tenant, spec, request.input, uploads) as inputs:
+    inputs = await attach(parts, tenant, spec, request.input, uploads)
+    try:
         if request.webhook is not None:
             check_url(parts, request.webhook.url, "/webhook/url")
         if parts.gate.closed:
@@ -89,6 +90,9 @@ async def submit(
             files=tuple(inputs.files.values()),
         )
         submitted = await _store(parts, job)
+    except BaseException as error:
+        await let_go(parts, tenant, inputs, error)
+        raise
     if submitted.replayed:
         await discard(parts, tenant, inputs.fresh)
     return submitted
@@ -163,9 +167,16 @@ def _record(job: NewJob, accepted: Accepted) -> JobRecord | None:
     )
 
 
-def policy_in_force(options: ModelOptions, settings: Settings, request: SubmitRequest) -> Policy:
-    """What the model and the operator allow, narrowed by what the request asks for."""
-    return narrow(model_policy(options, settings), request.policy.model_dump(exclude_none=True))
+def policy_of(parts: Parts, spec: ModelSpec) -> Policy:
+    """What the model and the operator allow; it never changes."""
+    if (known := parts.policies.get(spec)) is None:
+        known = parts.policies[spec] = narrow(model_policy(spec.options, parts.settings), {})
+    return known
+
+
+def policy_in_force(allowed: Policy, request: SubmitRequest) -> Policy:
+    """What is allowed, narrowed by what the request asks for."""
+    return narrow(allowed, request.policy.model_dump(exclude_none=True)) if request.policy.model_fields_set else allowed
 
 
 def model_policy(options: ModelOptions, settings: Settings) -> Policy:

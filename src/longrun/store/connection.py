@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -60,8 +61,11 @@ class Connection:
 
     def __init__(self, url: str, scripts: dict[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
         self.url = url
-        # RESP2: a server too old for RESP3 can then be told apart from one that does not answer.
-        self._pool: ConnectionPool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=timeout, protocol=2)
+        # RESP2: a server too old for RESP3 can then be told apart from one that does not answer. No time limit of redis-py's own: it would
+        # set a timer for each reply, and `_exchange` has one for the whole batch.
+        self._pool: ConnectionPool = ConnectionPool.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=timeout, protocol=2
+        )
         self._scripts, self._timeout, self._patience = scripts, timeout, patience
         self._calls: list[_Call] = []
         self._wire: AbstractConnection | None = None
@@ -131,8 +135,9 @@ class Connection:
         limit = max(0.05, min(min(call.deadline for call in batch) - now, self._patience))
         async with asyncio.timeout(limit):
             wire = await self._connected()
-            commands = [("EVALSHA", call.script.sha, 0, *call.args) if call.script else call.args for call in batch]
-            await wire.send_packed_command(wire.pack_commands(commands), check_health=False)
+            # hiredis packs a command seven times as fast as redis-py does.
+            commands = [("EVALSHA", call.script.sha, 0, *call.args) if call.script else tuple(call.args) for call in batch]
+            await wire.send_packed_command(b"".join([pack_command(each) for each in commands]), check_health=False)  # type: ignore[arg-type]
             again = []
             for call in batch:
                 if not await self._settle(wire, call):

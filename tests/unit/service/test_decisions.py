@@ -33,7 +33,7 @@ def test_a_models_options_make_its_policy() -> None:
 def test_a_request_may_ask_for_less_and_never_for_more() -> None:
     options = ModelOptions(retry=Retry(4), timeout=100)
     asked = parse_request({"input": {}, "policy": {"max_attempts": 9, "timeout": 10, "retain_for": 5, "total_timeout": 50}})
-    policy = policy_in_force(options, Settings(), asked)
+    policy = policy_in_force(model_policy(options, Settings()), asked)
     assert (policy.max_attempts, policy.timeout, policy.retain_for, policy.total_timeout) == (4, 10, 5, 50)
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from longrun.api import headers as ask
-from longrun.api.answers import base_url, json_response, read_body, tenant_of
+from longrun.api.answers import base_url, json_response, read_body, read_optional_body, tenant_of
 from longrun.api.resources import parts_of
 from longrun.clock import is_message_id
 from longrun.service import webhooks
@@ -23,11 +23,6 @@ def _asked(request: Request) -> tuple[Parts, str]:
 
 def _endpoint(request: Request) -> tuple[Parts, str, str]:
     return *_asked(request), request.path_params["endpoint_id"]
-
-
-async def _body_if_any(request: Request) -> Any:
-    """The JSON body of a request that needs none."""
-    return await read_body(request) if await request.body() else None
 
 
 async def list_endpoints(request: Request) -> Response:
@@ -65,7 +60,7 @@ async def get_endpoint_secret(request: Request) -> Response:
 
 async def rotate_endpoint(request: Request) -> Response:
     """200 and the new secret; the old one signs too for a while."""
-    return json_response({"secret": (await webhooks.rotate_endpoint(*_endpoint(request), await _body_if_any(request))).secret})
+    return json_response({"secret": (await webhooks.rotate_endpoint(*_endpoint(request), await read_optional_body(request))).secret})
 
 
 async def test_endpoint(request: Request) -> Response:
@@ -80,7 +75,7 @@ async def get_secret(request: Request) -> Response:
 
 async def rotate_secret(request: Request) -> Response:
     """200 and the new one; the old one signs too for a while."""
-    return json_response({"secret": await webhooks.rotate_own_secret(*_asked(request), await _body_if_any(request))})
+    return json_response({"secret": await webhooks.rotate_own_secret(*_asked(request), await read_optional_body(request))})
 
 
 async def list_deliveries(request: Request) -> Response:
