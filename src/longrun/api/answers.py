@@ -19,19 +19,30 @@ from longrun.jobs.view import job_view
 from longrun.service.parts import Parts
 
 PREFIX = "/api/v1"
-_JSON = "application/json"
-_NO_STORE = {"Cache-Control": "no-store"}
+_FIXED = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
 _LONGEST_RETRY_AFTER = 60
 
 
+class _Json(Response):
+    """Starlette's response without the search for headers that are never given."""
+
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str] | None) -> None:
+        self.body, self.status_code, self.background = body, status, None
+        self.raw_headers = [
+            *_FIXED,
+            (b"content-length", b"%d" % len(body)),
+            *((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()),
+        ]
+
+
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer that no cache keeps; `value` may hold `orjson.Fragment`s."""
-    return Response(orjson.dumps(value), status, {**_NO_STORE, **(headers or {})}, _JSON)
+    """A JSON answer that no cache keeps; `value` may hold `orjson.Fragment`s. `headers`: none of type, length and caching."""
+    return _Json(orjson.dumps(value), status, headers)
 
 
 def raw_response(data: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer of JSON text that exists already."""
-    return Response(data, status, {**_NO_STORE, **(headers or {})}, _JSON)
+    """An answer of JSON text that exists already, like `json_response`."""
+    return _Json(data, status, headers)
 
 
 async def job_response(job: JobRecord, base: str, parts: Parts, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -58,7 +69,7 @@ def base_url(request: HTTPConnection, parts: Parts) -> str:
 
 def tenant_of(request: HTTPConnection) -> str:
     """Who asks, as the doors found out."""
-    return str(request.state.tenant)
+    return str(request.scope["state"]["tenant"])
 
 
 async def read_body(request: Request) -> Any:

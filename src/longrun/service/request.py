@@ -48,6 +48,10 @@ class PolicyRequest(BaseModel):
     delivery: Literal["at_least_once", "at_most_once"] | None = Field(None, description="`at_most_once`: not run again after a crash.")
 
 
+#: What a request asks for that asks for nothing; nobody changes it.
+NO_POLICY = PolicyRequest()
+
+
 class WebhookRequest(BaseModel):
     """Who is to be told of a job, and of what."""
 
@@ -77,7 +81,7 @@ class SubmitRequest(BaseModel):
         description="While this request waits for the job (`Prefer: wait`, or the event stream): cancel it when the caller goes away.",
     )
     webhook: WebhookRequest | None = Field(None, description="Who is to be told.")
-    policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits that this request asks for.")
+    policy: PolicyRequest = Field(default_factory=lambda: NO_POLICY, description="Limits that this request asks for.")
 
 
 def parse_request(body: Any) -> SubmitRequest:
