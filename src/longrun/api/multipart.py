@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Generator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
@@ -212,11 +212,34 @@ async def steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
+class _Rest(Awaitable[T]):
+    """What is left of an awaitable whose first step was taken, and waits for `waits_for`."""
+
+    def __init__(self, steps: Generator[Any, Any, T], waits_for: Any) -> None:
+        self._steps, self._waits_for = steps, waits_for
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            yield self._waits_for
+        except BaseException as error:  # the timer's CancelledError, among others: it is for whom we wait
+            try:
+                yield self._steps.throw(error)
+            except StopIteration as came:
+                return came.value  # type: ignore[no-any-return]
+        return (yield from self._steps)
+
+
 async def in_time(piece: Awaitable[T]) -> T:
     """A piece of a body, when it comes. Raises UploadTooSlow when nothing does."""
+    steps = piece.__await__()
+    try:
+        waits_for = next(steps)
+    except StopIteration as came:
+        # Most bodies are here before anybody asks for them: they need no timer, which would cost more than to read them.
+        return came.value  # type: ignore[no-any-return]
     try:
         async with asyncio.timeout(STILL):
-            return await piece
+            return await _Rest(steps, waits_for)
     except TimeoutError:
         raise UploadTooSlow(f"Nothing came for {STILL:g} seconds; nothing was stored.") from None
 

@@ -251,6 +251,60 @@ async def test_a_form_whose_body_does_not_end_is_given_up(monkeypatch: pytest.Mo
             pass
 
 
+async def test_what_is_there_at_once_needs_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def there() -> int:
+        return 1
+
+    async def refused() -> int:
+        raise ConnectionError
+
+    def no_timer(_: float) -> None:
+        raise AssertionError("a timer was set")
+
+    monkeypatch.setattr(asyncio, "timeout", no_timer)
+    assert await multipart.in_time(there()) == 1
+    with pytest.raises(ConnectionError):
+        await multipart.in_time(refused())
+
+
+async def test_what_comes_in_several_steps_is_waited_for_whole() -> None:
+    async def late(outcome: int | Exception) -> int:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    assert await multipart.in_time(late(7)) == 7
+    with pytest.raises(ConnectionError):
+        await multipart.in_time(late(ConnectionError()))
+
+
+async def test_who_is_waited_for_sees_that_it_is_given_up_and_that_the_caller_is_canceled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    async def stuck(first: float) -> None:
+        try:
+            await asyncio.sleep(first)
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            seen.append("canceled")
+            await asyncio.sleep(0.01)
+            seen.append("cleaned up")
+            raise
+
+    waiting = asyncio.create_task(multipart.in_time(stuck(60)))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    monkeypatch.setattr(multipart, "STILL", 0.05)
+    for first in (60, 0.01):
+        with pytest.raises(UploadTooSlow):
+            await multipart.in_time(stuck(first))
+    assert seen == ["canceled", "cleaned up"] * 3
+
+
 async def test_a_little_after_the_form_is_left_out_and_much_is_not_read() -> None:
     assert await parts_of(FORM + b"an epilogue", size=16) == FOUND
     read = 0
