@@ -1,7 +1,11 @@
-"""Heads of requests that have an end: uvicorn's fast parser gathers a header however long it is, before anybody is asked for a key."""
+"""HTTP/1.1 as uvicorn's fast parser speaks it, with an end to the heads of requests and one write for an answer.
+
+That parser gathers a header however long it is, before anybody is asked for a key.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -30,7 +34,10 @@ class BoundedHeads(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head has ended."""
         self._gathered = 0
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and self.cycle.scope["method"] != "HEAD":  # to which nothing follows
+            self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]  # it has what a cycle calls
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -41,3 +48,42 @@ class BoundedHeads(HttpToolsProtocol):
         """The request has ended."""
         self._gathered = 0
         super().on_message_complete()
+
+
+class OneWrite:
+    """A transport that sends the head of an answer together with what follows in the same turn of the loop.
+
+    uvicorn writes them apart, and uvloop passes on at once what it is given: two system calls and two packets for each answer, and a caller
+    that wakes up twice. They cost a fifth of a submit.
+    """
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: bytes | None = b""
+
+    def write(self, data: bytes) -> None:
+        """See asyncio. What comes first is held, at most until the end of this turn."""
+        if self._held is None:
+            self._transport.write(data)
+        elif not self._held:
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            held, self._held = self._held, None
+            self._transport.write(held + data)
+
+    def close(self) -> None:
+        """See asyncio."""
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """See asyncio."""
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, None
+        if held and not self._transport.is_closing():
+            self._transport.write(held)

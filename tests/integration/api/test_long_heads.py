@@ -68,3 +68,14 @@ async def test_bodies_may_be_longer_than_heads_whatever_their_pieces(port: int) 
     writer.write((FILES + f"X-A: {'a' * 30_000}\r\nTransfer-Encoding: chunked\r\n\r\n").encode() + data + b"0\r\n\r\n")
     assert await asyncio.wait_for(reader.read(12), 10) == b"HTTP/1.1 201"
     writer.close()
+
+
+async def test_answers_with_and_without_a_body_follow_each_other_on_one_connection(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    asked = [f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n" for method in ("HEAD", "GET") for path in ("/livez", f"{API}/nothing")]
+    writer.write("\r\n".join([*asked, "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"]).encode())
+    answers = (await asyncio.wait_for(reader.read(), 10)).split(b"HTTP/1.1 ")[1:]
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers]
+    assert [answer[:3] for answer in answers] == [b"200", b"404", b"200", b"404", b"200"]
+    assert bodies[:2] == [b"", b""] and bodies[2] == bodies[4] != b"" and b"not-found" in bodies[3]
+    writer.close()
