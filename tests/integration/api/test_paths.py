@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from tests.integration.api.conftest import API, BASE, app_of, calling, listening
 
 from longrun.settings import Settings
@@ -55,6 +55,10 @@ async def test_what_is_added_to_the_app_is_served_by_the_framework_behind_the_sa
     async def mine(number: int) -> int:
         return number * 2
 
+    @app.get("/named")
+    async def named() -> Response:
+        return Response(headers={"X-Request-Id": "theirs"})
+
     @app.get("/broken")
     async def broken() -> None:
         raise ZeroDivisionError
@@ -63,6 +67,7 @@ async def test_what_is_added_to_the_app_is_served_by_the_framework_behind_the_sa
         assert (await caller.get("/mine/4")).json() == 8
         wrong = await caller.get("/mine/x")
         assert (wrong.status_code, wrong.json()["code"]) == (422, "validation-failed")
+        assert (await caller.get("/named", headers={"X-Request-Id": "mine"})).headers.get_list("x-request-id") == ["mine"]
         assert (await caller.get("/broken")).json()["code"] == "internal-error"
         assert (await caller.get("/mine/4", headers={"Host": "evil.example"})).status_code == 403
 
