@@ -56,11 +56,12 @@ class Listener:
 
 
 class _Channel:
-    __slots__ = ("listeners", "live")
+    __slots__ = ("late", "listeners", "live")
 
     def __init__(self) -> None:
         self.listeners: set[Listener] = set()
         self.live = asyncio.Event()  # set once the server has confirmed
+        self.late = False  # somebody did not wait for that
 
 
 class Follower:
@@ -98,9 +99,11 @@ class Follower:
             self._reader = asyncio.get_running_loop().create_task(self._read())
         try:
             # The store is read over another connection: only what the server has confirmed is known to come before that read.
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_CONFIRM):
                     await group.live.wait()
+            except TimeoutError:
+                group.late = True
             yield listener
         finally:
             group.listeners.discard(listener)
@@ -169,9 +172,11 @@ class Follower:
         if kind == "message":
             self._hand_out(group, data)
         elif kind == "subscribe":
-            if group.live.is_set():
-                # Confirmed a second time: the connection was lost, and with it what was said meanwhile. All must read again.
+            if group.live.is_set() or group.late:
+                # Confirmed a second time: the connection was lost, and with it what was said meanwhile. Or confirmed so late that somebody has
+                # read before. All must read again.
                 self._hand_out(group, b"reconnected")
+            group.late = False
             group.live.set()
 
     @staticmethod
