@@ -44,6 +44,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on. Anything but loopback needs `api_keys`.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 = any free port.")
+    api_processes: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="API processes that share the port, under `longrun serve` and `longrun api`; a core each is a good number.",
+    )
     api_keys: Annotated[dict[str, SecretStr], NoDecode] = Field(
         default_factory=dict, description="`tenant=key,tenant=key`; empty = open, on loopback only."
     )

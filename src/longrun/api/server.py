@@ -11,7 +11,8 @@ import asyncio
 import gc
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -25,6 +26,8 @@ from longrun.api.stalled import Stalled, bound_unsent
 _YOUNG = 10_000
 #: Ticks of uvicorn (a tenth of a second each) between two looks for readers that take nothing.
 _TICKS = 10
+#: Connections taken from another process in one tick.
+_MOST_TAKEN = 100
 
 
 class ApiServer(uvicorn.Server):
@@ -34,9 +37,19 @@ class ApiServer(uvicorn.Server):
         app: what `build_app` made.
         drain: seconds from the signal until no more connections are accepted; event streams and waiting requests end then.
         patience: seconds that open requests get after that.
+        beside: listening sockets of other processes. What still waits there at the next tick is taken: they are away, or busy.
+        on_ready: called once connections are accepted.
     """
 
-    def __init__(self, app: FastAPI, *, drain: float, patience: float) -> None:
+    def __init__(
+        self,
+        app: FastAPI,
+        *,
+        drain: float,
+        patience: float,
+        beside: Sequence[socket.socket] = (),
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -56,6 +69,7 @@ class ApiServer(uvicorn.Server):
         )
         self._resources: Resources = app.state.longrun
         self._drain = drain
+        self._beside, self._on_ready = beside, on_ready
         self._told: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stalled = Stalled[asyncio.Transport]()
@@ -63,10 +77,14 @@ class ApiServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         self._loop = asyncio.get_running_loop()
-        for each in sockets or ():
+        for each in (*(sockets or ()), *self._beside):
             bound_unsent(each)
+        for each in self._beside:
+            each.setblocking(False)  # their own process may not have come to it yet
         await super().startup(sockets)
         _spare_the_collector()
+        if self.started and self._on_ready is not None:
+            self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop. Uvicorn's own way would end event streams now, and would send the signal again at the end."""
@@ -86,7 +104,25 @@ class ApiServer(uvicorn.Server):
         if counter % _TICKS == 0:
             for transport in self._stalled.look(self._transports(), time.monotonic()):
                 transport.abort()
+        if not self.should_exit:
+            await self._help_out()
         return await super().on_tick(counter)
+
+    async def _help_out(self) -> None:
+        loop = asyncio.get_running_loop()
+        for each in self._beside:
+            for _ in range(_MOST_TAKEN):
+                try:
+                    connection, _ = each.accept()
+                except OSError:
+                    break  # nobody waits; or there is nothing to hold a connection with, and the next tick tries again
+                connection.setblocking(False)
+                with suppress(OSError):  # the caller has left meanwhile
+                    await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        # As in uvicorn's `startup`.
+        return BoundedHeads(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _cut(self) -> None:
         """Break what is open: uvicorn waits for connections to close, also when it is in a hurry."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 
 from longrun.errors import SettingsError
 
 _BACKLOG = 2048
+#: Where the system spreads connections over sockets of one address.
+_SPREADS = sys.platform == "linux"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -16,6 +19,28 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         SettingsError: the address is in use, not ours, or none at all.
     """
+    sock = _bind(host, port)
+    sock.listen(_BACKLOG)
+    return sock
+
+
+def listen_for(processes: int, host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each process, over which the system spreads connections evenly; one for all where it cannot do that.
+
+    Raises as `listen` does.
+    """
+    if processes == 1 or not _SPREADS:
+        return [listen(host, port)]
+    # Bound alone at first: two services that both let others share would share one port, each with half of the other's callers.
+    socks = [_bind(host, port)]
+    socks[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    socks += [_bind(host, socks[0].getsockname()[1], shared=True) for _ in range(processes - 1)]
+    for sock in socks:
+        sock.listen(_BACKLOG)
+    return socks
+
+
+def _bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
@@ -25,8 +50,9 @@ def listen(host: str, port: int) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
-        sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:

@@ -18,6 +18,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the server's JSON.")
 App = Annotated[str | None, typer.Argument(help="What to serve: app.py, package.module, or either with :Name. Default: LONGRUN_APP.")]
 Host = Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback needs LONGRUN_API_KEYS.")]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 = any free one. Default: 8000.")]
+ApiProcesses = Annotated[int | None, typer.Option(help="API processes that share the port. Default: 1.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of the embedded Valkey. Default: .longrun")]
 Processes = Annotated[int | None, typer.Option(help="Runner processes per model. Default: what the model says.")]
 Concurrency = Annotated[int | None, typer.Option(help="Jobs at once in a runner. Default: what the model says.")]

@@ -23,11 +23,11 @@ class Reporter:
 
     Args:
         settings: lease, prefix.
-        redis_url: the store.
+        redis_url: the store; None: the embedded Valkey that runs in `data`.
         say: prints a line for the user; called on the thread.
     """
 
-    def __init__(self, settings: Settings, redis_url: str, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, redis_url: str | None, say: Callable[[str], None]) -> None:
         self._settings, self._url, self._say = settings, redis_url, say
         self._deaths: queue.SimpleQueue[Death] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="reporter", daemon=True).start()

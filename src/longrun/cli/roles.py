@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
+from longrun.cli.options import ApiProcesses, App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.show import say
 from longrun.cli.supervisor import WRONG_START
 from longrun.errors import LongrunError
@@ -25,10 +25,15 @@ _ANSWERS = 3.0  # seconds at least for answers that have begun
 
 def api(
     app: App = None,
+    *,
     host: Host = None,
     port: Port = None,
     data: Data = None,
+    api_processes: ApiProcesses = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="Listen on this inherited socket.")] = None,
+    beside: Annotated[str, typer.Option(hidden=True, help="Inherited sockets of the other API processes, comma-separated.")] = "",
+    ready_fd: Annotated[int | None, typer.Option(hidden=True, help="Write the name here once requests are answered.")] = None,
+    name: Annotated[str, typer.Option(hidden=True, help="Which of several API processes this one is.")] = "",
 ) -> None:
     """Run the HTTP API alone; any number of them can share a store.
 
@@ -37,19 +42,25 @@ def api(
     _leave_when_told()
     with _start_errors(app):
         from longrun.api.server import ApiServer
+        from longrun.cli.apis import supervise_apis, tell_ready
         from longrun.cli.listen import listen
         from longrun.observe.logs import configure_logging
         from longrun.settings import load_settings
         from longrun.wiring import create_api, find_store_url
 
-        settings = load_settings(app=app, host=host, port=port, data=data)
-        configure_logging(settings.log_level)
+        settings = load_settings(app=app, host=host, port=port, data=data, api_processes=api_processes)
+        answers = max(_ANSWERS, settings.grace)
+        if settings.api_processes > 1 and fd is None:
+            raise typer.Exit(supervise_apis(settings, answers))
+        configure_logging(settings.log_level, process=name if settings.api_processes > 1 else "")
         url = find_store_url(settings)
         _refuse_unsafe(settings, url)
         wrong = WrongStart()
         asgi = create_api(settings, url, wrong.end)
         sock = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
-    server = ApiServer(asgi, drain=settings.drain, patience=max(_ANSWERS, settings.grace))
+        others = [socket.socket(fileno=int(each)) for each in beside.split(",") if each]
+    on_ready = None if ready_fd is None else lambda: tell_ready(ready_fd, name)
+    server = ApiServer(asgi, drain=settings.drain, patience=answers, beside=others, on_ready=on_ready)
     server.run(sockets=[sock])
     _leave_in_peace()
     if not server.started:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from longrun.cli.apis import HEAD_START, ApiProcesses, command, listening
 from longrun.cli.http import connect, glance
-from longrun.cli.listen import listen, url_of
+from longrun.cli.listen import url_of
+from longrun.cli.options import ApiProcesses as Apis
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.report import Reporter
 from longrun.cli.show import say
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from longrun.settings import Settings
 
 GRACE = 2.0  # seconds for running jobs when someone presses Ctrl-C; LONGRUN_GRACE says otherwise
-# The worker starts when the API answers, so that what is wrong with the models is said once; at the latest after `_START`.
+# The worker starts when the API answers, so that what is wrong with the models is said once; at the latest after `HEAD_START`.
 _START = 30.0  # seconds until we say that it is not ready yet
 
 
@@ -34,6 +36,7 @@ def serve(
     host: Host = None,
     port: Port = None,
     data: Data = None,
+    api_processes: Apis = None,
     processes: Processes = None,
     concurrency: Concurrency = None,
     device: Device = None,
@@ -49,14 +52,22 @@ def serve(
     from longrun.settings import load_settings
 
     settings = load_settings(
-        app=app, host=host, port=port, data=data, processes=processes, concurrency=concurrency, device=device, queues=queues
+        app=app,
+        host=host,
+        port=port,
+        data=data,
+        api_processes=api_processes,
+        processes=processes,
+        concurrency=concurrency,
+        device=device,
+        queues=queues,
     )
     if not settings.app:
         raise SettingsError("nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP")
-    with _stoppable(), listen(settings.host, settings.port) as sock:
+    with _stoppable(), listening(settings) as socks:
         valkey, redis_url = _start_store(settings)
         try:
-            status = _supervise(settings, sock.fileno(), url_of(sock), valkey, redis_url)
+            status = _supervise(settings, socks, valkey, redis_url)
         finally:
             if valkey is not None:
                 valkey.stop()
@@ -86,24 +97,17 @@ def _start_store(settings: Settings) -> tuple[EmbeddedValkey | None, str]:
     return valkey, valkey.start()
 
 
-def _supervise(settings: Settings, fd: int, url: str, valkey: EmbeddedValkey | None, redis_url: str) -> int:
+def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: EmbeddedValkey | None, redis_url: str) -> int:
+    url = url_of(socks[0])
     env = child_environment(dict(os.environ), settings, redis_url, url)
-    now = time.monotonic()
-    children = [
-        Child("api", [*_python(), "api", settings.app, "--fd", str(fd)], env, pass_fds=(fd,), due=now),
-        Child("worker", [*_python(), "worker", settings.app], env, due=now + _START),
-    ]
+    apis = ApiProcesses(settings.api_processes, settings.app, socks, env)
+    children = [*apis.children, Child("worker", command("worker", settings.app), env, due=time.monotonic() + HEAD_START)]
     keeper = None if valkey is None else Keeper(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
-    start = Start(connect(url, secrets[0] if secrets else None), settings, redis_url)
+    start = Start(connect(url, secrets[0] if secrets else None), settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)
     patience = stop_patience(chosen_grace(settings), settings.drain)
     return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.tell).run()
-
-
-def _python() -> list[str]:
-    # -P: the folder we were started in is no place to look for libraries; `load_target` finds the models there.
-    return [sys.executable, "-P", "-m", "longrun"]
 
 
 def _is_alive(pid: int | None) -> bool:
@@ -128,6 +132,7 @@ def child_environment(env: dict[str, str], settings: Settings, redis_url: str, u
         "host": settings.host,
         "port": url.rpartition(":")[2],
         "data": str(settings.data.resolve()),
+        "api_processes": settings.api_processes,
         "processes": settings.processes,
         "concurrency": settings.concurrency,
         "device": settings.device,
@@ -141,7 +146,8 @@ def child_environment(env: dict[str, str], settings: Settings, redis_url: str, u
 class Start:
     """Watches the start from outside, as a caller would, and says when it is ready."""
 
-    def __init__(self, client: Client, settings: Settings, redis_url: str) -> None:
+    def __init__(self, client: Client, settings: Settings, redis_url: str, apis: ApiProcesses) -> None:
+        self._apis = apis
         self._client = client
         self._settings = settings
         self._store = "Valkey in " + str(settings.data) if not settings.redis_url else redis_url.rpartition("@")[2]
@@ -150,13 +156,14 @@ class Start:
         self._late = False
 
     def look(self) -> Literal["silent", "answering", "ready"]:
-        """How far the start is. Prints the greeting when the API answers and a worker has announced itself."""
+        """How far the start is. Prints the greeting when every API process has come up and a worker has announced itself."""
         now = time.monotonic()
         if now < self._next:
             return "silent"
         self._next = now + (1.0 if self._late else 0.1)
         body = glance(self._client, "/readyz", 0.5)
-        if body is not None and body.get("ready") and body.get("workers", 0) > 0:
+        all_up = self._apis.state() == "ready"
+        if body is not None and all_up and body.get("ready") and body.get("workers", 0) > 0:
             self._greet()
             return "ready"
         if now - self._began > _START and not self._late:
@@ -166,6 +173,8 @@ class Start:
                 if body is None
                 else "the store does not answer"
                 if not body.get("ready")
+                else "not every API process answers"
+                if not all_up
                 else "no worker is there"
             )
             say(f"not ready after {_START:g} s: {waits} yet; still waiting")

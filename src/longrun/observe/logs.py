@@ -9,14 +9,15 @@ from typing import TextIO
 import structlog
 
 
-def configure_logging(level: str = "info") -> None:
+def configure_logging(level: str = "info", *, process: str = "") -> None:
     """Log to stderr: readable lines on a terminal, JSON lines elsewhere.
 
     Args:
         level: debug, info, warning or error.
+        process: which of several that share a log; a member `process` of each line. Empty = none.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_configure(level, sys.stderr))
+    handler.setFormatter(_configure(level, sys.stderr, process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # Libraries are chatty: their lines count from warning on, unless everything was asked for.
@@ -42,13 +43,15 @@ def _threshold(level: str) -> int:
     return number
 
 
-def _configure(level: str, stream: TextIO) -> logging.Formatter:
+def _configure(level: str, stream: TextIO, process: str = "") -> logging.Formatter:
     """Set structlog up, and return what gives other records the same form."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    if process:
+        shared.append(_naming(process))
     terminal = stream.isatty()
     renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
     last = [renderer] if terminal else [structlog.processors.format_exc_info, renderer]
@@ -61,3 +64,10 @@ def _configure(level: str, stream: TextIO) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
+
+
+def _naming(process: str) -> structlog.typing.Processor:
+    def name(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        return {**event, "process": process}
+
+    return name
