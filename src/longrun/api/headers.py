@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from longrun.clock import parse_rfc3339
 from longrun.errors import MalformedRequest, ValidationFailed
+from longrun.jobs import npy
 from longrun.jobs.events import TYPES
 from longrun.jobs.states import Status
 from longrun.service.read import Filters
@@ -105,6 +106,12 @@ def wants_stream(accept: str) -> bool:
     """Whether server-sent events are asked for by name, and not less than JSON."""
     stream = quality(accept, "text/event-stream")
     return stream > 0 and stream >= quality(accept, "application/json")
+
+
+def wants_array(accept: str) -> bool:
+    """Whether the .npy format is asked for by name, and not less than JSON."""
+    array = quality(accept, npy.MEDIA_TYPE)
+    return array > 0 and array >= quality(accept, "application/json")
 
 
 def wants_page(accept: str) -> bool:

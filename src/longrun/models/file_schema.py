@@ -268,8 +268,17 @@ def read_data_uri(text: str) -> tuple[bytes, str] | None:
         return None
 
 
+def _is_array(annotation: Any) -> bool:
+    """Whether an annotation is `numpy.ndarray`, `NDArray[…]`, `torch.Tensor` or a class derived from one."""
+    origin = get_origin(annotation) or annotation
+    names = {(each.__module__, each.__qualname__) for each in origin.__mro__} if isinstance(origin, type) else set()
+    return not names.isdisjoint({("numpy", "ndarray"), ("torch", "Tensor")})
+
+
 def with_files(annotation: Any) -> Any:
-    """A return annotation in which `bytes` and Pillow images are files."""
+    """A return annotation in which `bytes` and Pillow images are files, and arrays and tensors lists."""
+    if _is_array(annotation):
+        return list[Any]
     if annotation in (bytes, bytearray, memoryview):
         return File
     if isinstance(annotation, type) and any(each.__module__ == "PIL.Image" and each.__qualname__ == "Image" for each in annotation.__mro__):

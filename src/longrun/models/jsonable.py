@@ -22,6 +22,7 @@ from longrun.models.pointers import pointer, shorten
 
 #: Deepest nesting of lists and objects; the same limit holds for inputs, so that an output can be another job's input.
 MAX_DEPTH = 64
+NOT_FINITE = "NaN or infinity became null"
 
 # A place inside the value: the place around it and the key, rendered only when it is shown.
 Place = tuple["Place", str | int] | None
@@ -59,6 +60,9 @@ def as_list(value: Any) -> Any:
     """
     if type(value) in _BUILTIN or isinstance(value, (BaseModel, Enum)) or is_dataclass(value):
         return value
+    dtype = getattr(value, "dtype", None)
+    if getattr(dtype, "kind", "") == "c" or getattr(dtype, "is_complex", False):
+        raise InvalidOutput(f"JSON has no complex numbers ({dtype}): return the real and the imaginary part")
     for name in ("tolist", "item"):
         convert = getattr(type(value), name, None)
         if callable(convert):
@@ -227,7 +231,7 @@ def _note_not_finite(value: Any, repairs: Repairs, at: Place, depth: int = 0) ->
 def _finite(number: float, repairs: Repairs, at: Place) -> float | None:
     if math.isfinite(number):
         return float(number)
-    repairs.note("NaN or infinity became null", at)
+    repairs.note(NOT_FINITE, at)
     return None
 
 

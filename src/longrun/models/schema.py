@@ -17,7 +17,7 @@ from pydantic_core import PydanticSerializationError, SchemaValidator
 from longrun.errors import InvalidOutput, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.rules import FileRule
-from longrun.models import jsonable
+from longrun.models import arrays, jsonable
 from longrun.models.closed import closed, json_schema, kinds
 from longrun.models.file_schema import MARK, PLACE, FilePlace, Known, Looking, file_rules, files_first, with_files
 from longrun.models.files import Attached
@@ -140,7 +140,7 @@ class InputSchema:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A value as JSON (UTF-8), and what had to be replaced in it, one sentence each."""
+    """A value as JSON (UTF-8), or an array in .npy format, and what had to be replaced in its JSON, one sentence each."""
 
     data: bytes
     warnings: list[str]
@@ -169,13 +169,17 @@ class OutputSchema:
         """The JSON Schema of the whole output (for a stream, of what it adds up to); yours to change."""
         return copy.deepcopy(self._whole.json_schema)
 
-    def encode(self, value: Any) -> Encoded:
+    def encode(self, value: Any, *, npy_over: int | None = None) -> Encoded:
         """The whole output as JSON.
+
+        Args:
+            value: what the model returned.
+            npy_over: an array with more bytes than this is given in .npy format instead; None = none is.
 
         Raises:
             InvalidOutput: the value does not fit the return annotation, or JSON cannot hold it.
         """
-        return self._whole.encode(value)
+        return self._whole.encode(value, npy_over)
 
     def encode_item(self, value: Any) -> Encoded:
         """One yielded value as JSON.
@@ -202,10 +206,17 @@ class _Encoder:
         self.is_text = found == {"str"} and (annotation is str or get_origin(annotation) is Annotated)
         self._check = None if found == {"any"} and annotation is Any else adapter.validator.validate_python
         self._serializer = None if found <= _PLAIN else adapter.serializer
+        self._takes = arrays.taker(annotation)
         self._may_be_deep = not found <= _FLAT
         self.may_hold_files = not found <= _PLAIN - {"any", "bytes"}
 
-    def encode(self, value: Any) -> Encoded:
+    def encode(self, value: Any, npy_over: int | None = None) -> Encoded:
+        array = arrays.as_array(value)
+        if array is not None and self._takes(array):
+            repairs = jsonable.Repairs()
+            arrays.note_not_finite(array, repairs)
+            as_npy = npy_over is not None and array.nbytes > npy_over
+            return Encoded(arrays.to_npy(array) if as_npy else arrays.to_json(array), repairs.warnings())
         value = jsonable.as_list(value)
         try:
             data = self._write(self._check(value) if self._check else value)
@@ -219,7 +230,7 @@ class _Encoder:
     def _write(self, checked: Any) -> bytes:
         if self._serializer is not None:
             checked = self._serializer.to_python(checked, mode="json", by_alias=True, warnings="none")
-        return orjson.dumps(checked, option=orjson.OPT_UTC_Z)
+        return orjson.dumps(checked, arrays.native, orjson.OPT_UTC_Z | orjson.OPT_SERIALIZE_NUMPY)
 
     def _encode_with_care(self, value: Any) -> Encoded:
         repairs = jsonable.Repairs()

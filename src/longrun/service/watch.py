@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +13,10 @@ import orjson
 from longrun.blobs.contract import BlobNotFound
 from longrun.clock import rfc3339
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable, UnknownModel
+from longrun.jobs import npy
 from longrun.jobs.events import Event, carried
 from longrun.jobs.failure import problem_of
+from longrun.jobs.files import FileRef
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import TERMINAL, Status
 from longrun.jobs.view import job_urls, job_view
@@ -160,13 +164,29 @@ async def _output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
 
 
 async def whole_output(parts: Parts, job: JobRecord) -> bytes | None:
-    """The output, also one that is kept as a file. Raises BlobsUnavailable."""
+    """The output as JSON, also one that is kept as a file. Raises BlobsUnavailable."""
     if job.output_ref is None:
         return job.output
     try:
-        return await parts.blobs.read(job.output_ref.key, parts.settings.max_output)
+        output = await parts.blobs.read(job.output_ref.key, parts.settings.max_output)
     except BlobNotFound:
         return None  # it has just expired
+    return await asyncio.to_thread(lambda: b"".join(npy.to_json([output]))) if npy.is_npy(output) else output
+
+
+async def array_text(parts: Parts, ref: FileRef) -> AsyncGenerator[bytes, None]:
+    """The JSON text of an output that is kept in .npy format, as it is read: a piece of it is held at a time.
+
+    Raises:
+        BlobNotFound: before the first piece.
+        BlobsUnavailable
+    """
+    renderer = npy.Renderer()
+    pieces: Any = await parts.blobs.get(ref.key)
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield await asyncio.to_thread(lambda data: b"".join(renderer.feed(data)), piece)
+    renderer.close()
 
 
 def _is_text(parts: Parts, model: str) -> bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from typing import Any
 
@@ -108,8 +108,14 @@ async def get_content(request: Request) -> Response:
     return await content_response(request, parts, record.ref)
 
 
-async def content_response(request: Request, parts: Parts, ref: FileRef) -> Response:
+async def content_response(request: Request, parts: Parts, ref: FileRef, more: Mapping[str, str] | None = None) -> Response:
     """The bytes of a file, or the one range of them that is asked for.
+
+    Args:
+        request: may name a range, and what its sender has already.
+        parts: the open service.
+        ref: the file.
+        more: further headers.
 
     Raises:
         FileGone: they have just expired.
@@ -122,9 +128,10 @@ async def content_response(request: Request, parts: Parts, ref: FileRef) -> Resp
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "Repr-Digest": f"sha-256=:{ref.digest.removeprefix('sha-256=')}:",
+        **(more or {}),
     }
     if _matches(request.headers.get("if-none-match"), etag):
-        return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control")})
+        return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control", "Vary") if name in headers})
     start, end, status = 0, ref.size, 200
     asked = _range(request, etag, ref.size)
     if asked is not None:
@@ -137,7 +144,7 @@ async def content_response(request: Request, parts: Parts, ref: FileRef) -> Resp
         chunks = await parts.blobs.get(ref.key, start=start, end=end)
     except BlobNotFound:
         raise FileGone(f"The bytes of {ref.id} are not there any longer.") from None
-    return _Bounded(chunks, status, headers)
+    return BoundedResponse(chunks, status, headers)
 
 
 def _matches(header: str | None, etag: str) -> bool:
@@ -165,7 +172,7 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-class _Bounded(StreamingResponse):
+class BoundedResponse(StreamingResponse):
     """A stream whose reader is cut off when it takes nothing for half a minute."""
 
     def __init__(self, chunks: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:

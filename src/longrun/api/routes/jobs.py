@@ -14,13 +14,18 @@ from longrun.api.answers import base_url, job_response, json_response, raw_respo
 from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import parts_of
+from longrun.api.routes.files import BoundedResponse, content_response
 from longrun.errors import JobGone
-from longrun.jobs.files import only_file
+from longrun.jobs import npy
+from longrun.jobs.files import FileRef, only_file
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import attempt_view, job_urls, job_view
 from longrun.service import control, read, watch
 from longrun.service.parts import Parts
+
+#: The same output has several forms.
+_VARIES = {"Vary": "Accept"}
 
 
 def _asked(request: Request) -> tuple[Parts, str, str]:
@@ -54,7 +59,10 @@ async def _awaited(parts: Parts, tenant: str, job_id: str, seconds: float, known
 
 
 async def get_result(request: Request) -> Response:
-    """200 and the output itself, 303 when it is a file; 202 while it is not there yet; 424 and the job's problem when it never will be."""
+    """200 and the output itself, 303 when it is a file; 202 while it is not there yet; 424 and the job's problem when it never will be.
+
+    An array that is kept as one is given as it is to those who ask for it, and as JSON to others.
+    """
     parts, tenant, job_id = _asked(request)
     base = base_url(request, parts)
     job = await read.get(parts, tenant, job_id)
@@ -62,13 +70,30 @@ async def get_result(request: Request) -> Response:
         return await job_response(job, base, parts, status=202)
     if job.status is not Status.SUCCEEDED:
         return job_problem_response(job, base, request.scope, debug=parts.settings.expose_errors)
+    ref = job.output_ref
+    if ref is not None and ref.content_type == npy.MEDIA_TYPE:
+        return await _array_response(request, parts, job, ref)
     output = await watch.whole_output(parts, job)
     if output is None:
-        raise JobGone(f"The output of job {job_id} is not kept any longer.")
+        raise _not_kept(job)
     file_id = only_file(output)
     if file_id is not None:
         return RedirectResponse(await parts.urls.url(tenant, file_id, base), 303, {"Cache-Control": "no-store"})
-    return raw_response(await parts.urls.rendered(output, tenant, base))
+    return raw_response(await parts.urls.rendered(output, tenant, base), headers=_VARIES)
+
+
+def _not_kept(job: JobRecord) -> JobGone:
+    return JobGone(f"The output of job {job.id} is not kept any longer.")
+
+
+async def _array_response(request: Request, parts: Parts, job: JobRecord, ref: FileRef) -> Response:
+    # What is missing is said before the answer begins.
+    if await parts.blobs.head(ref.key) is None:
+        raise _not_kept(job)
+    if ask.wants_array(request.headers.get("accept", "")):
+        return await content_response(request, parts, ref, _VARIES)
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **_VARIES}
+    return BoundedResponse(watch.array_text(parts, ref), 200, headers)
 
 
 async def get_output(request: Request) -> Response:

@@ -25,6 +25,7 @@ from celery.exceptions import TimeoutError as CeleryTimeoutError
 from redis import Redis
 
 from longrun.errors import JobNotFound, LongrunError
+from longrun.jobs import npy
 from longrun.jobs.failure import problem_of
 from longrun.jobs.files import referenced, with_urls
 
@@ -99,6 +100,8 @@ class StoreBackend(Backend):  # type: ignore[misc]
         if ref is not None and self._read_file is None:
             raise LongrunError("This output is kept as a file, and this application was not told where files are.")
         output = stored if ref is None else self._read_file(ref.key)
+        if output is not None and npy.is_npy(output):
+            output = b"".join(npy.to_json([output]))
         return None if output is None else orjson.loads(with_urls(output, lambda file_id: f"/api/v1/files/{file_id}/content"))
 
     def wait_for_pending(

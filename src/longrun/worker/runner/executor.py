@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -60,8 +61,12 @@ class Base:
         return Items(self.reports.max_output, is_text=self.spec.output.is_text_stream)
 
     def encode(self, running: Running, value: Any) -> bytes:
-        """The output as JSON, its files stored. Raises InvalidOutput, ResultTooLarge, BlobsFull, BlobsUnavailable."""
-        return self._encoded(running, self.spec.output.encode, value)
+        """The output as JSON, its files stored; a large array in .npy format.
+
+        Raises:
+            InvalidOutput, ResultTooLarge, BlobsFull, BlobsUnavailable
+        """
+        return self._encoded(running, partial(self.spec.output.encode, npy_over=INLINE), value)
 
     def _encoded(self, running: Running, encode: Callable[[Any], Encoded], value: Any) -> bytes:
         if self.spec.output.may_hold_files and not is_storing():

@@ -21,6 +21,7 @@ import structlog
 from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.clock import new_file_id
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, PayloadTooLarge, ResultTooLarge
+from longrun.jobs import npy
 from longrun.jobs.files import FileRef, reference
 from longrun.media.names import safe_name
 from longrun.media.scan import Scanner
@@ -131,7 +132,8 @@ class JobFiles:
 
     def put_away(self, output: bytes) -> bytes:
         """Store an output that is too large for the record; what the record holds in its place. Raises as `store` does."""
-        return reference(self._stored(File(output, name="output.json", content_type="application/json")))
+        name, content_type = ("output.npy", npy.MEDIA_TYPE) if npy.is_npy(output) else ("output.json", "application/json")
+        return reference(self._stored(File(output, name=name, content_type=content_type)))
 
     def _stored(self, file: File) -> FileRef:
         kind = _plausible(file.content_type) or _sniffed(file)
