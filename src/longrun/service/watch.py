@@ -37,13 +37,19 @@ _AWAY = 1.0
 
 @dataclass(frozen=True, slots=True)
 class OutputSoFar:
-    """What the current attempt has yielded; `output` is JSON. `truncated`: its beginning is not kept, as the log is limited."""
+    """What the current attempt has yielded; `output` is JSON.
+
+    Args:
+        truncated: its beginning is not kept, as the log is limited.
+        array: the output is kept here in .npy format, and not in `output`.
+    """
 
     attempt: int
     status: Status
     output: bytes
     complete: bool
     truncated: bool = False
+    array: FileRef | None = None
 
 
 async def events(
@@ -149,6 +155,8 @@ async def output_so_far(parts: Parts, tenant: str, job_id: str, base: str) -> Ou
 
 async def _output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
     job = await parts.store.records.read(known_form(job_id), tenant)
+    if job.status is Status.SUCCEEDED and (array := kept_array(job)) is not None:
+        return OutputSoFar(job.attempt, job.status, b"", complete=True, array=array)
     if job.status is Status.SUCCEEDED:
         return OutputSoFar(job.attempt, job.status, await whole_output(parts, job) or b"null", complete=True)
     values: list[bytes] = []
@@ -174,19 +182,27 @@ async def whole_output(parts: Parts, job: JobRecord) -> bytes | None:
     return await asyncio.to_thread(lambda: b"".join(npy.to_json([output]))) if npy.is_npy(output) else output
 
 
-async def array_text(parts: Parts, ref: FileRef) -> AsyncGenerator[bytes, None]:
-    """The JSON text of an output that is kept in .npy format, as it is read: a piece of it is held at a time.
+def kept_array(job: JobRecord) -> FileRef | None:
+    """Where the output is, if that is an array in .npy format."""
+    ref = job.output_ref
+    return ref if ref is not None and ref.content_type == npy.MEDIA_TYPE else None
+
+
+async def array_text(parts: Parts, ref: FileRef, before: bytes = b"", after: bytes = b"") -> AsyncGenerator[bytes, None]:
+    """The JSON text of an array that is kept in .npy format, between two other pieces. A piece of it is held at a time.
 
     Raises:
-        BlobNotFound: before the first piece.
+        BlobNotFound: before the first piece of the array.
         BlobsUnavailable
     """
+    yield before
     renderer = npy.Renderer()
     pieces: Any = await parts.blobs.get(ref.key)
     async with aclosing(pieces):
         async for piece in pieces:
             yield await asyncio.to_thread(lambda data: b"".join(renderer.feed(data)), piece)
     renderer.close()
+    yield after
 
 
 def _is_text(parts: Parts, model: str) -> bool | None:

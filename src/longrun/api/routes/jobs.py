@@ -16,7 +16,6 @@ from longrun.api.problems import job_problem_response
 from longrun.api.resources import parts_of
 from longrun.api.routes.files import BoundedResponse, content_response
 from longrun.errors import JobGone
-from longrun.jobs import npy
 from longrun.jobs.files import FileRef, only_file
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
@@ -70,45 +69,41 @@ async def get_result(request: Request) -> Response:
         return await job_response(job, base, parts, status=202)
     if job.status is not Status.SUCCEEDED:
         return job_problem_response(job, base, request.scope, debug=parts.settings.expose_errors)
-    ref = job.output_ref
-    if ref is not None and ref.content_type == npy.MEDIA_TYPE:
-        return await _array_response(request, parts, job, ref)
+    array = watch.kept_array(job)
+    if array is not None and ask.wants_array(request.headers.get("accept", "")):
+        return await content_response(request, parts, array, _VARIES)
+    if array is not None:
+        return await _text_of(parts, job_id, array)
     output = await watch.whole_output(parts, job)
     if output is None:
-        raise _not_kept(job)
+        raise _not_kept(job_id)
     file_id = only_file(output)
     if file_id is not None:
         return RedirectResponse(await parts.urls.url(tenant, file_id, base), 303, {"Cache-Control": "no-store"})
     return raw_response(await parts.urls.rendered(output, tenant, base), headers=_VARIES)
 
 
-def _not_kept(job: JobRecord) -> JobGone:
-    return JobGone(f"The output of job {job.id} is not kept any longer.")
+def _not_kept(job_id: str) -> JobGone:
+    return JobGone(f"The output of job {job_id} is not kept any longer.")
 
 
-async def _array_response(request: Request, parts: Parts, job: JobRecord, ref: FileRef) -> Response:
+async def _text_of(parts: Parts, job_id: str, array: FileRef, before: bytes = b"", after: bytes = b"") -> Response:
+    """An array as JSON, with what stands around it."""
     # What is missing is said before the answer begins.
-    if await parts.blobs.head(ref.key) is None:
-        raise _not_kept(job)
-    if ask.wants_array(request.headers.get("accept", "")):
-        return await content_response(request, parts, ref, _VARIES)
+    if await parts.blobs.head(array.key) is None:
+        raise _not_kept(job_id)
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **_VARIES}
-    return BoundedResponse(watch.array_text(parts, ref), 200, headers)
+    return BoundedResponse(watch.array_text(parts, array, before, after), 200, headers)
 
 
 async def get_output(request: Request) -> Response:
     """200 and the output so far of the current attempt."""
     asked = _asked(request)
     so_far = await watch.output_so_far(*asked, base_url(request, asked[0]))
-    return json_response(
-        {
-            "attempt": so_far.attempt,
-            "status": so_far.status.value,
-            "complete": so_far.complete,
-            "truncated": so_far.truncated,
-            "output": orjson.Fragment(so_far.output),
-        }
-    )
+    about = {"attempt": so_far.attempt, "status": so_far.status.value, "complete": so_far.complete, "truncated": so_far.truncated}
+    if so_far.array is not None:
+        return await _text_of(asked[0], asked[2], so_far.array, orjson.dumps(about)[:-1] + b',"output":', b"}")
+    return json_response({**about, "output": orjson.Fragment(so_far.output)})
 
 
 async def get_attempts(request: Request) -> Response:
