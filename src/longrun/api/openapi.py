@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from longrun.api.answers import PREFIX
-from longrun.api.openapi_files import file_paths, file_schemas, form_encoding, form_schema
+from longrun.api.openapi_files import BINARY, file_paths, file_schemas, form_encoding, form_schema
 from longrun.api.openapi_parts import ALWAYS, header, ok, operation, problem, query
 from longrun.api.openapi_webhooks import webhook_paths, webhook_schemas
 from longrun.api.routes.operations import RedriveRequest
 from longrun.api.schemas import COMPONENTS, TEXT, Schema, nullable, ref
+from longrun.jobs.npy import MEDIA_TYPE
 from longrun.models import ModelSpec
 from longrun.service.request import PolicyRequest, SubmitRequest
 from longrun.settings import Settings
@@ -169,7 +170,9 @@ def _job_reads() -> dict[str, dict[str, Any]]:
 
     failed = {"description": "It did not succeed.", "content": {"application/problem+json": {"schema": ref("JobUnsuccessful")}}}
     file = {"description": "The output is one file: it is there.", "headers": {"Location": {"schema": TEXT}}}
-    result = {200: ok({}, "The output."), 303: file, 202: ok(ref("Job"), "Not yet."), 424: failed}
+    output = ok({}, "The output. A large array is given in .npy format to those who ask for that.")
+    output["content"][MEDIA_TYPE] = {"schema": BINARY}
+    result = {200: output, 303: file, 202: ok(ref("Job"), "Not yet."), 424: failed}
     return {
         "/result": read("get_result", "The output itself", result),
         "/output": read("get_output", "The output so far", {200: ok(ref("OutputSoFar"), "So far.")}),
