@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -195,6 +198,28 @@ async def test_the_async_client_gives_arrays_too(service: Service) -> None:
         found = await client.run("embed", BIG, as_array=True)
         assert found.dtype == numpy.float32
         assert numpy.array_equal(found, expected(100))
+
+
+def test_other_programs_that_read_the_store_get_lists(service: Service) -> None:
+    code = """
+        import asyncio, app, longrun, longrun.celery
+
+        async def main():
+            job = await longrun.submit(app.Embed, rows=100)
+            output = await job.result(timeout=60)
+            await longrun.close()
+            return job.id, output
+
+        job_id, output = asyncio.run(main())
+        assert output == longrun.celery.app.AsyncResult(job_id).get(timeout=10)
+        print(len(output), output[99][383])
+    """
+    env = os.environ | {"LONGRUN_DATA": str(service.data)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=service.data.parent, env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "100 38399.0\n"
 
 
 def test_the_command_line_prints_a_large_array(service: Service) -> None:
