@@ -173,8 +173,8 @@ class Follower:
             self._hand_out(group, data)
         elif kind == "subscribe":
             if group.live.is_set() or group.late:
-                # Confirmed a second time: the connection was lost, and with it what was said meanwhile. Or confirmed so late that somebody has
-                # read before. All must read again.
+                # Confirmed a second time: the connection was lost, and with it what was said meanwhile. Or so late that somebody has read
+                # before. All must read again.
                 self._hand_out(group, b"reconnected")
             group.late = False
             group.live.set()
