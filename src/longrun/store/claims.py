@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import structlog
+
+from longrun.errors import LongrunError
 from longrun.jobs.policy import Policy
 from longrun.settings import Settings
-from longrun.store.connection import Connection
+from longrun.store.connection import Connection, StoreError
 
+log = structlog.get_logger("longrun.store")
 #: A worker waits for the store much longer than a request does: its runs go on meanwhile.
 PATIENCE = 3600.0
+#: Most jobs of one script. An ending with more JSON than this many bytes comes alone, so that a full store refuses it and nothing else.
+MOST, _SMALL = 100, 4096
 Mode = Literal["crash", "suspect", "release", "unstarted"]
 Outcome = Literal["succeeded", "failed", "canceled"]
 
@@ -31,6 +37,22 @@ class Claim:
     files: bytes = b""  #: JSON, file id → `FileRef.members()` of the input files; empty = none
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ended for good, see `Claims.finish`."""
+
+    id: str
+    attempt: int
+    outcome: Outcome
+    data: bytes
+    usage: bytes = b""
+    partial: bool = False
+
+    def flat(self) -> tuple[str | int | bytes, ...]:
+        """As finish.lua reads it."""
+        return self.id, self.attempt, self.outcome, self.data, self.usage, "1" if self.partial else ""
+
+
 class Claims:
     """See the module."""
 
@@ -45,8 +67,28 @@ class Claims:
 
     async def claim_all(self, job_ids: Sequence[str], nonce: str, worker: str, device: str) -> list[Claim | None]:
         """Take several queued jobs in one trip; one answer for each, as of `claim`."""
-        calls = [self._start("claim", job_id, nonce, worker, device, self._lease, timeout=PATIENCE) for job_id in job_ids]
-        return [_claim(job_id, await call) for job_id, call in zip(job_ids, calls, strict=True)]
+        pieces = [job_ids[at : at + MOST] for at in range(0, len(job_ids), MOST)]
+        calls = [self._start("claim", nonce, worker, device, self._lease, *piece, timeout=PATIENCE) for piece in pieces]
+        claims: list[Claim | None] = []
+        for piece, call in zip(pieces, calls, strict=True):
+            try:
+                replies = await call
+            except StoreError:
+                if len(piece) == 1:
+                    raise
+                # One of them is not to be had at all; the nonce gives the others that were claimed by now their own answers.
+                claims += [await self._claim_alone(job_id, nonce, worker, device) for job_id in piece]
+            else:
+                claims += [_claim(job_id, reply) for job_id, reply in zip(piece, replies, strict=True)]
+        return claims
+
+    async def _claim_alone(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
+        try:
+            return await self.claim(job_id, nonce, worker, device)
+        except StoreError as error:
+            # As if nobody had taken its ticket: what the store knows of it brings it back, or an operator who reads this.
+            log.error("job cannot be claimed", job_id=job_id, error=str(error))
+            return None
 
     async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> list[int]:
         """Renew up to 100 claims. For each: 1 kept, 2 kept and to be canceled, 0 lost."""
@@ -72,7 +114,28 @@ class Claims:
         `usage`: what this attempt has used (JSON object of numbers), added to that of those before it; empty = nothing.
         `partial`: the output is what the model had when its time was over.
         """
-        return self._status(await self._run("finish", job_id, attempt, outcome, data, usage, "1" if partial else "", timeout=PATIENCE))
+        (ended,) = await self.finish_all([Ending(job_id, attempt, outcome, data, usage, partial)])
+        if isinstance(ended, LongrunError):
+            raise ended
+        return ended
+
+    async def finish_all(self, endings: Sequence[Ending]) -> list[str | LongrunError | None]:
+        """End several jobs in one trip; for each the answer of `finish`, or the error that it would raise."""
+        pieces = _pieces(endings)
+        calls = [self._start("finish", *(value for at in piece for value in endings[at].flat()), timeout=PATIENCE) for piece in pieces]
+        answers: list[str | LongrunError | None] = [None] * len(endings)
+        for piece, call in zip(pieces, calls, strict=True):
+            told: Sequence[str | LongrunError | None]
+            try:
+                told = [self._status(reply) for reply in await call]
+            except LongrunError as error:
+                told = [error] * len(piece)
+                if isinstance(error, StoreError) and len(piece) > 1:
+                    # What makes one of them fail must not keep the others from their end. Those that were written by now say so again.
+                    told = [(await self.finish_all([endings[at]]))[0] for at in piece]
+            for at, each in zip(piece, told, strict=True):
+                answers[at] = each
+        return answers
 
     async def retry_later(self, job_id: str, attempt: int, delay: float, error: bytes, usage: bytes = b"") -> str | None:
         """Have the job run again in `delay` seconds. The status it has now; None when the write was stale."""
@@ -103,6 +166,13 @@ class Claims:
     def _status(reply: Sequence[object]) -> str | None:
         done, status = reply
         return status.decode() if done and isinstance(status, bytes) else None
+
+
+def _pieces(endings: Sequence[Ending]) -> list[list[int]]:
+    """Which endings go into one script, by their places."""
+    small = [at for at, ending in enumerate(endings) if len(ending.data) <= _SMALL]
+    large = [[at] for at, ending in enumerate(endings) if len(ending.data) > _SMALL]
+    return [small[at : at + MOST] for at in range(0, len(small), MOST)] + large
 
 
 def _claim(job_id: str, reply: Sequence[Any]) -> Claim | None:

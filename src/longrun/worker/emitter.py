@@ -77,6 +77,11 @@ class Emitter:
         if not ours:
             self._lost(run)
 
+    @staticmethod
+    def is_done_with(run: Run) -> bool:
+        """Whether `flush` has nothing to do."""
+        return not (run.events or run.left_out or (run.files and run.writing))
+
     async def flush(self, run: Run) -> None:
         """Write what is left; the caller writes the outcome after this. Writes under way went out before on the same connection.
 

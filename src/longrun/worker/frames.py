@@ -45,6 +45,17 @@ def unpack(body: bytes | bytearray | memoryview) -> list[Any]:
     return frame
 
 
+def joined(frames: list[list[Any]]) -> list[list[Any]]:
+    """The same words in fewer frames: outcomes that came one after the other are told as one."""
+    few: list[list[Any]] = []
+    for frame in frames:
+        if frame[0] == "done" and few and few[-1][0] == "done":
+            few[-1][1] += frame[1]
+        else:
+            few.append(frame)
+    return few
+
+
 class FrameBuffer:
     """Cuts a byte stream into frames."""
 

@@ -18,7 +18,7 @@ import orjson
 
 from longrun.worker.devices import Place
 from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
-from longrun.worker.frames import FrameBuffer, pack
+from longrun.worker.frames import FrameBuffer, joined, pack
 from longrun.worker.guard import Guard, end_group
 from longrun.worker.outputs import Outputs
 from longrun.worker.runner.copies import remove_left
@@ -172,7 +172,7 @@ class RunnerProcess(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        for frame in self._buffer.feed(data):
+        for frame in joined(self._buffer.feed(data)):
             self._on_frame(self, frame)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
-from longrun.errors import StorageFull
+from longrun.errors import LongrunError, StorageFull
 from longrun.jobs.failure import JobFailure, StoppedBy
 from longrun.jobs.retry import retry_delay
-from longrun.store.claims import Mode
+from longrun.store.claims import Ending, Mode
 from longrun.worker.exits import Exit, lost_failure
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Settler:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._claims = engine.store.claims
+        self._successes: list[tuple[Lane, Run, Ending]] = []
 
     # -- what runners say -------------------------------------------------------------------------------------------------
 
@@ -53,10 +54,36 @@ class Settler:
                 run.has_stopped((extra if kind == "canceled" else extra[2]) or "flag", time.monotonic())
             if not run.settled:
                 run.settled = True
-                self._engine.spawn(self._settle(lane, run, kind, data, extra))
+                if kind in ("ok", "partial") and self._engine.emitter.is_done_with(run):
+                    self._succeeded(lane, run, data, partial=kind == "partial")
+                else:
+                    self._engine.spawn(self._settle(lane, run, kind, data, extra))
         for lane in lanes:
             lane.begin_next(seat)
         self._engine.recount(seat)
+
+    def _succeeded(self, lane: Lane, run: Run, data: bytes, *, partial: bool) -> None:
+        """Nothing but the outcome is left to be written: what succeeds in one turn of the loop is written together."""
+        if not self._successes:
+            self._engine.loop.call_soon(lambda: self._engine.spawn(self._settle_successes()))
+        self._successes.append((lane, run, Ending(run.id, run.attempt, "succeeded", data, _usage(run), partial)))
+
+    async def _settle_successes(self) -> None:
+        ended, self._successes = self._successes, []
+        answers = await self._claims.finish_all([ending for _, _, ending in ended])
+        for (lane, run, ending), answer in zip(ended, answers, strict=True):
+            if isinstance(answer, StorageFull):
+                self._engine.spawn(self._settle(lane, run, "partial" if ending.partial else "ok", ending.data, None))
+            elif isinstance(answer, LongrunError):
+                self._not_stored(run, answer)
+                self._told(lane, run, None)
+            else:
+                self._told(lane, run, answer)
+
+    @staticmethod
+    def _not_stored(run: Run, error: Exception) -> None:
+        # Not to be written at all: without heartbeats the lease runs out, and the job runs again or fails by its crash budget.
+        log.error("outcome could not be stored", job_id=run.id, attempt=run.attempt, exc_info=error)
 
     async def _persist(self, lane: Lane, run: Run, write: Callable[[], Awaitable[str | None]]) -> None:
         """Write the rest of the events and the outcome, however long the store is full; then the run has left the worker."""
@@ -69,8 +96,7 @@ class Settler:
                 log.warning("store is full, the outcome waits", job_id=run.id)
                 await asyncio.sleep(_FULL_PAUSE)
             except Exception as error:
-                # Not to be written at all: without heartbeats the lease runs out, and the job runs again or fails by its crash budget.
-                log.error("outcome could not be stored", job_id=run.id, attempt=run.attempt, exc_info=error)
+                self._not_stored(run, error)
                 status = None
                 break
         self._told(lane, run, status)

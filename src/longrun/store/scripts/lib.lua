@@ -76,11 +76,6 @@ local function enqueue(id, k, front)
   push(id, model, queue, priority, front)
 end
 
-local function leave_lane(id, k)
-  local r = redis.call('HMGET', k, 'queue', 'model')
-  redis.call('ZREM', P .. 'wait:' .. r[1] .. '.' .. r[2], id)
-end
-
 -- A failure built by a script, in the form of jobs/failure.py.
 local function failure(code, detail, attempt)
   return '{"code":"' .. code .. '","detail":"' .. detail .. '","attempt":' .. attempt .. '}'
@@ -90,23 +85,28 @@ local function worker_lost(worker, attempt)
   return failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
 end
 
+-- How attempt `n` ended, as the field `z:<n>`.
+local function ending(t, outcome, err) return int(t) .. ' ' .. outcome .. ' ' .. (err or '') end
+
 local function end_attempt(k, attempt, t, outcome, err)
-  if tonumber(attempt) > 0 then redis.call('HSET', k, 'z:' .. attempt, int(t) .. ' ' .. outcome .. ' ' .. (err or '')) end
+  if tonumber(attempt) > 0 then redis.call('HSET', k, 'z:' .. attempt, ending(t, outcome, err)) end
 end
 
--- What an attempt has used, for its own row, and added to what the job has used so far. A number that is none any more (infinite) is left out.
+-- What a job has used with what an attempt has used. A number that is none any more (infinite) is left out.
+local function sum_of(before, usage)
+  if not before then return usage end
+  local sum = cjson.decode(before)
+  for name, n in pairs(cjson.decode(usage)) do
+    local total = type(n) == 'number' and (tonumber(sum[name]) or 0) + n
+    if total and math.abs(total) < math.huge then sum[name] = total end
+  end
+  return cjson.encode(sum)
+end
+
+-- What an attempt has used, for its own row, and added to what the job has used so far.
 local function add_usage(k, attempt, usage)
   if usage == '' then return end
-  local before, all = redis.call('HGET', k, 'usage'), usage
-  if before then
-    local sum = cjson.decode(before)
-    for name, n in pairs(cjson.decode(usage)) do
-      local total = type(n) == 'number' and (tonumber(sum[name]) or 0) + n
-      if total and math.abs(total) < math.huge then sum[name] = total end
-    end
-    all = cjson.encode(sum)
-  end
-  redis.call('HSET', k, 'u:' .. attempt, usage, 'usage', all)
+  redis.call('HSET', k, 'u:' .. attempt, usage, 'usage', sum_of(redis.call('HGET', k, 'usage'), usage))
 end
 
 local function count(model, what, by) redis.call('HINCRBY', P .. 'stats', model .. ':' .. what, by) end
@@ -132,26 +132,48 @@ local function wants(hook, kind)
   return false
 end
 
--- The outbox: what has just become of a job is told to its own webhook and to the tenant's endpoints, by the script that made it so.
--- `hook`: of the record; `data`: JSON of what cannot be read from the record later ('' = nothing).
-local function tell(id, k, t, tenant, hook, attempt, kind, data)
-  if hook then
-    local own = cjson.decode(hook)
-    if wants(own, kind) then post(id, k, t, tenant, kind, attempt, '', own.url, data) end
+-- The endpoints of a tenant, read once by a script that tells of many jobs.
+local known = {}
+local function endpoints_of(tenant)
+  if not known[tenant] then
+    local all = {}
+    local r = redis.call('HGETALL', P .. 'hooks:' .. tenant)
+    for i = 1, #r, 2 do
+      local endpoint = cjson.decode(r[i + 1])
+      if not endpoint.disabled_reason then all[#all + 1] = {id = r[i], url = endpoint.url, events = endpoint.events} end
+    end
+    known[tenant] = all
   end
-  local endpoints = redis.call('HGETALL', P .. 'hooks:' .. tenant)
-  for i = 1, #endpoints, 2 do
-    local endpoint = cjson.decode(endpoints[i + 1])
-    if not endpoint.disabled_reason and wants(endpoint, kind) then post(id, k, t, tenant, kind, attempt, endpoints[i], endpoint.url, data) end
-  end
+  return known[tenant]
 end
 
--- From `t` on an ended job is kept as its policy says.
+-- The outbox: what has just become of a job is told to its own webhook and to the tenant's endpoints, by the script that made it so.
+-- `hook`: of the record; `data`: JSON of what cannot be read from the record later ('' = nothing). Returns how many messages that made.
+local function tell(id, k, t, tenant, hook, attempt, kind, data)
+  local posts = 0
+  if hook then
+    local own = cjson.decode(hook)
+    if wants(own, kind) then
+      post(id, k, t, tenant, kind, attempt, '', own.url, data)
+      posts = posts + 1
+    end
+  end
+  for _, endpoint in ipairs(endpoints_of(tenant)) do
+    if wants(endpoint, kind) then
+      post(id, k, t, tenant, kind, attempt, endpoint.id, endpoint.url, data)
+      posts = posts + 1
+    end
+  end
+  return posts
+end
+
+-- From `t` on an ended job is kept as its policy says. Returns what the record says of that, `expires`.
 -- retain_for 0: the output stays a minute for those who wait for it; expire.lua then keeps status and error for a day.
-local function retain(id, k, t)
-  local keep = cjson.decode(redis.call('HGET', k, 'policy')).retain_for * 1000
-  redis.call('HSET', k, 'expires', int(t + (keep > 0 and keep or 86400000)))
+local function retain(id, t, policy)
+  local seconds = string.match(policy, '"retain_for":(%d+%.?%d*)[,}]') or cjson.decode(policy).retain_for
+  local keep = seconds * 1000
   redis.call('ZADD', P .. 'expire', int(t + (keep > 0 and keep or 60000)), id)
+  return int(t + (keep > 0 and keep or 86400000))
 end
 
 -- A delivery has an end: `delivered` or `failed`. Its entry goes after `tombstone` ms, by claim_deliveries.lua.
@@ -162,29 +184,43 @@ local function settle(message, d, t, status, reason, tombstone)
   local id = redis.call('HGET', d, 'job')
   if not id or id == '' then return end
   local k = record(id)
-  local r = redis.call('HMGET', k, 'status', 'gone', 'unsettled')
+  local r = redis.call('HMGET', k, 'status', 'gone', 'unsettled', 'policy')
   if not r[1] or r[2] or not r[3] then return end
   -- The result is kept until it was delivered, or given up.
-  if redis.call('HINCRBY', k, 'unsettled', -1) <= 0 and TERMINAL[r[1]] then retain(id, k, t) end
+  if redis.call('HINCRBY', k, 'unsettled', -1) <= 0 and TERMINAL[r[1]] then redis.call('HSET', k, 'expires', retain(id, t, r[4])) end
 end
 
 -- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
-local function finalize(id, k, t, status, output, err)
-  local r = redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook')
-  local tenant, model, attempt = r[1], r[2], r[3]
-  redis.call('HINCRBY', k, 'version', 1)
-  redis.call('HSET', k, 'status', status, 'finished', int(t))
-  if output then redis.call('HSET', k, 'output', output) end
-  if err then redis.call('HSET', k, 'error', err) else redis.call('HDEL', k, 'error') end
-  redis.call('HDEL', k, 'due', 'nonce')
-  leave_lane(id, k)
-  for _, set in ipairs({'lease', 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
-  tell(id, k, t, tenant, r[5], attempt, 'job.' .. status, '')
-  if tonumber(redis.call('HGET', k, 'unsettled') or 0) == 0 then retain(id, k, t) end
+-- `more`: further fields of the record, {name, value, …}.
+local function finalize(id, k, t, status, output, err, more)
+  local r = redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'due')
+  local tenant, model, attempt, before = r[1], r[2], r[3], r[6]
+  local last = entry(attempt, t, 'done', '')
+  local f = more or {}
+  local function put(name, value) f[#f + 1], f[#f + 2] = name, value end
+  put('status', status)
+  put('finished', int(t))
+  put('version', int((r[9] or 0) + 1))
+  put('log_bytes', int((r[11] or 0) + #last))
+  if output then put('output', output) end
+  if err then put('error', err) end
+  -- The first write: a full store refuses it when it is large, and nothing has changed.
+  redis.call('HSET', k, unpack(f))
+  if err then redis.call('HDEL', k, 'nonce') else redis.call('HDEL', k, 'nonce', 'error') end
+  local posts = tell(id, k, t, tenant, r[5], attempt, 'job.' .. status, '')
+  if tonumber(r[10] or 0) + posts == 0 then redis.call('HSET', k, 'expires', retain(id, t, r[8])) end
+  if before == 'running' or before == 'canceling' then
+    -- Its claim took it out of the sets of those that wait.
+    redis.call('ZREM', P .. 'lease', id)
+  else
+    redis.call('ZREM', P .. 'wait:' .. r[7] .. '.' .. model, id)
+    for _, set in ipairs({'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
+    redis.call('HDEL', k, 'due')
+  end
   if status == 'failed' then redis.call('ZADD', P .. 'dead:' .. tenant, int(t), id) end
   count(model, status, 1)
   if r[4] then count(model, 'run_ms', int(t - tonumber(r[4]))) end
-  event(id, attempt, t, 'done', '')
+  redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
 end
 

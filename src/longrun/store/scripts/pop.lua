@@ -1,7 +1,7 @@
 -- Take tickets for a worker, most urgent first over all its lanes, lanes in turn inside a priority; each is noted in `doubt` until it is claimed.
 -- ARGV: lane, free slots, lane, free slots, … Returns {lane, ticket, lane, ticket, …} (<= 100).
 -- What is left behind wakes the next worker: the wake list may have been emptied by the one that called this.
-local t, out, n = int(now()), {}, 0
+local t, out, notes, n = int(now()), {}, {}, 0
 local free = {}
 for i = 1, #ARGV, 2 do free[i] = tonumber(ARGV[i + 1]) end
 for level = 0, 9 do
@@ -19,7 +19,10 @@ for level = 0, 9 do
             out[#out + 1] = ticket
             n, free[i] = n + 1, free[i] - 1
             local id = string.match(ticket, '"id": ?"(job_%x+)"')
-            if id then redis.call('ZADD', P .. 'doubt', t, id) end
+            if id then
+              notes[#notes + 1] = t
+              notes[#notes + 1] = id
+            end
           end
           again = true
         end
@@ -27,6 +30,7 @@ for level = 0, 9 do
     end
   end
 end
+if #notes > 0 then redis.call('ZADD', P .. 'doubt', unpack(notes)) end
 for i = 1, #ARGV, 2 do
   local left = 0
   for level = 0, 9 do
