@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -145,12 +145,17 @@ class Engine:
         self.thread.start()
         self._ready.wait()
 
-    def take(self, lane: str, job_id: str, sink: Sink) -> None:
-        """A ticket came in."""
-        self.lanes[lane].inbox.append((job_id, sink))
+    def take(self, tickets: Iterable[tuple[str, str, Sink]]) -> None:
+        """Tickets came in: lane, job id, and whom to tell."""
+        for lane, job_id, sink in tickets:
+            self.lanes[lane].inbox.append((job_id, sink))
         if not self._draining:
             self._draining = True
             self.loop.call_soon_threadsafe(self._drain)
+
+    def cancel_waiting(self, job_id: str) -> None:
+        """A job that waits was revoked, and its ticket dropped. It must not wait for ever because of that."""
+        self.loop.call_soon_threadsafe(lambda: self.spawn(self.settler.cancel_waiting(job_id)))
 
     def free_slots(self) -> list[tuple[str, int]]:
         """Lanes and how many more tickets each may take."""

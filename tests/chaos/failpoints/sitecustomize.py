@@ -81,15 +81,15 @@ def _wrap_connection(module: Any) -> None:
 
 
 def _wrap_transport(module: Any) -> None:
-    original = module.Transport._deliver
+    original = module.Channel._take
 
-    def deliver(self: Any, message: Any, queue: str) -> None:
-        if str(message.get("headers", {}).get("task", "")).startswith("longrun."):
+    def take(self: Any, reply: list[bytes]) -> None:
+        for _ in reply[::3]:
             _calls["pop"] += 1
             _act("after", "pop", _calls["pop"])
-        original(self, message, queue)
+        original(self, reply)
 
-    module.Transport._deliver = deliver
+    module.Channel._take = take
 
 
 def _wrap_folder(module: Any) -> None:

@@ -45,7 +45,7 @@ async def age(store: Store, span: int = TEN_MINUTES) -> None:
 async def take(store: Store, most: int) -> list[str]:
     """Pop and claim, as a worker does."""
     reply = await store.connection.run("pop", LANE, most)
-    ids = [ticket.split(b'"id":"')[1][:36].decode() for ticket in reply[1::2]]
+    ids = [job_id.decode() for job_id in reply[2::3]]
     return [claim.id for claim in await store.claims.claim_all(ids, "n", "w", "cpu") if claim is not None]
 
 

@@ -1,5 +1,6 @@
 -- Take tickets for a worker, most urgent first over all its lanes, lanes in turn inside a priority; each is noted in `doubt` until it is claimed.
--- ARGV: lane, free slots, lane, free slots, … Returns {lane, ticket, lane, ticket, …} (<= 100).
+-- ARGV: lane, free slots, lane, free slots, … Returns {lane, level (9 − priority), job id, …}, at most 100 of them.
+-- An id is empty when a message names no job.
 -- What is left behind wakes the next worker: the wake list may have been emptied by the one that called this.
 local t, out, notes, n = int(now()), {}, {}, 0
 local free = {}
@@ -15,10 +16,11 @@ for level = 0, 9 do
         local take = redis.call('RPOP', list, math.min(free[i], #ARGV > 2 and 8 or 100, 100 - n))
         if take then
           for _, ticket in ipairs(take) do
-            out[#out + 1] = ARGV[i]
-            out[#out + 1] = ticket
-            n, free[i] = n + 1, free[i] - 1
             local id = string.match(ticket, '"id": ?"(job_%x+)"')
+            out[#out + 1] = ARGV[i]
+            out[#out + 1] = tostring(level)
+            out[#out + 1] = id or ''
+            n, free[i] = n + 1, free[i] - 1
             if id then
               notes[#notes + 1] = t
               notes[#notes + 1] = id
