@@ -40,7 +40,7 @@ class Mutant:
 
 
 #: Shown with real processes, and judged by their history (`scenarios.py`).
-NO_FENCE = Mutant("fence", "store/scripts/lib.lua", "return r[1] == attempt and (r[2]", "return (r[2]")
+NO_FENCE = Mutant("fence", "store/scripts/lib.lua", "return now_at == attempt and (status", "return (status")
 NO_SWEEP = Mutant("sweep", "chores/run.py", "lambda: _sweep(store)", "lambda: asyncio.sleep(0)")
 NO_COMPARE = Mutant("compare-and-set", "store/scripts/claim.lua", "if r[1] ~= 'queued' then return", "if not r[1] then return")
 
@@ -98,15 +98,15 @@ STORE_MUTANTS = [
     Mutant(
         "outbox",
         "store/scripts/lib.lua",
-        "tell(id, k, t, tenant, r[5], attempt, 'job.' .. status, '')",
-        "0",
+        "  tell(to, id, k, t, tenant, attempt, kind, '')",
+        "",
         f"{WEBHOOKS}::test_the_end_of_a_job_is_due_for_its_own_webhook_and_for_each_endpoint_that_wants_it",
     ),
     Mutant(
         "job kept until its webhooks have settled",
         "store/scripts/lib.lua",
-        "if tonumber(r[10] or 0) + posts == 0 then redis.call('HSET'",
-        "if true then redis.call('HSET'",
+        "local settled = #to == 0 and tonumber(r[10] or 0) == 0",
+        "local settled = true",
         f"{WEBHOOKS}::test_a_job_is_kept_until_its_webhooks_have_settled_and_as_long_as_its_policy_says_from_then",
     ),
     Mutant(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import structlog
+from redis.exceptions import ResponseError
 
 from longrun.errors import LongrunError
 from longrun.jobs.policy import Policy
@@ -71,24 +72,8 @@ class Claims:
         calls = [self._start("claim", nonce, worker, device, self._lease, *piece, timeout=PATIENCE) for piece in pieces]
         claims: list[Claim | None] = []
         for piece, call in zip(pieces, calls, strict=True):
-            try:
-                replies = await call
-            except StoreError:
-                if len(piece) == 1:
-                    raise
-                # One of them is not to be had at all; the nonce gives the others that were claimed by now their own answers.
-                claims += [await self._claim_alone(job_id, nonce, worker, device) for job_id in piece]
-            else:
-                claims += [_claim(job_id, reply) for job_id, reply in zip(piece, replies, strict=True)]
+            claims += [_claim(job_id, reply) for job_id, reply in zip(piece, await call, strict=True)]
         return claims
-
-    async def _claim_alone(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
-        try:
-            return await self.claim(job_id, nonce, worker, device)
-        except StoreError as error:
-            # As if nobody had taken its ticket: what the store knows of it brings it back, or an operator who reads this.
-            log.error("job cannot be claimed", job_id=job_id, error=str(error))
-            return None
 
     async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> list[int]:
         """Renew up to 100 claims. For each: 1 kept, 2 kept and to be canceled, 0 lost."""
@@ -125,21 +110,17 @@ class Claims:
         calls = [self._start("finish", *(value for at in piece for value in endings[at].flat()), timeout=PATIENCE) for piece in pieces]
         answers: list[str | LongrunError | None] = [None] * len(endings)
         for piece, call in zip(pieces, calls, strict=True):
-            told: Sequence[str | LongrunError | None]
             try:
-                told = [self._status(reply) for reply in await call]
+                told = await call
             except LongrunError as error:
                 told = [error] * len(piece)
-                if isinstance(error, StoreError) and len(piece) > 1:
-                    # What makes one of them fail must not keep the others from their end. Those that were written by now say so again.
-                    told = [(await self.finish_all([endings[at]]))[0] for at in piece]
             for at, each in zip(piece, told, strict=True):
-                answers[at] = each
+                answers[at] = _ended(endings[at].id, each)
         return answers
 
     async def retry_later(self, job_id: str, attempt: int, delay: float, error: bytes, usage: bytes = b"") -> str | None:
         """Have the job run again in `delay` seconds. The status it has now; None when the write was stale."""
-        return self._status(await self._run("retry_later", job_id, attempt, int(delay * 1000), error, usage, timeout=PATIENCE))
+        return self.status(await self._run("retry_later", job_id, attempt, int(delay * 1000), error, usage, timeout=PATIENCE))
 
     async def hand_back(
         self, job_id: str, attempt: int, mode: Mode, error: bytes = b"", group: str = "", *, usage: bytes = b""
@@ -148,7 +129,7 @@ class Claims:
 
         A `suspect` runs with its `group` only from now on; without one, alone.
         """
-        return self._status(await self._run("hand_back", job_id, attempt, mode, error, group, usage, timeout=PATIENCE))
+        return self.status(await self._run("hand_back", job_id, attempt, mode, error, group, usage, timeout=PATIENCE))
 
     async def untake(self, job_ids: Sequence[str]) -> None:
         """Put up to 100 tickets back that were popped and not claimed."""
@@ -163,7 +144,8 @@ class Claims:
         await self._run("announce", worker, info, self._lease * 3)
 
     @staticmethod
-    def _status(reply: Sequence[object]) -> str | None:
+    def status(reply: Sequence[object]) -> str | None:
+        """From {1, status}: what the job is now; from {0, status}: None."""
         done, status = reply
         return status.decode() if done and isinstance(status, bytes) else None
 
@@ -175,7 +157,17 @@ def _pieces(endings: Sequence[Ending]) -> list[list[int]]:
     return [small[at : at + MOST] for at in range(0, len(small), MOST)] + large
 
 
-def _claim(job_id: str, reply: Sequence[Any]) -> Claim | None:
+def _ended(job_id: str, reply: Any) -> str | LongrunError | None:
+    if isinstance(reply, ResponseError):
+        return StoreError(f"{job_id}: {reply}")
+    return reply if isinstance(reply, LongrunError) else Claims.status(reply)
+
+
+def _claim(job_id: str, reply: Any) -> Claim | None:
+    if isinstance(reply, ResponseError):
+        # It fails alone. What the store knows of it brings it back, and an operator may read this.
+        log.error("job cannot be claimed", job_id=job_id, error=str(reply))
+        return None
     if reply[0] == 0:
         return None
     attempt, data, policy, suspect, errors, created, claimed, files = reply

@@ -11,7 +11,7 @@ import orjson
 AHEAD_BELOW_S = 0.25
 #: How much running time of short jobs is sent ahead to a runner, and how many of them at most.
 AHEAD_S = 0.05
-AHEAD_MOST = 128
+AHEAD_MOST = 512
 
 
 def wait_before_batch(waiting: int, max_size: int, waited_ms: float, max_wait_ms: float, gap_ms: float | None) -> float:

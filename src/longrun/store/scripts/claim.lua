@@ -1,11 +1,12 @@
 -- Take queued jobs. ARGV: nonce, worker, device, lease ms, id, id, … (<= 100).
--- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files} | {0, status}. The nonce makes a claim that was sent twice get its own
--- answer again.
+-- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files} | {0, status} | its error. The nonce makes a claim that was sent twice
+-- get its own answer again.
 local nonce, lease, t = ARGV[1], tonumber(ARGV[4]), now()
 local worker = '{"worker":' .. cjson.encode(ARGV[2])
 local begun = worker .. ',"device":' .. cjson.encode(ARGV[3]) .. ',"at":' .. int(t) .. '}'
 local started = worker .. ',"resumed":false}'
--- A ticket from the tail was popped, so every ticket pushed to its list before it has been: what overtaken.lua goes by. Latest such job by list.
+local deadlines = redis.call('ZCARD', P .. 'deadline') > 0
+-- A ticket from the tail was popped, so every ticket pushed to its list before it has been: what overtaken.lua goes by. The latest such job, by list.
 local marks = {}
 
 local function claim(id)
@@ -15,20 +16,18 @@ local function claim(id)
   local attempt, at = r[3], r[19]
   if not (r[1] == 'running' and r[2] == nonce) then
     if r[1] ~= 'queued' then return {0, r[1] or 'gone'} end
-    local deadline = redis.call('ZSCORE', P .. 'deadline', id)
+    local deadline = deadlines and redis.call('ZSCORE', P .. 'deadline', id)
     if deadline and tonumber(deadline) <= t then
       expire(id, k, t, attempt)
       return {0, 'expired'}
     end
     attempt, at = int(attempt + 1), int(t)
-    local first = entry(attempt, t, 'started', started)
-    -- A job that says `running` has a lease, whatever comes after: this is written before it.
-    redis.call('ZADD', P .. 'lease', int(t + lease), id)
+    local lane, first = r[9] .. '.' .. r[10], entry(attempt, t, 'started', started)
+    zadd(P .. 'lease', int(t + lease), id)
     redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce, 'local', 0,
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun)
+    zrem(P .. 'wait:' .. lane, id)
     if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'repushed', 'made') end
-    local lane = r[9] .. '.' .. r[10]
-    redis.call('ZREM', P .. 'wait:' .. lane, id)
     if deadline then redis.call('ZREM', P .. 'deadline', id) end
     if not r[13] then
       local list = lane .. ':' .. int(9 - r[11])
@@ -36,14 +35,13 @@ local function claim(id)
     end
     redis.call('RPUSH', P .. 'ev:' .. id, first)
     note(id, 'started')
-    tell(id, k, t, r[14], r[15], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
+    tell(listeners(r[14], r[15], 'job.started'), id, k, t, r[14], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
   end
   return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or ''}
 end
 
 pass_when_full()
-local out = {}
-for i = 5, #ARGV do out[#out + 1] = claim(ARGV[i]) end
+local out = together(5, #ARGV, 1, function(i) return claim(ARGV[i]) end)
 for list, queued in pairs(marks) do redis.call('ZADD', P .. 'mark', 'GT', int(queued), list) end
 redis.call('ZREM', P .. 'doubt', unpack(ARGV, 5))
 return out

@@ -1,11 +1,12 @@
 -- End attempts for good. ARGV, for each: id, attempt, succeeded|failed|canceled, output or error JSON, usage JSON of the attempt ('' = none), partial ('1': the
 -- output is what the model had when its time was over). At most 100, and one whose JSON is larger than SMALL comes alone.
--- Returns for each {1, status} | {0, status} (stale). Sent twice: the same answer, no second effect.
+-- Returns for each {1, status} | {0, status} (stale) | its error. Sent twice: the same answer, no second effect.
 local t = now()
 
 local function finish(id, attempt, outcome, data, usage, partial)
   local k = record(id)
-  local mine, status = owns(k, attempt)
+  local r = before_end(k)
+  local mine, status = owned(r[3], r[6], attempt)
   if not mine then
     local done = redis.call('HGET', k, 'z:' .. attempt)
     local ended = done and string.match(done, '^%d+ (%a+)')
@@ -18,14 +19,12 @@ local function finish(id, attempt, outcome, data, usage, partial)
   if status == 'canceling' and outcome == 'failed' then
     outcome, err = 'canceled', failure('canceled', 'The job was canceled.', attempt)
   end
-  if usage ~= '' then more = {'u:' .. attempt, usage, 'usage', sum_of(redis.call('HGET', k, 'usage'), usage)} end
+  if usage ~= '' then more = {'u:' .. attempt, usage, 'usage', sum_of(r[12], usage)} end
   if partial == '1' then more[#more + 1], more[#more + 2] = 'partial', '1' end
   more[#more + 1], more[#more + 2] = 'z:' .. attempt, ending(t, outcome, err)
-  finalize(id, k, t, outcome, output, err, more)
+  finalize(id, k, t, outcome, output, err, more, r)
   return {1, outcome}
 end
 
 if #ARGV[4] <= SMALL then pass_when_full() end
-local out = {}
-for i = 1, #ARGV, 6 do out[#out + 1] = finish(unpack(ARGV, i, i + 5)) end
-return out
+return together(1, #ARGV, 6, function(i) return finish(unpack(ARGV, i, i + 5)) end)

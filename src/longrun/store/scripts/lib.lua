@@ -33,6 +33,50 @@ local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) en
 local SMALL = 4096
 local function pass_when_full() redis.call('DEL', P .. 'nothing') end
 
+-- What a script of many jobs writes to keys that they share, gathered while `together` works: a command for each key, not for each job.
+local gathered
+
+local function gather(command, key, ...)
+  local key_and_command = command .. ' ' .. key
+  local arguments = gathered[key_and_command] or {command, key}
+  gathered[key_and_command] = arguments
+  for _, argument in ipairs({...}) do arguments[#arguments + 1] = argument end
+end
+
+local function zadd(key, score, id)
+  if gathered then gather('ZADD', key, score, id) else redis.call('ZADD', key, score, id) end
+end
+
+local function zrem(key, id)
+  if gathered then gather('ZREM', key, id) else redis.call('ZREM', key, id) end
+end
+
+local function count(model, what, by)
+  local key, field = P .. 'stats', model .. ':' .. what
+  if not gathered then
+    redis.call('HINCRBY', key, field, by)
+  else
+    local all = gathered['HINCRBY ' .. field] or {'HINCRBY', key, field, 0}
+    all[4] = all[4] + by
+    gathered['HINCRBY ' .. field] = all
+  end
+end
+
+-- Does `work(first)`, `work(first + step)`, … up to `last`; returns what they return. One that fails is answered with its error and does not keep the others
+-- from their turn; what it has gathered is written all the same. One that is alone fails as ever.
+local function together(first, last, step, work)
+  if first + step > last then return {work(first)} end
+  local out = {}
+  gathered = {}
+  for i = first, last, step do
+    local _, answer = pcall(work, i)
+    out[#out + 1] = type(answer) == 'table' and answer or {err = tostring(answer)}
+  end
+  for _, arguments in pairs(gathered) do redis.call(unpack(arguments)) end
+  gathered = nil
+  return out
+end
+
 -- An event as the log holds it; `data` is JSON text.
 local function entry(attempt, t, kind, data) return attempt .. ' ' .. int(t) .. ' ' .. kind .. ' ' .. data end
 
@@ -109,8 +153,6 @@ local function add_usage(k, attempt, usage)
   redis.call('HSET', k, 'u:' .. attempt, usage, 'usage', sum_of(redis.call('HGET', k, 'usage'), usage))
 end
 
-local function count(model, what, by) redis.call('HINCRBY', P .. 'stats', model .. ':' .. what, by) end
-
 local function delivery(message) return P .. 'delivery:' .. message end
 
 -- One message, due now. Its id is the `webhook-id` of every try.
@@ -147,24 +189,20 @@ local function endpoints_of(tenant)
   return known[tenant]
 end
 
--- The outbox: what has just become of a job is told to its own webhook and to the tenant's endpoints, by the script that made it so.
--- `hook`: of the record; `data`: JSON of what cannot be read from the record later ('' = nothing). Returns how many messages that made.
-local function tell(id, k, t, tenant, hook, attempt, kind, data)
-  local posts = 0
-  if hook then
-    local own = cjson.decode(hook)
-    if wants(own, kind) then
-      post(id, k, t, tenant, kind, attempt, '', own.url, data)
-      posts = posts + 1
-    end
-  end
+-- Who is to be told of a change: the job's own webhook, and the tenant's endpoints. {{id ('' = the job's own), url}, …}. `hook`: of the record.
+local function listeners(tenant, hook, kind)
+  local found = {}
+  local own = hook and cjson.decode(hook)
+  if own and wants(own, kind) then found[1] = {'', own.url} end
   for _, endpoint in ipairs(endpoints_of(tenant)) do
-    if wants(endpoint, kind) then
-      post(id, k, t, tenant, kind, attempt, endpoint.id, endpoint.url, data)
-      posts = posts + 1
-    end
+    if wants(endpoint, kind) then found[#found + 1] = {endpoint.id, endpoint.url} end
   end
-  return posts
+  return found
+end
+
+-- The outbox: what has just become of a job is told by the script that made it so. `data`: JSON of what cannot be read from the record later ('' = nothing).
+local function tell(to, id, k, t, tenant, attempt, kind, data)
+  for _, each in ipairs(to) do post(id, k, t, tenant, kind, attempt, each[1], each[2], data) end
 end
 
 -- From `t` on an ended job is kept as its policy says. Returns what the record says of that, `expires`.
@@ -172,7 +210,7 @@ end
 local function retain(id, t, policy)
   local seconds = string.match(policy, '"retain_for":(%d+%.?%d*)[,}]') or cjson.decode(policy).retain_for
   local keep = seconds * 1000
-  redis.call('ZADD', P .. 'expire', int(t + (keep > 0 and keep or 60000)), id)
+  zadd(P .. 'expire', int(t + (keep > 0 and keep or 60000)), id)
   return int(t + (keep > 0 and keep or 86400000))
 end
 
@@ -190,13 +228,17 @@ local function settle(message, d, t, status, reason, tombstone)
   if redis.call('HINCRBY', k, 'unsettled', -1) <= 0 and TERMINAL[r[1]] then redis.call('HSET', k, 'expires', retain(id, t, r[4])) end
 end
 
+-- What `finalize` needs to know of a record.
+local function before_end(k)
+  return redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'usage')
+end
+
 -- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
--- `more`: further fields of the record, {name, value, …}.
-local function finalize(id, k, t, status, output, err, more)
-  local r = redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'due')
-  local tenant, model, attempt, before = r[1], r[2], r[3], r[6]
-  local last = entry(attempt, t, 'done', '')
-  local f = more or {}
+-- `more`: further fields of the record, {name, value, …}; `r`: what `before_end` says, if that was asked already.
+local function finalize(id, k, t, status, output, err, more, r)
+  r = r or before_end(k)
+  local tenant, model, attempt, before, kind = r[1], r[2], r[3], r[6], 'job.' .. status
+  local last, to, f = entry(attempt, t, 'done', ''), listeners(tenant, r[5], kind), more or {}
   local function put(name, value) f[#f + 1], f[#f + 2] = name, value end
   put('status', status)
   put('finished', int(t))
@@ -204,20 +246,19 @@ local function finalize(id, k, t, status, output, err, more)
   put('log_bytes', int((r[11] or 0) + #last))
   if output then put('output', output) end
   if err then put('error', err) end
+  local settled = #to == 0 and tonumber(r[10] or 0) == 0
   -- The first write: a full store refuses it when it is large, and nothing has changed.
   redis.call('HSET', k, unpack(f))
-  if err then redis.call('HDEL', k, 'nonce') else redis.call('HDEL', k, 'nonce', 'error') end
-  local posts = tell(id, k, t, tenant, r[5], attempt, 'job.' .. status, '')
-  if tonumber(r[10] or 0) + posts == 0 then redis.call('HSET', k, 'expires', retain(id, t, r[8])) end
+  if settled then redis.call('HSET', k, 'expires', retain(id, t, r[8])) end
+  tell(to, id, k, t, tenant, attempt, kind, '')
   if before == 'running' or before == 'canceling' then
-    -- Its claim took it out of the sets of those that wait.
-    redis.call('ZREM', P .. 'lease', id)
+    -- Its claim took it out of the sets of those that wait, and its last error from the record.
+    zrem(P .. 'lease', id)
   else
-    redis.call('ZREM', P .. 'wait:' .. r[7] .. '.' .. model, id)
-    for _, set in ipairs({'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
+    for _, set in ipairs({'wait:' .. r[7] .. '.' .. model, 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
     redis.call('HDEL', k, 'due')
   end
-  if status == 'failed' then redis.call('ZADD', P .. 'dead:' .. tenant, int(t), id) end
+  if status == 'failed' then zadd(P .. 'dead:' .. tenant, int(t), id) end
   count(model, status, 1)
   if r[4] then count(model, 'run_ms', int(t - tonumber(r[4]))) end
   redis.call('RPUSH', P .. 'ev:' .. id, last)
@@ -281,9 +322,11 @@ local function hand_back(id, k, t, mode, err, group)
 end
 
 -- Whether `attempt` still owns the job: the fence in front of every write of a worker.
+local function owned(now_at, status, attempt) return now_at == attempt and (status == 'running' or status == 'canceling'), status end
+
 local function owns(k, attempt)
   local r = redis.call('HMGET', k, 'attempt', 'status')
-  return r[1] == attempt and (r[2] == 'running' or r[2] == 'canceling'), r[2]
+  return owned(r[1], r[2], attempt)
 end
 
 local function file(id) return P .. 'file:' .. id end

@@ -26,6 +26,6 @@ limit_wait(id, k, cjson.decode(redis.call('HGET', k, 'policy')))
 event(id, attempt, t, 'retrying', '{"reason":' .. ARGV[4] .. ',"next_attempt_at":' .. due .. '}')
 note(id, 'retrying')
 local r = redis.call('HMGET', k, 'tenant', 'hook')
-tell(id, k, t, r[1], r[2], attempt, 'job.retrying',
+tell(listeners(r[1], r[2], 'job.retrying'), id, k, t, r[1], attempt, 'job.retrying',
   '{"status":"retrying","attempt":' .. attempt .. ',"next_attempt_at":' .. due .. ',"error":' .. ARGV[4] .. '}')
 return {1, 'retrying'}
