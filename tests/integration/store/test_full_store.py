@@ -15,6 +15,7 @@ from longrun.errors import StorageFull
 from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
+from longrun.store.claims import Ending
 from longrun.store.store import Store
 
 
@@ -139,3 +140,16 @@ async def test_more_file_events_than_are_small_wait_for_room_and_are_taken_once(
     assert await store.files.read_all([ref.id for ref in refs], "t") == [None] * 50
     assert await store.claims.append(job_id, 1, 0, b"", told(*refs))
     assert [record.ref for record in await store.files.read_all([ref.id for ref in refs], "t") if record] == refs
+
+
+async def test_a_large_output_among_small_ones_is_refused_alone(store: Store) -> None:
+    first, big, last = await claimed(store), await claimed(store), await claimed(store)
+    await full(store)
+    large = b'"' + b"x" * 10_000 + b'"'
+    endings = [Ending(job_id, 1, "succeeded", data) for job_id, data in ((first, b"1"), (big, large), (last, b"3"))]
+    answers = await store.claims.finish_all(endings)
+    assert (answers[0], answers[2]) == ("succeeded", "succeeded")
+    assert isinstance(answers[1], StorageFull)
+    assert [await status(store, job_id) for job_id in (first, big, last)] == ["succeeded", "running", "succeeded"]
+    await full(store, "0")
+    assert await store.claims.finish_all(endings) == ["succeeded"] * 3

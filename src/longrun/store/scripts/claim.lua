@@ -22,7 +22,7 @@ local function claim(id)
       return {0, 'expired'}
     end
     attempt, at = int(attempt + 1), int(t)
-    local lane, first = r[9] .. '.' .. r[10], entry(attempt, t, 'started', started)
+    local lane, first, to = r[9] .. '.' .. r[10], entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
     zadd(P .. 'lease', int(t + lease), id)
     redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce, 'local', 0,
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun)
@@ -35,7 +35,7 @@ local function claim(id)
     end
     redis.call('RPUSH', P .. 'ev:' .. id, first)
     note(id, 'started')
-    tell(listeners(r[14], r[15], 'job.started'), id, k, t, r[14], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
+    tell(to, id, k, t, r[14], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
   end
   return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or ''}
 end
