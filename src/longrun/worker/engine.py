@@ -306,8 +306,9 @@ class Engine:
         """Send waiting jobs of a lane to runners with room."""
         if self.closing:
             return
-        for seat, run in lane.dispatch():
-            self.post(run.sink.accepted, seat.process.pid if seat.process else 0, run.since)
+        sent = [(run.sink, seat.pid, run.since) for seat, run in lane.dispatch()]
+        if sent:
+            self.post(_accept, sent)
 
     def _on_frame(self, seat: Seat, frame: list[Any]) -> None:
         kind = frame[0]
@@ -388,3 +389,8 @@ class Engine:
             if over is not None and now >= over + (_HURRY if self.hurry else _PATIENCE):
                 return
             await asyncio.sleep(0.01)
+
+
+def _accept(sent: list[tuple[Sink, int, float]]) -> None:
+    for sink, pid, at in sent:
+        sink.accepted(pid, at)

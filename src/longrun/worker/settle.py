@@ -74,11 +74,10 @@ class Settler:
         for (lane, run, ending), answer in zip(ended, answers, strict=True):
             if isinstance(answer, StorageFull):
                 self._engine.spawn(self._settle(lane, run, "partial" if ending.partial else "ok", ending.data, None))
-            elif isinstance(answer, LongrunError):
+                continue
+            if isinstance(answer, LongrunError):
                 self._not_stored(run, answer)
-                self._told(lane, run, None)
-            else:
-                self._told(lane, run, answer)
+            self._told(lane, run, None if isinstance(answer, LongrunError) else answer)
 
     @staticmethod
     def _not_stored(run: Run, error: Exception) -> None:

@@ -239,7 +239,7 @@ async def until(ready: Callable[[], bool], what: str) -> None:
 
 async def run(engine: Engine, caller: Caller, **data: Any) -> int:
     job_id = await caller.submit("deadlock", "deadlock", **data)
-    engine.take("deadlock.deadlock", job_id, Nobody())
+    engine.take([("deadlock.deadlock", job_id, Nobody())])
     (pid,) = await pids(caller, [job_id])
     return pid
 

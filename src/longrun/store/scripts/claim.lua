@@ -24,10 +24,10 @@ local function claim(id)
     attempt, at = int(attempt + 1), int(t)
     local lane, first, to = r[9] .. '.' .. r[10], entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
     zadd(P .. 'lease', int(t + lease), id)
-    redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce, 'local', 0,
+    redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce,
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun)
     zrem(P .. 'wait:' .. lane, id)
-    if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'repushed', 'made') end
+    if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'repushed', 'made') end
     if deadline then redis.call('ZREM', P .. 'deadline', id) end
     if not r[13] then
       local list = lane .. ':' .. int(9 - r[11])

@@ -246,10 +246,10 @@ local function finalize(id, k, t, status, output, err, more, r)
   put('log_bytes', int((r[11] or 0) + #last))
   if output then put('output', output) end
   if err then put('error', err) end
+  -- The first write, whichever it is, is refused by a full store when the output is large, and nothing has changed.
   local settled = #to == 0 and tonumber(r[10] or 0) == 0
-  -- The first write: a full store refuses it when it is large, and nothing has changed.
+  if settled then put('expires', retain(id, t, r[8])) end
   redis.call('HSET', k, unpack(f))
-  if settled then redis.call('HSET', k, 'expires', retain(id, t, r[8])) end
   tell(to, id, k, t, tenant, attempt, kind, '')
   if before == 'running' or before == 'canceling' then
     -- Its claim took it out of the sets of those that wait, and its last error from the record.
