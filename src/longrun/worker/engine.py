@@ -315,6 +315,8 @@ class Engine:
         if kind == "done":
             self.settler.on_done(seat, frame[1])
             self.recycler.on_done(seat)
+        elif kind == "back":
+            self.settler.on_back(seat, frame[1])
         elif kind == "events":
             run = seat.find(frame[1], frame[2])
             if run is not None and not run.settled:

@@ -5,6 +5,7 @@
 | `run`, model, [[id, attempt, input, files], …]    | run each job by itself                                          |
 | `batch`, model, [[id, attempt, input, files], …]  | run them in one call of a batched model                         |
 | `cancel`, [[id, attempt], …], reason, interrupt   | stop these; reason `canceled` or `timeout`                      |
+| `recall`, [[id, attempt], …]                      | give back those that have not begun                             |
 | `ping`, n                                         |                                                                |
 
 | runner → worker                                   |                                                                |
@@ -13,6 +14,7 @@
 | `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
 | `events`, id, attempt, [[type, data], …]          | progress, output, log, file; usage = the sums so far, which is no event |
 | `done`, [[id, attempt, kind, data, run_s, extra], …] | outcomes; see below                                           |
+| `back`, [[id, attempt], …]                        | recalled jobs that had not begun, and will not                  |
 | `pong`, n                                         |                                                                |
 
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =

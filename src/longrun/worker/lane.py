@@ -15,7 +15,7 @@ from longrun.blobs.contract import Blobs
 from longrun.jobs.files import FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
-from longrun.worker.batching import AHEAD_BELOW_S, Cautious, batch_key, jobs_ahead, wait_before_batch
+from longrun.worker.batching import AHEAD_BELOW_S, AHEAD_S, Cautious, batch_key, jobs_ahead, wait_before_batch
 from longrun.worker.run import Run, Sink
 from longrun.worker.seat import Seat
 
@@ -37,6 +37,7 @@ class Lane:
         held: claims under way, waiting here or aboard; written by the engine's thread only.
         capacity: how many jobs the ready runners can hold.
         was_full: the hub found no room when it looked last.
+        slow: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends.
     """
 
     def __init__(self, spec: ModelSpec, concurrency: int, seats: list[Seat]) -> None:
@@ -47,6 +48,7 @@ class Lane:
         self.pending: deque[Run] = deque()
         self.held = self.capacity = 0
         self.was_full = True
+        self.slow = False
         self.mean = Cautious()
         self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None
@@ -60,11 +62,18 @@ class Lane:
 
     def ahead(self) -> int:
         """Jobs (batches) that may wait inside a runner beside those that run: only short ones, so that none waits behind a long one."""
-        if self.spec.is_async:
+        if self.spec.is_async or self.slow:
             return 0
         if self.batched is not None:
             return 1 if self.mean.value is not None and self.mean.value < AHEAD_BELOW_S else 0
         return jobs_ahead(self.mean.value)
+
+    def is_slow(self, now: float) -> bool:
+        """What `slow` is to be. A batch of short jobs says nothing about the next one, which may be long."""
+        if self.batched is not None or self.spec.is_async:
+            return False
+        runs = (run for seat in self.seats for run in islice(seat.aboard.get(self, {}).values(), self.concurrency))
+        return any(run.started is not None and now - run.started > AHEAD_S for run in runs)
 
     def count_capacity(self) -> None:
         """Work out `capacity` anew, after a runner came or went or the mean running time moved."""

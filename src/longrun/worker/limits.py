@@ -76,6 +76,19 @@ class Limits:
             for seat in self._engine.seats:
                 for run in seat.runs():
                     self._look(seat, run, now)
+            for lane in self._engine.lanes.values():
+                self._make_way(lane, now)
+
+    def _make_way(self, lane: Lane, now: float) -> None:
+        """No job waits behind a long one here while another worker may have room: those that do go back, and none is taken meanwhile."""
+        was, lane.slow = lane.slow, lane.is_slow(now)
+        if lane.slow:
+            for seat in lane.seats:
+                seat.recall(lane)
+            self._engine.settler.give_back(lane)
+        if lane.slow != was:
+            for seat in lane.seats:
+                self._engine.recount(seat)
 
     def _ping(self, now: float) -> None:
         for seat in self._engine.seats:

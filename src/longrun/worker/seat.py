@@ -287,6 +287,13 @@ class Seat:
             reason = "timeout" if runs[0].stop == "timeout" else "canceled"
             self.process.send("cancel", [(run.id, run.attempt) for run in runs], reason, interrupt)
 
+    def recall(self, lane: Lane) -> None:
+        """Have the runner give back what it has not begun; `back` names what it found."""
+        runs = self.aboard.get(lane, {}).values()
+        waiting = [(run.id, run.attempt) for run in runs if run.started is None and run.stop is None and not run.settled]
+        if waiting and self.process is not None:
+            self.process.send("recall", waiting)
+
     def kill(self, culprits: set[Run]) -> bool:
         """End the runner for the sake of `culprits`. False: that was done before."""
         if self.process is None or self.doomed:

@@ -182,6 +182,35 @@ class Settler:
             failure = lost_failure(run.attempt, end, mode, len(started) - 1)
             self._engine.spawn(self._hand_back(lane, run, mode, failure.to_json(), groups.get(run.id, "")))
 
+    # -- jobs behind a long one -------------------------------------------------------------------------------------------
+
+    def on_back(self, seat: Seat, keys: Sequence[tuple[str, int]]) -> None:
+        """A runner gives back what it has not begun."""
+        for job_id, attempt in keys:
+            found = seat.take_off(job_id, attempt)
+            if found is None:
+                continue
+            lane, run = found
+            seat.jobs -= 1
+            lane.held -= 1
+            # The worker may have thought that it has begun by now.
+            run.started = None
+            self._give_back(lane, [run])
+        self._engine.recount(seat)
+
+    def give_back(self, lane: Lane) -> None:
+        """Give back claimed jobs that wait here for a runner. Suspects stay: they wait for one to be empty."""
+        waiting = [run for run in lane.pending if not run.claim.suspect]
+        for run in waiting:
+            lane.forget(run)
+        self._give_back(lane, waiting)
+
+    def _give_back(self, lane: Lane, runs: list[Run]) -> None:
+        for run in runs:
+            if not run.settled:
+                run.settled = True
+                self._engine.spawn(self._hand_back(lane, run, "unstarted"))
+
     async def _hand_back(self, lane: Lane, run: Run, mode: Mode, failure: bytes = b"", group: str = "") -> None:
         if run.started is not None:
             run.run_s = time.monotonic() - run.started

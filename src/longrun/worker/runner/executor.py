@@ -32,12 +32,18 @@ class Executor(Protocol):
     def cancel(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
         """Stop those that are here; called by the pipe's thread. `interrupt`: they did not look at their flag."""
 
+    def recall(self, keys: list[Key]) -> None:
+        """Give back those that have not begun; called by the pipe's thread."""
+
 
 class Base:
     def __init__(self, spec: ModelSpec, instance: Any, reports: Reports) -> None:
         self.spec, self.instance, self.reports = spec, instance, reports
         self.pipe, self.enter, self.leave = reports.pipe, reports.capture.enter, reports.capture.leave
         self.jobs: dict[Key, Running] = {}
+
+    def recall(self, keys: list[Key]) -> None:
+        """Nothing waits here; see `Executor`."""
 
     def parse(self, running: Running) -> Any:
         """What `predict` is called with. Raises ValidationFailed, BadInput, BlobsUnavailable."""

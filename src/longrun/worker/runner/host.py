@@ -105,6 +105,9 @@ class Host:
                 self._loaded.wait()
                 model, jobs = members
                 self.executors[model].put(jobs, batch=kind == "batch")
+            elif kind == "recall":
+                for executor in self.executors.values():
+                    executor.recall([(job_id, attempt) for job_id, attempt in members[0]])
             elif kind == "cancel":
                 pairs, reason, interrupt = members
                 keys = [(job_id, attempt) for job_id, attempt in pairs]

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,22 @@ class SyncExecutor(Base):
             running.tell(kind, is_async=False)
             if interrupt:
                 self._interrupts.interrupt(running)
+
+    def recall(self, keys: list[Key]) -> None:
+        wanted = set(keys)
+        kept: list[list[Running]] = []
+        back: list[list[Running]] = []
+        with suppress(queue.Empty):
+            while True:
+                group = self._inbox.get_nowait()
+                (back if len(group) == 1 and group[0].key in wanted else kept).append(group)
+        # Only this thread puts jobs in, so those that stay keep their order.
+        for group in kept:
+            self._inbox.put(group)
+        for (running,) in back:
+            del self.jobs[running.key]
+        if back:
+            self.pipe.send("back", [running.key for (running,) in back])
 
     def serve(self) -> None:
         """Run jobs for ever, on the calling thread.

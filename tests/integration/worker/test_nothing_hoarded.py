@@ -1,0 +1,57 @@
+"""No job waits in a worker behind a long one while another worker has room, whatever the worker has learnt about the model before."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from tests.integration.worker.conftest import Caller
+
+from longrun.store.store import Store
+
+
+async def workers_of(store: Store, ids: list[str]) -> list[str | None]:
+    return [(await store.records.read(job_id, "t")).worker for job_id in ids]
+
+
+async def both_ready(caller: Caller) -> None:
+    for _ in range(600):
+        workers, *_ = await caller.store.records.overview()
+        if [orjson.loads(worker)["models"]["sleeper"]["state"] for worker in workers] == ["ready"] * 2:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("two workers are not ready")
+
+
+async def test_of_two_busy_workers_the_one_that_is_free_first_takes_all_short_jobs(start_worker: Any, caller: Caller) -> None:
+    start_worker("--queues", "default", "--name", "one@here")
+    start_worker("--queues", "default", "--name", "two@here")
+    await both_ready(caller)
+    long = await caller.submit("sleeper", seconds=15)
+    await caller.until(long, "running")
+    longish = await caller.submit("sleeper", seconds=1)
+    await caller.until(longish, "running")
+    short = [await caller.submit("sleeper", seconds=0.05) for _ in range(4)]
+    for job_id in short:
+        await caller.end(job_id)
+    assert (await caller.read(long)).status == "running"
+    busy, free = await workers_of(caller.store, [long, longish])
+    assert busy != free
+    assert await workers_of(caller.store, short) == [free] * 4
+
+
+async def test_jobs_sent_ahead_of_a_long_one_nobody_expected_come_back(start_worker: Any, caller: Caller) -> None:
+    """A hundred short jobs teach the worker to send many ahead. Then comes a long one, with others close behind it."""
+    start_worker("--queues", "default", "--name", "one@here")
+    await caller.ready("sleeper")
+    for job_id in [await caller.submit("sleeper", seconds=0) for _ in range(100)]:
+        await caller.end(job_id)
+    ids = [await caller.submit("sleeper", seconds=seconds) for seconds in (15, 0.05, 0.05, 0.05, 0.05)]
+    await caller.until(ids[0], "running")
+    await asyncio.sleep(0.5)
+    assert [(await caller.read(job_id)).status for job_id in ids[1:]] == ["queued"] * 4
+    start_worker("--queues", "default", "--name", "two@here")
+    ended = [await caller.end(job_id) for job_id in ids[1:]]
+    assert [(job.status.value, job.worker, job.errors) for job in ended] == [("succeeded", "two@here", 0)] * 4
+    assert (await caller.read(ids[0])).status == "running"
