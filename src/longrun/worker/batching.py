@@ -11,6 +11,8 @@ import orjson
 AHEAD_BELOW_S = 0.25
 #: How much running time of short jobs is sent ahead to a runner, and how many of them at most.
 AHEAD_S = 0.05
+#: A job that has run for so long was none of the short ones: what was sent ahead of its end goes back. Longer than a busy machine's hiccup.
+LONG_S = 0.3
 AHEAD_MOST = 512
 
 

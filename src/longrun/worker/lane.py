@@ -15,7 +15,7 @@ from longrun.blobs.contract import Blobs
 from longrun.jobs.files import FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
-from longrun.worker.batching import AHEAD_BELOW_S, AHEAD_S, Cautious, batch_key, jobs_ahead, wait_before_batch
+from longrun.worker.batching import AHEAD_BELOW_S, LONG_S, Cautious, batch_key, jobs_ahead, wait_before_batch
 from longrun.worker.run import Run, Sink
 from longrun.worker.seat import Seat
 
@@ -73,7 +73,7 @@ class Lane:
         if self.batched is not None or self.spec.is_async:
             return False
         runs = (run for seat in self.seats for run in islice(seat.aboard.get(self, {}).values(), self.concurrency))
-        return any(run.started is not None and now - run.started > AHEAD_S for run in runs)
+        return any(run.started is not None and now - run.started > LONG_S for run in runs)
 
     def count_capacity(self) -> None:
         """Work out `capacity` anew, after a runner came or went or the mean running time moved."""
