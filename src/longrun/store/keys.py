@@ -5,7 +5,7 @@
 job:<id>            hash, until its expiry, then a tombstone of 7 days. The record: `jobs.record.FIELDS`, and these fields beside them:
   input               JSON as accepted
   idem                full name of the idempotency key, to let that live as long
-  nonce               of the claim: a claim sent twice gets the same answer
+  nonce               of the latest claim: a claim sent twice gets the same answer
   crashes, releases   budgets apart from `errors`
   suspect             was aboard a crash with others, or one more crash would end it: with whom it may still run, its own id = with nobody
   repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)

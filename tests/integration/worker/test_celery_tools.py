@@ -11,7 +11,7 @@ import threading
 import pytest
 from celery import Celery
 from celery.exceptions import TaskRevokedError
-from tests.integration.worker.conftest import Caller
+from tests.integration.worker.conftest import Caller, Worker
 
 from longrun.clock import new_job_id
 from longrun.errors import JobNotFound
@@ -41,6 +41,46 @@ async def test_inspect_sees_the_worker_and_its_running_job(shared: Caller, tools
     assert {"default.sleeper", "gpu.lengths"} <= {queue["name"] for queue in queues}
     await shared.store.records.cancel(job_id, "t")
     await shared.end(job_id)
+
+
+async def test_a_task_is_found_by_its_id_and_counted(shared: Caller, tools: Celery) -> None:
+    running = await shared.submit("sleeper", seconds=15)
+    await shared.until(running, "running")
+    inspect = tools.control.inspect(timeout=3, limit=1)
+    (found,) = (await asyncio.to_thread(inspect.query_task, running)).values()
+    state, task = found[running]
+    assert (state, task["name"], task["delivery_info"]["routing_key"]) == ("active", "longrun.sleeper", "default.sleeper")
+    (reserved,) = (await asyncio.to_thread(inspect.reserved)).values()
+    assert reserved == []
+    (stats,) = (await asyncio.to_thread(inspect.stats)).values()
+    assert stats["total"]["longrun.sleeper"] >= 1
+    assert task["worker_pid"] in stats["pool"]["processes"]
+    await shared.store.records.cancel(running, "t")
+    await shared.end(running)
+    (found,) = (await asyncio.to_thread(inspect.query_task, running)).values()
+    assert found == {}
+
+
+async def test_a_worker_leaves_a_queue_and_comes_back(shared: Caller, tools: Celery) -> None:
+    await shared.run("noop", x=1)
+    await asyncio.to_thread(tools.control.cancel_consumer, "default.noop", reply=True)
+    waiting = await shared.submit("noop", x=2)
+    assert (await shared.run("shout", text="x")).output == b'"X"'
+    await asyncio.sleep(1.5)  # a look at all lanes comes every second
+    assert (await shared.read(waiting)).status == "queued"
+    await asyncio.to_thread(tools.control.add_consumer, "default.noop", reply=True)
+    assert (await shared.end(waiting)).output == b"2"
+
+
+async def test_a_task_that_somebody_sends_with_celery_is_dropped(shared: Caller, tools: Celery, shared_worker: Worker) -> None:
+    await shared.ready()
+    await asyncio.to_thread(tools.send_task, "longrun.noop", queue="default.noop")
+    assert (await shared.run("noop", x=3)).output == b"3"
+    for _ in range(200):
+        if "names no job" in shared_worker.log.read_text():
+            break
+        await asyncio.sleep(0.02)
+    assert "a message that names no job was dropped" in shared_worker.log.read_text()
 
 
 async def test_the_celery_command_line_finds_the_application(shared: Caller, module_settings: Settings) -> None:

@@ -60,7 +60,7 @@ def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()
         },
         task_queues=[_lane(f"{queue}.{model}") for queue, model in pairs] or None,
         task_create_missing_queues=not pairs,
-        task_acks_late=True,  # the ack is only our credit: given when the job leaves the worker
+        task_acks_late=True,  # a request counts as acknowledged when its job has left the worker
         task_ignore_result=True,  # the store records outcomes; see the read-only backend
         worker_prefetch_multiplier=1,  # credit is free slots, see TicketQoS
         worker_cancel_long_running_tasks_on_connection_loss=False,  # runs go on while Redis is away; the fence decides
