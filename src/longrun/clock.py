@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from functools import lru_cache
 
 JOB_PREFIX = "job_"
 FILE_PREFIX = "file_"
+BATCH_PREFIX = "batch_"
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -23,6 +25,22 @@ def new_job_id() -> str:
 def is_job_id(text: str) -> bool:
     """Whether `text` has the form of a job id."""
     return len(text) == 36 and text.startswith(JOB_PREFIX) and _HEX.issuperset(text[4:])
+
+
+def new_batch_id() -> str:
+    """A fresh batch id: `batch_` and 32 hexadecimal digits, which begin with the time as those of a job do."""
+    return f"{BATCH_PREFIX}{new_job_id().removeprefix(JOB_PREFIX)}"
+
+
+def is_batch_id(text: str) -> bool:
+    """Whether `text` has the form of a batch id."""
+    return len(text) == 38 and text.startswith(BATCH_PREFIX) and _HEX.issuperset(text[6:])
+
+
+def item_id(batch_id: str, index: int) -> str:
+    """The id of the job of a batch's item; `index` counts from 0. `item` in lib.lua makes the same one."""
+    digest = hashlib.sha1(f"{batch_id} {index}".encode(), usedforsecurity=False).hexdigest()
+    return f"{JOB_PREFIX}{batch_id[6:18]}{digest[:20]}"
 
 
 def is_message_id(text: str) -> bool:

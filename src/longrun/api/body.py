@@ -33,6 +33,11 @@ def check_content_type(value: str | None) -> None:
         raise UnsupportedMedia("The body needs a content type: send `Content-Type: application/json`.")
     if not _CONTENT_TYPE.fullmatch(kind):
         raise UnsupportedMedia(f"This route reads JSON, not {kind[:100]!r}: send `Content-Type: application/json`.")
+    check_charset(parameters)
+
+
+def check_charset(parameters: list[str]) -> None:
+    """Raise UnsupportedMedia when the parameters of a content type name a charset other than UTF-8."""
     for parameter in parameters:
         if parameter.lower().startswith("charset") and not _CHARSET.fullmatch(parameter):
             raise UnsupportedMedia("JSON is UTF-8: leave the charset out, or send `charset=utf-8`.")

@@ -150,6 +150,30 @@ def limit(query: Mapping[str, str]) -> int:
     return int(text)
 
 
+def results_after(query: Mapping[str, str]) -> int:
+    """`?after=`: the index of the last item that the caller has; -1 when absent. Raises ValidationFailed."""
+    text = query.get("after", "-1")
+    if not re.fullmatch(r"-1|[0-9]{1,12}", text):
+        raise _wrong("/query/after", "must be the index of an item, or -1")
+    return int(text)
+
+
+def results_limit(query: Mapping[str, str]) -> int | None:
+    """`?limit=`: how many items at most; None when absent: all. Raises ValidationFailed."""
+    text = query.get("limit")
+    if text is not None and not re.fullmatch(r"[1-9][0-9]{0,11}", text):
+        raise _wrong("/query/limit", "must be a whole number of at least 1")
+    return None if text is None else int(text)
+
+
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """A query parameter that is `true` or `false`; false when absent. Raises ValidationFailed."""
+    text = query.get(name, "false")
+    if text not in ("true", "false"):
+        raise _wrong(f"/query/{name}", "must be true or false")
+    return text == "true"
+
+
 def filters(query: Mapping[str, str]) -> Filters:
     """`?model=`, `?status=`, `?tag=`, `?code=` and `?created_after=`. Raises ValidationFailed."""
     status = query.get("status")

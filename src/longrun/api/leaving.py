@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
@@ -16,10 +16,12 @@ from longrun.service import control
 from longrun.service.parts import Parts
 from longrun.service.read import wait
 
+T = TypeVar("T")
+
 _log = structlog.get_logger("longrun.api")
 
 
-async def unless_left(request: Request, waiting: Coroutine[Any, Any, JobRecord]) -> JobRecord:
+async def unless_left(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
     """What `waiting` gives. It is canceled when the caller goes away before, so that nobody's wait holds nothing.
 
     Raises:

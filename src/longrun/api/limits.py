@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 
 from longrun.api.answers import PREFIX
 from longrun.api.doors import BodyLimits
+from longrun.api.jsonl import is_lines
 from longrun.api.multipart import is_multipart
 from longrun.errors import UnknownModel
 from longrun.models import Registry
@@ -15,17 +16,23 @@ from longrun.service.attach import MOST_FILES
 from longrun.settings import Settings
 
 _SUBMIT = re.compile(rf"{PREFIX}/models/([^/]+)/jobs")
+_BATCH = re.compile(rf"{PREFIX}/models/[^/]+/batches")
 _FILES = f"{PREFIX}/files"
 #: What a form has around its file.
 _AROUND = 64 * 1024
 
 
 def body_limits(models: Registry, settings: Settings) -> BodyLimits:
-    """Bytes that the body of a request may have. JSON: `max_body`. A form: `max_body`, and what its files may have."""
+    """Bytes that the body of a request may have.
+
+    JSON: `max_body`. Lines of a batch: `max_file`. A form: `max_body`, and what its files may have.
+    """
 
     def limit(path: str, headers: Headers) -> int:
         if path == _FILES:
             return settings.max_file + _AROUND
+        if _BATCH.fullmatch(path) and is_lines(headers.get("content-type")):
+            return settings.max_file
         found = _SUBMIT.fullmatch(path)
         if found is None or not is_multipart(headers.get("content-type")):
             return settings.max_body

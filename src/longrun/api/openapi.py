@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from longrun.api.answers import PREFIX
+from longrun.api.openapi_batches import batch_paths, batch_request, batch_schemas, submit_batch
 from longrun.api.openapi_files import BINARY, file_paths, file_schemas, form_encoding, form_schema
-from longrun.api.openapi_parts import ALWAYS, header, ok, operation, problem, query
+from longrun.api.openapi_parts import ALWAYS, PREFER, header, ok, operation, problem, query
 from longrun.api.openapi_webhooks import webhook_paths, webhook_schemas
 from longrun.api.routes.operations import RedriveRequest
 from longrun.api.schemas import COMPONENTS, TEXT, Schema, nullable, ref
@@ -21,7 +22,6 @@ from longrun.version import VERSION
 _REF = "#/$defs/"
 
 _JOB_ID = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}, "description": "The job's id."}
-_PREFER = "`wait=N`: wait up to N seconds, 60 at most, for the end (RFC 7240)."
 
 
 def build_openapi(models: Iterable[ModelSpec], settings: Settings) -> dict[str, Any]:
@@ -29,11 +29,14 @@ def build_openapi(models: Iterable[ModelSpec], settings: Settings) -> dict[str, 
     schemas = dict(COMPONENTS)
     schemas["PolicyRequest"] = PolicyRequest.model_json_schema()
     schemas["RedriveRequest"] = RedriveRequest.model_json_schema()
-    schemas |= webhook_schemas() | file_schemas()
+    schemas |= webhook_schemas() | file_schemas() | batch_schemas()
     keyed = bool(settings.api_keys)
-    paths = _job_paths() | _operator_paths() | webhook_paths() | file_paths()
+    paths = _job_paths() | _operator_paths() | webhook_paths() | file_paths() | batch_paths()
     for spec in models:
-        paths[f"{PREFIX}/models/{spec.name}/jobs"] = {"post": _submit(spec, schemas)}
+        title = _component(spec.name, schemas)
+        paths[f"{PREFIX}/models/{spec.name}/jobs"] = {"post": _submit(spec, title, schemas)}
+        schemas[f"{title}Batch"] = batch_request(f"{title}Input")
+        paths[f"{PREFIX}/models/{spec.name}/batches"] = {"post": submit_batch(spec, f"{title}Batch")}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Longrun", "version": VERSION, "description": "Submit a job, then poll, wait, stream or be told."},
@@ -59,8 +62,7 @@ def _with_doors(described: dict[str, Any], path: str, *, keyed: bool) -> dict[st
     return described | {"responses": dict(sorted(responses.items()))} | more
 
 
-def _submit(spec: ModelSpec, schemas: dict[str, Schema]) -> dict[str, Any]:
-    title = _component(spec.name, schemas)
+def _submit(spec: ModelSpec, title: str, schemas: dict[str, Schema]) -> dict[str, Any]:
     schemas[f"{title}Input"] = _hoisted(spec.input.json_schema(), f"{title}Input", schemas)
     schemas[f"{title}Output"] = _hoisted(spec.output.json_schema(), f"{title}Output", schemas)
     schemas[f"{title}Request"] = _request(f"{title}Input")
@@ -79,7 +81,7 @@ def _submit(spec: ModelSpec, schemas: dict[str, Schema]) -> dict[str, Any]:
         description=spec.description,
         parameters=[
             header("Idempotency-Key", "The same key and body: the same job.", minLength=1, maxLength=255),
-            header("Prefer", _PREFER),
+            header("Prefer", PREFER),
         ],
         requestBody={
             "required": True,
@@ -155,7 +157,7 @@ def _job_paths() -> dict[str, dict[str, Any]]:
 
 
 def _one_job() -> dict[str, Any]:
-    conditions = [_JOB_ID, header("Prefer", _PREFER), header("If-None-Match", "Versions that the caller has.")]
+    conditions = [_JOB_ID, header("Prefer", PREFER), header("If-None-Match", "Versions that the caller has.")]
     answers = {200: ok(ref("Job"), "The job.", ("ETag", "Retry-After")), 304: {"description": "Not changed."}}
     erased = {204: {"description": "Erased."}}
     return {

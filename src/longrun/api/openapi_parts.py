@@ -23,6 +23,7 @@ PROBLEMS = {
     503: "The store, or the storage of files, does not answer or is not safe, or the queue is full. Try again after `Retry-After`.",
     507: "The store, or the storage of files, is full.",
 }
+PREFER = "`wait=N`: wait up to N seconds, 60 at most, for the end (RFC 7240)."
 #: What any request can be answered with: the doors judge the head of each.
 ALWAYS = (400, 403, 413, 415, 500, 503)
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from longrun.api.answers import PREFIX
 from longrun.api.openapi_parts import in_path, json_body, ok, operation, query
 from longrun.api.schemas import BOOLEAN, NUMBER, TEXT, TIME, Schema, array, nullable, record, ref
-from longrun.service.request import WebhookEvent, WebhookRequest
+from longrun.service.request import EndpointEvent, WebhookRequest
 from longrun.service.webhooks import EndpointChange, EndpointRequest, Rotation
 from longrun.store.webhooks import DELIVERY_STATUSES
 
@@ -21,7 +21,7 @@ def webhook_schemas() -> dict[str, Schema]:
     endpoint: dict[str, Schema] = {
         "id": TEXT,
         "url": TEXT,
-        "events": array({"enum": list(get_args(WebhookEvent))}),
+        "events": array({"enum": list(get_args(EndpointEvent))}),
         "description": TEXT,
         "disabled": BOOLEAN,
         "disabled_reason": nullable(TEXT),
@@ -32,7 +32,8 @@ def webhook_schemas() -> dict[str, Schema]:
     delivery: dict[str, Schema] = {
         "id": {"type": "string", "description": "the `webhook-id`, the same on every try"},
         "type": TEXT,
-        "job": {"type": ["string", "null"], "description": "null: a test"},
+        "job": {"type": ["string", "null"], "description": "null: a test, or about a batch"},
+        "batch": {"type": ["string", "null"], "description": "the batch that it tells of"},
         "endpoint": {"type": ["string", "null"], "description": "null: the job's own webhook"},
         "url": TEXT,
         "status": {"enum": list(DELIVERY_STATUSES)},

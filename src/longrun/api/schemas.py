@@ -126,6 +126,8 @@ _JOB: dict[str, Schema] = {
     "retry_of": nullable(TEXT),
     "retried_by": nullable(TEXT),
     "parent": nullable(TEXT),
+    "batch": nullable(TEXT) | {"description": "the batch whose item it is"},
+    "batch_index": nullable(INTEGER) | {"description": "its place there, from 0"},
     "urls": record(dict.fromkeys(("self", "result", "events", "ws", "cancel"), TEXT)),
 }
 

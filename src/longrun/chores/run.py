@@ -10,7 +10,8 @@ import structlog
 
 from longrun.blobs.contract import Blobs
 from longrun.chores.files import CLEAR_EVERY_S, FileChores
-from longrun.errors import LongrunError
+from longrun.errors import BlobsFull, BlobsUnavailable, LongrunError
+from longrun.service.feeding import cancel_items, feed
 from longrun.settings import Settings
 from longrun.store.store import Store
 
@@ -23,6 +24,8 @@ OVERTAKEN_AFTER_S = 10.0
 #: A lane with waiting jobs and no tickets is looked at twice, this far apart, before tickets are pushed again.
 SECOND_LOOK_S = 5.0
 _MOST = 100
+#: Seconds that one round goes on with a batch.
+_BATCH_S = 10.0
 
 
 async def run_chores(store: Store, settings: Settings, blobs: Blobs) -> None:
@@ -34,6 +37,7 @@ async def run_chores(store: Store, settings: Settings, blobs: Blobs) -> None:
         _every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
         _every(SECOND_LOOK_S, "refill", lanes.look),
         _every(2.0, "expire", lambda: _until_done(store.upkeep.expire)),
+        _every(1.0, "batches", lambda: go_on_with_batches(store, blobs)),
         _every(2.0, "expire_files", lambda: _until_done(store.files.expire)),
         _every(2.0, "trash", files.empty_trash),
         _every(CLEAR_EVERY_S, "clear_unfinished", files.clear_unfinished),
@@ -56,6 +60,19 @@ async def _until_done(piece: Callable[[], Awaitable[int]]) -> None:
     looked_at = _MOST
     while looked_at >= _MOST:
         looked_at = await piece()
+
+
+async def go_on_with_batches(store: Store, blobs: Blobs) -> None:
+    """Make jobs of the items of batches that nobody else is feeding, and cancel those of batches that are to stop."""
+    await asyncio.gather(*[_go_on(store, blobs, batch_id) for batch_id in await store.batches.due()])
+
+
+async def _go_on(store: Store, blobs: Blobs, batch_id: str) -> None:
+    await cancel_items(store, batch_id, _BATCH_S)
+    try:
+        await feed(store, blobs, batch_id, _BATCH_S)
+    except (BlobsUnavailable, BlobsFull) as error:
+        log.warning("a batch waits for the keeper of files", batch_id=batch_id, error=str(error))
 
 
 async def _sweep(store: Store) -> None:

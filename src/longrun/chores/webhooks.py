@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import structlog
 
 from longrun.chores.hosts import MOST, Hosts
-from longrun.errors import JobGone, JobNotFound, LongrunError
+from longrun.clock import is_batch_id
+from longrun.errors import BatchGone, BatchNotFound, JobGone, JobNotFound, LongrunError
 from longrun.service.parts import Parts
-from longrun.service.webhooks import MOST_BYTES, message
+from longrun.service.webhooks import MOST_BYTES, batch_message, message
 from longrun.store.follow import Listener
 from longrun.store.webhooks import Due, Settled, Try
 from longrun.version import VERSION
@@ -108,13 +109,10 @@ class Sender:
     async def deliver(self, due: Due) -> None:
         """One try, and the note of what became of it. Raises StoreUnavailable."""
         try:
-            job = None if due.job is None else await self._parts.store.records.read(due.job, due.tenant, most_output=MOST_BYTES)
-        except (JobNotFound, JobGone):
-            await self._parts.store.webhooks.settle(due, "failed", reason="The job was deleted or has expired.")
+            body, at = await self._body(due), time.time()
+        except (JobNotFound, JobGone, BatchNotFound, BatchGone):
+            await self._parts.store.webhooks.settle(due, "failed", reason="What it tells of was deleted or has expired.")
             return
-        if job is not None:
-            job = await self._parts.urls.job(job, self._base)
-        body, at = message(due, job, self._base), time.time()
         headers = sign(due.secrets, due.id, int(at), body) | {"content-type": "application/json", "user-agent": f"Longrun/{VERSION}"}
         answer, error, begun = None, None, time.monotonic()
         try:
@@ -122,6 +120,14 @@ class Sender:
         except (Refused, Unreachable) as failed:
             error = str(failed)
         await self._settle(due, answer, Try(int(at * 1000), answer.status if answer else None, error, round(time.monotonic() - begun, 3)))
+
+    async def _body(self, due: Due) -> bytes:
+        if due.job is None:
+            return message(due, None, self._base)
+        if is_batch_id(due.job):
+            return batch_message(due, await self._parts.store.batches.read(due.job, due.tenant), self._base)
+        job = await self._parts.store.records.read(due.job, due.tenant, most_output=MOST_BYTES)
+        return message(due, await self._parts.urls.job(job, self._base), self._base)
 
     async def _settle(self, due: Due, answer: Answer | None, tried: Try) -> None:
         asked = None if answer is None else answer.headers.get("retry-after")

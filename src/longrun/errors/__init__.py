@@ -10,6 +10,7 @@ LongrunError
 │   ├── BlobsUnavailable · BlobsFull · FileNotFound · FileGone · RangeNotSatisfiable · UploadTooSlow
 │   ├── StoreUnsafe
 │   ├── WebhookEndpointNotFound · WebhookDeliveryNotFound · QuotaExceeded
+│   ├── BatchNotFound · BatchGone
 │   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
 │   └── Failure · RetryAfter · BadInput · InvalidOutput · OutOfMemory · ModelLoadFailed
@@ -41,6 +42,8 @@ from longrun.errors.jobs import (
 )
 from longrun.errors.problems import (
     AuthoringError,
+    BatchGone,
+    BatchNotFound,
     BlobsFull,
     BlobsUnavailable,
     FileGone,
@@ -79,6 +82,8 @@ __all__ = [
     "ApiError",
     "AuthoringError",
     "BadInput",
+    "BatchGone",
+    "BatchNotFound",
     "BlobsFull",
     "BlobsUnavailable",
     "CallError",

@@ -161,6 +161,18 @@ class JobGone(Problem):
     code, status, title = "job-gone", 410, "The job is gone"
 
 
+class BatchNotFound(Problem):
+    """No such batch, or not one of yours."""
+
+    code, status, title = "batch-not-found", 404, "No such batch"
+
+
+class BatchGone(Problem):
+    """The batch existed; its record has expired."""
+
+    code, status, title = "batch-gone", 410, "The batch is gone"
+
+
 class WebhookEndpointNotFound(Problem):
     """No such webhook endpoint, or not one of yours."""
 

@@ -16,10 +16,12 @@ from longrun.jobs.states import TERMINAL, Status
 FIELDS = (
     "tenant", "model", "queue", "status", "version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due",
     "errors", "progress", "progress_at", "output", "error", "usage", "tags", "metadata", "policy", "retry_of", "retried_by", "worker",
-    "partial", "hook",
+    "partial", "hook", "batch", "batch_index",
 )  # fmt: skip
-_INTS = frozenset({"version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due", "errors", "progress_at"})
-_TEXTS = frozenset({"tenant", "model", "queue", "retry_of", "retried_by", "worker"})
+_INTS = frozenset(
+    {"version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due", "errors", "progress_at", "batch_index"}
+)
+_TEXTS = frozenset({"tenant", "model", "queue", "retry_of", "retried_by", "worker", "batch"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class JobRecord:
     retried_by: str | None = None
     worker: str | None = None
     hook: bytes | None = None
+    batch: str | None = None  #: the batch whose item it is
+    batch_index: int | None = None  #: its place there, from 0
     partial: bool = False  #: the output is what the model had when its time was over
     position: int | None = None  #: place in its lane, 1 = next; only while queued
 

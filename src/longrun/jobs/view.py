@@ -66,6 +66,8 @@ def job_view(job: JobRecord, base: str, *, with_output: bool = True, debug: bool
         "retry_of": job.retry_of,
         "retried_by": job.retried_by,
         "parent": None,
+        "batch": job.batch,
+        "batch_index": job.batch_index,
         "urls": urls,
     }
     if with_output:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from longrun.blobs.contract import Blobs
 from longrun.clock import is_file_id, new_file_id
 from longrun.errors import StorageFull, StoreUnavailable, ValidationFailed
 from longrun.jobs.files import INLINE, FileRef, reference
@@ -18,6 +19,7 @@ from longrun.service.files import discard, from_bytes, judge_record, narrowed, n
 from longrun.service.jsontext import compact
 from longrun.service.parts import Parts
 from longrun.store.files import FileRecord
+from longrun.store.store import Store
 from longrun.webhooks.guard import Refused, Unreachable
 
 #: Files that one job may be given.
@@ -84,6 +86,32 @@ async def let_go(parts: Parts, tenant: str, inputs: Inputs, error: BaseException
         await discard(parts, tenant, inputs.fresh)
 
 
+async def named(parts: Parts, tenant: str, spec: ModelSpec, data: Any) -> Inputs:
+    """Check an input whose files are all named by their ids; nothing is stored, however large it is.
+
+    Raises as `attach` does.
+    """
+    inputs = Inputs()
+    if spec.input.has_files:
+        for place in spec.input.file_places(data):
+            if not is_file_id(place.source):
+                raise _invalid(place.pointer, "In a batch a file is named by its id: upload it first (POST /files)")
+        await _with_files(parts, tenant, spec, data, inputs)
+    else:
+        spec.input.parse(data)
+    inputs.data = compact(data)
+    return inputs
+
+
+async def put_away(store: Store, blobs: Blobs, tenant: str, data: bytes, file_id: str) -> FileRef:
+    """Store an input that is too large for the store as a file with this id, which lives with the jobs that come to need it."""
+    stored = await blobs.put_bytes(file_id, data, content_type="application/json", filename="input.json")
+    since = time.monotonic()
+    ref = FileRef(file_id, file_id, stored.size, stored.digest, "application/json", "input.json")
+    await noted(store, tenant, ref, keep=None, since=since)
+    return ref
+
+
 async def _with_files(parts: Parts, tenant: str, spec: ModelSpec, data: Any, inputs: Inputs) -> Any:
     places = spec.input.file_places(data)
     if len(places) > MOST_FILES:
@@ -148,10 +176,7 @@ async def _take(parts: Parts, tenant: str, place: FilePlace) -> FileRecord:
 async def _put_away(parts: Parts, tenant: str, inputs: Inputs) -> None:
     """An input that is too large for the store becomes a file."""
     fresh = new_file_id()
-    stored = await parts.blobs.put_bytes(fresh, inputs.data, content_type="application/json", filename="input.json")
-    since = time.monotonic()
-    ref = FileRef(fresh, fresh, stored.size, stored.digest, "application/json", "input.json")
-    await noted(parts, tenant, ref, keep=None, since=since)
+    ref = await put_away(parts.store, parts.blobs, tenant, inputs.data, fresh)
     inputs.fresh.append(fresh)
     inputs.files[fresh] = ref
     inputs.data = reference(ref)

@@ -19,6 +19,7 @@ from longrun.media.rules import Broken, FileRule, judge
 from longrun.media.scan import Scanner
 from longrun.service.parts import Parts
 from longrun.store.files import FileRecord, gone
+from longrun.store.store import Store
 
 #: Bytes after which a file whose format is not known yet has none that we know.
 _SNIFF = 4096
@@ -77,19 +78,19 @@ async def receive(
     stored = await parts.blobs.put(fresh, passing.rest(head), limit=rule.max_bytes, content_type=passing.facts.media_type, filename=name)
     facts, since = passing.facts, time.monotonic()
     ref = FileRef(fresh, fresh, stored.size, stored.digest, facts.media_type, name, facts.to_json())
-    return await noted(parts, tenant, ref, keep=keep, since=since)
+    return await noted(parts.store, tenant, ref, keep=keep, since=since)
 
 
-async def noted(parts: Parts, tenant: str, ref: FileRef, *, keep: float | None, since: float) -> FileRecord:
+async def noted(store: Store, tenant: str, ref: FileRef, *, keep: float | None, since: float) -> FileRecord:
     """The record of a file whose bytes were stored at `since` (monotonic).
 
     Raises:
         BlobsUnavailable: that was so long ago that they may have been swept as nobody's: this process stood still.
         StorageFull, StoreUnavailable
     """
-    record = await parts.store.files.add(tenant, ref, keep=keep)
+    record = await store.files.add(tenant, ref, keep=keep)
     if time.monotonic() - since > _NOTED_WITHIN:
-        await (parts.store.files.discard([ref.id], tenant) if keep is None else parts.store.files.delete(ref.id, tenant))
+        await (store.files.discard([ref.id], tenant) if keep is None else store.files.delete(ref.id, tenant))
         raise BlobsUnavailable("The file could not be noted in time. Nothing was stored; send it again.", retry_after=1)
     return record
 

@@ -98,10 +98,10 @@ async def wait(
             left = deadline - time.monotonic()
             if job.terminal or left <= 0 or (until == "change" and job.version not in known) or parts.store.follower.dismissed:
                 return job
-            await _sleep(listener, min(left, RE_READ), _ENDS if until == "terminal" else None)
+            await sleep_until(listener, min(left, RE_READ), _ENDS if until == "terminal" else None)
 
 
-async def _sleep(listener: Listener, timeout: float, wanted: frozenset[bytes] | None) -> None:
+async def sleep_until(listener: Listener, timeout: float, wanted: frozenset[bytes] | None = None) -> None:
     """Return when one of the `wanted` messages came (None = any), or after `timeout` seconds."""
     end = time.monotonic() + timeout
     while (left := end - time.monotonic()) > 0:

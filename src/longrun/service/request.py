@@ -20,6 +20,8 @@ Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 WebhookEvent = Literal["job.started", "job.retrying", "job.succeeded", "job.failed", "job.canceled", "job.expired"]
+BatchEvent = Literal["batch.completed"]
+EndpointEvent = Literal[WebhookEvent, BatchEvent]
 #: What a webhook tells of when nothing else is asked for.
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
 

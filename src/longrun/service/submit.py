@@ -14,6 +14,7 @@ from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.models import ModelOptions, ModelSpec
 from longrun.service.attach import attach, by_digest, let_go
+from longrun.service.batch_request import BatchOptions
 from longrun.service.files import discard
 from longrun.service.jsontext import canonical, compact
 from longrun.service.parts import Parts
@@ -62,8 +63,7 @@ async def submit(
     spec = parts.models.get(model)
     policy = policy_in_force(policy_of(parts, spec), request)
     sent = request.model_dump(exclude_unset=True) if body is None else body
-    # The colon ends the tenant's name in the store's key, so that no tenant can reach another's keys.
-    key = idempotency_key.replace("%", "%25").replace(":", "%3A")
+    key = stored_key(idempotency_key)
     if key and spec.input.has_files and (repeated := await _repeated(parts, tenant, spec.name, key, sent, uploads)):
         return repeated
     inputs = await attach(parts, tenant, spec, request.input, uploads)
@@ -81,7 +81,7 @@ async def submit(
             input=inputs.data,
             policy=policy.to_json(),
             delay=request.delay,
-            start_within=_start_within(policy, request.delay),
+            start_within=start_within(policy, request.delay),
             idempotency_key=key,
             fingerprint=fingerprint(spec.name, by_digest(sent, inputs.files)) if key else "",
             tags=compact(request.tags) if request.tags else None,
@@ -174,7 +174,7 @@ def policy_of(parts: Parts, spec: ModelSpec) -> Policy:
     return known
 
 
-def policy_in_force(allowed: Policy, request: SubmitRequest) -> Policy:
+def policy_in_force(allowed: Policy, request: SubmitRequest | BatchOptions) -> Policy:
     """What is allowed, narrowed by what the request asks for."""
     return narrow(allowed, request.policy.model_dump(exclude_none=True)) if request.policy.model_fields_set else allowed
 
@@ -194,13 +194,18 @@ def model_policy(options: ModelOptions, settings: Settings) -> Policy:
     return plain if retry is None else replace(plain, max_attempts=retry.attempts, backoff=retry.backoff, max_delay=retry.max_delay)
 
 
-def _start_within(policy: Policy, delay: float) -> float | None:
+def start_within(policy: Policy, delay: float) -> float | None:
     """Seconds after `delay` by which the job must have started: whichever limit ends first."""
     left = None if policy.total_timeout is None else policy.total_timeout - delay
     if left is not None and left <= 0:
         finding = {"pointer": "/delay", "detail": f"must be shorter than the job's total_timeout ({policy.total_timeout:g} s)"}
         raise ValidationFailed("The job would be over before it is queued.", errors=[finding])
     return min((limit for limit in (policy.start_within, left) if limit is not None), default=None)
+
+
+def stored_key(idempotency_key: str) -> str:
+    """As it stands in the store's key. The colon ends the tenant's name there, so that no tenant can reach another's keys."""
+    return idempotency_key.replace("%", "%25").replace(":", "%3A")
 
 
 def fingerprint(model: str, body: Any) -> str:

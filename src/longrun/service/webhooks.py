@@ -10,15 +10,17 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from longrun.clock import rfc3339
+from longrun.clock import is_batch_id, rfc3339
 from longrun.errors import JobGone, QuotaExceeded, ValidationFailed, WebhookDeliveryNotFound, WebhookEndpointNotFound
 from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import job_urls, job_view
+from longrun.service.batch_view import batch_view
 from longrun.service.parts import Parts
 from longrun.service.read import make_cursor
-from longrun.service.request import ENDS, WebhookEvent, WebhookSecret, WebhookUrl, findings
+from longrun.service.request import ENDS, EndpointEvent, WebhookSecret, WebhookUrl, findings
+from longrun.store.batches import BatchRecord
 from longrun.store.webhooks import MOST_ENDPOINTS, Delivery, Due, Endpoint
 from longrun.webhooks.guard import Networks, Refused
 from longrun.webhooks.guard import check_url as judge_url
@@ -41,8 +43,8 @@ class EndpointRequest(_Body):
     """A receiver to register."""
 
     url: WebhookUrl
-    events: Annotated[list[WebhookEvent], Field(min_length=1)] = Field(
-        default_factory=lambda: list(ENDS), description="What is told; the four ends when not given."
+    events: Annotated[list[EndpointEvent], Field(min_length=1)] = Field(
+        default_factory=lambda: list[EndpointEvent](ENDS), description="What is told; the four ends when not given."
     )
     description: Annotated[str, Field(max_length=200)] = Field("", description="For people.")
     secret: WebhookSecret | None = Field(None, description="Signs its messages; made when not given.")
@@ -52,7 +54,7 @@ class EndpointChange(_Body):
     """Members of an endpoint to be replaced."""
 
     url: WebhookUrl | None = Field(None)
-    events: Annotated[list[WebhookEvent], Field(min_length=1)] | None = Field(None, description="What is told.")
+    events: Annotated[list[EndpointEvent], Field(min_length=1)] | None = Field(None, description="What is told.")
     description: Annotated[str, Field(max_length=200)] | None = Field(None, description="For people.")
     disabled: bool | None = Field(None, description="true: it gets nothing; false: it does again.")
 
@@ -200,6 +202,11 @@ async def redeliver(parts: Parts, tenant: str, delivery_id: str) -> Delivery:
     return await delivery(parts, tenant, delivery_id)
 
 
+def batch_message(due: Due, batch: BatchRecord, base: str) -> bytes:
+    """The body of a webhook about a batch: its `data` is the batch as GET shows it."""
+    return orjson.dumps({"type": due.type, "timestamp": rfc3339(due.created), "data": batch_view(batch, base)})
+
+
 def message(due: Due, job: JobRecord | None, base: str) -> bytes:
     """The body of a webhook: `type`, `timestamp`, `data`.
 
@@ -252,10 +259,12 @@ def endpoint_view(held: Endpoint, *, secret: bool = False) -> dict[str, Any]:
 
 def delivery_view(held: Delivery) -> dict[str, Any]:
     """The JSON body of a delivery."""
+    about_batch = held.job is not None and is_batch_id(held.job)
     return {
         "id": held.id,
         "type": held.type,
-        "job": held.job,
+        "job": None if about_batch else held.job,
+        "batch": held.job if about_batch else None,
         "endpoint": held.endpoint,
         "url": held.url,
         "status": held.status,

@@ -17,6 +17,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   unsettled           webhooks of the job that are neither delivered nor given up: it does not expire before they are
   files               JSON, file id → `jobs.files.FileRef`: the input files, a large input among them
   gone                1: a tombstone; only `tenant` is left beside it
+  batch, batch_index  of an item: its batch, and its place there. It has no `expires`: it goes with the batch
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
                     each `attempt at type data`
 idem:<tenant>:<key> string, as its record or tombstone. `<job id> <fingerprint>`
@@ -40,6 +41,18 @@ trouble             hash. Part, such as `worker@host` → `<until ms> <text>`: w
 swept               string. Ms of the last sweep: a store that was away expires nothing at first
 amnesty             string, one lease. Ms until which no lease expires
 
+batch:<id>          hash, until its expiry, then a tombstone of 7 days. The record: `store.batches.FIELDS`, and these fields beside them:
+  queue               of the model, when the batch was accepted
+  key                 of the file in the keeper that holds the inputs, a line each
+  within              ms in which an item must start, as `start_within` of its policy or `total_timeout` says
+  offset              bytes of that file that were fed, that is: whose items are jobs
+  left                items that have not ended; at 0 the batch has
+  stopped             of a batch that is to stop: the items before it were canceled
+  idem, unsettled, gone   as of a job
+batches:<tenant>    zset, as the records. Batch → created ms: the listing
+batch-due           zset. Batch → ms when somebody is to go on feeding or canceling it; of one that has ended, when it goes; of one that was
+                    never accepted, when the files that were kept for it go
+
 hooks:<tenant>      hash. Endpoint id → JSON: `url, events, description, created, secret, previous, previous_until, disabled_reason`
 hooksecret:<tenant> string. JSON `secret, previous, previous_until`: signs the webhooks of jobs that bring no secret
 delivery:<message>  hash, until the tombstone's time after its end. One webhook to one receiver: tenant, job, type, url, created, data, and
@@ -56,8 +69,8 @@ file:<id>           hash, until it is gone and no job needs it, then a tombstone
   key                 of the bytes, as in `ref`; there as long as the bytes are
   expires             ms when it goes; without the field it lives as long as a job needs it
   gone                what deleted it: nobody sees it any more. The bytes, and the record, stay while a job needs them
-needs:<file>        set, as the bytes. Jobs that need the file
-uses:<job>          set, until the job is buried. Files that the job needs: of its input, and those that it has made
+needs:<file>        set, as the bytes. Jobs and batches that need the file
+uses:<job>          set, until the job is buried, or the batch is fed. Files that it needs: of its input, and those that it has made
 let-go              zset. Buried job → ms: its `uses:` were too many to be let go at once
 file-expire         zset. File id → ms when it goes, or, without a time of its own, when a job must have come to need it
 trash               zset. Key of the keeper → ms: bytes that nobody needs, to be removed there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from longrun.settings import Settings
+from longrun.store.batches import Batches
 from longrun.store.claims import Claims
 from longrun.store.connection import Connection
 from longrun.store.files import Files
@@ -25,6 +26,7 @@ class Store:
 
     Attributes:
         records: what the API needs: submit, read, list, cancel, delete.
+        batches: records of batches, and the making of their jobs.
         claims: what a worker needs: claim, heartbeat, append, finish.
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
@@ -41,6 +43,7 @@ class Store:
         self.pop_script = scripts["pop"]
         self.connection = Connection(url, scripts, timeout=limit, patience=min(limit, 5.0))
         self.records = Records(self.connection, settings)
+        self.batches = Batches(self.connection, settings)
         self.claims = Claims(self.connection, settings)
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)

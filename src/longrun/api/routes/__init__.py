@@ -6,11 +6,12 @@ from starlette.routing import BaseRoute, WebSocketRoute
 
 from longrun.api.answers import PREFIX
 from longrun.api.pages import Table
-from longrun.api.routes import events, files, jobs, models, operations, submit, webhooks
+from longrun.api.routes import batches, events, files, jobs, models, operations, submit, webhooks
 
 #: One entry a path, so that `Allow` names all its methods.
 TABLE: Table = {
     f"{PREFIX}/models/{{model}}/jobs": {"POST": submit.submit_job},
+    f"{PREFIX}/models/{{model}}/batches": {"POST": batches.submit_batch},
     f"{PREFIX}/models": {"GET": models.list_models},
     f"{PREFIX}/models/{{model}}": {"GET": models.get_model},
     f"{PREFIX}/jobs": {"GET": jobs.list_jobs},
@@ -22,6 +23,10 @@ TABLE: Table = {
     f"{PREFIX}/jobs/{{job_id}}/attempts": {"GET": jobs.get_attempts},
     f"{PREFIX}/jobs/{{job_id}}/cancel": {"POST": jobs.cancel_job},
     f"{PREFIX}/jobs/{{job_id}}/retry": {"POST": jobs.retry_job},
+    f"{PREFIX}/batches": {"GET": batches.list_batches},
+    f"{PREFIX}/batches/{{batch_id}}": {"GET": batches.get_batch},
+    f"{PREFIX}/batches/{{batch_id}}/results": {"GET": batches.get_results},
+    f"{PREFIX}/batches/{{batch_id}}/cancel": {"POST": batches.cancel_batch},
     f"{PREFIX}/files": {"POST": files.add_file},
     f"{PREFIX}/files/{{file_id}}": {"GET": files.get_file, "DELETE": files.delete_file},
     f"{PREFIX}/files/{{file_id}}/content": {"GET": files.get_content},

@@ -20,7 +20,7 @@ end
 -- Where a delivery goes and what it is signed with, or nil and why not.
 local function way(tenant, job, endpoint, url)
   if job ~= '' then
-    local r = redis.call('HMGET', record(job), 'status', 'gone', 'hook')
+    local r = redis.call('HMGET', subject(job), 'status', 'gone', 'hook')
     if not r[1] or r[2] then return nil, 'The job was deleted or has expired.' end
     if endpoint == '' then
       local own = cjson.decode(r[3])

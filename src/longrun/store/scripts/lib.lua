@@ -108,6 +108,23 @@ local function push(id, model, queue, priority, front)
   if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
 end
 
+-- A new record. `due`: when it is to be queued, false = now. `...`: further fields, name, value, …
+local function create(id, tenant, model, queue, priority, input, stamp, due, ...)
+  redis.call('HSET', record(id), 'tenant', tenant, 'model', model, 'queue', queue, 'priority', priority, 'input', input, 'version', 1, 'attempt', 0,
+    'created', stamp, 'status', due and 'scheduled' or 'queued', due and 'due' or 'queued', due or stamp, ...)
+end
+
+-- The tickets of jobs that are queued for the first time, in their order.
+local function push_new(ids, model, queue, priority)
+  local lane, level, tickets = queue .. '.' .. model, 9 - priority, {}
+  local list = P .. lane
+  if level > 0 then list = list .. ':' .. level end
+  for i, id in ipairs(ids) do tickets[i] = ticket(id, model, lane, level) end
+  redis.call('LPUSH', list, unpack(tickets))
+  local wake = P .. 'wake:' .. lane
+  if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
+end
+
 -- Put a job into its lane: the waiting set and a ticket. In front, it keeps the place its first queueing gave it.
 local function enqueue(id, k, front)
   local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued')
@@ -214,6 +231,36 @@ local function retain(id, t, policy)
   return int(t + (keep > 0 and keep or 86400000))
 end
 
+local function is_batch(id) return string.sub(id, 1, 6) == 'batch_' end
+local function batch_key(id) return P .. 'batch:' .. id end
+
+-- What a message is about: a job, or a batch.
+local function subject(id) return is_batch(id) and batch_key(id) or record(id) end
+
+-- The job of the item `index` (from 0); `clock.item_id` makes the same one.
+local function item(batch, index) return 'job_' .. string.sub(batch, 7, 18) .. string.sub(redis.sha1hex(batch .. ' ' .. int(index)), 1, 20) end
+
+-- From `t` on an ended batch is kept as its policy says, a minute at least: its results are read after its end.
+local function retain_batch(id, b, t)
+  local keep = cjson.decode(redis.call('HGET', b, 'policy')).retain_for * 1000
+  redis.call('HSET', b, 'expires', int(t + math.max(keep, 60000)))
+  redis.call('ZADD', P .. 'batch-due', int(t + math.max(keep, 60000)), id)
+end
+
+-- `n` items of a batch have ended so; the last one ends the batch. A job counts in the script that ended it (`finalize`), and so exactly once.
+local function count_items(id, t, status, n)
+  local b = batch_key(id)
+  redis.call('HINCRBY', b, status, int(n))
+  if redis.call('HINCRBY', b, 'left', int(-n)) > 0 then return end
+  local r = redis.call('HMGET', b, 'tenant', 'hook', 'canceling')
+  redis.call('HSET', b, 'status', r[3] and 'canceled' or 'completed', 'finished', int(t))
+  redis.call('ZREM', P .. 'batch-due', id)
+  local to = listeners(r[1], r[2], 'batch.completed')
+  tell(to, id, b, t, r[1], 0, 'batch.completed', '')
+  if #to == 0 then retain_batch(id, b, t) end
+  note(id, 'done')
+end
+
 -- A delivery has an end: `delivered` or `failed`. Its entry goes after `tombstone` ms, by claim_deliveries.lua.
 local function settle(message, d, t, status, reason, tombstone)
   redis.call('HSET', d, 'status', status, 'finished', int(t))
@@ -221,16 +268,23 @@ local function settle(message, d, t, status, reason, tombstone)
   redis.call('ZADD', P .. 'delivery-due', int(t + tombstone), message)
   local id = redis.call('HGET', d, 'job')
   if not id or id == '' then return end
-  local k = record(id)
-  local r = redis.call('HMGET', k, 'status', 'gone', 'unsettled', 'policy')
+  local k = subject(id)
+  local r = redis.call('HMGET', k, 'status', 'gone', 'unsettled', 'policy', 'batch')
   if not r[1] or r[2] or not r[3] then return end
   -- The result is kept until it was delivered, or given up.
-  if redis.call('HINCRBY', k, 'unsettled', -1) <= 0 and TERMINAL[r[1]] then redis.call('HSET', k, 'expires', retain(id, t, r[4])) end
+  if redis.call('HINCRBY', k, 'unsettled', -1) > 0 then return end
+  if is_batch(id) then
+    retain_batch(id, k, t)
+  elseif TERMINAL[r[1]] then
+    local expires = retain(id, t, r[4])
+    if not r[5] then redis.call('HSET', k, 'expires', expires) end
+  end
 end
 
 -- What `finalize` needs to know of a record.
 local function before_end(k)
-  return redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'usage')
+  return redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'usage',
+    'batch')
 end
 
 -- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
@@ -248,7 +302,11 @@ local function finalize(id, k, t, status, output, err, more, r)
   if err then put('error', err) end
   -- The first write, whichever it is, is refused by a full store when the output is large, and nothing has changed.
   local settled = #to == 0 and tonumber(r[10] or 0) == 0
-  if settled then put('expires', retain(id, t, r[8])) end
+  if settled then
+    local expires = retain(id, t, r[8])
+    -- An item has no time of its own: it goes with its batch (expire.lua).
+    if not r[13] then put('expires', expires) end
+  end
   redis.call('HSET', k, unpack(f))
   tell(to, id, k, t, tenant, attempt, kind, '')
   if before == 'running' or before == 'canceling' then
@@ -263,6 +321,24 @@ local function finalize(id, k, t, status, output, err, more, r)
   if r[4] then count(model, 'run_ms', int(t - tonumber(r[4]))) end
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
+  if r[13] then count_items(r[13], t, status, 1) end
+end
+
+-- Ask a job that has not been asked yet, and has not ended, to stop. Returns the status after.
+local function stop(id, k, t, status, attempt, worker)
+  if status == 'running' then
+    redis.call('HSET', k, 'status', 'canceling')
+    redis.call('HINCRBY', k, 'version', 1)
+    event(id, attempt, t, 'canceling', '{}')
+    note(id, 'canceling')
+    redis.call('PUBLISH', P .. 'ctl:' .. worker, 'cancel ' .. id)
+    return 'canceling'
+  end
+  if status ~= 'canceling' and not TERMINAL[status] then
+    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled before it ran.', attempt))
+    return 'canceled'
+  end
+  return status
 end
 
 -- A job that has run and waits again has `total_timeout` alone; `start_within` was for its first start.
@@ -391,4 +467,17 @@ local function bury(id, k, t, tombstone, most)
   redis.call('ZREM', P .. 'expire', id)
   note(id, 'gone')
   return let_go(id, t, tombstone, most)
+end
+
+-- A batch goes; its items find that out when their own time comes (expire.lua).
+local function bury_batch(id, b, tombstone)
+  local r = redis.call('HMGET', b, 'tenant', 'idem')
+  redis.call('DEL', b)
+  redis.call('HSET', b, 'gone', 1, 'tenant', r[1])
+  redis.call('PEXPIRE', b, tombstone)
+  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
+  if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
+  redis.call('ZREM', P .. 'batches:' .. r[1], id)
+  redis.call('ZREM', P .. 'batch-due', id)
+  note(id, 'gone')
 end

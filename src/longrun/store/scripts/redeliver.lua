@@ -3,14 +3,14 @@ local message, d, t = ARGV[1], delivery(ARGV[1]), now()
 local r = redis.call('HMGET', d, 'tenant', 'status', 'job', 'tries')
 if r[1] ~= ARGV[2] then return {0} end
 if r[3] ~= '' then
-  local k = record(r[3])
+  local k = subject(r[3])
   local j = redis.call('HMGET', k, 'status', 'gone', 'expires')
   if not j[1] or j[2] or (j[3] and tonumber(j[3]) <= t) then return {-1} end
   if r[2] ~= 'pending' then
     -- As at first: the result is kept until this has an end too.
     redis.call('HINCRBY', k, 'unsettled', 1)
     redis.call('HDEL', k, 'expires')
-    redis.call('ZREM', P .. 'expire', r[3])
+    redis.call('ZREM', P .. (is_batch(r[3]) and 'batch-due' or 'expire'), r[3])
   end
 end
 redis.call('HSET', d, 'status', 'pending', 'base', r[4])

@@ -32,8 +32,7 @@ for each in string.gmatch(ARGV[12], '%S+') do
 end
 -- The first write of the script: with a full store it is refused, and nothing has changed.
 local stamp, due = int(t), delay > 0 and int(t + delay)
-redis.call('HSET', k, 'tenant', tenant, 'model', model, 'queue', queue, 'priority', priority, 'input', input, 'version', 1, 'attempt', 0,
-  'created', stamp, 'status', due and 'scheduled' or 'queued', due and 'due' or 'queued', due or stamp, unpack(ARGV, 13))
+create(id, tenant, model, queue, priority, input, stamp, due, unpack(ARGV, 13))
 for _, each in ipairs(files) do bind_file(each, id) end
 redis.call('ZADD', P .. 'idx:' .. tenant, moment(at), id)
 if bound then
@@ -49,5 +48,5 @@ priority = tonumber(priority)
 redis.call('ZADD', wait, place_in_lane(priority, at), id)
 -- A lane in which jobs wait is known already.
 if depth == 0 then redis.call('SADD', P .. 'lanes', lane) end
-push(id, model, queue, priority, false)
+push_new({id}, model, queue, priority)
 return {'new', place(), stamp}

@@ -1,0 +1,30 @@
+-- Accept a batch whose inputs lie in a file: record, index, idempotency key, or nothing at all. `feed_batch` makes the jobs.
+-- ARGV: id, tenant, idempotency key ('' = none), fingerprint, id of the file, items, ms until a chore looks, then pairs of further fields
+-- (model, queue, priority, policy, within, tags, metadata, hook, key).
+-- Returns {'new'} | {'replay', id} | {'reused', id} | {'nofile', file id}. Sent twice: the second is {'new'} again.
+local id, tenant, idem = ARGV[1], ARGV[2], ARGV[3]
+local b = batch_key(id)
+if redis.call('EXISTS', b) == 1 then return {'new'} end
+local bound
+if idem ~= '' then
+  bound = P .. 'idem:' .. tenant .. ':' .. idem
+  local held = redis.call('GET', bound)
+  if held then
+    local other, print = string.match(held, '^(%S+) (%S+)$')
+    return {print == ARGV[4] and 'replay' or 'reused', other}
+  end
+end
+local r = redis.call('HMGET', file(ARGV[5]), 'tenant', 'gone')
+if r[1] ~= tenant or r[2] then return {'nofile', ARGV[5]} end
+local at = instant()
+local t = math.floor(at)
+-- The first write of the script: with a full store it is refused, and nothing has changed.
+redis.call('HSET', b, 'tenant', tenant, 'created', int(t), 'status', 'open', 'total', ARGV[6], 'left', ARGV[6], 'fed', 0, 'offset', 0, unpack(ARGV, 8))
+bind_file(ARGV[5], id)
+redis.call('ZADD', P .. 'batches:' .. tenant, moment(at), id)
+redis.call('ZADD', P .. 'batch-due', int(t + ARGV[7]), id)
+if bound then
+  redis.call('SET', bound, id .. ' ' .. ARGV[4])
+  redis.call('HSET', b, 'idem', bound)
+end
+return {'new'}

@@ -1,0 +1,21 @@
+-- Batches that somebody must go on with: to be fed, or to be canceled. Those whose time is over go. ARGV: most (<= 100), tombstone ms,
+-- ms until they are looked at again. Returns their ids.
+pass_when_full()
+local t, out = now(), {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'batch-due', '-inf', int(t), 'LIMIT', 0, ARGV[1])) do
+  local b = batch_key(id)
+  local r = redis.call('HMGET', b, 'status', 'expires')
+  if r[1] == 'open' then
+    redis.call('ZADD', P .. 'batch-due', int(t + ARGV[3]), id)
+    out[#out + 1] = id
+  elseif r[1] and r[2] and tonumber(r[2]) > t then
+    redis.call('ZADD', P .. 'batch-due', r[2], id)
+  elseif r[1] then
+    bury_batch(id, b, ARGV[2])
+  else
+    -- It was never accepted.
+    redis.call('ZREM', P .. 'batch-due', id)
+    let_go(id, t, ARGV[2], FILES_AT_ONCE)
+  end
+end
+return out
