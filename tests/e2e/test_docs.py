@@ -1,7 +1,7 @@
 """The examples of docs/http.md and docs/files.md, run in the order of the page against a real service.
 
 Each `sh` block is run with bash. A `http` block right after it shows the answer: its status line, some of its headers, and the body
-with `…` for what is left out. `API` stands for the service, `JOB` and `FILE` for the id in the answer before, as the pages say.
+with `…` for what is left out. `API` stands for the service, `JOB`, `FILE` and `BATCH` for the id in the answer before, as the pages say.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ PAGE = (ROOT / "docs" / "http.md").read_text()
 FILES = (ROOT / "docs" / "files.md").read_text()
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```$(?:\n```http\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 _JOB = re.compile(r"job_[0-9a-f]{32}")
-_ID = re.compile(r"(?:job|file)_[0-9a-f]{32}")
+_BATCH = re.compile(r"batch_[0-9a-f]{32}")
+_ID = re.compile(r"(?:job|file|batch)_[0-9a-f]{32}")
 #: What differs from run to run.
 _CHANGING = (
     (_JOB, "JOB"),
+    (_BATCH, "BATCH"),
     (_ID, "FILE"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"req_[0-9a-f]{16}"), "REQUEST"),
@@ -86,7 +88,7 @@ def run(script: str, folder: Path, **variables: str) -> str:
 def answers(page: str, service: Service, folder: Path) -> int:
     """Run the examples of a page in their order; how many of them show an answer, which was as shown."""
     seen, tried = dict[str, str](), 0
-    variables = {"API": f"{service.url}/api/v1", "JOB": "", "FILE": ""}
+    variables = {"API": f"{service.url}/api/v1", "JOB": "", "FILE": "", "BATCH": ""}
     for script, shown in EXAMPLE.findall(page):
         if script.startswith("API="):
             continue
@@ -95,7 +97,7 @@ def answers(page: str, service: Service, folder: Path) -> int:
             check(shown, answer)
             ids_stay_the_same(shown, answer, seen)
             tried += 1
-        for name, found in re.findall(r"^location: \S+/((job|file)_\w+)$", answer.replace("\r", ""), re.MULTILINE):
+        for name, found in re.findall(r"^location: \S+/((job|file|batch)_\w+)$", answer.replace("\r", ""), re.MULTILINE):
             variables[found.upper()] = name
     assert tried == len(re.findall(r"^```http$", page, re.MULTILINE))
     return tried

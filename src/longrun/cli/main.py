@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from longrun.cli import dead, doctor, files, jobs, roles, run, serve
+from longrun.cli import batch, dead, doctor, files, jobs, roles, run, serve
 from longrun.cli.http import USAGE, explain
 from longrun.cli.show import say
 from longrun.errors import CallError, LongrunError
@@ -33,7 +33,7 @@ def build() -> typer.Typer:
     """The commands."""
     app = typer.Typer(name="longrun", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback()(_root)
-    for command in (serve.serve, roles.api, roles.worker, doctor.doctor, run.run):
+    for command in (serve.serve, roles.api, roles.worker, doctor.doctor, run.run, batch.batch):
         app.command()(command)
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(files.app, name="files")

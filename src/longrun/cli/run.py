@@ -144,7 +144,7 @@ def leave_running(url: str, timeout: float | None = None) -> Iterator[dict[str, 
         _say_how_to_go_on(url, seen)
         raise typer.Exit(OUT_OF_TIME if seen.get("late") else INTERRUPTED) from None
     except Exception as error:
-        if seen.get("job") and not isinstance(error, typer.Exit):
+        if (seen.get("job") or seen.get("batch")) and not isinstance(error, typer.Exit):
             _say_how_to_go_on(url, seen)
         raise
     finally:
@@ -154,6 +154,9 @@ def leave_running(url: str, timeout: float | None = None) -> Iterator[dict[str, 
 
 def _say_how_to_go_on(url: str, seen: dict[str, Any]) -> None:
     job, at = seen.get("job"), shlex.join(["--url", url])
+    if batch := seen.get("batch"):
+        say(f"{batch} goes on without us\n  follow: {url}/api/v1/batches/{batch}\n  results: {url}/api/v1/batches/{batch}/results")
+        return
     if job:
         say(f"{job} goes on without us\n  follow: longrun jobs show {job} --wait {at}\n  cancel: longrun jobs cancel {job} {at}")
     elif seen.get("sent"):

@@ -7,8 +7,24 @@
 """
 
 from longrun.client.aio import AsyncClient, AsyncRemoteFile, AsyncRemoteJob
+from longrun.client.batch_flows import BatchItem, BatchOptions
+from longrun.client.batches import AsyncRemoteBatch, RemoteBatch
 from longrun.client.events import Event
 from longrun.client.snapshot import Options, Progress
 from longrun.client.sync import Client, RemoteFile, RemoteJob
 
-__all__ = ["AsyncClient", "AsyncRemoteFile", "AsyncRemoteJob", "Client", "Event", "Options", "Progress", "RemoteFile", "RemoteJob"]
+__all__ = [
+    "AsyncClient",
+    "AsyncRemoteBatch",
+    "AsyncRemoteFile",
+    "AsyncRemoteJob",
+    "BatchItem",
+    "BatchOptions",
+    "Client",
+    "Event",
+    "Options",
+    "Progress",
+    "RemoteBatch",
+    "RemoteFile",
+    "RemoteJob",
+]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -12,6 +13,9 @@ from typing import Any, Self, Unpack
 from longrun.client import flows
 from longrun.client.address import server_key, server_url
 from longrun.client.arrays import ACCEPT, to_array
+from longrun.client.batch_flows import BatchOptions, Lines, batch_path, line_of
+from longrun.client.batch_flows import submit as submit_batch
+from longrun.client.batches import AsyncRemoteBatch
 from longrun.client.body import Source
 from longrun.client.connection import AsyncConnection
 from longrun.client.events import Event, Pieces
@@ -183,6 +187,23 @@ class AsyncClient:
     def listing(self, path: str, filters: Mapping[str, str | None], limit: int | None = None) -> AsyncIterator[Json]:
         """See `Client.listing`."""
         return self.connection.iterate(flows.listing(self.rules, path, filters, limit))
+
+    async def batch(self, model: str, inputs: Iterable[Any] | AsyncIterable[Any], /, **options: Unpack[BatchOptions]) -> AsyncRemoteBatch:
+        """See `Client.batch`; `inputs` may be asynchronous."""
+        with Lines() as lines:
+            if isinstance(inputs, AsyncIterable):
+                async for value in inputs:
+                    lines.add(await self.connection.run(line_of(self.rules, value)))
+            else:
+                for value in inputs:
+                    lines.add(await self.connection.run(line_of(self.rules, value)))
+            return AsyncRemoteBatch(
+                self, await self.connection.run(submit_batch(self.rules, model, lines, options)), partial(AsyncRemoteFile, self)
+            )
+
+    async def find_batch(self, batch_id: str) -> AsyncRemoteBatch:
+        """See `Client.find_batch`."""
+        return AsyncRemoteBatch(self, await self.request("GET", batch_path(batch_id)), partial(AsyncRemoteFile, self))
 
     async def upload(self, file: Any, name: str | None = None) -> AsyncRemoteFile:
         """See `Client.upload`."""

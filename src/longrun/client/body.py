@@ -7,6 +7,7 @@ import io
 import tempfile
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import SEEK_END
@@ -178,17 +179,27 @@ def _escaped(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-class Multipart:
+class Streamed(ABC):
+    """A body that is read while it is sent, from its beginning at each try."""
+
+    content_type: str  #: the header
+
+    @abstractmethod
+    def length(self) -> int:
+        """Bytes of it all, as long as no file changes. Raises OSError: a file cannot be read."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes in pieces."""
+
+
+class Multipart(Streamed):
     """A body of parts, which can be sent again."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = tuple(parts)
         self._boundary = f"longrun-{uuid.uuid4().hex}"
-
-    @property
-    def content_type(self) -> str:
-        """The header."""
-        return f"multipart/form-data; boundary={self._boundary}"
+        self.content_type = f"multipart/form-data; boundary={self._boundary}"
 
     def length(self) -> int:
         """Bytes of it all, as long as no file changes. Raises OSError: a file cannot be read."""
@@ -211,7 +222,7 @@ class Multipart:
 class AsyncBody:
     """The same for asyncio: files are read on a thread."""
 
-    def __init__(self, body: Multipart) -> None:
+    def __init__(self, body: Streamed) -> None:
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from longrun.client.address import is_here
-from longrun.client.body import AsyncBody, Multipart
+from longrun.client.body import AsyncBody, Streamed
 from longrun.client.wire import ANSWER, Answer, Flow, Give, Lost, Open, Read, Request, Send, Sleep, Step
 from longrun.version import VERSION
 
@@ -38,7 +38,7 @@ def request_options(request: Request) -> dict[str, Any]:
     """Arguments for a request."""
     timeout = httpx.Timeout(min(ANSWER, request.limit), read=request.limit)
     headers = dict(request.headers)
-    if isinstance(request.body, Multipart):
+    if isinstance(request.body, Streamed):
         headers |= {"Content-Type": request.body.content_type, "Content-Length": str(request.body.length())}
     return {"headers": headers, "timeout": timeout}
 
@@ -217,7 +217,7 @@ class AsyncConnection:
             await stream.close()
             flow.close()
 
-    async def iterate(self, flow: Flow[None]) -> AsyncGenerator[Any]:
+    async def iterate(self, flow: Flow[Any]) -> AsyncGenerator[Any]:
         """Do a flow, yielding what it gives."""
         reply: Any = None
         stream = _AsyncStream()
@@ -257,7 +257,7 @@ class AsyncConnection:
 
 
 def _built_async(http: httpx.AsyncClient, request: Request) -> httpx.Request:
-    body = AsyncBody(request.body) if isinstance(request.body, Multipart) else request.body
+    body = AsyncBody(request.body) if isinstance(request.body, Streamed) else request.body
     built = http.build_request(request.method, request.path, content=body, **request_options(request))
     return without_key(built, http.base_url)
 

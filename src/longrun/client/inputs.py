@@ -20,6 +20,11 @@ def hidden_files(input: Any) -> list[Any]:
     return list(found.values())
 
 
+def every_file(input: Any) -> list[Any]:
+    """All files of an input, each once."""
+    return list({id(each): each for each in _files(input)}.values())
+
+
 def _is_form_field(value: Any) -> bool:
     return is_file(value) or (isinstance(value, list | tuple) and bool(value) and all(map(is_file, value)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -11,6 +12,9 @@ from longrun.client import flows
 from longrun.client.address import server_key, server_url
 from longrun.client.aio import AsyncClient
 from longrun.client.arrays import ACCEPT, to_array
+from longrun.client.batch_flows import BatchOptions, Lines, batch_path, line_of
+from longrun.client.batch_flows import submit as submit_batch
+from longrun.client.batches import RemoteBatch
 from longrun.client.body import Source
 from longrun.client.connection import Connection
 from longrun.client.events import Event, Pieces
@@ -296,6 +300,28 @@ class Client:
     def listing(self, path: str, filters: Mapping[str, str | None], limit: int | None = None) -> Iterator[Json]:
         """The jobs of a listing, `/jobs` or `/dead-letters`, as JSON. Raises ApiError, Unreachable."""
         return self.connection.iterate(flows.listing(self.rules, path, filters, limit))
+
+    def batch(self, model: str, inputs: Iterable[Any], /, **options: Unpack[BatchOptions]) -> RemoteBatch:
+        """Submit many inputs at once, and return the batch as soon as the server has stored all of them. Each becomes a job.
+
+        Args:
+            model: its name.
+            inputs: read once, to the end, and kept on disk when they are many; files in them are uploaded.
+            options: see `BatchOptions`: `priority`, `tags`, `metadata`, `policy`, `webhook`, `idempotency_key`.
+
+        Raises:
+            ApiError: `validation-failed` names each input that is wrong, and nothing was accepted.
+            Unreachable: it says whether the batch may exist, and holds the `idempotency_key` with which to find out.
+            OSError: a file cannot be read.
+        """
+        with Lines() as lines:
+            for value in inputs:
+                lines.add(self.connection.run(line_of(self.rules, value)))
+            return RemoteBatch(self, self.connection.run(submit_batch(self.rules, model, lines, options)), partial(RemoteFile, self))
+
+    def find_batch(self, batch_id: str) -> RemoteBatch:
+        """A batch by its id. Raises ApiError: `batch-not-found` (404), `batch-gone` (410); Unreachable."""
+        return RemoteBatch(self, self.request("GET", batch_path(batch_id)), partial(RemoteFile, self))
 
     def upload(self, file: Any, name: str | None = None) -> RemoteFile:
         """Store a file for inputs to come: `{"image": client.upload(path)}`. It is kept as long as a finished job (`expires_at`).

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from longrun.client.body import Multipart
+from longrun.client.body import Streamed
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -29,14 +29,14 @@ class Request:
         method: such as `GET`.
         path: after `/api/v1`, with its query; or a whole URL.
         headers: further headers.
-        body: JSON text, or a form with files.
+        body: JSON text, or what is read while it is sent: a form with files, or lines.
         limit: seconds without a byte after which it counts as not answered.
     """
 
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Multipart | None = None
+    body: bytes | Streamed | None = None
     limit: float = ANSWER
 
 

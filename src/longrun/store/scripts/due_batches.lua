@@ -1,6 +1,20 @@
 -- Batches that somebody must go on with: to be fed, or to be canceled. Those whose time is over go. ARGV: most (<= 100), tombstone ms,
 -- ms until they are looked at again. Returns their ids.
 pass_when_full()
+
+-- Its items find out that it has gone when their own time comes (expire.lua).
+local function bury_batch(id, b, tombstone)
+  local r = redis.call('HMGET', b, 'tenant', 'idem')
+  redis.call('DEL', b)
+  redis.call('HSET', b, 'gone', 1, 'tenant', r[1])
+  redis.call('PEXPIRE', b, tombstone)
+  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
+  if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
+  redis.call('ZREM', P .. 'batches:' .. r[1], id)
+  redis.call('ZREM', P .. 'batch-due', id)
+  note(id, 'gone')
+end
+
 local t, out = now(), {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'batch-due', '-inf', int(t), 'LIMIT', 0, ARGV[1])) do
   local b = batch_key(id)

@@ -468,16 +468,3 @@ local function bury(id, k, t, tombstone, most)
   note(id, 'gone')
   return let_go(id, t, tombstone, most)
 end
-
--- A batch goes; its items find that out when their own time comes (expire.lua).
-local function bury_batch(id, b, tombstone)
-  local r = redis.call('HMGET', b, 'tenant', 'idem')
-  redis.call('DEL', b)
-  redis.call('HSET', b, 'gone', 1, 'tenant', r[1])
-  redis.call('PEXPIRE', b, tombstone)
-  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
-  if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
-  redis.call('ZREM', P .. 'batches:' .. r[1], id)
-  redis.call('ZREM', P .. 'batch-due', id)
-  note(id, 'gone')
-end
