@@ -14,7 +14,9 @@ from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 
 from longrun.blobs.open import open_blobs
 from longrun.chores.run import go_on_with_batches
-from longrun.clock import item_id, new_batch_id
+from longrun.clock import item_id, new_batch_id, new_file_id
+from longrun.jobs.files import reference, referenced
+from longrun.service.attach import put_away
 from longrun.service.feeding import feed
 from longrun.settings import Settings
 from longrun.store.store import Store
@@ -44,7 +46,7 @@ async def post_lines(caller: httpx.AsyncClient, body: Any, query: str = "", **he
 async def tickets(store: Store) -> list[str]:
     """Ids of the next hundred tickets."""
     popped = await store.connection.run("pop", LANE, 100)
-    return [ticket.split(b'"id":"')[1][:36].decode() for ticket in popped[1::2]]
+    return [job_id.decode() for job_id in popped[2::3]]
 
 
 async def chores(store: Store, settings: Settings, *batches: dict[str, Any]) -> None:
@@ -282,12 +284,21 @@ async def test_results_before_the_end_are_the_batch_unless_asked_for_in_part(cal
     assert [(row["index"], row["status"]) for row in found] == [(119, "queued"), (120, "succeeded"), (121, "queued")]
 
 
-async def test_large_outputs_inputs_and_files_pass_through(caller: httpx.AsyncClient, worker: PlayedWorker, store: Store) -> None:
+async def test_large_inputs_and_outputs_go_through_files(
+    caller: httpx.AsyncClient, worker: PlayedWorker, store: Store, settings: Settings
+) -> None:
     batch = await send(caller, [{"value": "x" * 100_000}, {"value": 2}])
     claim = await worker.claim(item_id(batch["id"], 0))
-    assert claim.input.startswith(b"!") or len(claim.input) < 1000
-    job = (await caller.get(f"{API}/jobs/{claim.id}")).json()
-    assert job["batch_index"] == 0
+    ref = referenced(claim.input)
+    assert ref is not None, "the store holds a reference in the place of a large input"
+    blobs = open_blobs(settings)
+    assert orjson.loads(await blobs.read(ref.key, 1_000_000)) == {"value": "x" * 100_000}
+    large = orjson.dumps("y" * 100_000)
+    output = await put_away(store, blobs, "local", large, new_file_id())
+    assert await store.claims.finish(claim.id, claim.attempt, "succeeded", reference(output)) == "succeeded"
+    await end(worker, batch, [1])
+    assert [row["output"] for row in await rows(caller, batch, "")] == ["y" * 100_000, 10]
+    blobs.close()
 
 
 async def test_files_are_named_by_their_ids_and_kept_until_the_items_have_them(

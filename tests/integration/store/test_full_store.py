@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from tests.integration.store.test_batches import LINES, accepted
 from tests.integration.store.test_files import all_trash, expire_all, made_by, new_ref, told, uploaded
 from tests.integration.store.test_files import claimed as claimed_with
 from tests.integration.store.test_scripts import FAILURE, claimed, new_job, status, submit, tickets
@@ -153,3 +154,26 @@ async def test_a_large_output_among_small_ones_is_refused_alone(store: Store) ->
     assert [await status(store, job_id) for job_id in (first, big, last)] == ["succeeded", "running", "succeeded"]
     await full(store, "0")
     assert await store.claims.finish_all(endings) == ["succeeded"] * 3
+
+
+async def test_a_batch_that_meets_a_full_store_is_fed_on_when_there_is_room(store: Store) -> None:
+    batch = await accepted(store, total=200)
+    assert (await store.batches.feed(batch, 0, LINES)).fed == 100
+    await full(store)
+    with pytest.raises(StorageFull):
+        await store.batches.feed(batch, 100, LINES)
+    assert (await store.batches.feeding(batch)).fed == 100
+    assert await store.connection.command("ZSCORE", f"{store.prefix}batch-due", batch) is not None, "a chore looks again"
+    await full(store, "0")
+    assert (await store.batches.feed(batch, 100, LINES)).fed == 200
+    assert [len(await tickets(store)) for _ in range(3)] == [100, 100, 0]
+
+
+async def test_a_batch_is_canceled_in_a_full_store(store: Store) -> None:
+    batch = await accepted(store, total=200)
+    await store.batches.feed(batch, 0, LINES)
+    await full(store)
+    assert await store.batches.cancel(batch, "t")
+    assert await store.batches.cancel_items(batch) == 0
+    record = await store.batches.read(batch, "t")
+    assert (record.status, record.canceled, record.left) == ("canceled", 200, 0)
