@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import schemathesis
@@ -15,6 +17,7 @@ from tests.integration.api.conftest import PlayedWorker, app_of, calling, listen
 from tests.integration.api.served import served as models
 
 from longrun.api.openapi import build_openapi
+from longrun.clock import item_id
 from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
@@ -27,6 +30,14 @@ CHECKS = (
     checks.response_schema_conformance,
     checks.response_headers_conformance,
 )
+
+
+@schemathesis.serializer("application/jsonl")
+def _lines(_: object, value: Any) -> bytes:
+    """What a schema can say of JSON lines is that they are text; whatever else is tried is sent as one line."""
+    return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "surrogatepass")
+
+
 schema = schemathesis.openapi.from_dict(build_openapi(models(), Settings()))
 
 
@@ -38,8 +49,8 @@ async def _serve(url: str, ports: list[int], started: threading.Event, stop: asy
         await stop.wait()
 
 
-async def _leave_some_jobs(url: str) -> list[str]:
-    """Jobs in several states, for the operations that need one."""
+async def _leave_some_jobs(url: str) -> tuple[list[str], list[str]]:
+    """Jobs in several states, and batches, for the operations that need one."""
     store = Store(url, Settings(redis_url=url), ticket_template())
     worker = PlayedWorker(store)
     found = []
@@ -48,23 +59,25 @@ async def _leave_some_jobs(url: str) -> list[str]:
             job = (await caller.post("/api/v1/models/echo/jobs", json={"input": {"value": 1}})).json()
             await end(job["id"])
             found.append(job["id"])
+        batches = [(await caller.post("/api/v1/models/echo/batches", json=[{"value": 1}])).json()["id"] for _ in range(2)]
+        await worker.succeed(item_id(batches[0], 0))
     await store.close()
-    return found
+    return found, batches
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
-    """URL of a running service, and ids of jobs in it."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str], list[str]]]:
+    """URL of a running service, and ids of jobs and batches in it."""
     with EmbeddedValkey(Path(tmp_path_factory.mktemp("valkey"))) as server:
         url = server.start()
-        jobs = asyncio.run(_leave_some_jobs(url))
+        jobs, batches = asyncio.run(_leave_some_jobs(url))
         ports: list[int] = []
         started, stop = threading.Event(), asyncio.Event()
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=lambda: loop.run_until_complete(_serve(url, ports, started, stop)))
         thread.start()
         assert started.wait(10)
-        yield f"http://127.0.0.1:{ports[0]}", jobs
+        yield f"http://127.0.0.1:{ports[0]}", jobs, batches
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)
         loop.close()
@@ -72,7 +85,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
 
 @schema.parametrize()
 @settings(max_examples=15, deadline=None, database=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
-def test_every_operation_answers_as_documented(case: schemathesis.Case, served: tuple[str, list[str]]) -> None:
+def test_every_operation_answers_as_documented(case: schemathesis.Case, served: tuple[str, list[str], list[str]]) -> None:
     case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=10)
     if "job_id" in case.path_parameters:
         for job_id in served[1]:
@@ -80,4 +93,8 @@ def test_every_operation_answers_as_documented(case: schemathesis.Case, served: 
             if job_id == served[1][-1] and case.path.endswith("/events"):
                 continue
             case.path_parameters["job_id"] = job_id
+            case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=10)
+    if "batch_id" in case.path_parameters:
+        for batch_id in served[2]:
+            case.path_parameters["batch_id"] = batch_id
             case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=10)

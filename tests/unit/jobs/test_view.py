@@ -42,6 +42,8 @@ CONTRACT = [
     "retry_of",
     "retried_by",
     "parent",
+    "batch",
+    "batch_index",
     "webhook",
     "urls",
 ]
