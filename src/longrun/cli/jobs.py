@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from longrun.client import Client
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of jobs.")]
+IdsOfAll = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of jobs, or of batches.")]
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show, cancel and retry jobs.")
 
 
@@ -99,8 +100,8 @@ def _cell(value: Any) -> str:
 
 
 @app.command("cancel")
-def cancel(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Cancel jobs; one that has ended stays as it is."""
+def cancel(job_ids: IdsOfAll, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Cancel jobs, or all jobs of a batch; one that has ended stays as it is."""
     client = open_client(url, key)
     each_job(job_ids, lambda job_id: _post(client, job_id, "cancel"), as_json=as_json)
 
@@ -113,8 +114,9 @@ def retry(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = Fals
 
 
 def _post(client: Client, job_id: str, verb: str) -> dict[str, Any]:
-    """The job that the server answers with. Asked twice, nothing happens a second time."""
-    return dict(client.request("POST", f"/jobs/{quote(job_id, safe='')}/{verb}"))
+    """The job, or the batch, that the server answers with. Asked twice, nothing happens a second time."""
+    kind = "batches" if verb == "cancel" and job_id.startswith("batch_") else "jobs"
+    return dict(client.request("POST", f"/{kind}/{quote(job_id, safe='')}/{verb}"))
 
 
 def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_json: bool) -> None:

@@ -124,7 +124,7 @@ def leave_running(url: str, timeout: float | None = None) -> Iterator[dict[str, 
     """Ctrl-C, the time limit and a lost server end the waiting, not the job: say how to go on with it.
 
     Yields:
-        a dict to put the job's id into, as `job`, once it is known, and `sent` before the submit.
+        a dict to put the id into, as `job` or `batch`, once it is known, and `sent` before the submit.
 
     Raises:
         typer.Exit: 130 after Ctrl-C, 124 when `timeout` seconds are over.
@@ -153,12 +153,11 @@ def leave_running(url: str, timeout: float | None = None) -> Iterator[dict[str, 
 
 
 def _say_how_to_go_on(url: str, seen: dict[str, Any]) -> None:
-    job, at = seen.get("job"), shlex.join(["--url", url])
-    if batch := seen.get("batch"):
-        say(f"{batch} goes on without us\n  follow: {url}/api/v1/batches/{batch}\n  results: {url}/api/v1/batches/{batch}/results")
-        return
+    job, batch, at = seen.get("job"), seen.get("batch"), shlex.join(["--url", url])
     if job:
         say(f"{job} goes on without us\n  follow: longrun jobs show {job} --wait {at}\n  cancel: longrun jobs cancel {job} {at}")
+    elif batch:
+        say(f"{batch} goes on without us\n  results: longrun batch {batch} {at}\n  cancel: longrun jobs cancel {batch} {at}")
     elif seen.get("sent"):
         say(f"the server did not confirm the submit; the job may exist: longrun jobs ls {at}")
 

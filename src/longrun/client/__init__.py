@@ -6,12 +6,13 @@
 `docs/client.md` shows every verb.
 """
 
-from longrun.client.aio import AsyncClient, AsyncRemoteFile, AsyncRemoteJob
-from longrun.client.batch_flows import BatchItem, BatchOptions
-from longrun.client.batches import AsyncRemoteBatch, RemoteBatch
+from longrun.client.aio import AsyncClient, AsyncRemoteJob
+from longrun.client.batches import BatchItem
 from longrun.client.events import Event
-from longrun.client.snapshot import Options, Progress
-from longrun.client.sync import Client, RemoteFile, RemoteJob
+from longrun.client.remote_batches import AsyncRemoteBatch, RemoteBatch
+from longrun.client.remote_files import AsyncRemoteFile, RemoteFile
+from longrun.client.snapshot import BatchOptions, Options, Progress
+from longrun.client.sync import Client, RemoteJob
 
 __all__ = [
     "AsyncClient",

@@ -5,48 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from longrun.client import flows
 from longrun.client.address import server_key, server_url
-from longrun.client.arrays import ACCEPT, to_array
-from longrun.client.batch_flows import BatchOptions, Lines, batch_path, line_of
-from longrun.client.batch_flows import submit as submit_batch
-from longrun.client.batches import AsyncRemoteBatch
-from longrun.client.body import Source
+from longrun.client.batches import get_batch, line_of, submit_batch
+from longrun.client.body import Lines, Source
 from longrun.client.connection import AsyncConnection
 from longrun.client.events import Event, Pieces
 from longrun.client.fetching import Wanted, fetch, get_file
-from longrun.client.files import StoredFile, absolute, file_path, target, with_files
+from longrun.client.files import absolute, file_path, target, with_files
 from longrun.client.following import follow
-from longrun.client.mapping import Manner, map_inputs_async
+from longrun.client.mapping import Manner, each_input, map_inputs_async
 from longrun.client.patience import Rules
-from longrun.client.saving import Saving, collect
-from longrun.client.snapshot import Options, Snapshot
+from longrun.client.remote_batches import AsyncRemoteBatch
+from longrun.client.remote_files import AsyncRemoteFile
+from longrun.client.saving import Saving
+from longrun.client.snapshot import BatchOptions, Options, Snapshot
 from longrun.client.wire import Json
 
-
-class AsyncRemoteFile(StoredFile):
-    """A file on a server; see `RemoteFile`, whose verbs it has."""
-
-    def __init__(self, client: AsyncClient, body: Json) -> None:
-        super().__init__({**body, "url": absolute(client.url, str(body["url"]))})
-        self._client = client
-
-    async def read(self) -> bytes:
-        """See `RemoteFile.read`."""
-        held = bytearray()
-        async with aclosing(self._client.connection.iterate(fetch(self._client.rules, Wanted.of(self)))) as pieces:
-            async for piece in pieces:
-                collect(held, piece)
-        return bytes(held)
-
-    async def save(self, to: str | Path = ".") -> Path:
-        """See `RemoteFile.save`."""
-        return await self._client.download(self, to)
+_IN_A_ROW = 100  #: inputs of a batch that are read before others have their turn
 
 
 class AsyncRemoteJob(Snapshot):
@@ -69,12 +49,10 @@ class AsyncRemoteJob(Snapshot):
             self.body = await self._client.connection.run(flows.await_end(self._client.rules, self.id, timeout))
         return self
 
-    async def result(self, timeout: float | None = None, *, as_array: bool = False) -> Any:
+    async def result(self, timeout: float | None = None) -> Any:
         """See `RemoteJob.result`."""
         (await self.wait(timeout)).check()
-        asked = flows.result(self._client.rules, self.body, ACCEPT if as_array else "")
-        output = await self._client.connection.run(asked)
-        return to_array(output) if as_array else self._with_files(output)
+        return self._with_files(await self._client.connection.run(flows.result(self._client.rules, self.body)))
 
     def _with_files(self, value: Any) -> Any:
         return with_files(value, lambda file: AsyncRemoteFile(self._client, file))
@@ -146,11 +124,9 @@ class AsyncClient:
         """See `Client.submit`."""
         return AsyncRemoteJob(self, await self.connection.run(flows.submit(self.rules, model, input, options)))
 
-    async def run(
-        self, model: str, input: Any = None, /, *, timeout: float | None = None, as_array: bool = False, **options: Unpack[Options]
-    ) -> Any:
+    async def run(self, model: str, input: Any = None, /, *, timeout: float | None = None, **options: Unpack[Options]) -> Any:
         """See `Client.run`."""
-        return await (await self.submit(model, input, **options)).result(timeout, as_array=as_array)
+        return await (await self.submit(model, input, **options)).result(timeout)
 
     def map(
         self,
@@ -165,6 +141,19 @@ class AsyncClient:
     ) -> AsyncIterator[Any]:
         """See `Client.map`; `inputs` may be asynchronous."""
         return map_inputs_async(self, model, inputs, Manner(concurrency, progress, return_exceptions), options)
+
+    async def batch(self, model: str, inputs: Iterable[Any] | AsyncIterable[Any], /, **options: Unpack[BatchOptions]) -> AsyncRemoteBatch:
+        """See `Client.batch`; `inputs` may be asynchronous."""
+        lines = Lines()
+        async for each in each_input(inputs):
+            lines.add(await self.connection.run(line_of(self.rules, each)))
+            if lines.count % _IN_A_ROW == 0:
+                await asyncio.sleep(0)  # inputs that are there already would keep everything else waiting
+        return AsyncRemoteBatch(self, await self.connection.run(submit_batch(self.rules, model, lines, options)))
+
+    async def get_batch(self, batch_id: str) -> AsyncRemoteBatch:
+        """See `Client.get_batch`."""
+        return AsyncRemoteBatch(self, await self.connection.run(get_batch(self.rules, batch_id)))
 
     async def job(self, job_id: str) -> AsyncRemoteJob:
         """See `Client.job`."""
@@ -187,23 +176,6 @@ class AsyncClient:
     def listing(self, path: str, filters: Mapping[str, str | None], limit: int | None = None) -> AsyncIterator[Json]:
         """See `Client.listing`."""
         return self.connection.iterate(flows.listing(self.rules, path, filters, limit))
-
-    async def batch(self, model: str, inputs: Iterable[Any] | AsyncIterable[Any], /, **options: Unpack[BatchOptions]) -> AsyncRemoteBatch:
-        """See `Client.batch`; `inputs` may be asynchronous."""
-        with Lines() as lines:
-            if isinstance(inputs, AsyncIterable):
-                async for value in inputs:
-                    lines.add(await self.connection.run(line_of(self.rules, value)))
-            else:
-                for value in inputs:
-                    lines.add(await self.connection.run(line_of(self.rules, value)))
-            return AsyncRemoteBatch(
-                self, await self.connection.run(submit_batch(self.rules, model, lines, options)), partial(AsyncRemoteFile, self)
-            )
-
-    async def find_batch(self, batch_id: str) -> AsyncRemoteBatch:
-        """See `Client.find_batch`."""
-        return AsyncRemoteBatch(self, await self.request("GET", batch_path(batch_id)), partial(AsyncRemoteFile, self))
 
     async def upload(self, file: Any, name: str | None = None) -> AsyncRemoteFile:
         """See `Client.upload`."""

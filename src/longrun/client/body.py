@@ -1,4 +1,7 @@
-"""Bodies with files in them: `multipart/form-data` (RFC 7578), read from disk while it is sent, and from the beginning at each try."""
+"""Bodies that are read from disk while they are sent, and from the beginning at each try.
+
+With files in them `multipart/form-data` (RFC 7578), of many inputs JSON lines.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import io
 import tempfile
 import threading
 import uuid
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import SEEK_END
@@ -99,9 +101,9 @@ def _name_of(file: Any) -> str:
 class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
     """What a pipe gives, kept on disk when it is much: it must be there again for a second try. Goes with the source that reads it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | None = None) -> None:
         super().__init__(max_size=4 * PIECE)
-        while piece := file.read(PIECE):
+        while file is not None and (piece := file.read(PIECE)):
             self.write(piece)
 
     def __del__(self) -> None:
@@ -179,27 +181,17 @@ def _escaped(name: str) -> str:
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 
-class Streamed(ABC):
-    """A body that is read while it is sent, from its beginning at each try."""
-
-    content_type: str  #: the header
-
-    @abstractmethod
-    def length(self) -> int:
-        """Bytes of it all, as long as no file changes. Raises OSError: a file cannot be read."""
-
-    @abstractmethod
-    def __iter__(self) -> Iterator[bytes]:
-        """The bytes in pieces."""
-
-
-class Multipart(Streamed):
+class Multipart:
     """A body of parts, which can be sent again."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = tuple(parts)
         self._boundary = f"longrun-{uuid.uuid4().hex}"
-        self.content_type = f"multipart/form-data; boundary={self._boundary}"
+
+    @property
+    def content_type(self) -> str:
+        """The header."""
+        return f"multipart/form-data; boundary={self._boundary}"
 
     def length(self) -> int:
         """Bytes of it all, as long as no file changes. Raises OSError: a file cannot be read."""
@@ -217,6 +209,33 @@ class Multipart(Streamed):
 
     def _end(self) -> bytes:
         return f"--{self._boundary}--\r\n".encode()
+
+
+class Lines:
+    """A body of JSON lines, which can be sent again: kept on disk when it is much."""
+
+    content_type = "application/x-ndjson"  #: the header
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._size = 0
+        file: Any = _Spooled()  # which is no BinaryIO by its type
+        self._file = file
+
+    def add(self, line: bytes) -> None:
+        """One more; it has no line break in it. Raises OSError: the disk is full."""
+        self._size += self._file.write(line + b"\n")
+        self.count += 1
+
+    def length(self) -> int:
+        """Bytes of it all."""
+        return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return Source(lambda: _Shared(self._file)).pieces()
+
+
+Streamed = Multipart | Lines  #: a body that is read while it is sent
 
 
 class AsyncBody:

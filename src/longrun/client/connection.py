@@ -217,7 +217,7 @@ class AsyncConnection:
             await stream.close()
             flow.close()
 
-    async def iterate(self, flow: Flow[Any]) -> AsyncGenerator[Any]:
+    async def iterate(self, flow: Flow[None]) -> AsyncGenerator[Any]:
         """Do a flow, yielding what it gives."""
         reply: Any = None
         stream = _AsyncStream()

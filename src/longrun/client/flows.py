@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -103,6 +104,19 @@ def body_of(answer: Answer) -> Any:
         raise ApiError(answer.status, {}, url=answer.url, text=answer.content[:200].decode("utf-8", errors="replace")) from None
 
 
+def said(options: Mapping[str, Any], known: frozenset[str]) -> tuple[Json, dict[str, str]]:
+    """What the options of a submit become: members of its JSON, and the header with its key, a fresh one if none is given.
+
+    Raises:
+        TypeError: an option is none of the known ones.
+    """
+    unknown = set(options) - known
+    if unknown:
+        raise TypeError(f"there is no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    members = {name: value for name, value in options.items() if name != "idempotency_key" and value is not None}
+    return members, {"Idempotency-Key": options.get("idempotency_key") or uuid.uuid4().hex}
+
+
 def submission(model: str, input: Any, options: Options) -> Request:
     """The request that submits a job: a form if fields are files, else JSON.
 
@@ -111,11 +125,7 @@ def submission(model: str, input: Any, options: Options) -> Request:
     Raises:
         TypeError: there is no such option, or the input is nothing that JSON can hold.
     """
-    unknown = set(options) - Options.__optional_keys__
-    if unknown:
-        raise TypeError(f"there is no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(Options.__optional_keys__))}")
-    members = {name: value for name, value in options.items() if name != "idempotency_key" and value is not None}
-    headers = {"Idempotency-Key": options.get("idempotency_key") or uuid.uuid4().hex}
+    members, headers = said(options, Options.__optional_keys__)
     path = model_path(model, "/jobs")
     if has_files(input):
         asked = [Part("_options", to_json(members))] if members else []
@@ -163,41 +173,65 @@ def await_end(rules: Rules, job_id: str, timeout: float | None) -> Flow[Json]:
         TimeoutError: it has not ended by then, as far as could be found out.
         ApiError, Unreachable
     """
+    job = yield from await_ended(rules, Awaited(job_path(job_id), f"job {job_id}"), timeout)
+    return job
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Something whose end is waited for.
+
+    Args:
+        path: where it is read, after `/api/v1`.
+        name: for messages.
+        poll: seconds that the server may hold an answer back.
+        see: told what each answer says, the last one too.
+    """
+
+    path: str
+    name: str
+    poll: int = LONG_POLL
+    see: Callable[[Json], object] = lambda _: None
+
+
+def await_ended(rules: Rules, what: Awaited, timeout: float | None) -> Flow[Json]:
+    """It as it ended. Arguments and errors as with `await_end`."""
     end = None if timeout is None else rules.clock() + timeout
     while True:
         begun = rules.clock()
         left = None if end is None else max(0.0, end - begun)
         try:
-            answer = yield from call(rules, _hold(job_id, left), end)
+            answer = yield from call(rules, _hold(what, left), end)
         except CallError as error:
             # Given up before its time, so for the sake of the caller's limit.
             if left is not None and left < rules.retry_for and _may_pass(error):
-                raise TimeoutError(_late(job_id, timeout)) from error
+                raise TimeoutError(_late(what.name, timeout)) from error
             raise
-        job: Json = body_of(answer)
-        if job["terminal"]:
-            return job
+        body: Json = body_of(answer)
+        what.see(body)
+        if body["terminal"]:
+            return body
         now = rules.clock()
         if end is not None and now >= end:
-            raise TimeoutError(_late(job_id, timeout))
+            raise TimeoutError(_late(what.name, timeout))
         # A server that is about to stop answers at once, and one that does not know `Prefer` too: they are not asked without pause.
         pause = max(0.0, 1.0 - (now - begun))
         yield Sleep(pause if end is None else min(pause, end - now))
 
 
-def _hold(job_id: str, left: float | None) -> Request:
-    """Ask for the job, the answer to come when it has ended; at the latest when `left` seconds are over."""
-    seconds = LONG_POLL if left is None else min(LONG_POLL, int(left))  # the server takes whole seconds
+def _hold(what: Awaited, left: float | None) -> Request:
+    """Ask for it, the answer to come when it has ended; at the latest when `left` seconds are over."""
+    seconds = what.poll if left is None else min(what.poll, int(left))  # the server takes whole seconds
     limit = seconds + (ANSWER if left is None else min(ANSWER, left - seconds + 1.0))
-    return Request("GET", job_path(job_id), {"Prefer": f"wait={seconds}"} if seconds else {}, limit=limit)
+    return Request("GET", what.path, {"Prefer": f"wait={seconds}"} if seconds else {}, limit=limit)
 
 
 def _may_pass(error: CallError) -> bool:
     return not isinstance(error, ApiError) or error.status in TRY_AGAIN
 
 
-def _late(job_id: str, timeout: float | None) -> str:
-    return f"job {job_id} has not ended within {timeout:g} s; it goes on"
+def _late(name: str, timeout: float | None) -> str:
+    return f"{name} has not ended within {timeout:g} s; it goes on"
 
 
 def await_change(rules: Rules, job_id: str, version: int, seconds: float) -> Flow[Json]:
@@ -212,24 +246,14 @@ def await_change(rules: Rules, job_id: str, version: int, seconds: float) -> Flo
     return job
 
 
-def result(rules: Rules, job: Json, accept: str = "") -> Flow[Any]:
-    """The output of a job that has succeeded: what the JSON says, or bytes.
-
-    Args:
-        rules: how patient.
-        job: as it was last shown.
-        accept: media types that are wanted, of an output that is too large for the record; "" = any.
-
-    Raises:
-        ApiError: 410 when it is not kept.
-        Unreachable
-    """
+def result(rules: Rules, job: Json) -> Flow[Any]:
+    """The output of a job that has succeeded. Raises ApiError (410 when it is not kept), Unreachable."""
     if "output" not in job and not job.get("output_file"):
         # Lists leave it out. It may be a file, of which only the JSON is wanted here: `/result` would lead to its bytes.
         job = yield from get_job(rules, job["id"])
     if job.get("output") is not None:
         return job["output"]
-    answer = yield from call(rules, Request("GET", job_path(job["id"], "/result"), {"Accept": accept} if accept else {}))
+    answer = yield from call(rules, Request("GET", job_path(job["id"], "/result")))
     return body_of(answer) if "json" in answer.headers.get("content-type", "") else answer.content
 
 

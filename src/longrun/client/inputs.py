@@ -20,8 +20,8 @@ def hidden_files(input: Any) -> list[Any]:
     return list(found.values())
 
 
-def every_file(input: Any) -> list[Any]:
-    """All files of an input, each once."""
+def all_files(input: Any) -> list[Any]:
+    """Every file in it, each once."""
     return list({id(each): each for each in _files(input)}.values())
 
 

@@ -113,11 +113,21 @@ class Bar:
         self._progress.add_task(title, total=len(inputs) if isinstance(inputs, Sized) else None, failed="")
         self._progress.start()
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is one."""
+        return self._progress is not None
+
     def advance(self, *, failed: bool = False) -> None:
         """One job has ended."""
         self._failed += failed
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], advance=1, failed=f"{self._failed} failed" if self._failed else "")
+
+    def reach(self, done: int, failed: int) -> None:
+        """So many jobs have ended, so many of them without an output."""
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=done, failed=f"{failed} failed" if failed else "")
 
     def say(self, text: str) -> None:
         """A line above the bar."""
@@ -136,7 +146,7 @@ async def map_inputs_async(
     """See `AsyncClient.map`."""
     bar = Bar(model, inputs, wanted=manner.progress)
     runs = _Runs(client, model, options, manner, bar)
-    source = aiter(inputs) if isinstance(inputs, AsyncIterable) else _each(inputs)
+    source = each_input(inputs)
     pending: deque[asyncio.Task[Any]] = deque()
     more = True
     try:
@@ -157,6 +167,11 @@ async def map_inputs_async(
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         bar.close()
+
+
+def each_input(inputs: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """Inputs of either kind, as they come."""
+    return aiter(inputs) if isinstance(inputs, AsyncIterable) else _each(inputs)
 
 
 async def _each(inputs: Iterable[Any]) -> AsyncIterator[Any]:

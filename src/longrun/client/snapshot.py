@@ -11,17 +11,22 @@ from longrun.client.wire import Json
 from longrun.errors import JobFailed
 
 
-class Options(TypedDict, total=False):
-    """What a submit may say besides the input; what is left out is for the model and the server to decide."""
+class BatchOptions(TypedDict, total=False):
+    """What a batch may say besides the inputs; what is left out is for the model and the server to decide."""
 
     priority: int  #: 0 to 9, 9 the most urgent
-    delay: float  #: seconds until the job is queued
     tags: Sequence[str]  #: to list jobs by
     metadata: dict[str, Any]  #: given back with the job
-    policy: dict[str, Any]  #: limits for this job, such as `{"timeout": 60, "max_attempts": 3}`
-    webhook: Any  #: who is called when the job has ended
+    policy: dict[str, Any]  #: limits for the job, or each job of the batch, such as `{"timeout": 60, "max_attempts": 3}`
+    webhook: Any  #: who is called at the end
     #: The same key with the same input is the same job, also days later. Without one, every submit has a fresh key of its own.
     idempotency_key: str | None
+
+
+class Options(BatchOptions, total=False):
+    """What a submit may say besides the input."""
+
+    delay: float  #: seconds until the job is queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,8 @@ class Progress:
     message: str | None = None
 
 
-class Snapshot:
-    """A job as the server last showed it: in an answer, or in the `done` event. `refresh()` asks again.
+class Record:
+    """What a job and a batch have in common, as the server last showed it.
 
     Attributes:
         body: the JSON as it came, also with members that this version of the client does not know.
@@ -54,13 +59,8 @@ class Snapshot:
 
     @property
     def id(self) -> str:
-        """`job_` and 32 hexadecimal digits."""
+        """`job_` or `batch_`, and 32 hexadecimal digits."""
         return str(self.body["id"])
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return str(self.body["model"])
 
     @property
     def status(self) -> str:
@@ -68,9 +68,48 @@ class Snapshot:
         return str(self.body["status"])
 
     @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.body["model"])
+
+    @property
     def terminal(self) -> bool:
-        """Whether it has ended, however that was. A job that has ended never changes."""
+        """Whether it has ended, however that was. What has ended never changes."""
         return bool(self.body["terminal"])
+
+    @property
+    def priority(self) -> int:
+        """0 to 9, 9 the most urgent."""
+        return int(self.body["priority"])
+
+    @property
+    def tags(self) -> list[str]:
+        """As submitted."""
+        return list(self.body.get("tags") or [])
+
+    @property
+    def metadata(self) -> Json:
+        """As submitted."""
+        return dict(self.body.get("metadata") or {})
+
+    @property
+    def policy(self) -> Json:
+        """The limits in force."""
+        return dict(self.body.get("policy") or {})
+
+    @property
+    def created_at(self) -> str | None:
+        """When it was accepted: RFC 3339, UTC, as `datetime.fromisoformat` reads it."""
+        return self.body.get("created_at")
+
+    @property
+    def finished_at(self) -> str | None:
+        """When it ended; None = it has not."""
+        return self.body.get("finished_at")
+
+
+class Snapshot(Record):
+    """A job as the server last showed it: in an answer, or in the `done` event. `refresh()` asks again."""
 
     @property
     def succeeded(self) -> bool:
@@ -108,44 +147,14 @@ class Snapshot:
         return int(self.body["attempt"])
 
     @property
-    def priority(self) -> int:
-        """0 to 9, 9 the most urgent."""
-        return int(self.body["priority"])
-
-    @property
-    def tags(self) -> list[str]:
-        """As submitted."""
-        return list(self.body.get("tags") or [])
-
-    @property
-    def metadata(self) -> Json:
-        """As submitted."""
-        return dict(self.body.get("metadata") or {})
-
-    @property
-    def policy(self) -> Json:
-        """The limits in force."""
-        return dict(self.body.get("policy") or {})
-
-    @property
     def usage(self) -> Json:
         """Seconds and other figures: `queue_s`, `run_s` and what the model reported."""
         return dict(self.body.get("usage") or {})
 
     @property
-    def created_at(self) -> str | None:
-        """When it was accepted: RFC 3339, UTC, as `datetime.fromisoformat` reads it."""
-        return self.body.get("created_at")
-
-    @property
     def started_at(self) -> str | None:
         """When the latest attempt started; None = none has."""
         return self.body.get("started_at")
-
-    @property
-    def finished_at(self) -> str | None:
-        """When it ended; None = it has not."""
-        return self.body.get("finished_at")
 
     @property
     def retry_of(self) -> str | None:

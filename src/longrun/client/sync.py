@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -11,45 +10,20 @@ from typing import Any, Self, Unpack
 from longrun.client import flows
 from longrun.client.address import server_key, server_url
 from longrun.client.aio import AsyncClient
-from longrun.client.arrays import ACCEPT, to_array
-from longrun.client.batch_flows import BatchOptions, Lines, batch_path, line_of
-from longrun.client.batch_flows import submit as submit_batch
-from longrun.client.batches import RemoteBatch
-from longrun.client.body import Source
+from longrun.client.batches import get_batch, line_of, submit_batch
+from longrun.client.body import Lines, Source
 from longrun.client.connection import Connection
 from longrun.client.events import Event, Pieces
 from longrun.client.fetching import Wanted, fetch, get_file
-from longrun.client.files import StoredFile, absolute, file_path, target, with_files
+from longrun.client.files import absolute, file_path, target, with_files
 from longrun.client.following import follow
 from longrun.client.mapping import Manner, map_inputs
 from longrun.client.patience import Rules
-from longrun.client.saving import Saving, collect
-from longrun.client.snapshot import Options, Snapshot
+from longrun.client.remote_batches import RemoteBatch
+from longrun.client.remote_files import RemoteFile
+from longrun.client.saving import Saving
+from longrun.client.snapshot import BatchOptions, Options, Snapshot
 from longrun.client.wire import Json
-
-
-class RemoteFile(StoredFile):
-    """A file on a server: its JSON (`file["url"]`, `file.size`, …), and its bytes when they are asked for."""
-
-    def __init__(self, client: Client, body: Json) -> None:
-        super().__init__({**body, "url": absolute(client.url, str(body["url"]))})
-        self._client = client
-
-    def read(self) -> bytes:
-        """All bytes, in memory.
-
-        Raises:
-            ApiError: `file-not-found` (404), `file-gone` (410) or another problem.
-            Unreachable, DownloadBroken
-        """
-        held = bytearray()
-        for piece in self._client.connection.iterate(fetch(self._client.rules, Wanted.of(self))):
-            collect(held, piece)
-        return bytes(held)
-
-    def save(self, to: str | Path = ".") -> Path:
-        """Fetch it into a file. See `Client.download`."""
-        return self._client.download(self, to)
 
 
 class RemoteJob(Snapshot):
@@ -89,22 +63,15 @@ class RemoteJob(Snapshot):
             self.body = self._client.connection.run(flows.await_end(self._client.rules, self.id, timeout))
         return self
 
-    def result(self, timeout: float | None = None, *, as_array: bool = False) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         """Wait for the end and return the output: JSON values, with a `RemoteFile` where a file is.
 
-        Args:
-            timeout: seconds; None = as long as it takes.
-            as_array: return a `numpy.ndarray`. A large one comes as its bytes, never as text.
-
         Raises:
-            TypeError: `as_array`, and the output is no array of numbers.
             JobFailed: it ended without one.
             TimeoutError, ApiError, Unreachable: as with `wait`; ApiError with code `job-gone` too when the output is not kept any longer.
         """
         self.wait(timeout).check()
-        asked = flows.result(self._client.rules, self.body, ACCEPT if as_array else "")
-        output = self._client.connection.run(asked)
-        return to_array(output) if as_array else self._with_files(output)
+        return self._with_files(self._client.connection.run(flows.result(self._client.rules, self.body)))
 
     def _with_files(self, value: Any) -> Any:
         return with_files(value, lambda file: RemoteFile(self._client, file))
@@ -225,20 +192,17 @@ class Client:
         """
         return RemoteJob(self, self.connection.run(flows.submit(self.rules, model, input, options)))
 
-    def run(
-        self, model: str, input: Any = None, /, *, timeout: float | None = None, as_array: bool = False, **options: Unpack[Options]
-    ) -> Any:
+    def run(self, model: str, input: Any = None, /, *, timeout: float | None = None, **options: Unpack[Options]) -> Any:
         """Submit a job, wait for its end, and return its output.
 
         Args:
             model, input, options: as with `submit`.
             timeout: seconds to wait for the end; None = as long as it takes.
-            as_array: return a `numpy.ndarray`, see `RemoteJob.result`.
 
         Raises:
             JobFailed, TimeoutError, ApiError, Unreachable: as with `submit` and `RemoteJob.result`.
         """
-        return self.submit(model, input, **options).result(timeout, as_array=as_array)
+        return self.submit(model, input, **options).result(timeout)
 
     def map(
         self,
@@ -271,6 +235,27 @@ class Client:
     def _twin(self) -> AsyncClient:
         return AsyncClient(self.url, self._key, retry_for=self.rules.retry_for, refused_for=self.rules.refused_for, on_retry=self.rules.say)
 
+    def batch(self, model: str, inputs: Iterable[Any], /, **options: Unpack[BatchOptions]) -> RemoteBatch:
+        """Submit many inputs at once, a job for each, and return the batch as soon as the server has stored it: all of them, or none.
+
+        Args:
+            model: its name.
+            inputs: each as with `submit`; read to their end first, into a temporary file when they are many. Files in them are uploaded.
+            options: see `BatchOptions`: those of `submit` without `delay`.
+
+        Raises:
+            ApiError: such as `validation-failed`, whose `errors` point to the inputs that are wrong: `/inputs/17/text`.
+            Unreachable, OSError: as with `submit`.
+        """
+        lines = Lines()
+        for each in inputs:
+            lines.add(self.connection.run(line_of(self.rules, each)))
+        return RemoteBatch(self, self.connection.run(submit_batch(self.rules, model, lines, options)))
+
+    def get_batch(self, batch_id: str) -> RemoteBatch:
+        """A batch by its id. Raises ApiError: `batch-not-found` (404), `batch-gone` (410); Unreachable."""
+        return RemoteBatch(self, self.connection.run(get_batch(self.rules, batch_id)))
+
     def job(self, job_id: str) -> RemoteJob:
         """A job by its id. Raises ApiError: `job-not-found` (404), `job-gone` (410); Unreachable."""
         return RemoteJob(self, self.connection.run(flows.get_job(self.rules, job_id)))
@@ -300,28 +285,6 @@ class Client:
     def listing(self, path: str, filters: Mapping[str, str | None], limit: int | None = None) -> Iterator[Json]:
         """The jobs of a listing, `/jobs` or `/dead-letters`, as JSON. Raises ApiError, Unreachable."""
         return self.connection.iterate(flows.listing(self.rules, path, filters, limit))
-
-    def batch(self, model: str, inputs: Iterable[Any], /, **options: Unpack[BatchOptions]) -> RemoteBatch:
-        """Submit many inputs at once, and return the batch as soon as the server has stored all of them. Each becomes a job.
-
-        Args:
-            model: its name.
-            inputs: read once, to the end, and kept on disk when they are many; files in them are uploaded.
-            options: see `BatchOptions`: `priority`, `tags`, `metadata`, `policy`, `webhook`, `idempotency_key`.
-
-        Raises:
-            ApiError: `validation-failed` names each input that is wrong, and nothing was accepted.
-            Unreachable: it says whether the batch may exist, and holds the `idempotency_key` with which to find out.
-            OSError: a file cannot be read.
-        """
-        with Lines() as lines:
-            for value in inputs:
-                lines.add(self.connection.run(line_of(self.rules, value)))
-            return RemoteBatch(self, self.connection.run(submit_batch(self.rules, model, lines, options)), partial(RemoteFile, self))
-
-    def find_batch(self, batch_id: str) -> RemoteBatch:
-        """A batch by its id. Raises ApiError: `batch-not-found` (404), `batch-gone` (410); Unreachable."""
-        return RemoteBatch(self, self.request("GET", batch_path(batch_id)), partial(RemoteFile, self))
 
     def upload(self, file: Any, name: str | None = None) -> RemoteFile:
         """Store a file for inputs to come: `{"image": client.upload(path)}`. It is kept as long as a finished job (`expires_at`).

@@ -29,7 +29,7 @@ class Request:
         method: such as `GET`.
         path: after `/api/v1`, with its query; or a whole URL.
         headers: further headers.
-        body: JSON text, or what is read while it is sent: a form with files, or lines.
+        body: JSON text, a form with files, or JSON lines.
         limit: seconds without a byte after which it counts as not answered.
     """
 

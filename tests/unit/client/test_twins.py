@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import longrun
-from longrun.client import AsyncClient, AsyncRemoteJob, Client, RemoteJob
+from longrun.client import AsyncClient, AsyncRemoteBatch, AsyncRemoteJob, Client, RemoteBatch, RemoteJob
+from longrun.client.batches import BatchSnapshot
 from longrun.client.snapshot import Options, Snapshot
 from longrun.errors import LongrunError
 
@@ -20,7 +21,10 @@ def verbs(kind: type[Any]) -> dict[str, Any]:
     return {name: member for name, member in inspect.getmembers(kind) if not name.startswith("_") and callable(member)}
 
 
-@pytest.mark.parametrize(("ordinary", "asynchronous"), [(Client, AsyncClient), (RemoteJob, AsyncRemoteJob)])
+@pytest.mark.parametrize(
+    ("ordinary", "asynchronous"),
+    [(Client, AsyncClient), (RemoteJob, AsyncRemoteJob), (RemoteBatch, AsyncRemoteBatch)],
+)
 def test_the_twins_have_the_same_verbs_with_the_same_parameters(ordinary: type[Any], asynchronous: type[Any]) -> None:
     assert set(verbs(ordinary)) == set(verbs(asynchronous))
     for name, verb in verbs(ordinary).items():
@@ -32,6 +36,7 @@ def test_the_twins_have_the_same_verbs_with_the_same_parameters(ordinary: type[A
 def test_every_verb_option_and_exception_is_on_the_page() -> None:
     jobs = set(verbs(RemoteJob)) - set(verbs(Snapshot))
     missing = [name for name in jobs if f"job.{name}(" not in PAGE and f"new.{name}(" not in PAGE]
+    missing += [name for name in set(verbs(RemoteBatch)) - set(verbs(BatchSnapshot)) if f"batch.{name}(" not in PAGE]
     missing += [name for name in set(verbs(Client)) - {"listing"} if f"client.{name}(" not in PAGE and f"`{name}()`" not in PAGE]
     missing += [name for name in (*Options.__optional_keys__, *inspect.signature(Client).parameters) if name not in PAGE]
     for name in longrun.__all__:
@@ -45,7 +50,7 @@ def test_every_verb_option_and_exception_is_on_the_page() -> None:
 def test_everything_public_is_documented() -> None:
     bare = [
         f"{kind.__name__}.{name}"
-        for kind in (Client, AsyncClient, RemoteJob, AsyncRemoteJob)
+        for kind in (Client, AsyncClient, RemoteJob, AsyncRemoteJob, RemoteBatch, AsyncRemoteBatch)
         for name, member in inspect.getmembers(kind)
         if not name.startswith("_") and not inspect.getdoc(member)
     ]
