@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 
 from tests.chaos.proxy import Proxy
 from tests.integration.api.conftest import PlayedWorker
@@ -22,13 +23,25 @@ async def test_a_batch_whose_answer_is_lost_is_sent_again_and_is_one(far: AsyncC
     assert len([job async for job in client.jobs()]) == 3
 
 
+class Once(random.Random):
+    """A die that falls on nothing once, at the throw of that number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.left = number
+
+    def random(self) -> float:
+        self.left -= 1
+        return 0.0 if self.left == 0 else 1.0
+
+
 async def test_a_batch_that_is_cut_while_it_is_sent_is_sent_again_as_a_whole(far: AsyncClient, client: AsyncClient, proxy: Proxy) -> None:
-    text = "x" * 1000
-    cut = asyncio.create_task(asyncio.to_thread(proxy.cut_after, 500))
+    dice, text = Once(5), "x" * 1000
+    proxy.drop_some(0.5, dice)
 
     batch = await far.batch("story", ({"prompt": f"{number} {text}"} for number in range(2000)))
 
-    await cut
+    assert dice.left < 0
     assert batch.counts["total"] == 2000
     assert len((await client.request("GET", "/batches"))["batches"]) == 1
 
@@ -46,12 +59,19 @@ async def test_each_result_is_given_once_and_in_order_however_often_the_connecti
     for job_id in jobs:
         await worker.succeed(job_id, json.dumps({"number": numbers[job_id], "text": text}).encode())
 
+    cuts = 0
+
     async def cut() -> None:
-        for size in range(12):
-            await asyncio.to_thread(proxy.cut_after, 20_000 + 7 * size)
+        nonlocal cuts
+        while True:
+            await asyncio.to_thread(proxy.cut_after, 20_000 + 7 * cuts)
+            while proxy.left is not None:  # noqa: ASYNC110 - it becomes so on the proxy's thread
+                await asyncio.sleep(0.001)
+            cuts += 1
 
     cutting = asyncio.create_task(cut())
     items = [item async for item in batch.results(timeout=60)]
     cutting.cancel()
 
+    assert cuts >= 3
     assert [(item.index, item.output["number"]) for item in items] == [(number, number) for number in range(count)]

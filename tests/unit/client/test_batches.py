@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -126,6 +127,18 @@ def test_many_lines_are_kept_on_disk_and_come_from_their_beginning_each_time() -
     assert b"".join(lines) == b"".join(lines) == (b"x" * 1000 + b"\n") * 2000
 
 
+def test_a_try_that_was_given_up_does_not_move_what_the_next_one_reads() -> None:
+    lines = lines_of(*[b"x" * 1000] * 2000)
+    given_up, next_one = iter(lines), iter(lines)
+
+    pieces = []
+    for piece in next_one:  # a thread may still be at the earlier one
+        next(given_up, None)
+        pieces.append(piece)
+
+    assert b"".join(pieces) == (b"x" * 1000 + b"\n") * 2000
+
+
 def test_the_end_is_waited_for_and_seen_on_the_way() -> None:
     played = Played([answer(200, batch(pending=3)), answer(200, batch(pending=1)), answer(200, batch("completed"))], takes=20)
     snapshot, seen = BatchSnapshot(batch(pending=3)), []
@@ -139,6 +152,19 @@ def test_the_end_is_waited_for_and_seen_on_the_way() -> None:
     assert [request.headers["Prefer"] for request in played.requests] == ["wait=20"] * 3
     assert seen == [(0, 0), (2, 2), (3, 3)]
     assert (snapshot.status, snapshot.terminal, snapshot.progress) == ("completed", True, 1.0)
+
+
+def test_while_somebody_watches_it_is_looked_at_more_often(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    played = Played([answer(200, batch(pending=1, succeeded=1, failed=1)), answer(200, batch("completed", succeeded=2, failed=1))], takes=2)
+
+    with closing(Bar("embed", range(3), wanted=True)) as bar:
+        played.run(await_ended(played.rules(), BatchSnapshot(batch(pending=3)).awaited(bar), None))
+
+    assert [request.headers["Prefer"] for request in played.requests] == ["wait=2"] * 2
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert "1 failed" in shown
 
 
 def test_a_wait_that_is_too_short_names_the_batch() -> None:
@@ -181,6 +207,13 @@ def test_lines_that_are_there_already_are_not_given_twice() -> None:
     played = Played([ndjson(line(0), line(1), BROKEN), ndjson(line(0) + line(1) + line(2))])
 
     assert given(played, 3) == [0, 1, 2]
+
+
+def test_each_result_is_a_sign_of_life_however_long_it_takes() -> None:
+    played = Played([each for number in range(6) for each in (answer(503, retry_after="8"), ndjson(line(number)))])
+
+    assert given(played, 6, retry_for=10) == [0, 1, 2, 3, 4, 5]
+    assert sum(played.slept) == 48
 
 
 def test_partial_results_are_asked_for_by_that_name() -> None:
