@@ -181,6 +181,7 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
         SettingsError, AuthoringError
     """
     from longrun.worker.celery_worker import run_celery_worker
+    from longrun.worker.devices import refusal, visible_gpus
     from longrun.worker.engine import WorkerPlan
 
     target, specs = find_models(settings)
@@ -188,6 +189,8 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
     if not wanted:
         there = ", ".join(sorted({spec.queue for spec in specs}))
         raise SettingsError(f"queues={','.join(settings.queues)}: no model of {target} is in these queues; there are: {there}.")
+    if refused := refusal(settings.device, {spec.name: spec.options.gpus for spec in wanted}, visible_gpus()):
+        raise SettingsError(refused)
     url, blobs = find_store_url(settings), open_blobs(settings)
     plan = WorkerPlan(
         name=name or worker_name(os.getpid()),

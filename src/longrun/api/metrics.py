@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from longrun.service.overview import Overview, lanes_of
 from longrun.service.parts import Parts
@@ -11,14 +12,17 @@ from longrun.service.parts import Parts
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+Sample = tuple[dict[str, str], float] | tuple[dict[str, str], float, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric: its samples are pairs of labels and value."""
+    """One metric: its samples are labels and value, and of a histogram the end of their name."""
 
     name: str
     kind: str
     help: str
-    samples: list[tuple[dict[str, str], float]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
 
 def families(parts: Parts, seen: Overview) -> list[Family]:
@@ -36,7 +40,39 @@ def families(parts: Parts, seen: Overview) -> list[Family]:
         run.samples.append(({"model": model}, counters.get("run_ms", 0) / 1000))
     claimed = Family("longrun_jobs_claimed", "gauge", "Jobs that a worker holds.", [({}, seen.claimed)])
     workers = Family("longrun_workers", "gauge", "Workers that are announced.", [({}, len(seen.workers))])
-    return [waiting, oldest, claimed, workers, ended, run]
+    return [waiting, oldest, claimed, workers, ended, run, *_batches(seen), *_memory(seen)]
+
+
+def _batches(seen: Overview) -> list[Family]:
+    """What each worker has counted since it started."""
+    size = Family("longrun_batch_size", "histogram", "Items of the batches that were sent to runners.")
+    wait = Family("longrun_batch_wait_seconds", "histogram", "Time from a job's claim to the start of its batch.")
+    for worker in seen.workers:
+        for model, entry in sorted(worker.get("models", {}).items()):
+            told = entry.get("batches") or {}
+            for family, name in ((size, "size"), (wait, "wait_s")):
+                if name in told:
+                    family.samples.extend(_histogram({"worker": worker["name"], "model": model}, told[name]))
+    return [size, wait]
+
+
+def _histogram(labels: dict[str, str], told: dict[str, Any]) -> Iterator[Sample]:
+    for limit, count in [*told["buckets"], ["+Inf", told["count"]]]:
+        yield labels | {"le": str(limit)}, count, "_bucket"
+    yield labels, told["sum"], "_sum"
+    yield labels, told["count"], "_count"
+
+
+def _memory(seen: Overview) -> list[Family]:
+    held = Family("longrun_runner_memory_bytes", "gauge", "Resident memory of a runner and what it has started.")
+    gpu = Family("longrun_runner_gpu_memory_bytes", "gauge", "GPU memory of a runner, as PyTorch counts it.")
+    for worker in seen.workers:
+        for number, runner in enumerate(worker.get("runners", [])):
+            labels = {"worker": worker["name"], "runner": str(number), "models": ",".join(runner["models"])}
+            if runner["memory"] is not None:
+                held.samples.append((labels, runner["memory"]))
+            gpu.samples.extend((labels | {"kind": kind}, n) for kind, n in (runner["gpu_memory"] or {}).items())
+    return [held, gpu]
 
 
 def render(metrics: Iterable[Family]) -> str:
@@ -47,9 +83,10 @@ def render(metrics: Iterable[Family]) -> str:
 def _lines(family: Family) -> Iterator[str]:
     yield f"# HELP {family.name} {family.help}"
     yield f"# TYPE {family.name} {family.kind}"
-    for labels, value in family.samples:
+    for labels, value, *ends in family.samples:
         inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-        yield f"{family.name}{{{inside}}} {value!r}" if inside else f"{family.name} {value!r}"
+        name = "".join((family.name, *ends))
+        yield f"{name}{{{inside}}} {value!r}" if inside else f"{name} {value!r}"
 
 
 def _escaped(text: str) -> str:

@@ -50,12 +50,19 @@ def doctor(
 
 def examine_all(settings: Settings) -> list[Finding]:
     """Every check: this machine, the models when some are named, the keeper of files, the store."""
+    from longrun.service.doctor import Finding
     from longrun.service.machine import examine_app, examine_machine
+    from longrun.worker.devices import refusal
 
     machine = read_machine()
     findings = examine_machine(machine, settings)
-    if settings.app:
-        findings += examine_app(read_app(settings), machine, settings)
+    served = read_app(settings) if settings.app else None
+    if served is not None:
+        findings += examine_app(served, machine, settings)
+    specs = [spec for spec in served.specs if not settings.queues or spec.queue in settings.queues] if served is not None else []
+    refused = refusal(settings.device, {spec.name: spec.options.gpus for spec in specs}, machine.gpus)
+    if refused:
+        findings.append(Finding("refuse", "device", refused, "as said: a worker would not start here"))
     return [*findings, examine_files(settings), *examine_store(settings)]
 
 

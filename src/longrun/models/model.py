@@ -68,6 +68,13 @@ class Model:
             device: "cpu", or the device the runner was given, such as "cuda".
         """
 
+    def warmup(self) -> Any:
+        """Do what makes the first job slow: a call with a typical input, compilation, filling caches. By default nothing.
+
+        Called once in each runner process after `load` and before it takes jobs; an exception counts as one of `load`. Like `load` it
+        may be `async` if `predict` is, and what it returns is not used.
+        """
+
 
 @overload
 def model(function: F, /) -> F: ...
@@ -144,12 +151,19 @@ def _options(place: Place, given: dict[str, Any]) -> ModelOptions:
 
 
 def _check_load(cls: type[Model], place: Place, *, is_async: bool) -> None:
-    if inspect.iscoroutinefunction(cls.load) and not is_async:
-        raise AuthoringError(f"{place}: load is async but predict is not, so there is no event loop; make both async, or load plain")
+    for name in ("load", "warmup"):
+        if inspect.iscoroutinefunction(getattr(cls, name)) and not is_async:
+            raise AuthoringError(
+                f"{place}: {name} is async but predict is not, so there is no event loop; make both async, or {name} plain"
+            )
     try:
         inspect.signature(cls.load).bind(None, "cpu")
     except TypeError as error:
         raise AuthoringError(f"{place}: load is called with the device; write `def load(self, device: str) -> None`") from error
+    try:
+        inspect.signature(cls.warmup).bind(None)
+    except TypeError as error:
+        raise AuthoringError(f"{place}: warmup is called without arguments; write `def warmup(self) -> None`") from error
 
 
 def _check_constructor(cls: type[Model], place: Place) -> None:

@@ -92,6 +92,14 @@ class Instance:
         """
         return None if self._owner is None else self._owner.load(device)
 
+    def warmup(self) -> Any:
+        """Run the model once before it takes work, if its author says how.
+
+        Returns:
+            what the author's `warmup` returns: a coroutine to wait for, if it is async.
+        """
+        return None if self._owner is None else self._owner.warmup()
+
     def call(self, value: Any, job: Job) -> Any:
         """What `predict` returns for one job: a value, a coroutine, an iterator or an async iterator.
 

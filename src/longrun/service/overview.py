@@ -65,7 +65,17 @@ def queues(parts: Parts, seen: Overview) -> list[dict[str, Any]]:
 def stats(parts: Parts, seen: Overview) -> list[dict[str, Any]]:
     """Counts and times per model since the store was made."""
     names = sorted({spec.name for spec in parts.models} | set(seen.counters))
-    return [{"model": name, **_counts(seen.counters.get(name, {}))} for name in names]
+    return [{"model": name, **_counts(seen.counters.get(name, {})), "batches": _batches(seen, name)} for name in names]
+
+
+def _batches(seen: Overview, model: str) -> dict[str, Any] | None:
+    """How the batches of the workers that are there now have been since these started; None = there were none."""
+    told = [entry for worker in seen.workers if (entry := worker.get("models", {}).get(model, {}).get("batches"))]
+    count, items = (sum(each["size"][what] for each in told) for what in ("count", "sum"))
+    if not count:
+        return None
+    waits, waited = (sum(each["wait_s"][what] for each in told) for what in ("sum", "count"))
+    return {"count": count, "mean_size": round(items / count, 2), "mean_wait_s": round(waits / waited, 6) if waited else None}
 
 
 def _counts(counters: dict[str, int]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Claim:
     created: int
     claimed: int
     files: bytes = b""  #: JSON, file id → `FileRef.members()` of the input files; empty = none
+    priority: int = 5  #: 9 = most urgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,5 +171,5 @@ def _claim(job_id: str, reply: Any) -> Claim | None:
         return None
     if reply[0] == 0:
         return None
-    attempt, data, policy, suspect, errors, created, claimed, files = reply
-    return Claim(job_id, attempt, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed), files)
+    attempt, data, policy, suspect, errors, created, claimed, files, priority = reply
+    return Claim(job_id, attempt, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed), files, priority)

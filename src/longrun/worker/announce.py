@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,13 +12,14 @@ import orjson
 from longrun.store.facts import FORMAT
 from longrun.version import VERSION
 from longrun.worker.lane import Lane
+from longrun.worker.seat import Seat
 
 if TYPE_CHECKING:
     from longrun.worker.engine import Engine
 
 
-def announcement(engine: Engine) -> bytes:
-    """The worker's entry as JSON."""
+def announcement(engine: Engine, held: Mapping[int, int]) -> bytes:
+    """The worker's entry as JSON. `held`: bytes of memory by runner (process id)."""
     return orjson.dumps(
         {
             "name": engine.plan.name,
@@ -29,10 +31,26 @@ def announcement(engine: Engine) -> bytes:
             "heartbeat": engine.settings.heartbeat,
             "stopping": engine.closing,
             "running": len(engine.runs),
+            "runners": [_runner(seat, held.get(seat.pid)) for seat in engine.seats if seat.process is not None],
             "models": {lane.model: _model(lane) for lane in engine.lanes.values()},
             "jobs": list(engine.runs)[:100],
         }
     )
+
+
+def _runner(seat: Seat, held: int | None) -> dict[str, Any]:
+    """One runner; of GPU memory what PyTorch says, so that nothing is known of other libraries."""
+    allocated, reserved, peak = seat.gpu_memory or (None, None, None)
+    return {
+        "pid": seat.pid,
+        "models": sorted(seat.models),
+        "device": seat.place.device,
+        "gpus": seat.place.env.get("CUDA_VISIBLE_DEVICES"),
+        "loaded": seat.loaded,
+        "running": len(seat.runs()),
+        "memory": held,
+        "gpu_memory": None if seat.gpu_memory is None else {"allocated": allocated, "reserved": reserved, "peak": peak},
+    }
 
 
 def _model(lane: Lane) -> dict[str, Any]:
@@ -49,6 +67,9 @@ def _model(lane: Lane) -> dict[str, Any]:
         "slots": lane.capacity,
         "running": lane.held,
         "load_s": max((seat.ready[lane.model] for seat in ready), default=None),
+        "warmup_s": max((seat.warmed[lane.model] for seat in ready), default=None),
+        "batch_size": min((seat.batch_size(lane) for seat in ready), default=None) if lane.batched is not None else None,
+        "batches": lane.measured.told() if lane.batched is not None else None,
         "failures": failing,
         "last_failure": next((orjson.loads(seat.last_failure)["detail"] for seat in lane.seats if seat.last_failure), None),
     }

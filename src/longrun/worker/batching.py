@@ -1,9 +1,9 @@
-"""When an idle runner's batch goes, and what goes in it: pure decisions."""
+"""When a batch goes, and what goes in it: pure decisions. Why they are so is in docs/decisions/0021-batches.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,6 +14,17 @@ AHEAD_S = 0.05
 #: A job that has run for so long was none of the short ones: what was sent ahead of its end goes back. Longer than a busy machine's hiccup.
 LONG_S = 0.3
 AHEAD_MOST = 512
+#: The next batch is sent to a busy runner when this part of its batch's expected time is over, less a few milliseconds for the way: early
+#: enough that the runner does not idle, late enough that most of what comes meanwhile is in it.
+_SEND_AT, _WAY_MS = 0.75, 3.0
+
+
+class Waiting(NamedTuple):
+    """One item that waits, as far as the choice of a batch goes by it."""
+
+    key: tuple[Any, ...]
+    priority: int
+    since: float  #: monotonic time
 
 
 def wait_before_batch(waiting: int, max_size: int, waited_ms: float, max_wait_ms: float, gap_ms: float | None) -> float:
@@ -34,6 +45,33 @@ def wait_before_batch(waiting: int, max_size: int, waited_ms: float, max_wait_ms
     return left
 
 
+def wait_behind_batch(waiting: int, max_size: int, ran_ms: float, expected_ms: float | None) -> float:
+    """Milliseconds until the next batch is sent to a runner that is busy with one; 0 = go now. Until then it gathers what comes.
+
+    Args:
+        waiting: items that could go.
+        max_size: size of a full batch; it has nothing to gather.
+        ran_ms: how long the runner's batch has run.
+        expected_ms: how long it is expected to take; None = not known.
+    """
+    if waiting >= max_size or expected_ms is None:
+        return 0.0
+    return max(0.0, expected_ms * _SEND_AT - _WAY_MS - ran_ms)
+
+
+def queues_of(items: Iterable[Waiting]) -> list[tuple[tuple[Any, ...], list[int]]]:
+    """The items by batch key, as positions in `items`: the most urgent first, then the oldest; and the keys by their first items.
+
+    So no key is passed over for long: while others have their turns its first item grows older than theirs.
+    """
+    by_key: dict[tuple[Any, ...], list[tuple[int, float, int]]] = {}
+    for at, item in enumerate(items):
+        by_key.setdefault(item.key, []).append((-item.priority, item.since, at))
+    for places in by_key.values():
+        places.sort()
+    return [(key, [at for *_, at in places]) for key, places in sorted(by_key.items(), key=lambda entry: entry[1][0])]
+
+
 def batch_key(fields: Sequence[str], data: bytes) -> tuple[Any, ...]:
     """Values that all items of a batch must share.
 
@@ -52,6 +90,22 @@ def jobs_ahead(mean_s: float | None) -> int:
     if mean_s is None or mean_s >= AHEAD_S:
         return 0
     return min(AHEAD_MOST, int(AHEAD_S / max(mean_s, 1e-6)))
+
+
+class Pace:
+    """How long batches take lately, by size: sizes up to twice each other count as one."""
+
+    def __init__(self) -> None:
+        self._times: dict[int, float] = {}
+
+    def add(self, size: int, seconds: float) -> None:
+        """A batch of `size` has taken so long."""
+        known = self._times.get(size.bit_length())
+        self._times[size.bit_length()] = seconds if known is None else known * 0.8 + seconds * 0.2
+
+    def expect(self, size: int) -> float | None:
+        """Seconds that a batch of `size` will take; None = none of that size, or smaller, has been seen."""
+        return next((self._times[n] for n in range(size.bit_length(), 0, -1) if n in self._times), None)
 
 
 class Cautious:

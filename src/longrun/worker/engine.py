@@ -32,6 +32,7 @@ from longrun.worker.guard import Guard
 from longrun.worker.lane import Lane
 from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
+from longrun.worker.memory import memory_of
 from longrun.worker.recycle import Recycler, Terms
 from longrun.worker.run import Run, Sink
 from longrun.worker.runner.copies import remove_left
@@ -322,8 +323,12 @@ class Engine:
             if run is not None and not run.settled:
                 self.emitter.add(run, frame[3], self.spawn)
         elif kind == "ready":
-            log.info("model ready", model=frame[1], load_s=round(frame[2], 3), device=seat.place.device)
+            load_s, warmup_s = round(frame[2], 3), round(frame[3], 3)
+            log.info("model ready", model=frame[1], load_s=load_s, warmup_s=warmup_s, device=seat.place.device)
             self.recycler.on_ready(seat)
+            self.recount(seat)
+        elif kind == "fits":
+            log.warning("batches of the model are of another size, for its memory", model=frame[1], size=frame[2], pid=seat.pid)
             self.recount(seat)
         elif kind == "pong":
             self.recount(seat)  # it was deaf for a while
@@ -355,7 +360,8 @@ class Engine:
     async def _announce_for_ever(self) -> None:
         while True:
             try:
-                await self.store.claims.announce(self.plan.name, announcement(self))
+                held = await asyncio.to_thread(memory_of, {seat.pid for seat in self.seats})
+                await self.store.claims.announce(self.plan.name, announcement(self, held))
             except Exception as error:
                 log.warning("worker could not announce itself", error=str(error))
             await asyncio.sleep(self.settings.heartbeat)

@@ -3,22 +3,24 @@
 | worker → runner                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
 | `run`, model, [[id, attempt, input, files], …]    | run each job by itself                                          |
-| `batch`, model, [[id, attempt, input, files], …]  | run them in one call of a batched model                         |
+| `batch`, model, [[id, attempt, input, files], …], [id, …] | run them in one call; the last list: their code must not run twice |
 | `cancel`, [[id, attempt], …], reason, interrupt   | stop these; reason `canceled` or `timeout`                      |
 | `recall`, [[id, attempt], …]                      | give back those that have not begun                             |
 | `ping`, n                                         |                                                                |
 
 | runner → worker                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
-| `ready`, model, seconds                           | `load()` is done                                                |
+| `ready`, model, seconds, seconds                  | `load()` and `warmup()` are done, and took so long              |
 | `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
 | `events`, id, attempt, [[type, data], …]          | progress, output, log, file; usage = the sums so far, which is no event |
 | `done`, [[id, attempt, kind, data, run_s, extra], …] | outcomes; see below                                           |
 | `back`, [[id, attempt], …]                        | recalled jobs that had not begun, and will not                  |
-| `pong`, n                                         |                                                                |
+| `fits`, model, n                                  | its memory has room for batches of `n` items                    |
+| `pong`, n, memory                                 | memory = of GPUs: bytes allocated, reserved, most ever reserved; or nil |
 
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
-failure, extra = [retryable, seconds to wait or nil, how]) and `canceled` (extra = how). `how` it was stopped: `flag`, `exception`, nil.
+failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short) and `canceled` (extra = how).
+`how` it was stopped: `flag`, `exception`, nil.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
 (`jobs.files`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before whatever names it.

@@ -15,7 +15,19 @@ from longrun.blobs.contract import Blobs
 from longrun.jobs.files import FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
-from longrun.worker.batching import AHEAD_BELOW_S, LONG_S, Cautious, batch_key, jobs_ahead, wait_before_batch
+from longrun.worker.batching import (
+    AHEAD_BELOW_S,
+    LONG_S,
+    Cautious,
+    Pace,
+    Waiting,
+    batch_key,
+    jobs_ahead,
+    queues_of,
+    wait_before_batch,
+    wait_behind_batch,
+)
+from longrun.worker.measures import BatchMeasures
 from longrun.worker.run import Run, Sink
 from longrun.worker.seat import Seat
 
@@ -38,6 +50,7 @@ class Lane:
         capacity: how many jobs the ready runners can hold.
         was_full: the hub found no room when it looked last.
         slow: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends.
+        measured: sizes and waits of its batches.
     """
 
     def __init__(self, spec: ModelSpec, concurrency: int, seats: list[Seat]) -> None:
@@ -49,7 +62,7 @@ class Lane:
         self.held = self.capacity = 0
         self.was_full = True
         self.slow = False
-        self.mean = Cautious()
+        self.mean, self.pace, self.measured = Cautious(), Pace(), BatchMeasures()
         self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None
         self._last_arrival = 0.0
@@ -77,11 +90,13 @@ class Lane:
 
     def count_capacity(self) -> None:
         """Work out `capacity` anew, after a runner came or went or the mean running time moved."""
-        size = self.batched.max_size if self.batched else 1
-        serving = sum(1 for seat in self.seats if seat.serves(self.model) and not seat.worn(self))
+        ahead = self.ahead()
+        if self.batched and self.batched.key:
+            ahead *= 2  # of several keys, so that one of them fills a batch
+        items = sum(seat.batch_size(self) for seat in self.seats if seat.serves(self.model) and not seat.worn(self))
         # What a retiring runner still holds takes no place in the one that has taken over.
         aside = sum(len(seat.aboard.get(self, {})) for seat in self.seats if seat.role == "retiring")
-        self.capacity = serving * (self.concurrency + self.ahead()) * size + aside
+        self.capacity = items * (self.concurrency + ahead) + aside
 
     def add(self, run: Run) -> None:
         """A claimed job waits for a runner."""
@@ -91,6 +106,16 @@ class Lane:
             self._gap_ms = gap if self._gap_ms is None else self._gap_ms * 0.8 + gap * 0.2
         self._last_arrival = now
         self.pending.append(run)
+
+    def may_run_alone(self, run: Run) -> bool:
+        """Whether a run for which memory was short beside others may run again, by itself: once, and without a word of it said twice."""
+        wanted = not run.settled and run.stop is None and not run.claim.suspect
+        return wanted and not self.spec.streams and run.claim.policy.delivery == "at_least_once"
+
+    def run_alone(self, run: Run) -> None:
+        """Have the run go again, in the same attempt, in a runner that holds nothing else."""
+        run.begin_anew(f"alone-{run.id}")
+        self.pending.appendleft(run)
 
     def forget(self, run: Run) -> None:
         """A run that waited here does not wait any longer."""
@@ -143,7 +168,7 @@ class Lane:
                 if found is None:
                     break
                 # A batch is one call, so it takes one place; a single job is one as well.
-                sent += self._send(found, self._next_batch(group) if self.batched else self._next_of(group, room))
+                sent += self._send(found, self._next_of(group, found.batch_size(self) if self.batched else room))
                 continue
             seat = max(self.seats, key=lambda s: s.room(self))
             room = seat.room(self)
@@ -155,11 +180,11 @@ class Lane:
                     runs.append(self.pending.popleft())
                 sent += self._send(seat, runs)
             else:
-                wait = self._wait_ms()
-                if wait > 0:
+                batch, wait = self._next_batch(seat)
+                if not batch:
                     self._come_back(wait / 1000)
                     break
-                sent += self._send(seat, self._next_batch())
+                sent += self._send(seat, batch)
         return sent
 
     def _seat_for_group(self, group: str) -> tuple[Seat | None, int]:
@@ -170,41 +195,61 @@ class Lane:
         return (ready[0], room) if room else (None, 0)
 
     def _next_of(self, group: str, most: int) -> list[Run]:
-        chosen = [run for run in self.pending if run.claim.suspect == group][:most]
-        self.pending = deque(run for run in self.pending if run not in chosen)
+        """The next of a group of suspects; those of one batch have the batch key of the first."""
+        mates = (run for run in self.pending if run.claim.suspect == group and (not self.batched or run.key == self.pending[0].key))
+        return self._take(list(islice(mates, most)))
+
+    def _next_batch(self, seat: Seat) -> tuple[list[Run], float]:
+        """What goes to the seat now; when nothing does, in how many milliseconds something may."""
+        items = [run for run in self.pending if not run.claim.suspect]
+        waits = []
+        for _, places in queues_of(Waiting(run.key, run.claim.priority, run.since) for run in items):
+            mates = [items[at] for at in places]
+            wait = self._wait_ms(seat, mates)
+            if wait <= 0:
+                return self._take(mates[: seat.batch_size(self)]), 0.0
+            waits.append(wait)
+        return [], min(waits)
+
+    def _take(self, chosen: list[Run]) -> list[Run]:
+        gone = set(chosen)
+        self.pending = deque(run for run in self.pending if run not in gone)
         return chosen
 
-    def _wait_ms(self) -> float:
+    def _wait_ms(self, seat: Seat, mates: list[Run]) -> float:
         assert self.batched is not None
-        first = self.pending[0]
-        waiting = sum(1 for run in self.pending if run.key == first.key and not run.claim.suspect)
-        waited = (time.monotonic() - first.since) * 1000
-        return wait_before_batch(waiting, self.batched.max_size, waited, self.batched.max_wait_ms, self._gap_ms)
+        now, size = time.monotonic(), seat.batch_size(self)
+        ahead_of_us = {run.batch: run for run in seat.aboard.get(self, {}).values()}
+        if len(ahead_of_us) >= self.concurrency:
+            first = next(iter(ahead_of_us.values()))
+            return wait_behind_batch(len(mates), size, (now - (first.started or now)) * 1000, self._expected_ms(first))
+        waited = (now - min(run.since for run in mates)) * 1000
+        return wait_before_batch(len(mates), size, waited, self.batched.max_wait_ms, self._gap_ms)
+
+    def _expected_ms(self, run: Run) -> float | None:
+        expected = self.pace.expect(run.batch_size)
+        return None if expected is None else expected * 1000
 
     def _come_back(self, delay: float) -> None:
-        if self._timer is None or self._timer.cancelled() or self._timer.when() < asyncio.get_running_loop().time():
-            self._timer = asyncio.get_running_loop().call_later(delay, self.on_timer)
+        loop = asyncio.get_running_loop()
+        at = loop.time() + delay
+        if self._timer is not None and not self._timer.cancelled() and loop.time() <= self._timer.when() <= at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self.on_timer)
 
     def on_timer(self) -> None:
         """Replaced by the engine: dispatch again."""
-
-    def _next_batch(self, group: str = "") -> list[Run]:
-        assert self.batched is not None
-        key, rest = self.pending[0].key, deque[Run]()
-        batch: list[Run] = []
-        for run in self.pending:
-            fits = len(batch) < self.batched.max_size and run.key == key and run.claim.suspect == group
-            (batch if fits else rest).append(run)
-        self.pending = rest
-        return batch
 
     def _send(self, seat: Seat, runs: list[Run]) -> list[tuple[Seat, Run]]:
         if not runs:
             return []
         if self.batched is not None:
             self._batch += 1
+            self.measured.sent(len(runs))
             for run in runs:
-                run.batch = self._batch
+                run.batch, run.batch_size = self._batch, len(runs)
         seat.send(self, runs)
         self.begin_next(seat)
         return [(seat, run) for run in runs]
@@ -221,6 +266,7 @@ class Lane:
         group = [run for run in aboard.values() if run.batch in first and run.started is None]
         for run in group:
             run.begin(now)
+            self.measured.waited(now - run.since)
         for run in group:
             # A batch is one call: it has the time limits of its longest item.
             run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)

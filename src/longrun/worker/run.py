@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from longrun.jobs.failure import StoppedBy
@@ -40,12 +41,14 @@ class Run:
             were sent once, and may have arrived. `left_out` counts lines that were too many to be kept.
         files: events of files that the store has not confirmed; `writing` counts the writes under way.
         usage: sums that the model has reported so far (JSON).
+        batch, batch_size: number of the batch that it was sent in, and how many items that had; 0 = none.
         settled: an outcome is on its way to the store; whatever the runner still says is ignored.
     """
 
     __slots__ = (
         "appended",
         "batch",
+        "batch_size",
         "claim",
         "deadline",
         "events",
@@ -93,7 +96,7 @@ class Run:
         self.progress = self.usage = b""
         self.flushing = self.settled = False
         self.run_s = 0.0
-        self.batch = 0
+        self.batch = self.batch_size = 0
 
     @property
     def id(self) -> str:
@@ -118,6 +121,12 @@ class Run:
         self.deadline, self.limit = self.hard, self.hard_limit
         if policy.soft_timeout is not None and now + policy.soft_timeout < self.hard:
             self.deadline, self.limit = now + policy.soft_timeout, f"soft_timeout of {policy.soft_timeout:g} s"
+
+    def begin_anew(self, group: str) -> None:
+        """It is to run again, with whom it shares `group` alone: as if it had not begun."""
+        self.claim = replace(self.claim, suspect=group)
+        self.started = self.deadline = self.hard = None
+        self.batch = self.batch_size = 0
 
     def tell(self, reason: StopReason, now: float, grace: float) -> None:
         """It is told to stop: an exception comes after a third of the grace, the end of its runner after it, or at the hard limit."""

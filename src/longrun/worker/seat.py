@@ -64,7 +64,9 @@ class Seat:
         on_frame, on_end: the engine's; on_end gets what was aboard.
 
     Attributes:
-        ready: models that are loaded.
+        ready: models that are loaded, and the seconds it took; `warmed` those of their warm-ups.
+        fits: largest batch that its memory has room for, by model, where that is less than the model's `max_size`.
+        gpu_memory: what the runner told last of its use of GPUs: allocated, reserved and most ever reserved, in bytes; None = it uses none.
         aboard: runs sent and not answered, by lane, in the order they were sent.
         lanes: whose jobs come here.
         alone: group of suspects that has the runner to itself.
@@ -72,6 +74,7 @@ class Seat:
         failures: runners in a row that did not get to load all models; `last_failure` is what the last of them said (JSON).
         doomed: runs for whose sake the runner was killed.
         pong_at: when the latest of the pings that were answered had been sent.
+        left_at: when a run ended here last.
         role: see `Role`.
         ending: the worker has ended the runner, and does not wonder at its end.
         since: monotonic time at which the runner was started.
@@ -101,11 +104,15 @@ class Seat:
         """No runner is here."""
         self.process: RunnerProcess | None = None
         self.ready: dict[str, float] = {}
+        self.warmed: dict[str, float] = {}
+        self.fits: dict[str, int] = {}
+        self.gpu_memory: list[int] | None = None
         self.aboard: dict[Lane, dict[tuple[str, int], Run]] = {}
         self.alone: str | None = None
         self.reserved: str | None = None
         self.doomed: set[Run] = set()
         self.pong_at = self.since = time.monotonic()
+        self.left_at = 0.0
         self.ending = self.warned = False
         self.jobs = self.jobs_weighed = self.held_at_start = self.unanswered = 0
         self._cause = b""
@@ -176,16 +183,19 @@ class Seat:
         if process is not self.process:
             return
         if frame[0] == "pong":
-            self.pong_at = max(self.pong_at, frame[1])
+            self.pong_at, self.gpu_memory = max(self.pong_at, frame[1]), frame[2]
             deaf, self.unanswered = self.deaf, 0
             process.look()
             if deaf:
                 self._on_frame(self, frame)
         elif frame[0] == "ready":
-            self.ready[frame[1]] = frame[2]
+            self.ready[frame[1]], self.warmed[frame[1]] = frame[2], frame[3]
             process.look()
             if self.loaded:
                 self.failures, self.last_failure = 0, b""
+            self._on_frame(self, frame)
+        elif frame[0] == "fits":
+            self.fits[frame[1]] = frame[2]
             self._on_frame(self, frame)
         elif frame[0] == "load-failed":
             self._cause = frame[2]
@@ -221,6 +231,10 @@ class Seat:
     def empty(self) -> bool:
         """Whether nothing is aboard."""
         return not any(self.aboard.values())
+
+    def batch_size(self, lane: Lane) -> int:
+        """Most items of a batch of `lane` here, 1 when it takes none."""
+        return min(lane.batched.max_size, self.fits.get(lane.model, lane.batched.max_size)) if lane.batched is not None else 1
 
     def room(self, lane: Lane) -> int:
         """How many more jobs (batched lanes: batches) of `lane` may be sent now."""
@@ -260,7 +274,9 @@ class Seat:
         assert self.process is not None
         self.aboard.setdefault(lane, {}).update(((run.id, run.attempt), run) for run in runs)
         kind = "run" if lane.batched is None else "batch"
-        self.process.send(kind, lane.model, [(run.id, run.attempt, run.claim.input, run.claim.files) for run in runs])
+        jobs = [(run.id, run.attempt, run.claim.input, run.claim.files) for run in runs]
+        once = [run.id for run in runs if run.claim.policy.delivery == "at_most_once"]
+        self.process.send(kind, lane.model, jobs, *([once] if lane.batched is not None else []))
 
     def take_off(self, job_id: str, attempt: int) -> tuple[Lane, Run] | None:
         """The run with this attempt that was aboard, or None: the frame is about something that was given up."""
@@ -268,10 +284,19 @@ class Seat:
             run = runs.pop((job_id, attempt), None)
             if run is not None:
                 self.jobs += 1
+                self.left_at = time.monotonic()
                 if self.empty:
                     self.alone = None
                 return lane, run
         return None
+
+    def had_company(self, job_id: str, attempt: int) -> bool:
+        """Whether other work than its own batch ran here since this run began."""
+        run = self.find(job_id, attempt)
+        if run is None or run.started is None:
+            return False
+        others = (each for each in self.runs() if each is not run and not (run.batch and each.batch == run.batch))
+        return self.left_at > run.started or any(other.started is not None for other in others)
 
     def find(self, job_id: str, attempt: int) -> Run | None:
         """The run with this attempt, if it is aboard."""

@@ -41,12 +41,22 @@ class Settler:
     def on_done(self, seat: Seat, entries: Sequence[Sequence[Any]]) -> None:
         """Jobs have ended in a runner."""
         lanes: dict[Lane, None] = {}
-        for job_id, attempt, kind, data, run_s, extra in entries:
+        beside = {job_id for job_id, attempt, said, *_ in entries if said == "memory" and seat.had_company(job_id, attempt)}
+        now, batches = time.monotonic(), set[int]()
+        for job_id, attempt, said, data, run_s, extra in entries:
             found = seat.take_off(job_id, attempt)
             if found is None:
                 continue
             lane, run = found
             lanes[lane] = None
+            if run.batch and run.batch not in batches and run.started is not None:
+                batches.add(run.batch)
+                lane.pace.add(run.batch_size, now - run.started)
+            if job_id in beside and lane.may_run_alone(run):
+                log.warning("out of memory beside other jobs, the job runs again alone", job_id=run.id, attempt=run.attempt)
+                lane.run_alone(run)
+                continue
+            kind = "error" if said == "memory" else said
             lane.held -= 1
             lane.mean.add(run_s)
             run.run_s = run_s
@@ -251,7 +261,10 @@ def _usage(run: Run) -> bytes:
     """What this attempt has used (JSON), as far as it has told; empty = it never began."""
     if run.started is None and not run.run_s:
         return b""
-    return orjson.dumps({"run_s": round(run.run_s, 6), **(orjson.loads(run.usage) if run.usage else {})})
+    batch: dict[str, float] = {}
+    if run.batch_size and run.started is not None:
+        batch = {"batch_size": run.batch_size, "batch_wait_s": round(run.started - run.since, 6)}
+    return orjson.dumps({"run_s": round(run.run_s, 6), **batch, **(orjson.loads(run.usage) if run.usage else {})})
 
 
 def _stop_failure(run: Run, code: str, detail: str) -> JobFailure:

@@ -1,5 +1,5 @@
 -- Take queued jobs. ARGV: nonce, worker, device, lease ms, id, id, … (<= 100).
--- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files} | {0, status} | its error. The nonce makes a claim that was sent twice
+-- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority} | {0, status} | its error. The nonce makes a claim that was sent twice
 -- get its own answer again.
 local nonce, lease, t = ARGV[1], tonumber(ARGV[4]), now()
 local worker = '{"worker":' .. cjson.encode(ARGV[2])
@@ -37,7 +37,7 @@ local function claim(id)
     note(id, 'started')
     tell(to, id, k, t, r[14], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
   end
-  return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or ''}
+  return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or '', tonumber(r[11])}
 end
 
 pass_when_full()

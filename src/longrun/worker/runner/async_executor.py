@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from longrun.models import ModelSpec
 from longrun.models.files import File, storing
 from longrun.worker.runner.executor import Base
 from longrun.worker.runner.interrupts import awaited
+from longrun.worker.runner.memory import Calls
 from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Key, Raw, Running
@@ -37,9 +38,9 @@ class AsyncExecutor(Base):
         # Not the loop's own threads: a model may keep all of those busy for long.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{spec.name}-files")
 
-    def put(self, jobs: list[Raw], *, batch: bool) -> None:
-        groups = [jobs] if batch else [[raw] for raw in jobs]
-        self._loop.call_soon_threadsafe(self._start, [[Running(raw, self.reports) for raw in group] for group in groups])
+    def put(self, jobs: list[Raw], *, batch: bool, once: Collection[str] = ()) -> None:
+        runnings = self.runnings(jobs, once)
+        self._loop.call_soon_threadsafe(self._start, [runnings] if batch else [[running] for running in runnings])
 
     def _start(self, groups: list[list[Running]]) -> None:
         run: Callable[[list[Running]], Any] = self._run_batch if self.spec.batched else self._run_one
@@ -107,9 +108,14 @@ class AsyncExecutor(Base):
             step = anext(iterator) if stop is None else iterator.athrow(stop)
 
     async def _run_batch(self, group: list[Running]) -> None:
+        calls = Calls(group, self.fit)
+        for part in calls:
+            await self._call_batch(part, calls)
+
+    async def _call_batch(self, part: list[Running], calls: Calls) -> None:
         begin = time.monotonic()
         ready: list[tuple[Running, Any]] = []
-        for running in group:
+        for running in part:
             try:
                 if running.reason is not None:
                     raise running.stop()
@@ -125,19 +131,14 @@ class AsyncExecutor(Base):
             handles = [running.handle(self.spec.name) for running in together]
             self.enter(together)
             returned = await awaited(self.instance.call_batch([value for _, value in ready], handles), together)
-            outputs = self.check_batch(returned, len(ready))
         except BaseException as error:
-            if len(ready) == 1:
-                self._report(ready[0][0], self.settle(ready[0][0], error, time.monotonic() - begin))
-                return
-            log.warning("batch raised, items run one by one", model=self.spec.name, size=len(ready), cause=type(error).__name__)
-            for running in together:
-                self.leave(running)
-            for running in together:
-                await self._run_batch([running])
+            ended = together if len(together) == 1 else self.to_repeat(together, calls, error)
+            for running in ended:
+                self._report(running, self.settle(running, error, time.monotonic() - begin))
             return
+        self.fitted(len(together))
         run_s = time.monotonic() - begin
-        for running, output in zip(together, outputs, strict=True):
+        for running, output in zip(together, self.outputs_of_batch(returned, len(together)), strict=True):
             self._report(running, await self._one_of_batch(running, output, run_s))
 
     # What has to do with files may take long, and others share this loop.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from longrun.models import ModelSpec
 from longrun.models.files import is_storing, storing
 from longrun.models.schema import Encoded
 from longrun.worker.runner.items import Items, check_size
+from longrun.worker.runner.memory import Calls, Fit, is_out_of_memory, release
 from longrun.worker.runner.outcome import Done, done_error
 from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Key, Raw, Running
@@ -26,8 +27,8 @@ log = structlog.get_logger("longrun.runner")
 class Executor(Protocol):
     """Runs jobs of one model."""
 
-    def put(self, jobs: list[Raw], *, batch: bool) -> None:
-        """Take jobs; called by the pipe's thread."""
+    def put(self, jobs: list[Raw], *, batch: bool, once: Collection[str] = ()) -> None:
+        """Take jobs; called by the pipe's thread. `once`: ids of those whose code must not be run a second time."""
 
     def cancel(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
         """Stop those that are here; called by the pipe's thread. `interrupt`: they did not look at their flag."""
@@ -41,6 +42,36 @@ class Base:
         self.spec, self.instance, self.reports = spec, instance, reports
         self.pipe, self.enter, self.leave = reports.pipe, reports.capture.enter, reports.capture.leave
         self.jobs: dict[Key, Running] = {}
+        self.fit = Fit(spec.batched.max_size if spec.batched is not None else 1)
+
+    def runnings(self, jobs: list[Raw], once: Collection[str]) -> list[Running]:
+        """What is kept of jobs here."""
+        return [Running(raw, self.reports, once=raw[0] in once) for raw in jobs]
+
+    def fitted(self, size: int) -> None:
+        """A batch went well."""
+        before = self.fit.size
+        self.fit.fitted(size)
+        self.tell_fit(before)
+
+    def to_repeat(self, together: list[Running], calls: Calls, error: BaseException) -> list[Running]:
+        """A batch of several raised: plan its further calls. Returns those that are not run again, for which the exception counts."""
+        if all(running.once for running in together):
+            return together
+        if is_out_of_memory(error):
+            release(error)
+        log.warning("batch raised, its items run again", model=self.spec.name, size=len(together), cause=type(error).__name__)
+        before = self.fit.size
+        calls.again([running for running in together if not running.once], error)
+        self.tell_fit(before)
+        for running in together:
+            self.leave(running)
+        return [running for running in together if running.once]
+
+    def tell_fit(self, before: int) -> None:
+        """Let the worker know, if it has changed, how large its batches may be."""
+        if self.fit.size != before:
+            self.pipe.send("fits", self.spec.name, self.fit.size)
 
     def recall(self, keys: list[Key]) -> None:
         """Nothing waits here; see `Executor`."""
@@ -104,12 +135,12 @@ class Base:
             raise running.stop()
         return None
 
-    def check_batch(self, outputs: Any, size: int) -> list[Any] | tuple[Any, ...]:
-        """The outputs of a batch, if there is one for each input. Raises InvalidOutput otherwise."""
-        if isinstance(outputs, list | tuple) and len(outputs) == size:
-            return outputs
-        got = len(outputs) if isinstance(outputs, list | tuple) else type(outputs).__name__
-        raise InvalidOutput(f"A batch of {size} must return a list of {size}; the model returned {got}.")
+    def outputs_of_batch(self, returned: Any, size: int) -> Sequence[Any]:
+        """One for each input; where the model has not returned as many, an error for each: its work is done, and is not done again."""
+        if isinstance(returned, list | tuple) and len(returned) == size:
+            return returned
+        got = f"{len(returned)} items" if isinstance(returned, list | tuple) else type(returned).__name__
+        return [InvalidOutput(f"A batch of {size} must return a list of {size}; the model returned {got}.") for _ in range(size)]
 
     def one_of_batch(self, running: Running, output: Any, run_s: float) -> Done:
         """An exception object in the returned list fails its item alone."""
@@ -126,4 +157,7 @@ class Base:
         if isinstance(error, Canceled | asyncio.CancelledError) and running.reason is not None:
             return running.id, running.attempt, "canceled", b"", run_s, running.raised or None
         log.warning("job raised", job_id=running.id, model=self.spec.name, attempt=running.attempt, exc_info=error)
-        return done_error(running.id, running.attempt, error, self.spec, run_s, how=running.raised or None)
+        done = done_error(running.id, running.attempt, error, self.spec, run_s, how=running.raised or None)
+        if done[2] == "memory":
+            release(error)
+        return done

@@ -18,6 +18,7 @@ from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.capture import Capture
 from longrun.worker.runner.executor import Executor
 from longrun.worker.runner.files import Keeper
+from longrun.worker.runner.memory import gpu_memory
 from longrun.worker.runner.outcome import failure_of
 from longrun.worker.runner.pipe import Pipe
 from longrun.worker.runner.reports import Reports
@@ -76,11 +77,9 @@ class Host:
         begin = time.monotonic()
         instance = spec.instantiate()
         try:
-            outcome = instance.load(self.plan["device"])
-            if inspect.isawaitable(outcome):
-                if loop is None:
-                    raise LongrunError(f"{spec.name}: load() is async but predict() is not; make both async or neither.")
-                loop.run_until_complete(_awaited(outcome))
+            self._prepare(spec, loop, "load", instance.load(self.plan["device"]))
+            loaded = time.monotonic()
+            self._prepare(spec, loop, "warmup", instance.warmup())
         except Exception as error:
             self._fail(spec.name, error)
             raise
@@ -91,7 +90,15 @@ class Host:
         else:
             main_serves = loop is None and not self.executors
             self.executors[spec.name] = SyncExecutor(spec, instance, self._reports, threads=concurrency - main_serves)
-        self.pipe.send("ready", spec.name, time.monotonic() - begin)
+        self.pipe.send("ready", spec.name, loaded - begin, time.monotonic() - loaded)
+
+    @staticmethod
+    def _prepare(spec: ModelSpec, loop: asyncio.AbstractEventLoop | None, what: str, outcome: Any) -> None:
+        if not inspect.isawaitable(outcome):
+            return
+        if loop is None:
+            raise LongrunError(f"{spec.name}: {what}() is async but predict() is not; make both async or neither.")
+        loop.run_until_complete(_awaited(outcome))
 
     def _fail(self, model: str, error: Exception) -> None:
         log.error("model did not load", model=model, exc_info=error)
@@ -103,8 +110,8 @@ class Host:
                 self._answer(*members)
             elif kind in ("run", "batch"):
                 self._loaded.wait()
-                model, jobs = members
-                self.executors[model].put(jobs, batch=kind == "batch")
+                model, jobs, *once = members
+                self.executors[model].put(jobs, batch=kind == "batch", once=once[0] if once else ())
             elif kind == "recall":
                 for executor in self.executors.values():
                     executor.recall([(job_id, attempt) for job_id, attempt in members[0]])
@@ -119,9 +126,12 @@ class Host:
     def _answer(self, number: float) -> None:
         """Where jobs share an event loop, a loop that does not turn is as bad for them as a GIL that nobody gets: it answers itself."""
         if self._loop is not None and self._loaded.is_set():
-            self._loop.call_soon_threadsafe(self.pipe.send, "pong", number)
+            self._loop.call_soon_threadsafe(self._pong, number)
         else:
-            self.pipe.send("pong", number)
+            self._pong(number)
+
+    def _pong(self, number: float) -> None:
+        self.pipe.send("pong", number, gpu_memory())
 
 
 async def _awaited(outcome: Any) -> Any:

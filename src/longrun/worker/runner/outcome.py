@@ -8,9 +8,9 @@ from typing import Any
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, Failure, JobError, ResultTooLarge, RetryAfter, ValidationFailed
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
+from longrun.worker.runner.memory import is_out_of_memory
 
 Done = tuple[str, int, str, bytes, float, Any]
-_OUT_OF_MEMORY = ("out of memory", "OutOfMemoryError", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def error_code(error: BaseException) -> str:
@@ -21,17 +21,7 @@ def error_code(error: BaseException) -> str:
         return "validation-failed"
     if isinstance(error, BlobsFull | BlobsUnavailable):
         return error.code
-    said = f"{type(error).__name__} {_said(error)}"
-    if isinstance(error, MemoryError) or any(sign in said for sign in _OUT_OF_MEMORY):
-        return "out-of-memory"
-    return "model-error"
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return ""
+    return "out-of-memory" if is_out_of_memory(error) else "model-error"
 
 
 def failure_of(error: BaseException, attempt: int) -> JobFailure:
@@ -60,4 +50,6 @@ def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
 def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float, *, how: str | None) -> Done:
     """The `done` entry of a job that raised; `how` it had been told to stop, if it was."""
     asked = error.seconds if isinstance(error, RetryAfter) else None
-    return job_id, attempt, "error", failure_of(error, attempt).to_json(), run_s, [is_retryable(error, spec), asked, how]
+    failure = failure_of(error, attempt)
+    kind = "memory" if failure.code == "out-of-memory" else "error"
+    return job_id, attempt, kind, failure.to_json(), run_s, [is_retryable(error, spec), asked, how]

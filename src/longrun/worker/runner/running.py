@@ -25,6 +25,7 @@ class Running:
 
     Attributes:
         key: id and attempt. An attempt that was given up may still be here when the next one comes.
+        once: its code must not be run a second time.
         kind: why it was told to stop; `reason` is a class of its own for that, which notes that it was raised.
         raised: how the reason was raised in the job's code: `flag` (by `job.*` or at a `yield`) or `exception`; empty = not yet.
         softened: it was told, in its own code, that its time is over: what it returns is what it had by then.
@@ -51,6 +52,7 @@ class Running:
         "interrupted",
         "key",
         "kind",
+        "once",
         "raised",
         "reason",
         "sent",
@@ -59,9 +61,10 @@ class Running:
         "totals",
     )
 
-    def __init__(self, raw: Raw, reports: Reports) -> None:
+    def __init__(self, raw: Raw, reports: Reports, *, once: bool = False) -> None:
         self.id, self.attempt, self.input, self.input_files = raw
         self.key: Key = self.id, self.attempt
+        self.once = once
         self._reports = reports
         self._files: JobFiles | None = None
         self.group: list[Running] = [self]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from longrun.errors import Canceled
 from longrun.models import ModelSpec
 from longrun.worker.runner.executor import Base
 from longrun.worker.runner.interrupts import Interrupts
+from longrun.worker.runner.memory import Calls
 from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Key, Raw, Running
@@ -38,8 +39,8 @@ class SyncExecutor(Base):
         for n in range(threads):
             threading.Thread(target=self.serve, name=f"{spec.name}-{n}", daemon=True).start()
 
-    def put(self, jobs: list[Raw], *, batch: bool) -> None:
-        runnings = [Running(raw, self.reports) for raw in jobs]
+    def put(self, jobs: list[Raw], *, batch: bool, once: Collection[str] = ()) -> None:
+        runnings = self.runnings(jobs, once)
         self.jobs.update((running.key, running) for running in runnings)
         for group in [runnings] if batch else [[running] for running in runnings]:
             self._inbox.put(group)
@@ -104,10 +105,15 @@ class SyncExecutor(Base):
         return self.spec.output.join(items.values)
 
     def _run_batch(self, group: list[Running]) -> list[Done]:
+        calls = Calls(group, self.fit)
+        return [done for part in calls for done in self._call_batch(part, calls)]
+
+    def _call_batch(self, part: list[Running], calls: Calls) -> list[Done]:
+        """One call; what has ended by it."""
         begin = time.monotonic()
         ready: list[tuple[Running, Any]] = []
         done: list[Done] = []
-        for running in group:
+        for running in part:
             try:
                 if running.reason is not None:
                     raise running.stop()
@@ -122,18 +128,13 @@ class SyncExecutor(Base):
         try:
             values, handles = [value for _, value in ready], [running.handle(self.spec.name) for running in together]
             self.enter(together)
-            outputs = self.check_batch(self._interrupts.call(together, lambda: self.instance.call_batch(values, handles)), len(ready))
+            returned = self._interrupts.call(together, lambda: self.instance.call_batch(values, handles))
         except BaseException as error:
-            if len(ready) == 1:
-                return [*done, self.settle(ready[0][0], _no_exit(error), time.monotonic() - begin)]
-            # One bad item must not fail its neighbours: each runs again, alone.
-            log.warning("batch raised, items run one by one", model=self.spec.name, size=len(ready), cause=type(error).__name__)
-            for running in together:
-                self.leave(running)
-            for running in together:
-                done += self._run_batch([running])
-            return done
+            ended = together if len(together) == 1 else self.to_repeat(together, calls, error)
+            return done + [self.settle(running, _no_exit(error), time.monotonic() - begin) for running in ended]
+        self.fitted(len(together))
         run_s = time.monotonic() - begin
+        outputs = self.outputs_of_batch(returned, len(together))
         return done + [self.one_of_batch(running, output, run_s) for running, output in zip(together, outputs, strict=True)]
 
 
