@@ -154,6 +154,7 @@ _MODEL = record(
 )
 
 _LANE = record({"model": TEXT, "queued": INTEGER, "by_priority": {"type": "object"}, "oldest_seconds": nullable(NUMBER)})
+_BATCHES = record({"count": INTEGER, "mean_size": NUMBER, "mean_wait_s": nullable(NUMBER)})
 _COUNTS = dict.fromkeys(("succeeded", "failed", "canceled", "expired"), INTEGER)
 
 COMPONENTS: dict[str, Schema] = {
@@ -189,7 +190,7 @@ COMPONENTS: dict[str, Schema] = {
         {"queues": array(record({"queue": TEXT, "queued": INTEGER, "oldest_seconds": nullable(NUMBER), "models": array(_LANE)}))}
     ),
     "WorkerList": record({"workers": array({"type": "object"})}),
-    "Stats": record({"models": array(record({"model": TEXT, **_COUNTS, "run_s": NUMBER}))}),
+    "Stats": record({"models": array(record({"model": TEXT, **_COUNTS, "run_s": NUMBER, "batches": nullable(_BATCHES)}))}),
     "Scale": record(
         {"queue": TEXT, "demand": INTEGER, "queued": INTEGER, "running": INTEGER, "oldest_seconds": nullable(NUMBER), "workers": INTEGER}
     ),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -31,7 +29,7 @@ class Thing(BaseModel):
 
 class Many(Model, queue="many"):
     @batched(max_size=32, max_wait_ms=300)
-    def predict(self, things: list[Thing]) -> Any:
+    def predict(self, things: list[Thing]) -> list[str]:
         note("many", [thing.name for thing in things])
         hows = {thing.how for thing in things}
         if "raise" in hows:
@@ -39,8 +37,8 @@ class Many(Model, queue="many"):
         if "short" in hows:
             return [thing.name for thing in things][1:]
         if "text" in hows:
-            return "no list"
-        return [Failure("It is bad.") if thing.how == "bad" else thing.name for thing in things]
+            return "no list"  # type: ignore[return-value]
+        return [Failure("It is bad.") if thing.how == "bad" else thing.name for thing in things]  # type: ignore[misc]
 
 
 @model(queue="many")
@@ -107,32 +105,6 @@ class Gate(Model, queue="gate"):
     def predict(self, things: list[Thing]) -> list[str]:
         note("gate", [thing.name for thing in things])
         end = time.monotonic() + 20
-        while things[0].how == "wait" and not Path(os.environ["CALLS"] + ".go").exists() and time.monotonic() < end:
+        while things[0].how == "wait" and not Path(os.environ["CALLS"]).with_suffix(".go").exists() and time.monotonic() < end:
             time.sleep(0.01)
         return [thing.name for thing in things]
-
-
-class Warm(Model, queue="warm"):
-    """Says in what order it was made ready."""
-
-    def load(self, device: str) -> None:
-        self.steps = ["load"]
-
-    def warmup(self) -> None:
-        self.steps.append("warmup")
-        print("nobody's words")
-        time.sleep(0.05)
-        if os.environ.get("COLD"):
-            raise OSError("it stays cold")
-
-    def predict(self) -> list[str]:
-        return self.steps
-
-
-class WarmAsync(Model, queue="warm"):
-    async def warmup(self) -> None:
-        await asyncio.sleep(0.01)
-        self.warm = True
-
-    async def predict(self) -> bool:
-        return self.warm

@@ -164,11 +164,11 @@ async def test_batches_are_pure_and_a_rare_key_is_not_passed_over(start: Start, 
 async def test_the_most_urgent_go_in_the_next_batch(start: Start, caller: Caller, calls: Calls) -> None:
     await caller.submit("gate", "gate", name="first", how="wait")
     start("--queues", "gate", LONGRUN_CONCURRENCY="1")
-    while not calls.batches:
+    while not calls.batches:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     names = {"low": 1, "low2": 1, "mid": 5, "mid2": 5, "urgent": 9}
     ids = [await caller.submit("gate", "gate", priority=priority, name=name) for name, priority in names.items()]
-    Path(f"{calls.path}.go").touch()
+    calls.path.with_suffix(".go").touch()
     await ends(caller, ids)
     assert calls.batches[1] == ["urgent", "mid", "mid2", "low"]
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from longrun.errors import Failure, RetryAfter, ValidationFailed
 from longrun.models import Model, Retry, isolated_registry
-from longrun.worker.batching import AHEAD_MOST, Cautious, batch_key, jobs_ahead, wait_before_batch
-from longrun.worker.devices import Place, place_runners
+from longrun.worker.batching import (
+    AHEAD_MOST,
+    Cautious,
+    Pace,
+    Waiting,
+    batch_key,
+    jobs_ahead,
+    queues_of,
+    wait_before_batch,
+    wait_behind_batch,
+)
+from longrun.worker.devices import Place, place_runners, refusal, visible_gpus
 from longrun.worker.frames import FrameBuffer, pack
 from longrun.worker.runner.outcome import error_code, failure_of, is_retryable
 
@@ -22,6 +33,31 @@ def test_a_full_batch_goes_at_once_and_a_small_one_waits_for_more() -> None:
 def test_nothing_is_waited_for_when_no_arrival_is_expected_in_time() -> None:
     assert wait_before_batch(1, 8, 0, 20, gap_ms=500) == 0
     assert wait_before_batch(1, 8, 0, 20, gap_ms=2) == 20
+
+
+def test_behind_a_busy_runner_a_batch_gathers_until_shortly_before_the_end() -> None:
+    assert wait_behind_batch(8, 8, 0, 100) == 0
+    assert wait_behind_batch(3, 8, 10, 100) == 62
+    assert wait_behind_batch(3, 8, 80, 100) == 0
+    assert wait_behind_batch(3, 8, 0, None) == 0
+
+
+def test_the_most_urgent_go_first_and_no_key_is_passed_over() -> None:
+    a, b = ("a",), ("b",)
+    items = [Waiting(a, 5, 1.0), Waiting(b, 5, 0.5), Waiting(a, 9, 2.0), Waiting(a, 5, 0.9)]
+    assert queues_of(items) == [(a, [2, 3, 0]), (b, [1])]
+    assert queues_of(items[:2]) == [(b, [1]), (a, [0])]
+    assert queues_of([]) == []
+
+
+def test_how_long_a_batch_takes_is_told_by_its_size_or_a_smaller_one() -> None:
+    pace = Pace()
+    assert pace.expect(8) is None
+    pace.add(8, 0.1)
+    pace.add(9, 0.2)
+    assert pace.expect(15) == pytest.approx(0.12)
+    assert pace.expect(64) == pytest.approx(0.12)
+    assert pace.expect(4) is None
 
 
 def test_batches_share_the_values_of_their_key() -> None:
@@ -52,7 +88,44 @@ def test_runners_are_placed_on_gpus_before_their_interpreter_starts() -> None:
     assert place_runners("auto", 2, 1, ["0", "1", "2"]) == [Place("cuda:0", {"CUDA_VISIBLE_DEVICES": "0,1"})]
     assert place_runners("auto", 1, 1, []) == [Place("cpu")]
     assert place_runners("cpu", 1, 1, ["0"]) == [Place("cpu")]
-    assert place_runners("cuda:3", 1, 1, ["0"]) == [Place("cuda:0", {"CUDA_VISIBLE_DEVICES": "3"})]
+    assert place_runners("cuda", 0, 1, ["0", "1"]) == [Place("cuda:0", {"CUDA_VISIBLE_DEVICES": n}) for n in "01"]
+    # The N-th of those that this process may use, whatever their own names are.
+    assert place_runners("cuda:1", 1, 2, ["GPU-a", "MIG-b"]) == [Place("cuda:0", {"CUDA_VISIBLE_DEVICES": "MIG-b"})] * 2
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("0,2", ["0", "2"]),
+        ("GPU-8932f937-d72c, MIG-GPU-1/2/0", ["GPU-8932f937-d72c", "MIG-GPU-1/2/0"]),
+        ("", []),
+        ("-1", []),
+        ("1,-1,2", ["1"]),
+        ("NoDevFiles", []),
+    ],
+)
+def test_visible_gpus_are_those_that_cuda_would_see(monkeypatch: pytest.MonkeyPatch, named: str, found: list[str]) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible_gpus() == found
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "visible", "told"),
+    [
+        ("auto", {"a": 1, "b": 0}, [], ""),
+        ("auto", {"a": 2}, ["0", "1"], ""),
+        ("auto", {"a": 1, "big": 4}, ["0", "1"], "big has gpus=4, but of GPUs there are 2 visible here (0, 1)"),
+        ("cuda", {"a": 0}, [], "device=cuda, but of GPUs none is visible here"),
+        ("cuda:7", {"a": 1}, ["0", "1"], "the last one is cuda:1"),
+        ("cuda:1", {"a": 1}, ["0", "1"], ""),
+        ("cuda:1", {"a": 2}, ["0", "1"], "a has gpus=2, but device=cuda:1 is one GPU"),
+        ("cpu", {"a": 9}, ["0"], ""),
+        ("mps", {"a": 1}, [], "device=mps is for Macs"),
+    ],
+)
+def test_what_cannot_be_placed_is_refused(device: str, wanted: dict[str, int], visible: list[str], told: str) -> None:
+    said = refusal(device, wanted, visible, "linux")
+    assert told in said and bool(told) == bool(said)
 
 
 @given(frames=st.lists(st.lists(st.one_of(st.integers(-(2**31), 2**31), st.binary(max_size=50), st.text(max_size=20)))), data=st.data())

@@ -104,11 +104,13 @@ class Calls:
 
     def __init__(self, group: Sequence[T], fit: Fit) -> None:
         self._fit = fit
-        self._todo: deque[list[Any]] = deque(_parts(group, fit.size))
+        self._todo: deque[list[Any]] = deque([list(group)])
 
     def __iter__(self) -> Iterator[list[Any]]:
         while self._todo:
-            yield self._todo.popleft()
+            part, *rest = _parts(self._todo.popleft(), self._fit.size)
+            self._todo.extendleft(reversed(rest))
+            yield part
 
     def again(self, part: Sequence[T], error: BaseException) -> None:
         """`part` raised, and is run again: in smaller parts where memory was short, else item by item, as any of them may be bad."""
