@@ -93,10 +93,13 @@ class Lane:
         ahead = self.ahead()
         if self.batched and self.batched.key:
             ahead *= 2  # of several keys, so that one of them fills a batch
-        items = sum(seat.batch_size(self) for seat in self.seats if seat.serves(self.model) and not seat.worn(self))
+        serving = [seat for seat in self.seats if seat.serves(self.model) and not seat.worn(self)]
+        items = sum(seat.batch_size(self) for seat in serving)
+        # A batch that runs takes no more items, however small it is: what it has left is no room.
+        gone = sum(seat.unfilled(self) for seat in serving) if self.batched else 0
         # What a retiring runner still holds takes no place in the one that has taken over.
         aside = sum(len(seat.aboard.get(self, {})) for seat in self.seats if seat.role == "retiring")
-        self.capacity = items * (self.concurrency + ahead) + aside
+        self.capacity = items * (self.concurrency + ahead) + aside - gone
 
     def add(self, run: Run) -> None:
         """A claimed job waits for a runner."""
@@ -115,7 +118,9 @@ class Lane:
     def run_alone(self, run: Run) -> None:
         """Have the run go again, in the same attempt, in a runner that holds nothing else."""
         run.begin_anew(f"alone-{run.id}")
-        self.pending.appendleft(run)
+        # Behind those that wait for a runner of their own already: a place may be kept for the first of them.
+        first = next((at for at, other in enumerate(self.pending) if not other.claim.suspect), len(self.pending))
+        self.pending.insert(first, run)
 
     def forget(self, run: Run) -> None:
         """A run that waited here does not wait any longer."""
@@ -251,6 +256,8 @@ class Lane:
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
         seat.send(self, runs)
+        if self.batched is not None:
+            self.count_capacity()
         self.begin_next(seat)
         return [(seat, run) for run in runs]
 

@@ -236,6 +236,11 @@ class Seat:
         """Most items of a batch of `lane` here, 1 when it takes none."""
         return min(lane.batched.max_size, self.fits.get(lane.model, lane.batched.max_size)) if lane.batched is not None else 1
 
+    def unfilled(self, lane: Lane) -> int:
+        """How many more items the batches aboard could have had."""
+        sizes = {run.batch: run.batch_size for run in self.aboard.get(lane, {}).values()}
+        return sum(max(0, self.batch_size(lane) - size) for size in sizes.values())
+
     def room(self, lane: Lane) -> int:
         """How many more jobs (batched lanes: batches) of `lane` may be sent now."""
         if not self.serves(lane.model) or self.alone is not None or self.reserved is not None or self.worn(lane):

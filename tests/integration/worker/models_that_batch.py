@@ -101,7 +101,7 @@ class Steady(Model, queue="steady"):
 class Gate(Model, queue="gate"):
     """Waits in its first call, so that what comes meanwhile is chosen from in one piece."""
 
-    @batched(max_size=4, max_wait_ms=0)
+    @batched(max_size=4, max_wait_ms=200)
     def predict(self, things: list[Thing]) -> list[str]:
         note("gate", [thing.name for thing in things])
         end = time.monotonic() + 20
