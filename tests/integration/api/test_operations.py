@@ -12,6 +12,7 @@ import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 
 from longrun.settings import Settings
+from longrun.worker.measures import BatchMeasures
 
 Submit = Callable[..., Any]
 WORKER = {
@@ -106,6 +107,33 @@ async def test_metrics_are_in_prometheus_text_format(caller: httpx.AsyncClient, 
         assert line in lines
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(names) == len(set(names)) and all(line.startswith(("#", *names)) for line in lines)
+
+
+async def test_batches_and_memory_of_workers_are_in_the_figures(caller: httpx.AsyncClient, worker: PlayedWorker) -> None:
+    measured = BatchMeasures()
+    for size in (1, 8, 8):
+        measured.sent(size)
+    measured.waited(0.02)
+    runner = {"models": ["echo"], "memory": 4096, "gpu_memory": {"allocated": 1, "reserved": 2, "peak": 3}}
+    entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": measured.told()}}, "runners": [runner], "jobs": []}
+    await worker.store.claims.announce("w1", orjson.dumps(entry))
+    lines = (await caller.get("/metrics")).text.splitlines()
+    for line in (
+        "# TYPE longrun_batch_size histogram",
+        'longrun_batch_size_bucket{worker="w1",model="echo",le="1"} 1',
+        'longrun_batch_size_bucket{worker="w1",model="echo",le="4"} 1',
+        'longrun_batch_size_bucket{worker="w1",model="echo",le="8"} 3',
+        'longrun_batch_size_bucket{worker="w1",model="echo",le="+Inf"} 3',
+        'longrun_batch_size_sum{worker="w1",model="echo"} 17.0',
+        'longrun_batch_wait_seconds_bucket{worker="w1",model="echo",le="0.01"} 0',
+        'longrun_batch_wait_seconds_count{worker="w1",model="echo"} 1',
+        'longrun_runner_memory_bytes{worker="w1",runner="0",models="echo"} 4096',
+        'longrun_runner_gpu_memory_bytes{worker="w1",runner="0",models="echo",kind="peak"} 3',
+    ):
+        assert line in lines, line
+    stats = {row["model"]: row for row in (await caller.get(f"{API}/stats")).json()["models"]}
+    assert stats["echo"]["batches"] == {"count": 3, "mean_size": 5.67, "mean_wait_s": 0.02}
+    assert stats["story"]["batches"] is None
 
 
 async def test_health_is_told_apart_from_readiness(caller: httpx.AsyncClient, worker: PlayedWorker) -> None:

@@ -127,7 +127,7 @@ async def test_a_batch_too_large_for_the_memory_is_halved_and_later_ones_are_sma
     # The worker has learned it too: it is its batches that are smaller, not only the runner's calls.
     assert max(used(job)["batch_size"] for job in later) == 4
     assert max(len(batch) for batch in calls.batches[before:]) == 4
-    while (await announced(caller, "tight"))["batch_size"] != 4:
+    while (await announced(caller, "tight"))["batch_size"] != 4:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     assert worker.stop() == 0
 
