@@ -182,7 +182,7 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
     """
     from longrun.worker.celery_worker import run_celery_worker
     from longrun.worker.devices import refusal, visible_gpus
-    from longrun.worker.engine import WorkerPlan
+    from longrun.worker.plan import WorkerPlan
 
     target, specs = find_models(settings)
     wanted = [spec for spec in specs if not settings.queues or spec.queue in settings.queues]

@@ -18,7 +18,8 @@ from celery.worker import state
 
 from longrun.queues.celery.transport import task_channel
 from longrun.worker.celery_request import take
-from longrun.worker.engine import Engine, WorkerPlan
+from longrun.worker.engine import Engine
+from longrun.worker.plan import WorkerPlan
 
 #: Started by `nohup`: the end of its terminal is no reason to stop. Celery has overwritten that by the time the pool starts.
 _NOHUP = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -9,7 +9,7 @@ from celery.exceptions import SecurityWarning
 
 from longrun.queues.celery.app import build_app
 from longrun.worker.celery_pool import ServeLanes
-from longrun.worker.engine import WorkerPlan
+from longrun.worker.plan import WorkerPlan
 
 
 def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:

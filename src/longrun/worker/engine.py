@@ -11,19 +11,15 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
 
-from longrun.blobs.contract import Blobs
 from longrun.errors import LongrunError
 from longrun.models import ModelSpec
-from longrun.settings import Settings
-from longrun.store.store import Store
 from longrun.worker.announce import announcement
 from longrun.worker.devices import place_runners, visible_gpus
 from longrun.worker.emitter import Emitter
@@ -33,6 +29,7 @@ from longrun.worker.lane import Lane
 from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
 from longrun.worker.memory import memory_of
+from longrun.worker.plan import WorkerPlan
 from longrun.worker.recycle import Recycler, Terms
 from longrun.worker.run import Run, Sink
 from longrun.worker.runner.copies import remove_left
@@ -49,33 +46,6 @@ class LaneChannel(Protocol):
     """What the engine sees of the channel that takes tickets."""
 
     trip: str | None  #: "wait" while it blocks on wake lists
-
-
-#: Chores and the like that run beside the engine, given the store.
-Background = Callable[[Store], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerPlan:
-    """What a worker runs.
-
-    Args:
-        name: the worker's name; unique among live workers.
-        target: what runners import.
-        specs: the models it serves.
-        settings: lease, devices, overrides of processes and concurrency.
-        open_store: makes the store; called on the engine's thread.
-        blobs: the keeper of files.
-        background: coroutines that run beside the engine.
-    """
-
-    name: str
-    target: str
-    specs: Sequence[ModelSpec]
-    settings: Settings
-    open_store: Callable[[], Store]
-    blobs: Blobs
-    background: Sequence[Background] = ()
 
 
 class Engine:

@@ -21,7 +21,8 @@ from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.store import Store
 from longrun.worker import recycle
-from longrun.worker.engine import Engine, WorkerPlan
+from longrun.worker.engine import Engine
+from longrun.worker.plan import WorkerPlan
 
 pytestmark = pytest.mark.slow
 
