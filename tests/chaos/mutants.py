@@ -40,7 +40,7 @@ class Mutant:
 
 
 #: Shown with real processes, and judged by their history (`scenarios.py`).
-NO_FENCE = Mutant("fence", "store/scripts/lib.lua", "return now_at == attempt and (status", "return (status")
+NO_FENCE = Mutant("fence", "store/scripts/lib_ends.lua", "return now_at == attempt and (status", "return (status")
 NO_SWEEP = Mutant("sweep", "chores/run.py", "lambda: _sweep(store)", "lambda: asyncio.sleep(0)")
 NO_COMPARE = Mutant("compare-and-set", "store/scripts/claim.lua", "if r[1] ~= 'queued' then return", "if not r[1] then return")
 
@@ -97,14 +97,14 @@ STORE_MUTANTS = [
     ),
     Mutant(
         "outbox",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_ends.lua",
         "  tell(to, id, k, t, tenant, attempt, kind, '')",
         "",
         f"{WEBHOOKS}::test_the_end_of_a_job_is_due_for_its_own_webhook_and_for_each_endpoint_that_wants_it",
     ),
     Mutant(
         "job kept until its webhooks have settled",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_ends.lua",
         "local settled = #to == 0 and tonumber(r[10] or 0) == 0",
         "local settled = true",
         f"{WEBHOOKS}::test_a_job_is_kept_until_its_webhooks_have_settled_and_as_long_as_its_policy_says_from_then",
@@ -153,14 +153,14 @@ STORE_MUTANTS = [
     ),
     Mutant(
         "crash budget",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_ends.lua",
         "if crashes >= policy.max_crashes then",
         "if false then",
         "test_crashes_are_counted_and_end_in_the_dead_letters",
     ),
     Mutant(
         "at most once",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_ends.lua",
         "if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then",
         "if false then",
         "test_an_at_most_once_job_is_never_run_again_after_it_started",
@@ -174,14 +174,14 @@ STORE_MUTANTS = [
     ),
     Mutant(
         "bytes kept while a job needs them",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_ends.lua",
         "if not needed(id) then drop_file(id, t, tombstone) end\nend",
         "drop_file(id, t, tombstone)\nend",
         f"{FILES}::test_the_bytes_of_a_deleted_file_stay_until_the_last_job_that_needs_them_is_gone",
     ),
     Mutant(
         "the other jobs that need a file of a buried one",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_ends.lua",
         "and not needed(id) then drop_file(id, t, tombstone) end\n  end",
         "then drop_file(id, t, tombstone) end\n  end",
         f"{FILES}::test_an_embedded_file_goes_with_the_last_job_that_needs_it",
@@ -258,7 +258,7 @@ STORE_MUTANTS = [
     ),
     Mutant(
         "files with a time of their own",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_ends.lua",
         "if r[1] and (r[2] or not r[3]) and not needed(id)",
         "if r[1] and not needed(id)",
         f"{FILES}::test_a_file_with_a_time_of_its_own_outlives_its_jobs",

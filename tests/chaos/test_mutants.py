@@ -118,7 +118,7 @@ def test_with_all_guards_the_same_tests_of_the_store_are_green(whole: Path, tmp_
 
 def test_a_guard_whose_text_has_changed_is_not_mutated_silently(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="0 times, not once"):
-        build(Mutant("?", "store/scripts/lib.lua", "what nobody wrote", ""), tmp_path / "build")
+        build(Mutant("?", "store/scripts/lib_ends.lua", "what nobody wrote", ""), tmp_path / "build")
 
 
 def test_jobs_that_dead_consumers_had_popped_are_lost_by_stock_celery(stock: StockCluster) -> None:

@@ -14,7 +14,7 @@ from longrun.jobs.files import FileRef
 from longrun.settings import Settings
 from longrun.store.connection import Connection
 
-#: Files that a job may be given (what an attempt may make: `lib.lua`).
+#: Files that a job may be given (what an attempt may make: `lib_ends.lua`).
 MOST_FILES = 1000
 #: Seconds in which a job must come to need a file that has no time of its own.
 UNBOUND = 3600.0

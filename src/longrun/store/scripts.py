@@ -1,4 +1,4 @@
-"""The Lua scripts: read from `scripts/`, what each needs of `lib.lua` in front of it, placeholders filled in."""
+"""The Lua scripts: read from `scripts/`, what each needs of the library in front of it, placeholders filled in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from importlib import resources
 
 from longrun.jobs.record import FIELDS
 
+#: What stands in front of scripts, in this order: a definition names what comes before it.
+LIBRARY = ("lib.lua", "lib_ends.lua")
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
@@ -35,12 +37,12 @@ def load_scripts(prefix: str, ticket: str) -> dict[str, Script]:
     """
     folder = resources.files("longrun.store") / "scripts"
     fields = ", ".join(f"'{name}'" for name in FIELDS)
-    library = (folder / "lib.lua").read_text("utf-8")
+    library = "".join((folder / name).read_text("utf-8") for name in LIBRARY)
     library = library.replace("@PREFIX@", prefix).replace("@FIELDS@", fields).replace("@TICKET@", _filled_in(ticket))
     scripts = {}
     for file in folder.iterdir():
         name = file.name.removesuffix(".lua")
-        if name != "lib" and file.name.endswith(".lua"):
+        if file.name not in LIBRARY and file.name.endswith(".lua"):
             source = with_library(library, file.read_text("utf-8")).encode()
             scripts[name] = Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
     return scripts

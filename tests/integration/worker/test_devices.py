@@ -25,10 +25,11 @@ def torch(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(tmp_path), "IMPORTS": str(tmp_path / "imports")}
 
 
-async def announced(caller: Caller) -> dict[str, Any]:
+async def announced(caller: Caller, model: str) -> dict[str, Any]:
+    """What the worker that serves a model says of itself; others may be announced in this store too."""
     workers, *_ = await caller.store.records.overview()
-    found: dict[str, Any] = orjson.loads(workers[0])
-    return found
+    (found,) = [entry for entry in map(orjson.loads, workers) if model in entry.get("models", {}) and not entry["stopping"]]
+    return dict(found)
 
 
 async def test_each_visible_gpu_gets_a_runner_that_sees_it_alone_and_the_worker_imports_no_torch(
@@ -45,7 +46,7 @@ async def test_each_visible_gpu_gets_a_runner_that_sees_it_alone_and_the_worker_
     assert worker.process.pid not in imported
     # A model that wants no GPU stays on the CPU, in a runner beside them.
     assert orjson.loads((await caller.run("on_cpu", "devices")).output or b"") == "cpu"
-    runners = (await announced(caller))["runners"]
+    runners = (await announced(caller, "on_gpu"))["runners"]
     assert sorted((runner["models"][0], runner["gpus"]) for runner in runners) == [
         ("on_cpu", None),
         ("on_gpu", "GPU-8932f937"),
@@ -71,7 +72,7 @@ async def test_a_model_is_warm_before_its_first_job_and_the_worker_says_how_long
     assert orjson.loads((await caller.run("warm", "warm")).output or b"") == ["load", "warmup"]
     assert orjson.loads((await caller.run("warm_async", "warm")).output or b"") is True
     await caller.ready("warm")
-    seen = await announced(caller)
+    seen = await announced(caller, "warm")
     assert seen["models"]["warm"]["warmup_s"] >= 0.05 > seen["models"]["warm"]["load_s"]
     assert all(runner["memory"] > 5_000_000 and runner["gpu_memory"] is None for runner in seen["runners"])
 
@@ -81,10 +82,10 @@ async def test_a_warm_up_that_fails_is_a_load_that_fails(start_worker: Start, ca
     job_id = await caller.submit("warm", "warm")
     for _ in range(300):
         workers, *_ = await caller.store.records.overview()
-        if workers and orjson.loads(workers[0])["models"]["warm"]["state"] == "unhealthy":
+        if any(each["models"]["warm"]["state"] == "unhealthy" for each in map(orjson.loads, workers) if "warm" in each.get("models", {})):
             break
         await asyncio.sleep(0.1)
-    entry = (await announced(caller))["models"]["warm"]
+    entry = (await announced(caller, "warm"))["models"]["warm"]
     assert (entry["state"], entry["ready"]) == ("unhealthy", 0)
     assert entry["last_failure"]
     assert (await caller.read(job_id)).status == "queued"

@@ -32,7 +32,7 @@ from longrun.worker.runner.copies import Copies
 T = TypeVar("T")
 log = structlog.get_logger("longrun.runner")
 
-#: Files that one attempt may make, beside its output (`store/scripts/lib.lua` keeps no more).
+#: Files that one attempt may make, beside its output (`store/scripts/lib_ends.lua` keeps no more).
 MOST_MADE = 1000
 #: Seconds before each further try of the keeper: one that is away for a moment must not cost the work that was done.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)

@@ -1,0 +1,189 @@
+-- The second part of the library (see lib.lua): how jobs end or go back, and what becomes of files.
+
+-- What `finalize` needs to know of a record.
+local function before_end(k)
+  return redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'usage',
+    'batch')
+end
+
+-- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
+-- `more`: further fields of the record, {name, value, …}; `r`: what `before_end` says, if that was asked already.
+local function finalize(id, k, t, status, output, err, more, r)
+  r = r or before_end(k)
+  local tenant, model, attempt, before, kind = r[1], r[2], r[3], r[6], 'job.' .. status
+  local last, to, f = entry(attempt, t, 'done', ''), listeners(tenant, r[5], kind), more or {}
+  local function put(name, value) f[#f + 1], f[#f + 2] = name, value end
+  put('status', status)
+  put('finished', int(t))
+  put('version', int((r[9] or 0) + 1))
+  put('log_bytes', int((r[11] or 0) + #last))
+  if output then put('output', output) end
+  if err then put('error', err) end
+  -- The first write, whichever it is, is refused by a full store when the output is large, and nothing has changed.
+  local settled = #to == 0 and tonumber(r[10] or 0) == 0
+  if settled then
+    local expires = retain(id, t, r[8])
+    -- An item has no time of its own: it goes with its batch (expire.lua).
+    if not r[13] then put('expires', expires) end
+  end
+  redis.call('HSET', k, unpack(f))
+  tell(to, id, k, t, tenant, attempt, kind, '')
+  if before == 'running' or before == 'canceling' then
+    -- Its claim took it out of the sets of those that wait, and its last error from the record.
+    zrem(P .. 'lease', id)
+  else
+    for _, set in ipairs({'wait:' .. r[7] .. '.' .. model, 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
+    redis.call('HDEL', k, 'due')
+  end
+  if status == 'failed' then zadd(P .. 'dead:' .. tenant, int(t), id) end
+  count(model, status, 1)
+  if r[4] then count(model, 'run_ms', int(t - tonumber(r[4]))) end
+  redis.call('RPUSH', P .. 'ev:' .. id, last)
+  note(id, 'done')
+  if r[13] then count_items(r[13], t, status, 1) end
+end
+
+-- Ask a job that has not been asked yet, and has not ended, to stop. Returns the status after.
+local function stop(id, k, t, status, attempt, worker)
+  if status == 'running' then
+    redis.call('HSET', k, 'status', 'canceling')
+    redis.call('HINCRBY', k, 'version', 1)
+    event(id, attempt, t, 'canceling', '{}')
+    note(id, 'canceling')
+    redis.call('PUBLISH', P .. 'ctl:' .. worker, 'cancel ' .. id)
+    return 'canceling'
+  end
+  if status ~= 'canceling' and not TERMINAL[status] then
+    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled before it ran.', attempt))
+    return 'canceled'
+  end
+  return status
+end
+
+-- A job that has run and waits again has `total_timeout` alone; `start_within` was for its first start.
+local function limit_wait(id, k, policy)
+  if type(policy.total_timeout) == 'number' then
+    redis.call('ZADD', P .. 'deadline', int(redis.call('HGET', k, 'created') + policy.total_timeout * 1000), id)
+  end
+end
+
+local function expire(id, k, t, attempt)
+  local why = tonumber(attempt) > 0 and 'The job had not ended within its total_timeout.' or 'The job did not start within its time limit.'
+  finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
+end
+
+-- Take a claimed job from its worker. mode: crash (spends the crash budget), suspect (crashed among others: free), release (handed back: free),
+-- unstarted (claimed, but no user code ran: free). Canceling jobs end here; at_most_once jobs that started are never run again.
+-- `group`: whom a suspect may run with from now on, nobody else (default: itself, so it runs alone).
+local function hand_back(id, k, t, mode, err, group)
+  local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'crashes')
+  local status, attempt, policy = r[1], r[2], cjson.decode(r[3])
+  if status == 'canceling' then
+    end_attempt(k, attempt, t, 'canceled')
+    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))
+    return 'canceled'
+  end
+  if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then
+    -- What is known of the end (signal, memory, worker) stays in the failure.
+    local e = err and cjson.decode(err) or {detail = 'The worker was lost while the job ran.', attempt = tonumber(attempt)}
+    e.code, e.detail = 'outcome-unknown', e.detail .. ' Whether its work was done is not known. It is not run again.'
+    local unknown = cjson.encode(e)
+    end_attempt(k, attempt, t, 'crashed', unknown)
+    finalize(id, k, t, 'failed', nil, unknown)
+    return 'failed'
+  end
+  if mode == 'crash' then
+    local crashes = redis.call('HINCRBY', k, 'crashes', 1)
+    -- Before a crash that would be its last, a job runs alone: nobody fails for what a neighbour did.
+    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id) end
+    if crashes >= policy.max_crashes then
+      err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
+      end_attempt(k, attempt, t, 'crashed', err)
+      finalize(id, k, t, 'failed', nil, err)
+      return 'failed'
+    end
+  elseif mode == 'suspect' then
+    redis.call('HSET', k, 'suspect', group or id)
+  else
+    redis.call('HINCRBY', k, 'releases', 1)
+  end
+  end_attempt(k, attempt, t, (mode == 'release' or mode == 'unstarted') and 'released' or 'crashed', err)
+  redis.call('ZREM', P .. 'lease', id)
+  redis.call('HDEL', k, 'nonce')
+  limit_wait(id, k, policy)
+  enqueue(id, k, true)
+  note(id, 'queued')
+  return 'queued'
+end
+
+-- Whether `attempt` still owns the job: the fence in front of every write of a worker.
+local function owned(now_at, status, attempt) return now_at == attempt and (status == 'running' or status == 'canceling'), status end
+
+local function owns(k, attempt)
+  local r = redis.call('HMGET', k, 'attempt', 'status')
+  return owned(r[1], r[2], attempt)
+end
+
+local function file(id) return P .. 'file:' .. id end
+local function needed(id) return redis.call('EXISTS', P .. 'needs:' .. id) == 1 end
+
+-- How many files one script lets go, and how many an attempt may make: a thousand, and its output. What was made before it does not count.
+local FILES_AT_ONCE, MOST_MADE = 100, 1001
+
+local function bind_file(id, job)
+  redis.call('SADD', P .. 'needs:' .. id, job)
+  redis.call('SADD', P .. 'uses:' .. job, id)
+end
+
+-- What is gone and nobody needs: its bytes are for the trash, and of the record stays for a while that it was there.
+local function drop_file(id, t, tombstone)
+  local k = file(id)
+  local r = redis.call('HMGET', k, 'tenant', 'key', 'gone')
+  redis.call('ZADD', P .. 'trash', int(t), r[2])
+  redis.call('ZREM', P .. 'file-expire', id)
+  redis.call('DEL', k)
+  if tonumber(tombstone) > 0 then
+    redis.call('HSET', k, 'tenant', r[1], 'gone', r[3] or '1')
+    redis.call('PEXPIRE', k, tombstone)
+  end
+end
+
+-- A file goes: nobody sees it from now on. Its bytes stay until no job needs them. `why`: what `gone` says.
+local function hide_file(id, t, tombstone, why)
+  redis.call('HSET', file(id), 'gone', why)
+  redis.call('ZREM', P .. 'file-expire', id)
+  if not needed(id) then drop_file(id, t, tombstone) end
+end
+
+-- A job that has no use for its files any more lets go of `most` of them; the rest is left to expire_files.lua. Returns how many went.
+local function let_go(job, t, tombstone, most)
+  local uses = P .. 'uses:' .. job
+  local gone = most > 0 and redis.call('SPOP', uses, int(most)) or {}
+  for _, id in ipairs(gone) do
+    redis.call('SREM', P .. 'needs:' .. id, job)
+    local r = redis.call('HMGET', file(id), 'key', 'gone', 'expires')
+    -- A file with a time of its own lives on, whoever needed it.
+    if r[1] and (r[2] or not r[3]) and not needed(id) then drop_file(id, t, tombstone) end
+  end
+  if redis.call('EXISTS', uses) == 1 then
+    redis.call('ZADD', P .. 'let-go', 'NX', int(t), job)
+  else
+    redis.call('ZREM', P .. 'let-go', job)
+  end
+  return #gone
+end
+
+-- Returns how many files went, `most` at most.
+local function bury(id, k, t, tombstone, most)
+  local r = redis.call('HMGET', k, 'tenant', 'idem')
+  redis.call('DEL', k, P .. 'ev:' .. id)
+  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
+  redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
+  redis.call('PEXPIRE', k, tombstone)
+  if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
+  redis.call('ZREM', P .. 'idx:' .. r[1], id)
+  redis.call('ZREM', P .. 'dead:' .. r[1], id)
+  redis.call('ZREM', P .. 'expire', id)
+  note(id, 'gone')
+  return let_go(id, t, tombstone, most)
+end
