@@ -54,8 +54,8 @@ format: $(READY) ## let ruff rewrite what `make check` would complain about
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
-bench: $(DEMO_READY) ## measure, and print the figures beside their floors
-	$(PY) benchmarks/run.py $(ARGS)
+bench: $(DEMO_READY) ## measure everything beside its peers and write benchmarks/RESULTS.md: make bench ARGS=--quick
+	$(PY) benchmarks/run.py --write $(ARGS)
 
 chaos: bytecode ## break things under load and look for lost or doubled jobs; three random seeds, or: make chaos SEED=7
 	CHAOS_SEED="$(or $(SEED),$(shell $(PYTHON) -c 'import random; print(*random.sample(range(1, 10000), 3), sep=",")'))" \

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.errors import CheckError
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -26,6 +28,19 @@ class Plan:
     streams_window: float = 15.0
     uploads: int = 200  #: at once, of 5 MB each
     pictures: int = 20  #: jobs with one of 20 MB
+    queue_window: float = 3.0  #: of the drain of another task queue: its jobs are as many as it does in that time
+    enqueued: int = 3_000  #: jobs by Longrun's client inside a process
+    sentences: int = 1_500  #: of the inference row
+    rounds_inference: int = 2
+    connections: tuple[int, ...] = (64, 256)  #: of a client that sends one request for each sentence; the best is taken
+    depths: tuple[int, ...] = (0, 10_000, 100_000, 1_000_000)  #: queued jobs
+    depth_sample: int = 3_000  #: submits, and claims, that are measured at each depth
+    killed: int = 3  #: workers that are killed, each way
+    naps: int = 2_000  #: jobs that wait at once
+    nap: int = 2  #: seconds
+    widths: tuple[int, ...] = (1, 2, 4)  #: worker processes
+    loads: tuple[int, ...] = (10, 25, 50, 75, 90, 100)  #: percent of the capacity
+    load_window: float = 6.0  #: at each load
 
 
 QUICK = Plan(
@@ -42,6 +57,19 @@ QUICK = Plan(
     streams_window=3.0,
     uploads=40,
     pictures=4,
+    queue_window=0.7,
+    enqueued=500,
+    sentences=256,
+    rounds_inference=1,
+    connections=(64,),
+    depths=(0, 10_000, 50_000),
+    depth_sample=1_000,
+    killed=1,
+    naps=500,
+    nap=1,
+    widths=(1, 2),
+    loads=(10, 50, 90),
+    load_window=2.0,
 )
 
 
@@ -50,12 +78,25 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def alternate(rounds: int, sides: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Measure each side once a round, in turned order every other round, so that a machine that slows down favours nobody."""
+def alternate(
+    rounds: int, sides: dict[str, Callable[[], float]], troubles: dict[str, str] | None = None, ours: str = "Longrun"
+) -> dict[str, list[float]]:
+    """Measure each side once a round, in turned order every other round, so that a machine that slows down favours nobody.
+
+    With `troubles`, a side that fails (other than `ours`) is left out from then on and its reason is put there; otherwise the first failure
+    ends it all. Raises CheckError.
+    """
     values: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
-        for name in list(sides)[:: 1 if number % 2 == 0 else -1]:
-            value = sides[name]()
+        for name in [name for name in sides if name not in (troubles or ())][:: 1 if number % 2 == 0 else -1]:
+            try:
+                value = sides[name]()
+            except CheckError as error:
+                if troubles is None or name == ours:
+                    raise
+                say(f"  {name} FAILED: {error}")
+                troubles[name], values[name] = str(error), []
+                continue
             values[name].append(value)
             say(f"  round {number + 1}: {name} {value:.4g}")
     return values

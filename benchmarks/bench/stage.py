@@ -34,6 +34,11 @@ class Stage:
     def __init__(self) -> None:
         self._stack = ExitStack()
 
+    @property
+    def folder(self) -> Path:
+        """Where its programs may write."""
+        return self._folder
+
     def __enter__(self) -> Self:
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="longrun-bench-")))
         return self
@@ -55,18 +60,18 @@ class Stage:
         """Port of one Longrun API process, and the process."""
         port = free_port()
         child = self._longrun("api", ["--port", str(port)], redis_url, app)
-        self._answers(child, port, "/readyz")
+        self.answers(child, port, "/readyz")
         return port, child
 
-    def longrun_worker(self, redis_url: str) -> Child:
+    def longrun_worker(self, redis_url: str, app: str = MODEL) -> Child:
         """One Longrun worker with one runner."""
-        return self._longrun("worker", [], redis_url)
+        return self._longrun("worker", [], redis_url, app)
 
-    def longrun_serve(self) -> tuple[int, Child]:
+    def longrun_serve(self, app: str = MODEL) -> tuple[int, Child]:
         """Port and process of `longrun serve`: Valkey, API and worker."""
         port = free_port()
-        child = self._longrun("serve", ["--port", str(port), "--data", str(self._folder / "data")], "")
-        self._answers(child, port, "/readyz")
+        child = self._longrun("serve", ["--port", str(port), "--data", str(self._folder / "data")], "", app)
+        self.answers(child, port, "/readyz")
         return port, child
 
     def handwritten_api(self, redis_url: str) -> int:
@@ -83,11 +88,11 @@ class Stage:
         """One stock Celery worker, two processes or threads wide where the pool has a width."""
         options = ["-P", pool, "-l", "warning"] + ([] if pool == "solo" else ["-c", "2"])
         command = [sys.executable, "-m", "celery", "-A", "handwritten.tasks:celery", "worker", *options]
-        return self._start(f"celery-{pool}", command, _celery_env(redis_url))
+        return self.start(f"celery-{pool}", command, _celery_env(redis_url))
 
     def handwritten_fill(self, redis_url: str, count: int, text: str) -> list[str]:
         """Queue `count` tasks by `delay()`; their ids."""
-        ids: list[str] = self._result("fill", ["handwritten.fill", str(count), text], _celery_env(redis_url))
+        ids: list[str] = self.result("fill", ["handwritten.fill", str(count), text], _celery_env(redis_url))
         return ids
 
     def ceiling(self) -> int:
@@ -101,7 +106,7 @@ class Stage:
             CheckError: it saw something wrong.
         """
         spec = json.dumps({"task": task, "service": service, "port": port, **options})
-        result: dict[str, Any] = self._result(f"{task} against {service}", ["bench.client", spec], {})
+        result: dict[str, Any] = self.result(f"{task} against {service}", ["bench.client", spec], {})
         return result
 
     def uploads(self, port: int, path: str, *, count: int, size: int) -> dict[str, Any]:
@@ -111,7 +116,7 @@ class Stage:
             CheckError: the uploading program failed.
         """
         spec = json.dumps({"port": port, "path": path, "count": count, "size": size})
-        result: dict[str, Any] = self._result(f"uploads to {path}", ["bench.uploader", spec], {})
+        result: dict[str, Any] = self.result(f"uploads to {path}", ["bench.uploader", spec], {})
         return result
 
     def readers(self, port: int, paths: list[str], *, warm_up: float, seconds: float) -> dict[str, Any]:
@@ -121,13 +126,13 @@ class Stage:
             CheckError: a stream was refused, broke, or had a hole.
         """
         spec = json.dumps({"port": port, "warm_up": warm_up, "seconds": seconds})
-        result: dict[str, Any] = self._result("readers", ["bench.readers", spec], {}, "\n".join(paths))
+        result: dict[str, Any] = self.result("readers", ["bench.readers", spec], {}, "\n".join(paths))
         return result
 
     @staticmethod
-    def _result(name: str, module: list[str], env: dict[str, str], told: str = "") -> Any:
+    def result(name: str, module: list[str], env: dict[str, str], told: str = "", python: str = sys.executable) -> Any:
         """Run a module of this folder to its end, with `told` on its input, and read the JSON that it prints. Killed when it is slow."""
-        command = [sys.executable, "-m", *module]
+        command = [python, "-m", *module]
         try:
             done = subprocess.run(
                 command, cwd=HERE, env=_clean_env() | env, input=told, capture_output=True, text=True, timeout=CLIENT_LIMIT, check=False
@@ -141,22 +146,24 @@ class Stage:
     def _longrun(self, verb: str, options: list[str], redis_url: str, app: str = MODEL) -> Child:
         env = {"LONGRUN_LOG_LEVEL": "warning", "LONGRUN_DATA": str(self._folder / "data")}
         env |= {"LONGRUN_REDIS_URL": redis_url} if redis_url else {}
-        return self._start(f"longrun-{verb}", [sys.executable, "-m", "longrun", verb, app, *options], env)
+        return self.start(f"longrun-{verb}", [sys.executable, "-m", "longrun", verb, app, *options], env)
 
     def _uvicorn(self, app: str, env: dict[str, str]) -> tuple[int, Child]:
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning"]
-        child = self._start(app.partition(":")[0], command, env)
-        self._answers(child, port, "/openapi.json")
+        child = self.start(app.partition(":")[0], command, env)
+        self.answers(child, port, "/openapi.json")
         return port, child
 
-    def _start(self, name: str, command: list[str], env: dict[str, str]) -> Child:
+    def start(self, name: str, command: list[str], env: dict[str, str]) -> Child:
+        """A program that is stopped at the end, with `env` added to a clean environment and this folder as its current one."""
         child = Child(name, command, folder=self._folder, cwd=HERE, env=_clean_env() | env)
         self._stack.callback(child.stop)
         return child
 
     @staticmethod
-    def _answers(child: Child, port: int, path: str) -> None:
+    def answers(child: Child, port: int, path: str) -> None:
+        """Wait until a GET of `path` is answered with 200. Raises CheckError."""
         until(lambda: _is_up(f"http://127.0.0.1:{port}{path}"), child, timeout=START_WITHIN)
 
 

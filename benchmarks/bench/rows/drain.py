@@ -29,7 +29,7 @@ def measure(plan: Plan) -> list[Figure]:
             peer=theirs,
             longrun=values[ours],
             other=values[theirs],
-            floor=8,
+            target="drain",
             note=f"Results stored, equal durability. {plan.longrun_jobs:,} jobs for Longrun, {plan.celery_jobs:,} for Celery: windows of "
             f"similar length. Celery's pools when tried first: {shown}.",
         )
