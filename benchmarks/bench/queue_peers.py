@@ -85,16 +85,18 @@ def drain(peer: QueuePeer, way: str, count: int) -> tuple[float, float]:
         ids, enqueued = peer.fill(url, count, way=way)
         with Redis.from_url(url) as redis:
             before = peer.done(redis)
-            rate = watch(peer.worker(stage, url, way), lambda: peer.done(redis) - before, count)
+            begun, first, ended = watch(peer.worker(stage, url, way), lambda: peer.done(redis) - before, count)
         peer.check(url, ids, way=way)
-    return rate, enqueued
+    if first == count:
+        raise CheckError(f"{peer.name}: all {count} jobs were done at the first look: they are too few to be timed")
+    return (count - first) / (ended - begun), enqueued
 
 
-def watch(worker: Child, done: Callable[[], int], count: int) -> float:
-    """Jobs a second from the moment when the first ones are seen to be done to the one when all are.
+def watch(worker: Child, done: Callable[[], int], count: int) -> tuple[float, int, float]:
+    """When the first results were seen, how many these were, and when all were there. Times are of the monotonic clock.
 
     Raises:
-        CheckError: the worker ended, or did not end its work in time.
+        CheckError: the worker ended, or came no further.
     """
     first, begun = 0, 0.0
     latest, changed = 0, time.monotonic()
@@ -103,9 +105,7 @@ def watch(worker: Child, done: Callable[[], int], count: int) -> float:
         if seen > 0 and not first:
             first, begun = seen, now
         if seen >= count:
-            if seen == first:
-                raise CheckError(f"{worker.name}: all {count} jobs were done at the first look: they are too few to be timed")
-            return (seen - first) / (now - begun)
+            return begun, first, now
         if seen != latest:
             latest, changed = seen, now
         worker.check()

@@ -18,6 +18,7 @@ from bench.children import Child, until
 from bench.errors import CheckError
 from bench.ports import free_port
 from longrun.embedded import EmbeddedValkey
+from longrun.embedded.address import choose_socket, url_of
 
 HERE = Path(__file__).resolve().parent.parent
 Pool = Literal["prefork", "threads", "solo"]
@@ -33,6 +34,8 @@ class Stage:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self.valkey_pid = 0
+        self.started: list[Child] = []  #: its programs, the latest last
 
     @property
     def folder(self) -> Path:
@@ -50,7 +53,9 @@ class Stage:
         """URL of a fresh Valkey with the settings of `longrun serve`: append-only file, synced every second."""
         server = EmbeddedValkey(self._folder / "valkey")
         self._stack.callback(server.stop)
-        return server.start()
+        url = server.start()
+        self.valkey_pid = server.pid or 0
+        return url
 
     def longrun_api(self, redis_url: str) -> int:
         """Port of one Longrun API process."""
@@ -63,9 +68,9 @@ class Stage:
         self.answers(child, port, "/readyz")
         return port, child
 
-    def longrun_worker(self, redis_url: str, app: str = MODEL) -> Child:
-        """One Longrun worker with one runner."""
-        return self._longrun("worker", [], redis_url, app)
+    def longrun_worker(self, redis_url: str, app: str = MODEL, env: dict[str, str] | None = None) -> Child:
+        """One Longrun worker with one runner for each model of `app`."""
+        return self._longrun("worker", [], redis_url, app, env)
 
     def longrun_serve(self, app: str = MODEL) -> tuple[int, Child]:
         """Port and process of `longrun serve`: Valkey, API and worker."""
@@ -73,6 +78,10 @@ class Stage:
         child = self._longrun("serve", ["--port", str(port), "--data", str(self._folder / "data")], "", app)
         self.answers(child, port, "/readyz")
         return port, child
+
+    def served_url(self) -> str:
+        """URL of the Valkey of `longrun serve`."""
+        return url_of(choose_socket((self._folder / "data").resolve()))
 
     def handwritten_api(self, redis_url: str) -> int:
         """Port of one uvicorn process with the hand-written API."""
@@ -143,10 +152,10 @@ class Stage:
             raise CheckError(f"{name}: {done.stderr.strip()[-2000:]}")
         return json.loads(done.stdout)
 
-    def _longrun(self, verb: str, options: list[str], redis_url: str, app: str = MODEL) -> Child:
+    def _longrun(self, verb: str, options: list[str], redis_url: str, app: str = MODEL, more: dict[str, str] | None = None) -> Child:
         env = {"LONGRUN_LOG_LEVEL": "warning", "LONGRUN_DATA": str(self._folder / "data")}
         env |= {"LONGRUN_REDIS_URL": redis_url} if redis_url else {}
-        return self.start(f"longrun-{verb}", [sys.executable, "-m", "longrun", verb, app, *options], env)
+        return self.start(f"longrun-{verb}", [sys.executable, "-m", "longrun", verb, app, *options], env | (more or {}))
 
     def _uvicorn(self, app: str, env: dict[str, str]) -> tuple[int, Child]:
         port = free_port()
@@ -159,12 +168,13 @@ class Stage:
         """A program that is stopped at the end, with `env` added to a clean environment and this folder as its current one."""
         child = Child(name, command, folder=self._folder, cwd=HERE, env=_clean_env() | env)
         self._stack.callback(child.stop)
+        self.started.append(child)
         return child
 
     @staticmethod
-    def answers(child: Child, port: int, path: str) -> None:
+    def answers(child: Child, port: int, path: str, timeout: float = START_WITHIN) -> None:
         """Wait until a GET of `path` is answered with 200. Raises CheckError."""
-        until(lambda: _is_up(f"http://127.0.0.1:{port}{path}"), child, timeout=START_WITHIN)
+        until(lambda: _is_up(f"http://127.0.0.1:{port}{path}"), child, timeout=timeout)
 
 
 def _is_up(url: str) -> bool:

@@ -5,13 +5,20 @@ from collections.abc import Callable, Sequence
 from bench.curves import Curve
 from bench.figures import Figure
 from bench.plan import Plan
-from bench.rows import drain, large_values, latency, queues, sse_readers, submits, ten_thousand, uploads
+from bench.rows import depth, drain, large_values, latency, memory, minilm, queues, recovery, scaling, sse_readers, submits
+from bench.rows import ten_thousand, uploads, waiting
 
 ROWS: dict[str, Callable[[Plan], Sequence[Figure | Curve]]] = {
     "submits": submits.measure,
     "drain": drain.measure,
     "queues": queues.measure,
     "latency": latency.measure,
+    "minilm": minilm.measure,
+    "depth": depth.measure,
+    "recovery": recovery.measure,
+    "memory": memory.measure,
+    "async": waiting.measure,
+    "scaling": scaling.measure,
     "10k": ten_thousand.measure,
     "sse": sse_readers.measure,
     "uploads": uploads.measure,
@@ -21,4 +28,6 @@ ROWS: dict[str, Callable[[Plan], Sequence[Figure | Curve]]] = {
 #: Environments that a row needs, see `bench.environments`.
 PEERS: dict[str, tuple[str, ...]] = {
     "queues": ("taskiq", "dramatiq", "arq", "rq", "huey"),
+    "minilm": ("litserve", "bentoml", "ray"),
+    "async": ("taskiq", "arq"),
 }
