@@ -65,6 +65,8 @@ lock: $(UV_READY) ## resolve the dependencies again: make lock ARGS=--upgrade
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml --extra dev --extra flower -o requirements.lock
 	echo "$(TORCH)" | UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml - --extra demo \
 		--constraints requirements.lock --excludes requirements-demo.excludes --no-emit-package torch -o requirements-demo.lock
+	for wanted in benchmarks/peers/*.in; do \
+		UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) $$wanted -o $${wanted%.in}.lock || exit 1; done
 
 clean: ## remove the environment, caches and build results (not data folders)
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

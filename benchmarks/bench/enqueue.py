@@ -10,9 +10,10 @@ import json
 import sys
 import time
 
-import longrun
 from noop import noop
 from peers.side_by_side import side_by_side
+
+import longrun
 
 
 async def enqueue(count: int, text: str) -> float:

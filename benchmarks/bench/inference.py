@@ -22,10 +22,11 @@ from bench.stage import HERE, Stage
 TOLERANCE = 1e-4  # of each number of a vector: batches are padded differently
 START_WITHIN = 120.0  # seconds: most of it reads PyTorch
 SIZES = (16, 32, 64, 128)  # batches of the calls without a service
-WORDS = (
-    "the a cat river market engine quietly opens before long after storm of bright old letters on every table while nobody in city hears "
-    "how seven violins rise and fall with evening light over harbour where boats carry grain salt paper glass to another shore"
-).split()
+WORDS = (  # of a made-up text
+    "the", "cat", "river", "market", "engine", "quietly", "opens", "before", "long", "after", "storm", "of", "bright", "old", "letters",
+    "on", "every", "table", "while", "nobody", "in", "city", "hears", "how", "seven", "violins", "rise", "and", "fall", "with", "evening",
+    "light", "over", "harbour", "where", "boats", "carry", "grain", "salt", "paper", "glass", "to", "another", "shore",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,13 @@ def one_by_one(service: str, texts: list[str], expected: np.ndarray, connections
         log, save = stage.folder / "batches.log", stage.folder / "vectors.npy"
         port, path = serve(stage, service, {"BATCH_LOG": str(log)})
         _ready(stage.started[-1], port, path)
-        spec = {"service": service, "port": port, "connections": connections, "warm_up": min(len(texts), 2 * connections), "save": str(save)}
+        spec = {
+            "service": service,
+            "port": port,
+            "connections": connections,
+            "warm_up": min(len(texts), 2 * connections),
+            "save": str(save),
+        }
         seconds = Stage.result(f"requests to {service}", ["bench.sentences", json.dumps(spec)], {}, json.dumps(texts))["seconds"]
         _check(service, np.load(save), expected)
         return Seen(len(texts) / seconds, _mean_batch(log))

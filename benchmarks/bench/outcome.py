@@ -58,7 +58,8 @@ class Outcome:
         failed = [f"- **{name} failed**: {' '.join(why.split())}" for name, why in self.failures.items()]
         plots = [f"![{curve.title}](plots/{curve.name}.svg)" for curve in self.curves] if not trouble else [f"No plots: {trouble}"]
         return [
-            "# Results\n\nWritten by `make bench`; what the rows mean is in README.md, the raw numbers are in results.json. Median (range) of the rounds.",
+            "# Results\n\nWritten by `make bench`; what the rows mean is in README.md, the raw numbers are in results.json. "
+            "Median (range) of the rounds.",
             *quick,
             "\n".join(f"- {line}" for line in lines(self.machine)),
             "## What the design asks for",

@@ -56,8 +56,10 @@ async def _bentoml(wire: Wire, text: str) -> list[float]:
 async def _bentoml_task(wire: Wire, text: str) -> list[float]:
     task = await _ask(wire, request("POST", "/embed_task/submit", {}, {"texts": [text]}))
     query = f"?task_id={task['task_id']}"
-    while (state := (await _ask(wire, request("GET", f"/embed_task/status{query}", {})))["status"]) == "in_progress":
-        await asyncio.sleep(POLL_EVERY)
+    state = "in_progress"
+    while state == "in_progress":
+        state = (await _ask(wire, request("GET", f"/embed_task/status{query}", {})))["status"]
+        await asyncio.sleep(POLL_EVERY if state == "in_progress" else 0)
     if state not in ("success", "completed"):
         raise CheckError(f"a task is {state}")
     vector: list[float] = (await _ask(wire, request("GET", f"/embed_task/get{query}", {})))[0]

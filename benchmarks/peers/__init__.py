@@ -1,1 +1,1 @@
-"""The peers: the same work as Longrun is given, written the way each one's own documentation writes it. Each has an environment of its own."""
+"""The peers: the same work as Longrun is given, written as its own documentation shows. Each has an environment of its own."""

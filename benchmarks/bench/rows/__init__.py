@@ -5,8 +5,22 @@ from collections.abc import Callable, Sequence
 from bench.curves import Curve
 from bench.figures import Figure
 from bench.plan import Plan
-from bench.rows import depth, drain, large_values, latency, memory, minilm, queues, recovery, scaling, sse_readers, submits
-from bench.rows import ten_thousand, uploads, waiting
+from bench.rows import (
+    depth,
+    drain,
+    large_values,
+    latency,
+    memory,
+    minilm,
+    queues,
+    recovery,
+    scaling,
+    sse_readers,
+    submits,
+    ten_thousand,
+    uploads,
+    waiting,
+)
 
 ROWS: dict[str, Callable[[Plan], Sequence[Figure | Curve]]] = {
     "submits": submits.measure,

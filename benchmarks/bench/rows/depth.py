@@ -17,8 +17,9 @@ from bench.stage import Stage
 from longrun.store.store import Store
 
 NOTE = (
-    "Time of the store's scripts inside the server for each job (usec of EVALSHA in INFO commandstats), 500 calls in flight; several rounds at each "
-    "depth. Bytes: growth of `used_memory` while the queue was filled, divided by the jobs; the server's tables for its keys are in it."
+    "Time of the store's scripts inside the server for each job (usec of EVALSHA in INFO commandstats), 500 calls in flight; several "
+    "rounds at each depth. Bytes: growth of `used_memory` while the queue was filled, divided by the jobs; the server's tables for its "
+    "keys are in it."
 )
 REPEAT = 3  # measurements at each depth
 
@@ -77,8 +78,9 @@ async def _all(plan: Plan, url: str) -> tuple[list[Cost], float]:
             kilobytes = (await _used(store) - before) / max(1, depth) / 1024
             say(f"  {depth:,} queued jobs, filled in {time.monotonic() - begun:.0f} s")
             costs.append(await _cost(store, plan, depth))
-            last = costs[-1]
-            say(f"    submit {_middle(last.submit):.3g} us, {_middle(last.submits):.0f}/s; claim {_middle(last.claim):.3g} us, {_middle(last.claims):.0f}/s")
+            now = costs[-1]
+            say(f"    submit {_middle(now.submit):.3g} us, {_middle(now.submits):.0f}/s")
+            say(f"    claim {_middle(now.claim):.3g} us, {_middle(now.claims):.0f}/s")
         return costs, kilobytes
 
 

@@ -19,8 +19,8 @@ from longrun.store.store import Store
 
 SIDE = 2583  # pixels of a picture of 20 MB, three bytes each
 NOTE = (
-    "Memory of the store's keys for each queued job: record, ticket, its places in indexes, and the record of the file. "
-    "The picture came in a form."
+    "Memory of the store's keys for each queued job: record, ticket, its places in indexes, and the record of the file. The picture "
+    "came in a form."
 )
 
 

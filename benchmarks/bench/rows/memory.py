@@ -15,8 +15,8 @@ from bench.stage import Stage
 
 SETTLE = 2.0  # seconds after the first job
 NOTE = (
-    "After twenty jobs. PSS: memory that processes share counts by shares, so that the sum over processes is what the machine has less; where "
-    "there is none (not Linux), RSS. Rows `depth` and `sse` have the memory of a queued job and of a reader."
+    "After twenty jobs. PSS: memory that processes share counts by shares, so that the sum over processes is what the machine has less;"
+    " where there is none (not Linux), RSS. Rows `depth` and `sse` have the memory of a queued job and of a reader."
 )
 
 
@@ -32,7 +32,12 @@ def measure(plan: Plan) -> list[Figure]:
     """API, worker, runner, server; each beside its counterpart of the hand-written service."""
     ours, theirs = _longrun(), _handwritten()
     figures = []
-    for name, peer in (("API process", "uvicorn, FastAPI + Celery"), ("worker", "celery, solo"), ("runner without a model", ""), ("Valkey", "")):
+    for name, peer in (
+        ("API process", "uvicorn, FastAPI + Celery"),
+        ("worker", "celery, solo"),
+        ("runner without a model", ""),
+        ("Valkey", ""),
+    ):
         mine, other = ours[name], theirs.get(name)
         say(f"  {name}: {mine}; {other}")
         for unit in ("rss", "pss"):

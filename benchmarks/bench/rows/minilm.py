@@ -16,9 +16,10 @@ LABELS = {
     "ray": "Ray Serve, @serve.batch",
 }
 NOTE = (
-    "all-MiniLM-L6-v2, the same sentences in the same order, one process with the model, as many PyTorch threads as there are cores, batches of up to 64 "
-    "everywhere. Every vector is compared with that of the model without a service. Not equal durability: Longrun keeps each sentence as a job in "
-    "its store; LitServe, BentoML's route and Ray Serve keep nothing, BentoML's task keeps a row in SQLite."
+    "all-MiniLM-L6-v2, the same sentences in the same order, one process with the model, as many PyTorch threads as there are cores, "
+    "batches of up to 64 everywhere. Every vector is compared with that of the model without a service. Not equal durability: Longrun "
+    "keeps each sentence as a job in its store; LitServe, BentoML's route and Ray Serve keep nothing, BentoML's task keeps a row in "
+    "SQLite."
 )
 
 
@@ -71,9 +72,7 @@ def measure(plan: Plan) -> list[Figure]:
     for name, label in LABELS.items():
         peer = f"{label} ({_detail(name, seen, widths)})" if values[name] else label
         figures.append(
-            Figure(
-                "minilm", "sentences, one request each", "1/s", peer, ours, values[name], missing=troubles.get(name, ""), note=notes
-            )
+            Figure("minilm", "sentences, one request each", "1/s", peer, ours, values[name], missing=troubles.get(name, ""), note=notes)
         )
         if values[name]:
             share = median(theirs / best_of for theirs, best_of in zip(values[name], values["offline"], strict=True))

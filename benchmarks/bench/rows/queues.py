@@ -16,12 +16,13 @@ from bench.stage import Stage
 OURS = "Longrun"
 WHAT = "no-op jobs per worker"
 NOTE = (
-    "Results stored, the same server and settings for all, over its unix socket. Peers: from the first stored result that is seen to the last; each "
-    "one's jobs are as many as it does in the same time. Longrun: acknowledged when done, a dead worker's jobs run again after 10 s."
+    "Results stored, the same server and settings for all, over its unix socket. Peers: from the first stored result that is seen to "
+    "the last; each one's jobs are as many as it does in the same time. Longrun: acknowledged when done, a dead worker's jobs run again"
+    " after 10 s."
 )
 ENQUEUE_NOTE = (
-    "By each one's own client in one process, nothing else running: asynchronous clients (Longrun, Taskiq, arq) with 64 calls at once, the others "
-    "with one after the other. Longrun also validates the input."
+    "By each one's own client in one process, nothing else running: asynchronous clients (Longrun, Taskiq, arq) with 64 calls at once, "
+    "the others with one after the other. Longrun also validates the input."
 )
 
 

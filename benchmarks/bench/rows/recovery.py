@@ -22,9 +22,9 @@ APP = str(HERE / "sleeper.py")
 LIMIT = 60.0  # seconds
 RUN = 50  # seconds: longer than it takes to be found out
 NOTE = (
-    "SIGKILL to the worker process in the middle of a job; the end is the start of the job's second attempt, by its record. "
-    "Alone: a second worker is there, and nobody knows of the death but by the lease (10 s). Supervised: `longrun serve` has started the worker, "
-    "and starts another one."
+    "SIGKILL to the worker process in the middle of a job; the end is the start of the job's second attempt, by its record. Alone: a "
+    "second worker is there, and nobody knows of the death but by the lease (10 s). Supervised: `longrun serve` has started the worker,"
+    " and starts another one."
 )
 
 

@@ -16,8 +16,9 @@ from bench.stage import Stage
 
 CONNECTIONS = 256
 NOTE = (
-    "Drain: as in the row `drain`, with as many worker processes, of one runner each. Latency: `longrun serve`, one submit with `Prefer: wait` for each "
-    "job, sent when it is due whatever became of those before; the share is of what 64 connections reach that each wait for their answers."
+    "Drain: as in the row `drain`, with as many worker processes, of one runner each. Latency: `longrun serve`, one submit with "
+    "`Prefer: wait` for each job, sent when it is due whatever became of those before; the share is of what 64 connections reach that "
+    "each wait for their answers."
 )
 
 
@@ -31,7 +32,8 @@ def measure(plan: Plan) -> list[Figure | Curve]:
     ]
     p50, p99, capacity = _latencies(plan)
     figures += [
-        Figure("scaling", f"p99 at {share:.0f} % of {capacity:.0f} jobs/s", "ms", "-", [value], [], "lower", note=NOTE) for share, value in p99
+        Figure("scaling", f"p99 at {share:.0f} % of {capacity:.0f} jobs/s", "ms", "-", [value], [], "lower", note=NOTE)
+        for share, value in p99
     ]
     points = [(float(width), median(found)) for width, found in rates.items()]
     ideal = [(float(width), one * width) for width in plan.widths]

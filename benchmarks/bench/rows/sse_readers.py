@@ -26,9 +26,9 @@ TENANT = "default"
 TICK = 0.02  # seconds between two rounds of the feeder, each with its share of the jobs
 OPEN_WITHIN = 30.0  # seconds
 NOTE = (
-    "One API process, one process of readers, and a feeder that appends progress events as a worker does, on the same machine. "
-    "Delay: from the event's own `at` to its receipt. "
-    "Memory: growth of the API process's RSS divided by the readers, first idle, then at the end of the feeding."
+    "One API process, one process of readers, and a feeder that appends progress events as a worker does, on the same machine. Delay: "
+    "from the event's own `at` to its receipt. Memory: growth of the API process's RSS divided by the readers, first idle, then at the "
+    "end of the feeding."
 )
 
 

@@ -20,9 +20,9 @@ LOOK_EVERY = 0.02  # seconds between two looks at the memory
 #: Statuses that say that there is no room now: nothing is wrong with the upload, and the caller may come again.
 REFUSALS = frozenset({"429", "503"})
 NOTE = (
-    "One API process, files in a folder, digests by both. Hand-written: FastAPI's `UploadFile`, copied into a folder; nothing is judged or "
-    "noted. "
-    "Memory: highest RSS while they run, less that after one upload. A refusal (429, 503) would count as clean, and not as accepted."
+    "One API process, files in a folder, digests by both. Hand-written: FastAPI's `UploadFile`, copied into a folder; nothing is judged"
+    " or noted. Memory: highest RSS while they run, less that after one upload. A refusal (429, 503) would count as clean, and not as "
+    "accepted."
 )
 
 

@@ -21,9 +21,9 @@ from bench.stage import HERE, Stage
 
 LOOK_EVERY = 0.05  # seconds
 NOTE = (
-    "Jobs that wait with `asyncio.sleep`, queued before the worker starts, all allowed at once. Longrun: first start to last end by the records. "
-    "Peers: from the first stored result to the last one, and one nap more. "
-    "Memory: highest RSS of the worker and all below it, less that of an idle one, divided by the jobs."
+    "Jobs that wait with `asyncio.sleep`, queued before the worker starts, all allowed at once. Longrun: first start to last end by the"
+    " records. Peers: from the first stored result to the last one, and one nap more. Memory: highest RSS of the worker and all below "
+    "it, less that of an idle one, divided by the jobs."
 )
 
 
