@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def offline(texts: list[str]) -> tuple[dict[str, float], np.ndarray]:
 def serve(stage: Stage, service: str, env: dict[str, str]) -> tuple[int, str]:
     """Start a service; its port and where it tells that it is ready. Raises CheckError."""
     port = free_port()
-    env = env | {"PYTHONPATH": str(HERE)}
+    env = env | {"PYTHONPATH": os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))}
     if service == "longrun":
         url = stage.valkey()
         stage.longrun_worker(url, str(HERE / "minilm.py"), env)

@@ -28,9 +28,9 @@ class Plan:
     streams_window: float = 15.0
     uploads: int = 200  #: at once, of 5 MB each
     pictures: int = 20  #: jobs with one of 20 MB
-    queue_window: float = 3.0  #: of the drain of another task queue: its jobs are as many as it does in that time
+    queue_window: float = 2.5  #: of the drain of another task queue: its jobs are as many as it does in that time
     enqueued: int = 3_000  #: jobs by Longrun's client inside a process
-    sentences: int = 1_500  #: of the inference row
+    sentences: int = 1_200  #: of the inference row
     rounds_inference: int = 2
     connections: tuple[int, ...] = (64, 256)  #: of a client that sends one request for each sentence; the best is taken
     depths: tuple[int, ...] = (0, 10_000, 100_000, 1_000_000)  #: queued jobs

@@ -18,8 +18,8 @@ from longrun.store.store import Store
 
 NOTE = (
     "Time of the store's scripts inside the server for each job (usec of EVALSHA in INFO commandstats), 500 calls in flight; several "
-    "rounds at each depth. Bytes: growth of `used_memory` while the queue was filled, divided by the jobs; the server's tables for its "
-    "keys are in it."
+    "rounds at each depth, at the empty queue before and after the others. Bytes: growth of `used_memory` while the queue was filled, "
+    "divided by the jobs; the server's tables for its keys are in it."
 )
 REPEAT = 3  # measurements at each depth
 
@@ -39,7 +39,9 @@ def measure(plan: Plan) -> list[Figure | Curve]:
     """At each depth, filled once, from the empty queue on."""
     with Stage() as stage:
         costs, kilobytes = uvloop.run(_all(plan, stage.valkey()))
-    empty, deepest = costs[0], costs[-1]
+    with Stage() as stage:
+        empty = costs[0] = uvloop.run(_again(plan, stage.valkey(), costs[0]))
+    deepest = costs[-1]
 
     def figure(what: str, unit: str, deep: list[float], shallow: list[float], target: str = "") -> Figure:
         peer, better = "an empty queue", "lower" if unit == "us" else "higher"
@@ -66,22 +68,18 @@ def measure(plan: Plan) -> list[Figure | Curve]:
 
 
 async def _all(plan: Plan, url: str) -> tuple[list[Cost], float]:
-    costs, queued = list[Cost](), 0
+    """The cost at each depth; kilobytes that each job took that was only put there to wait."""
+    costs, queued, grown = list[Cost](), 0, 0
     async with open_store(url) as store:
-        await submit(store, plan.depth_sample)  # loads the scripts, and the interpreter's paths
-        await _flush(store)
-        before = await _used(store)
+        await _cost(store, plan, 0)  # not counted: it loads the scripts, and grows what the server grows once
+        await store.connection.command("FLUSHALL")
         for depth in plan.depths:
-            begun = time.monotonic()
+            begun, before = time.monotonic(), await _used(store)
             await submit(store, depth - queued)
-            queued = depth
-            kilobytes = (await _used(store) - before) / max(1, depth) / 1024
+            grown, queued = grown + await _used(store) - before, depth
             say(f"  {depth:,} queued jobs, filled in {time.monotonic() - begun:.0f} s")
             costs.append(await _cost(store, plan, depth))
-            now = costs[-1]
-            say(f"    submit {_middle(now.submit):.3g} us, {_middle(now.submits):.0f}/s")
-            say(f"    claim {_middle(now.claim):.3g} us, {_middle(now.claims):.0f}/s")
-        return costs, kilobytes
+    return costs, grown / queued / 1024
 
 
 async def _cost(store: Store, plan: Plan, depth: int) -> Cost:
@@ -105,7 +103,27 @@ async def _cost(store: Store, plan: Plan, depth: int) -> Cost:
             ended = await asyncio.gather(*(store.claims.finish(job_id, 1, "succeeded", b'"x"') for job_id in ids[first : first + 500]))
             if any(status != "succeeded" for status in ended):
                 raise CheckError("a claimed job could not be finished")
+    say(f"    submit {_middle(cost.submit):.3g} us, {_middle(cost.submits):.0f}/s")
+    say(f"    claim {_middle(cost.claim):.3g} us, {_middle(cost.claims):.0f}/s")
     return cost
+
+
+async def _again(plan: Plan, url: str, empty: Cost) -> Cost:
+    """The means of what was measured at an empty queue in the beginning and of the same in the end: machines change their speed."""
+    async with open_store(url) as store:
+        await _cost(store, plan, 0)  # not counted
+        late = await _cost(store, plan, 0)
+
+    def mean(first: list[float], second: list[float]) -> list[float]:
+        return [(one + other) / 2 for one, other in zip(first, second, strict=True)]
+
+    return Cost(
+        0,
+        mean(empty.submit, late.submit),
+        mean(empty.claim, late.claim),
+        mean(empty.submits, late.submits),
+        mean(empty.claims, late.claims),
+    )
 
 
 async def _evalsha(store: Store) -> float:
@@ -119,10 +137,6 @@ async def _evalsha(store: Store) -> float:
 async def _used(store: Store) -> int:
     text = (await store.connection.command("INFO", "memory")).decode()
     return int(text.partition("used_memory:")[2].split()[0])
-
-
-async def _flush(store: Store) -> None:
-    await store.connection.command("FLUSHALL")
 
 
 def _middle(values: list[float]) -> float:

@@ -15,6 +15,7 @@ from bench.rows.latency import percentile
 from bench.stage import Stage
 
 CONNECTIONS = 256
+WARM_UP = 20  # jobs: the first ones wait for the worker to be up
 NOTE = (
     "Drain: as in the row `drain`, with as many worker processes, of one runner each. Latency: `longrun serve`, one submit with "
     "`Prefer: wait` for each job, sent when it is due whatever became of those before; the share is of what 64 connections reach that "
@@ -54,6 +55,7 @@ def _latencies(plan: Plan) -> tuple[list[tuple[float, float]], list[tuple[float,
     p50, p99 = [], []
     with Stage() as stage:
         port, _ = stage.longrun_serve()
+        stage.client("latency", "longrun", port, warm_up=0, count=WARM_UP)
         capacity = _ask(port, 0, plan.load_window, plan.clients)["rate"]
         say(f"  capacity: {capacity:.4g}/s")
         for share in plan.loads:
