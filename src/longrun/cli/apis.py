@@ -1,5 +1,5 @@
 """The API processes of one address. Their listening sockets are bound once, before any of them starts, and outlive them all: what comes
-while one of them is away waits there, and the others take it (decision 24).
+while one of them is away waits there, and the others take it (decision 21).
 """
 
 from __future__ import annotations

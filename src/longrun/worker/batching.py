@@ -1,4 +1,4 @@
-"""When a batch goes, and what goes in it: pure decisions. Why they are so is in docs/decisions/0021-batches.md."""
+"""When a batch goes, and what goes in it: pure decisions. Why they are so is in docs/decisions/0020-dynamic-batching.md."""
 
 from __future__ import annotations
 

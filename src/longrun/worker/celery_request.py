@@ -1,7 +1,7 @@
 """A ticket as Celery's worker knows it: what `inspect`, `revoke`, events and Flower need of a `celery.worker.request.Request`, and no more.
 
 Celery's own is made for tasks that its pools run; building one, and leading it through the consumer, costs more than all the rest of a
-job's way through this process. See docs/decisions/0019-tickets-past-celerys-consumer.md.
+job's way through this process. See docs/decisions/0018-tickets-past-celerys-consumer.md.
 """
 
 from __future__ import annotations
