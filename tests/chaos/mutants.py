@@ -230,7 +230,7 @@ STORE_MUTANTS = [
     ),
     Mutant(
         "files that are noted in time",
-        "service/files.py",
+        "service/noting.py",
         "if time.monotonic() - since > _NOTED_WITHIN:",
         "if False:",
         f"{FILE_UPLOADS}::test_an_api_that_stands_still_before_it_notes_a_file_does_not_accept_a_job_without_it[file]",

@@ -54,7 +54,7 @@ def test_a_table_is_written_between_its_markers_and_nowhere_else(tmp_path: Path)
 
 
 def test_every_test_that_the_page_names_exists() -> None:
-    sources = "".join(path.read_text() for path in HERE.glob("test_*.py"))
+    sources = "".join(path.read_text() for path in HERE.parent.rglob("test_*.py"))
     named = re.findall(r"`(test_\w+)`", PAGE.read_text())
     assert len(named) > 10
     assert [name for name in named if f"def {name}(" not in sources] == []

@@ -35,7 +35,10 @@ def apis(process: subprocess.Popen[str]) -> dict[str, psutil.Process]:
     """The API processes below this one, by name."""
     found = {}
     for child in psutil.Process(process.pid).children():
-        words = child.cmdline()
+        try:
+            words = child.cmdline()
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
         if "api" in words and "--name" in words:
             found[words[words.index("--name") + 1]] = child
     return found

@@ -11,6 +11,7 @@ from typing import Any, Self, Unpack
 
 from longrun.client import flows
 from longrun.client.address import server_key, server_url
+from longrun.client.arrays import ACCEPT, to_array
 from longrun.client.batches import get_batch, line_of, submit_batch
 from longrun.client.body import Lines, Source
 from longrun.client.connection import AsyncConnection
@@ -49,10 +50,12 @@ class AsyncRemoteJob(Snapshot):
             self.body = await self._client.connection.run(flows.await_end(self._client.rules, self.id, timeout))
         return self
 
-    async def result(self, timeout: float | None = None) -> Any:
+    async def result(self, timeout: float | None = None, *, as_array: bool = False) -> Any:
         """See `RemoteJob.result`."""
         (await self.wait(timeout)).check()
-        return self._with_files(await self._client.connection.run(flows.result(self._client.rules, self.body)))
+        asked = flows.result(self._client.rules, self.body, ACCEPT if as_array else "")
+        output = await self._client.connection.run(asked)
+        return to_array(output) if as_array else self._with_files(output)
 
     def _with_files(self, value: Any) -> Any:
         return with_files(value, lambda file: AsyncRemoteFile(self._client, file))
@@ -124,9 +127,11 @@ class AsyncClient:
         """See `Client.submit`."""
         return AsyncRemoteJob(self, await self.connection.run(flows.submit(self.rules, model, input, options)))
 
-    async def run(self, model: str, input: Any = None, /, *, timeout: float | None = None, **options: Unpack[Options]) -> Any:
+    async def run(
+        self, model: str, input: Any = None, /, *, timeout: float | None = None, as_array: bool = False, **options: Unpack[Options]
+    ) -> Any:
         """See `Client.run`."""
-        return await (await self.submit(model, input, **options)).result(timeout)
+        return await (await self.submit(model, input, **options)).result(timeout, as_array=as_array)
 
     def map(
         self,

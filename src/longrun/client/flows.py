@@ -246,14 +246,24 @@ def await_change(rules: Rules, job_id: str, version: int, seconds: float) -> Flo
     return job
 
 
-def result(rules: Rules, job: Json) -> Flow[Any]:
-    """The output of a job that has succeeded. Raises ApiError (410 when it is not kept), Unreachable."""
+def result(rules: Rules, job: Json, accept: str = "") -> Flow[Any]:
+    """The output of a job that has succeeded: what the JSON says, or bytes.
+
+    Args:
+        rules: how patient.
+        job: as it was last shown.
+        accept: media types that are wanted, of an output that is too large for the record; "" = any.
+
+    Raises:
+        ApiError: 410 when it is not kept.
+        Unreachable
+    """
     if "output" not in job and not job.get("output_file"):
         # Lists leave it out. It may be a file, of which only the JSON is wanted here: `/result` would lead to its bytes.
         job = yield from get_job(rules, job["id"])
     if job.get("output") is not None:
         return job["output"]
-    answer = yield from call(rules, Request("GET", job_path(job["id"], "/result")))
+    answer = yield from call(rules, Request("GET", job_path(job["id"], "/result"), {"Accept": accept} if accept else {}))
     return body_of(answer) if "json" in answer.headers.get("content-type", "") else answer.content
 
 

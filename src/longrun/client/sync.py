@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack
 from longrun.client import flows
 from longrun.client.address import server_key, server_url
 from longrun.client.aio import AsyncClient
+from longrun.client.arrays import ACCEPT, to_array
 from longrun.client.batches import get_batch, line_of, submit_batch
 from longrun.client.body import Lines, Source
 from longrun.client.connection import Connection
@@ -63,15 +64,22 @@ class RemoteJob(Snapshot):
             self.body = self._client.connection.run(flows.await_end(self._client.rules, self.id, timeout))
         return self
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: float | None = None, *, as_array: bool = False) -> Any:
         """Wait for the end and return the output: JSON values, with a `RemoteFile` where a file is.
 
+        Args:
+            timeout: seconds; None = as long as it takes.
+            as_array: return a `numpy.ndarray`. A large one comes as its bytes, never as text.
+
         Raises:
+            TypeError: `as_array`, and the output is no array of numbers.
             JobFailed: it ended without one.
             TimeoutError, ApiError, Unreachable: as with `wait`; ApiError with code `job-gone` too when the output is not kept any longer.
         """
         self.wait(timeout).check()
-        return self._with_files(self._client.connection.run(flows.result(self._client.rules, self.body)))
+        asked = flows.result(self._client.rules, self.body, ACCEPT if as_array else "")
+        output = self._client.connection.run(asked)
+        return to_array(output) if as_array else self._with_files(output)
 
     def _with_files(self, value: Any) -> Any:
         return with_files(value, lambda file: RemoteFile(self._client, file))
@@ -192,17 +200,20 @@ class Client:
         """
         return RemoteJob(self, self.connection.run(flows.submit(self.rules, model, input, options)))
 
-    def run(self, model: str, input: Any = None, /, *, timeout: float | None = None, **options: Unpack[Options]) -> Any:
+    def run(
+        self, model: str, input: Any = None, /, *, timeout: float | None = None, as_array: bool = False, **options: Unpack[Options]
+    ) -> Any:
         """Submit a job, wait for its end, and return its output.
 
         Args:
             model, input, options: as with `submit`.
             timeout: seconds to wait for the end; None = as long as it takes.
+            as_array: return a `numpy.ndarray`, see `RemoteJob.result`.
 
         Raises:
             JobFailed, TimeoutError, ApiError, Unreachable: as with `submit` and `RemoteJob.result`.
         """
-        return self.submit(model, input, **options).result(timeout)
+        return self.submit(model, input, **options).result(timeout, as_array=as_array)
 
     def map(
         self,

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from longrun.blobs.contract import Blobs
 from longrun.clock import is_file_id, new_file_id
 from longrun.errors import StorageFull, StoreUnavailable, ValidationFailed
 from longrun.jobs.files import INLINE, FileRef, reference
 from longrun.models import ModelSpec
 from longrun.models.file_schema import FilePlace, any_of, read_data_uri
-from longrun.service.files import discard, from_bytes, judge_record, narrowed, noted, receive, refusal
+from longrun.service.files import discard, from_bytes, judge_record, narrowed, receive, refusal
 from longrun.service.jsontext import compact
+from longrun.service.noting import put_away
 from longrun.service.parts import Parts
 from longrun.store.files import FileRecord
-from longrun.store.store import Store
 from longrun.webhooks.guard import Refused, Unreachable
 
 #: Files that one job may be given.
@@ -101,15 +99,6 @@ async def named(parts: Parts, tenant: str, spec: ModelSpec, data: Any) -> Inputs
         spec.input.parse(data)
     inputs.data = compact(data)
     return inputs
-
-
-async def put_away(store: Store, blobs: Blobs, tenant: str, data: bytes, file_id: str) -> FileRef:
-    """Store an input that is too large for the store as a file with this id, which lives with the jobs that come to need it."""
-    stored = await blobs.put_bytes(file_id, data, content_type="application/json", filename="input.json")
-    since = time.monotonic()
-    ref = FileRef(file_id, file_id, stored.size, stored.digest, "application/json", "input.json")
-    await noted(store, tenant, ref, keep=None, since=since)
-    return ref
 
 
 async def _with_files(parts: Parts, tenant: str, spec: ModelSpec, data: Any, inputs: Inputs) -> Any:

@@ -15,8 +15,9 @@ from longrun.models import ModelSpec
 from longrun.service.batch_inputs import Item, Passing
 from longrun.service.batch_request import BatchOptions
 from longrun.service.feeding import cancel_items, feed
-from longrun.service.files import discard, noted
+from longrun.service.files import discard
 from longrun.service.jsontext import compact
+from longrun.service.noting import noted
 from longrun.service.parts import Parts
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
 from longrun.service.submit import policy_in_force, policy_of, start_within, stored_key

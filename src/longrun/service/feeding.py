@@ -17,7 +17,7 @@ from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.clock import FILE_PREFIX, item_id
 from longrun.errors import BatchGone, BatchNotFound
 from longrun.jobs.files import INLINE, reference
-from longrun.service.attach import put_away
+from longrun.service.noting import put_away
 from longrun.store.batches import MOST, Feeding, Line
 from longrun.store.store import Store
 

@@ -9,22 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 from longrun.blobs import signing
-from longrun.blobs.sweep import SECOND_LOOK
 from longrun.clock import is_file_id, new_file_id, rfc3339
-from longrun.errors import BlobsUnavailable, FileNotFound, Forbidden, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
+from longrun.errors import FileNotFound, Forbidden, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.facts import Facts
 from longrun.media.names import safe_name
 from longrun.media.rules import Broken, FileRule, judge
 from longrun.media.scan import Scanner
+from longrun.service.noting import noted
 from longrun.service.parts import Parts
 from longrun.store.files import FileRecord, gone
-from longrun.store.store import Store
 
 #: Bytes after which a file whose format is not known yet has none that we know.
 _SNIFF = 4096
-#: Seconds from the last byte to the record. A sweep looks twice, and may take an upload to a bucket for old when it has just ended.
-_NOTED_WITHIN = SECOND_LOOK - 1
 #: What a rule is about decides the status: how much, what kind, or what is in it.
 _PROBLEMS: dict[str, type[Problem]] = {
     "max_bytes": PayloadTooLarge,
@@ -79,20 +76,6 @@ async def receive(
     facts, since = passing.facts, time.monotonic()
     ref = FileRef(fresh, fresh, stored.size, stored.digest, facts.media_type, name, facts.to_json())
     return await noted(parts.store, tenant, ref, keep=keep, since=since)
-
-
-async def noted(store: Store, tenant: str, ref: FileRef, *, keep: float | None, since: float) -> FileRecord:
-    """The record of a file whose bytes were stored at `since` (monotonic).
-
-    Raises:
-        BlobsUnavailable: that was so long ago that they may have been swept as nobody's: this process stood still.
-        StorageFull, StoreUnavailable
-    """
-    record = await store.files.add(tenant, ref, keep=keep)
-    if time.monotonic() - since > _NOTED_WITHIN:
-        await (store.files.discard([ref.id], tenant) if keep is None else store.files.delete(ref.id, tenant))
-        raise BlobsUnavailable("The file could not be noted in time. Nothing was stored; send it again.", retry_after=1)
-    return record
 
 
 class _Passing:

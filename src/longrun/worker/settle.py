@@ -49,6 +49,8 @@ class Settler:
                 continue
             lane, run = found
             lanes[lane] = None
+            if run.started is None:
+                run.started = now - run_s  # it ended before it was seen to begin: both were told in one breath
             if run.batch and run.batch not in batches and run.started is not None:
                 batches.add(run.batch)
                 lane.pace.add(run.batch_size, now - run.started)
