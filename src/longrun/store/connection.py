@@ -203,3 +203,5 @@ class Connection:
             call.fail(StoreUnavailable("The connection to the store was closed."))
         self._calls.clear()
         await self._disconnect()
+        # The socket is closed in the loop's next turn, which may be its last.
+        await asyncio.sleep(0)
