@@ -181,9 +181,16 @@ class Connection:
             # All at once: no script of a batch is refused for being unknown while its neighbours run, so writes keep their order.
             wire = self._wire
             loads = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
-            await wire.send_packed_command(wire.pack_commands(loads), check_health=False)
-            for _ in self._scripts:
-                await wire.read_response()
+            transport = wire._writer.transport if wire._writer is not None else None
+            try:
+                await wire.send_packed_command(wire.pack_commands(loads), check_health=False)
+                for _ in self._scripts:
+                    await wire.read_response()
+            except BaseException:
+                # Given up half-way: a socket that is only closed waits until the rest of the scripts is sent.
+                if transport is not None:
+                    transport.abort()
+                raise
         return self._wire
 
     async def _disconnect(self) -> None:

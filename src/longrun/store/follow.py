@@ -82,6 +82,7 @@ class Follower:
         self._reader: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
+        self._closed = False
 
     @contextlib.asynccontextmanager
     async def listen(self, channel: str) -> AsyncIterator[Listener]:
@@ -143,9 +144,12 @@ class Follower:
 
     async def _read(self) -> None:
         pause = 0.05
-        while True:
+        # Not by its cancellation alone: redis-py may swallow one that comes while it connects.
+        while not self._closed:
             try:
                 pubsub = self._pubsub or await self._connect()
+                if self._closed:
+                    return
                 message = await pubsub.get_message(timeout=5.0)
                 if message is not None:
                     self._take(message["type"], message["channel"], message["data"])
@@ -159,10 +163,14 @@ class Follower:
     async def _connect(self) -> PubSub:
         async with self._lock:
             if self._pubsub is None:
-                pubsub = self._redis.pubsub()
-                # One channel that nobody speaks on: with it the reader always reads, and hears of the next subscription at once.
-                await pubsub.subscribe(_SILENT, *self._channels)
-                self._pubsub = pubsub
+                # Kept at once: one that is given up half-way is closed too.
+                self._pubsub = pubsub = self._redis.pubsub()
+                try:
+                    # One channel that nobody speaks on: with it the reader always reads, and hears of the next subscription at once.
+                    await pubsub.subscribe(_SILENT, *self._channels)
+                except BaseException:
+                    await self._drop()
+                    raise
             return self._pubsub
 
     def _take(self, kind: str, channel: bytes, data: bytes) -> None:
@@ -186,6 +194,7 @@ class Follower:
 
     async def close(self) -> None:
         """Stop listening and close the connection."""
+        self._closed = True
         reader, self._reader = self._reader, None
         tasks = [task for task in (reader, *self._sending) if task is not None]
         for task in tasks:
