@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from longrun.errors import ValidationFailed
-from longrun.service.jsontext import compact
-from longrun.service.request import MAX_METADATA, BatchEvent, PolicyRequest, Tag, WebhookSecret, WebhookUrl, findings
+from longrun.service.request import BatchEvent, Metadata, PolicyRequest, Tag, WebhookSecret, WebhookUrl
 
 BATCH_EVENTS: tuple[BatchEvent, ...] = ("batch.completed",)
 
@@ -32,22 +30,6 @@ class BatchOptions(BaseModel):
 
     priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
     tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Of the batch and of each item.")
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Given back with the batch and each item; 16 KB of JSON at most.")
+    metadata: Metadata = Field(default_factory=dict, description="Given back with the batch and each item; 16 KB of JSON at most.")
     webhook: BatchWebhookRequest | None = Field(None, description="Who is to be told of the end of the batch.")
     policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits of each item.")
-
-
-def parse_options(members: Any) -> BatchOptions:
-    """The typed options.
-
-    Raises:
-        ValidationFailed: with a pointer for each finding.
-    """
-    try:
-        options = BatchOptions.model_validate(members)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", errors=findings(error)) from None
-    if len(compact(options.metadata)) > MAX_METADATA:
-        finding = {"pointer": "/metadata", "detail": f"must be at most {MAX_METADATA} bytes of JSON"}
-        raise ValidationFailed("The metadata is too large.", errors=[finding])
-    return options

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from longrun.clock import is_batch_id, new_batch_id, new_file_id
-from longrun.errors import IdempotencyKeyReused, Problem, StorageFull, StoreUnavailable, SubmitUnconfirmed, ValidationFailed
+from longrun.errors import IdempotencyKeyReused, Problem, StorageFull, StoreUnavailable, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.models import ModelSpec
 from longrun.service.batch_inputs import Item, Passing
@@ -20,7 +20,7 @@ from longrun.service.jsontext import compact
 from longrun.service.noting import noted
 from longrun.service.parts import Parts
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
-from longrun.service.submit import policy_in_force, policy_of, start_within, stored_key
+from longrun.service.submit import policy_in_force, policy_of, start_within, stored_key, unconfirmed
 from longrun.service.webhooks import check_url
 from longrun.store.batches import BatchRecord, NewBatch, not_found
 
@@ -123,12 +123,7 @@ async def _confirmed(parts: Parts, batch: NewBatch) -> tuple[Literal["new", "rep
     except StorageFull:
         raise
     except StoreUnavailable as error:
-        raise SubmitUnconfirmed(
-            "The store did not confirm the batch in time. It may exist under the id in `batch_id`; "
-            "repeat the request with the same Idempotency-Key to be sure of one batch.",
-            retry_after=error.retry_after or 2,
-            batch_id=batch.id,
-        ) from error
+        raise unconfirmed(error, "batch", batch.id) from error
 
 
 async def _read_or_known(parts: Parts, batch: NewBatch, found: str, outcome: str) -> BatchRecord:

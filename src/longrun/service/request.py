@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,8 @@ MAX_DURATION = 10 * 365 * 86_400.0
 MAX_METADATA = 16 * 1024
 _MOST_FINDINGS = 50
 
+Asked = TypeVar("Asked", bound=BaseModel)
+
 Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
@@ -24,6 +26,15 @@ BatchEvent = Literal["batch.completed"]
 EndpointEvent = Literal[WebhookEvent, BatchEvent]
 #: What a webhook tells of when nothing else is asked for.
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(compact(value)) > MAX_METADATA:
+        raise ValueError(f"must be at most {MAX_METADATA} bytes of JSON")
+    return value
+
+
+Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 
 
 def _secret(text: str) -> str:
@@ -77,7 +88,7 @@ class SubmitRequest(BaseModel):
     priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
     delay: Annotated[float, Field(ge=0, le=MAX_DELAY)] = Field(0.0, description="Seconds until the job is queued; 30 days at most.")
     tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Labels to list jobs by.")
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Given back with the job, not looked at; 16 KB of JSON at most.")
+    metadata: Metadata = Field(default_factory=dict, description="Given back with the job, not looked at; 16 KB of JSON at most.")
     cancel_on_disconnect: bool = Field(
         False,
         description="While this request waits for the job (`Prefer: wait`, or the event stream): cancel it when the caller goes away.",
@@ -95,14 +106,19 @@ def parse_request(body: Any) -> SubmitRequest:
     if not isinstance(body, dict):
         finding = {"pointer": "", "detail": "must be an object"}
         raise ValidationFailed("The body must be a JSON object with the member `input`.", errors=[finding])
+    return parsed(SubmitRequest, body)
+
+
+def parsed(kind: type[Asked], members: Any) -> Asked:
+    """Decoded JSON as what it is to be.
+
+    Raises:
+        ValidationFailed: with a pointer for each finding.
+    """
     try:
-        request = SubmitRequest.model_validate(body)
+        return kind.model_validate(members)
     except ValidationError as error:
         raise ValidationFailed("The request is not valid.", errors=findings(error)) from None
-    if len(compact(request.metadata)) > MAX_METADATA:
-        finding = {"pointer": "/metadata", "detail": f"must be at most {MAX_METADATA} bytes of JSON"}
-        raise ValidationFailed("The metadata is too large.", errors=[finding])
-    return request
 
 
 def findings(error: ValidationError) -> list[dict[str, str]]:

@@ -127,18 +127,24 @@ async def _store(parts: Parts, job: NewJob) -> Submitted:
     except StorageFull:
         raise
     except StoreUnavailable as error:
-        raise SubmitUnconfirmed(
-            "The store did not confirm the job in time. It may exist under the id in `job_id`; "
-            "repeat the request with the same Idempotency-Key to be sure of one job.",
-            retry_after=error.retry_after or 2,
-            job_id=job.id,
-        ) from error
+        raise unconfirmed(error, "job", job.id) from error
     if accepted.outcome == "nofile":
         finding = {"pointer": "/input", "detail": f"There is no file {accepted.id}"}
         raise ValidationFailed("A file that the input names was deleted or has expired.", errors=[finding])
     if accepted.outcome == "reused":
         raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
     raise QueueFull(f"Model {job.model} has as many waiting jobs as it may have. Try again later.", retry_after=10)
+
+
+def unconfirmed(error: StoreUnavailable, what: str, made: str) -> SubmitUnconfirmed:
+    """What is answered when nobody knows whether the store has accepted a job or a batch (`what`) under the id `made`."""
+    which: dict[str, Any] = {f"{what}_id": made}
+    return SubmitUnconfirmed(
+        f"The store did not confirm the {what} in time. It may exist under the id in `{what}_id`; "
+        f"repeat the request with the same Idempotency-Key to be sure of one {what}.",
+        retry_after=error.retry_after or 2,
+        **which,
+    )
 
 
 def _record(job: NewJob, accepted: Accepted) -> JobRecord | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from longrun.clock import is_batch_id, rfc3339
 from longrun.errors import JobGone, QuotaExceeded, ValidationFailed, WebhookDeliveryNotFound, WebhookEndpointNotFound
@@ -19,7 +19,7 @@ from longrun.jobs.view import job_urls, job_view
 from longrun.service.batch_view import batch_view
 from longrun.service.parts import Parts
 from longrun.service.read import make_cursor
-from longrun.service.request import ENDS, EndpointEvent, WebhookSecret, WebhookUrl, findings
+from longrun.service.request import ENDS, EndpointEvent, WebhookSecret, WebhookUrl, parsed
 from longrun.store.batches import BatchRecord
 from longrun.store.webhooks import MOST_ENDPOINTS, Delivery, Due, Endpoint
 from longrun.webhooks.guard import Networks, Refused
@@ -34,9 +34,6 @@ _PIECES = 20
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-Asked = TypeVar("Asked", bound=_Body)
 
 
 class EndpointRequest(_Body):
@@ -82,13 +79,6 @@ def check_url(parts: Parts, url: str, where: str) -> None:
         raise ValidationFailed(str(error), errors=[{"pointer": where, "detail": str(error)}]) from None
 
 
-def _parsed(kind: type[Asked], body: Any) -> Asked:
-    try:
-        return kind.model_validate({} if body is None else body)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", errors=findings(error)) from None
-
-
 async def endpoints(parts: Parts, tenant: str) -> list[Endpoint]:
     """The tenant's endpoints, oldest first."""
     return await parts.store.webhooks.endpoints(tenant)
@@ -106,7 +96,7 @@ async def add_endpoint(parts: Parts, tenant: str, body: Any) -> Endpoint:
         ValidationFailed
         QuotaExceeded: the tenant has as many as it may have.
     """
-    asked = _parsed(EndpointRequest, body)
+    asked = parsed(EndpointRequest, body)
     check_url(parts, asked.url, "/url")
     members = asked.model_dump() | {"secret": asked.secret or new_secret()}
     made = await parts.store.webhooks.add_endpoint(tenant, f"we_{secrets.token_hex(16)}", members)
@@ -117,7 +107,7 @@ async def add_endpoint(parts: Parts, tenant: str, body: Any) -> Endpoint:
 
 async def change_endpoint(parts: Parts, tenant: str, endpoint_id: str, body: Any) -> Endpoint:
     """Replace members of an endpoint. Raises ValidationFailed, WebhookEndpointNotFound."""
-    asked = _parsed(EndpointChange, body)
+    asked = parsed(EndpointChange, body)
     if asked.url is not None:
         check_url(parts, asked.url, "/url")
     members: dict[str, Any] = asked.model_dump(exclude_none=True, exclude={"disabled"})
@@ -134,7 +124,7 @@ async def delete_endpoint(parts: Parts, tenant: str, endpoint_id: str) -> None:
 
 async def rotate_endpoint(parts: Parts, tenant: str, endpoint_id: str, body: Any) -> Endpoint:
     """Give an endpoint another secret; the old one signs too for a while. Raises ValidationFailed, WebhookEndpointNotFound."""
-    asked = _parsed(Rotation, body)
+    asked = parsed(Rotation, {} if body is None else body)
     made = await parts.store.webhooks.rotate_endpoint(tenant, endpoint_id, asked.secret or new_secret(), asked.overlap)
     return _found(made, endpoint_id)
 
@@ -154,7 +144,7 @@ async def own_secret(parts: Parts, tenant: str) -> str:
 
 async def rotate_own_secret(parts: Parts, tenant: str, body: Any) -> str:
     """Replace it; the old one signs too for a while. Raises ValidationFailed."""
-    asked = _parsed(Rotation, body)
+    asked = parsed(Rotation, {} if body is None else body)
     await own_secret(parts, tenant)
     secret = asked.secret or new_secret()
     await parts.store.webhooks.rotate_secret(tenant, secret, asked.overlap)

@@ -22,10 +22,11 @@ from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
 from longrun.service import batches, files
 from longrun.service.batch_inputs import Item
-from longrun.service.batch_request import BatchOptions, parse_options
+from longrun.service.batch_request import BatchOptions
 from longrun.service.batch_results import results
 from longrun.service.batch_view import batch_view
 from longrun.service.parts import Parts
+from longrun.service.request import parsed
 from longrun.store.batches import BatchRecord
 
 #: Name of the query parameter that holds the options of a batch whose body is lines.
@@ -60,10 +61,10 @@ async def _asked(request: Request, parts: Parts, tenant: str) -> tuple[AsyncIter
     most = parts.settings.max_body
     if is_lines(content_type):
         check_lines_charset(content_type)
-        return read_lines(steady(request.stream()), most), parse_options(options)
+        return read_lines(steady(request.stream()), most), parsed(BatchOptions, options)
     body = await read_body(request)
     if isinstance(body, list):
-        return _each(body), parse_options(options)
+        return _each(body), parsed(BatchOptions, options)
     if not isinstance(body, dict) or ("inputs" in body) == ("file" in body):
         finding = {"pointer": "", "detail": "must be an array of inputs, or an object with one of the members `inputs` and `file`"}
         raise ValidationFailed("The body holds no inputs.", errors=[finding])
@@ -71,7 +72,7 @@ async def _asked(request: Request, parts: Parts, tenant: str) -> tuple[AsyncIter
         finding = {"pointer": f"/query/{OPTIONS}", "detail": "the body has members of its own for them"}
         raise ValidationFailed("The options were given twice.", errors=[finding])
     inputs, file_id = body.pop("inputs", None), body.pop("file", None)
-    asked = parse_options(body)
+    asked = parsed(BatchOptions, body)
     if file_id is not None:
         return read_lines(await _content(parts, tenant, file_id), most), asked
     if not isinstance(inputs, list):

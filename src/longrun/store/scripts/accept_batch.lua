@@ -5,15 +5,9 @@
 local id, tenant, idem = ARGV[1], ARGV[2], ARGV[3]
 local b = batch_key(id)
 if redis.call('EXISTS', b) == 1 then return {'new'} end
-local bound
-if idem ~= '' then
-  bound = P .. 'idem:' .. tenant .. ':' .. idem
-  local held = redis.call('GET', bound)
-  if held then
-    local other, print = string.match(held, '^(%S+) (%S+)$')
-    return {print == ARGV[4] and 'replay' or 'reused', other}
-  end
-end
+local bound = key_of(tenant, idem)
+local again = repeated(bound, ARGV[4])
+if again then return again end
 local r = redis.call('HMGET', file(ARGV[5]), 'tenant', 'gone')
 if r[1] ~= tenant or r[2] then return {'nofile', ARGV[5]} end
 local at = instant()

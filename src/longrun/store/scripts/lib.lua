@@ -125,6 +125,15 @@ local function push_new(ids, model, queue, priority)
   if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
 end
 
+-- The name of an idempotency key; nil without one. And what is answered to a request whose key is bound already (`print`: its fingerprint); nil: it is free.
+local function key_of(tenant, key) return key ~= '' and P .. 'idem:' .. tenant .. ':' .. key or nil end
+local function repeated(bound, print)
+  local held = bound and redis.call('GET', bound)
+  if not held then return nil end
+  local other, theirs = string.match(held, '^(%S+) (%S+)$')
+  return {theirs == print and 'replay' or 'reused', other}
+end
+
 -- Put a job into its lane: the waiting set and a ticket. In front, it keeps the place its first queueing gave it.
 local function enqueue(id, k, front)
   local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued')

@@ -11,15 +11,9 @@ local function place() return (redis.call('ZRANK', wait, id) or -1) + 1 end
 
 local created = redis.call('HGET', k, 'created')
 if created then return {'new', place(), created} end
-local bound
-if idem ~= '' then
-  bound = P .. 'idem:' .. tenant .. ':' .. idem
-  local held = redis.call('GET', bound)
-  if held then
-    local other, print = string.match(held, '^(%S+) (%S+)$')
-    return {print == ARGV[11] and 'replay' or 'reused', other}
-  end
-end
+local bound = key_of(tenant, idem)
+local again = repeated(bound, ARGV[11])
+if again then return again end
 local depth = redis.call('ZCARD', wait)
 if depth >= limit then return {'full', limit} end
 
