@@ -68,6 +68,7 @@ def _submitted(client: Client, model: str, inputs: str, priority: int | None, se
 
     with usage():
         found = client.batch(model, values(), **options)
+    seen["batch"] = found.id  # before it is said: who reads it may press Ctrl-C at once
     say(f"{found.id}: {found.counts['total']:,} jobs")
     return found
 
