@@ -24,10 +24,10 @@ from longrun.service.submit import submit as accept
 from longrun.service.watch import whole_output
 from longrun.settings import load_settings
 from longrun.store.files import FileRecord
+from longrun.version import API_PREFIX
 from longrun.wiring import open_parts
 
 TENANT = "default"
-_BASE = "/api/v1"
 #: One set of parts for each event loop: connections belong to the loop they were opened on.
 _parts: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Parts, asyncio.Task[None]]] = weakref.WeakKeyDictionary()
 
@@ -42,8 +42,8 @@ class JobHandle:
     async def view(self) -> dict[str, Any]:
         """The job as `GET /jobs/{id}` shows it. Raises JobNotFound, JobGone."""
         parts = _open()
-        job = await parts.urls.job(await read.get(parts, self.tenant, self.id), _BASE)
-        view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, _BASE)))
+        job = await parts.urls.job(await read.get(parts, self.tenant, self.id), API_PREFIX)
+        view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, API_PREFIX)))
         return view
 
     async def result(self, timeout: float = 3600.0) -> Any:
@@ -62,11 +62,11 @@ class JobHandle:
         if not job.terminal:
             raise TimeoutError(f"job {self.id} has not ended within {timeout:g} s")
         if job.error is not None:
-            problem = problem_of(job.error, f"{_BASE}/jobs/{self.id}")
+            problem = problem_of(job.error, f"{API_PREFIX}/jobs/{self.id}")
             extra = {name: value for name, value in problem.items() if name != "detail"}
             raise JobUnsuccessful(f"{problem['code']}: {problem['detail']}", **extra, job_id=self.id)
         output = await whole_output(parts, job)
-        return None if output is None else orjson.loads(await parts.urls.rendered(output, self.tenant, _BASE))
+        return None if output is None else orjson.loads(await parts.urls.rendered(output, self.tenant, API_PREFIX))
 
     async def cancel(self) -> str:
         """Ask the job to stop; its status after that. Raises JobNotFound, JobGone."""

@@ -1,8 +1,11 @@
-"""The version of this installation."""
+"""The version of this installation, and of the contract with callers."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+
+#: Begins the path of every route of the contract, docs/http.md.
+API_PREFIX = "/api/v1"
 
 try:
     VERSION = version("longrun")

@@ -20,6 +20,7 @@ from longrun.service.parts import Parts
 from longrun.settings import Settings, load_settings
 from longrun.store.records import LaneDepth
 from longrun.store.store import Store
+from longrun.version import API_PREFIX
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -148,7 +149,7 @@ def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wr
     from longrun.chores.webhooks import send_webhooks
 
     async def beside(parts: Parts) -> None:
-        base = f"{settings.public_url.rstrip('/')}/api/v1"
+        base = f"{settings.public_url.rstrip('/')}{API_PREFIX}"
         await asyncio.gather(run_chores(parts.store, parts.settings, parts.blobs), send_webhooks(parts, base), parts.gate.watch())
 
     return build_app(settings, models, lambda: open_parts(settings, models, store_url=store_url, on_wrong_start=on_wrong_start), beside)

@@ -17,8 +17,8 @@ from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import job_view
 from longrun.service.parts import Parts
+from longrun.version import API_PREFIX
 
-PREFIX = "/api/v1"
 _FIXED = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
 _LONGEST_RETRY_AFTER = 60
 
@@ -64,7 +64,7 @@ def retry_after(job: JobRecord, now: float) -> int:
 def base_url(request: HTTPConnection, parts: Parts) -> str:
     """What stands before `/jobs` in URLs: the public URL when one is set, otherwise the path under which the app is reached."""
     public = parts.settings.public_url.rstrip("/")
-    return f"{public or request.scope.get('root_path', '').rstrip('/')}{PREFIX}"
+    return f"{public or request.scope.get('root_path', '').rstrip('/')}{API_PREFIX}"
 
 
 def tenant_of(request: HTTPConnection) -> str:

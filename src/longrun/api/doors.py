@@ -17,10 +17,11 @@ from longrun.api.problems import refuse
 from longrun.api.unread import Body, closing_when_unread, too_large
 from longrun.errors import Forbidden, MalformedRequest, Problem, Unauthenticated, UnsupportedMedia
 from longrun.settings import Settings
+from longrun.version import API_PREFIX
 
 DEFAULT_TENANT = "default"
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})
-_SIGNED = re.compile(r"/api/v1/files/[^/]+/content")
+_SIGNED = re.compile(rf"{API_PREFIX}/files/[^/]+/content")
 #: Bytes that a body may have, by the request's path and headers.
 BodyLimits = Callable[[str, Headers], int]
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")

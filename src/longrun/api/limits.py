@@ -6,7 +6,6 @@ import re
 
 from starlette.datastructures import Headers
 
-from longrun.api.answers import PREFIX
 from longrun.api.doors import BodyLimits
 from longrun.api.jsonl import is_lines
 from longrun.api.multipart import is_multipart
@@ -14,10 +13,11 @@ from longrun.errors import UnknownModel
 from longrun.models import Registry
 from longrun.service.attach import MOST_FILES
 from longrun.settings import Settings
+from longrun.version import API_PREFIX
 
-_SUBMIT = re.compile(rf"{PREFIX}/models/([^/]+)/jobs")
-_BATCH = re.compile(rf"{PREFIX}/models/[^/]+/batches")
-_FILES = f"{PREFIX}/files"
+_SUBMIT = re.compile(rf"{API_PREFIX}/models/([^/]+)/jobs")
+_BATCH = re.compile(rf"{API_PREFIX}/models/[^/]+/batches")
+_FILES = f"{API_PREFIX}/files"
 #: What a form has around its file.
 _AROUND = 64 * 1024
 

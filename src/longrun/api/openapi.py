@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from longrun.api.answers import PREFIX
 from longrun.api.openapi_batches import batch_paths, batch_request, batch_schemas, submit_batch
 from longrun.api.openapi_files import BINARY, file_paths, file_schemas, form_encoding, form_schema
 from longrun.api.openapi_parts import ALWAYS, PREFER, header, ok, operation, problem, query
@@ -17,7 +16,7 @@ from longrun.jobs.npy import MEDIA_TYPE
 from longrun.models import ModelSpec
 from longrun.service.request import PolicyRequest, SubmitRequest
 from longrun.settings import Settings
-from longrun.version import VERSION
+from longrun.version import API_PREFIX, VERSION
 
 _REF = "#/$defs/"
 
@@ -34,9 +33,9 @@ def build_openapi(models: Iterable[ModelSpec], settings: Settings) -> dict[str, 
     paths = _job_paths() | _operator_paths() | webhook_paths() | file_paths() | batch_paths()
     for spec in models:
         title = _component(spec.name, schemas)
-        paths[f"{PREFIX}/models/{spec.name}/jobs"] = {"post": _submit(spec, title, schemas)}
+        paths[f"{API_PREFIX}/models/{spec.name}/jobs"] = {"post": _submit(spec, title, schemas)}
         schemas[f"{title}Batch"] = batch_request(f"{title}Input")
-        paths[f"{PREFIX}/models/{spec.name}/batches"] = {"post": submit_batch(spec, f"{title}Batch")}
+        paths[f"{API_PREFIX}/models/{spec.name}/batches"] = {"post": submit_batch(spec, f"{title}Batch")}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Longrun", "version": VERSION, "description": "Submit a job, then poll, wait, stream or be told."},
@@ -147,10 +146,10 @@ _GONE = (404, 410)
 
 
 def _job_paths() -> dict[str, dict[str, Any]]:
-    root = f"{PREFIX}/jobs/{{job_id}}"
+    root = f"{API_PREFIX}/jobs/{{job_id}}"
     listing = {"get": operation("list_jobs", "Own jobs, newest first", "jobs", {200: _page()}, 422, parameters=_filters())}
     return (
-        {root: _one_job(), f"{PREFIX}/jobs": listing}
+        {root: _one_job(), f"{API_PREFIX}/jobs": listing}
         | {root + tail: {"get": each} for tail, each in _job_reads().items()}
         | {root + tail: {"post": each} for tail, each in _job_commands().items()}
     )
@@ -250,14 +249,14 @@ def _operator_paths() -> dict[str, dict[str, Any]]:
         requestBody={"required": True, "content": {"application/json": {"schema": ref("RedriveRequest")}}},
     )
     return {
-        f"{PREFIX}/models": one("list_models", "Every model", "ModelList"),
-        f"{PREFIX}/models/{{model}}": one("get_model", "One model", "Model", 404, parameters=[model]),
-        f"{PREFIX}/dead-letters": one("list_dead_letters", "Failed jobs, latest first", "JobPage", 422, parameters=_filters()),
-        f"{PREFIX}/dead-letters/redrive": {"post": redrive},
-        f"{PREFIX}/queues": one("get_queues", "How much waits where", "QueueList"),
-        f"{PREFIX}/workers": one("get_workers", "Who runs what", "WorkerList"),
-        f"{PREFIX}/stats": one("get_stats", "Counts and times per model", "Stats"),
-        f"{PREFIX}/scale/{{queue}}": one("get_scale", "How much there is to do in a queue", "Scale", 404, parameters=[queue]),
+        f"{API_PREFIX}/models": one("list_models", "Every model", "ModelList"),
+        f"{API_PREFIX}/models/{{model}}": one("get_model", "One model", "Model", 404, parameters=[model]),
+        f"{API_PREFIX}/dead-letters": one("list_dead_letters", "Failed jobs, latest first", "JobPage", 422, parameters=_filters()),
+        f"{API_PREFIX}/dead-letters/redrive": {"post": redrive},
+        f"{API_PREFIX}/queues": one("get_queues", "How much waits where", "QueueList"),
+        f"{API_PREFIX}/workers": one("get_workers", "Who runs what", "WorkerList"),
+        f"{API_PREFIX}/stats": one("get_stats", "Counts and times per model", "Stats"),
+        f"{API_PREFIX}/scale/{{queue}}": one("get_scale", "How much there is to do in a queue", "Scale", 404, parameters=[queue]),
         "/livez": one("get_livez", "Whether the process answers", "Live"),
         "/readyz": ready,
         "/metrics": {"get": operation("get_metrics", "Figures for Prometheus", "operations", {200: metrics})},

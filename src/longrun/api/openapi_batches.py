@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from longrun.api.answers import PREFIX
 from longrun.api.openapi_parts import PREFER, header, in_path, ok, operation, query
 from longrun.api.schemas import ANY, BOOLEAN, INTEGER, NUMBER, TEXT, TIME, Schema, array, nullable, record, ref, text
 from longrun.models import ModelSpec
 from longrun.service.batch_request import BatchOptions, BatchWebhookRequest
 from longrun.service.batch_view import STATUSES
+from longrun.version import API_PREFIX
 
 _TAG = "batches"
 _BATCH_ID = in_path("batch_id", "The batch's id.")
@@ -93,7 +93,7 @@ def submit_batch(spec: ModelSpec, request: str) -> dict[str, Any]:
 
 def batch_paths() -> dict[str, dict[str, Any]]:
     """Every route that is about batches, but those that submit them."""
-    root = f"{PREFIX}/batches"
+    root = f"{API_PREFIX}/batches"
     batch = ref("Batch")
     conditions = [_BATCH_ID, header("Prefer", PREFER), header("If-None-Match", "Versions that the caller has.")]
     seen = {200: ok(batch, "The batch.", ("ETag", "Retry-After")), 304: {"description": "Not changed."}}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from longrun.api.answers import PREFIX
 from longrun.api.forms import OPTIONS
 from longrun.api.openapi_parts import header, in_path, ok, operation, query
 from longrun.api.schemas import INTEGER, TEXT, TIME, Schema, array, nullable, record, ref, text
 from longrun.models import ModelSpec
+from longrun.version import API_PREFIX
 
 _TAG = "files"
 _FILE_ID = in_path("file_id", "The file's id.")
@@ -34,7 +34,7 @@ def file_schemas() -> dict[str, Schema]:
 
 def file_paths() -> dict[str, dict[str, Any]]:
     """Every route that is about files."""
-    root = f"{PREFIX}/files"
+    root = f"{API_PREFIX}/files"
     return {root: {"post": _add()}, f"{root}/{{file_id}}": _one(), f"{root}/{{file_id}}/content": {"get": _content()}}
 
 

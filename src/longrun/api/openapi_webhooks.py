@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from longrun.api.answers import PREFIX
 from longrun.api.openapi_parts import in_path, json_body, ok, operation, query
 from longrun.api.schemas import BOOLEAN, NUMBER, TEXT, TIME, Schema, array, nullable, record, ref
 from longrun.service.request import EndpointEvent, WebhookRequest
 from longrun.service.webhooks import EndpointChange, EndpointRequest, Rotation
 from longrun.store.webhooks import DELIVERY_STATUSES
+from longrun.version import API_PREFIX
 
 _TAG = "webhooks"
 _ENDPOINT = in_path("endpoint_id", "The endpoint's id.")
@@ -55,7 +55,7 @@ def webhook_schemas() -> dict[str, Schema]:
 
 def webhook_paths() -> dict[str, dict[str, Any]]:
     """Every route that is about webhooks."""
-    endpoints, deliveries = f"{PREFIX}/webhook-endpoints", f"{PREFIX}/webhook-deliveries"
+    endpoints, deliveries = f"{API_PREFIX}/webhook-endpoints", f"{API_PREFIX}/webhook-deliveries"
     return _endpoints(endpoints) | _one_endpoint(f"{endpoints}/{{endpoint_id}}") | _own_secret() | _deliveries(deliveries)
 
 
@@ -91,7 +91,7 @@ def _one_endpoint(path: str) -> dict[str, dict[str, Any]]:
 
 
 def _own_secret() -> dict[str, dict[str, Any]]:
-    path, secret = f"{PREFIX}/webhook-secret", {200: ok(ref("Secret"), "The secret.")}
+    path, secret = f"{API_PREFIX}/webhook-secret", {200: ok(ref("Secret"), "The secret.")}
     return {
         path: {"get": operation("get_webhook_secret", "What signs the webhooks of jobs that bring no secret", _TAG, secret, 507)},
         f"{path}/rotate": {

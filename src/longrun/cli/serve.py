@@ -19,6 +19,7 @@ from longrun.cli.report import Reporter
 from longrun.cli.show import say
 from longrun.cli.supervisor import Child, Keeper, Supervisor, stop_patience
 from longrun.cli.values import command_line, curl_words, example_input
+from longrun.version import API_PREFIX
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -181,7 +182,7 @@ class Start:
         return "silent" if body is None else "answering"
 
     def _greet(self) -> None:
-        found = (glance(self._client, "/api/v1/models", 5.0) or {}).get("models", [])
+        found = (glance(self._client, f"{API_PREFIX}/models", 5.0) or {}).get("models", [])
         print("\n".join(greeting(self._client.url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
 
 
@@ -203,8 +204,8 @@ def greeting(url: str, store: str, models: list[dict[str, Any]], *, keyed: bool)
     options = () if url == "http://127.0.0.1:8000" else ("--url", url)
     return [
         *lines,
-        f"  curl -s{auth} {curl_words(fields)} {url}/api/v1/models/{name}/jobs",
-        f"  curl -s{auth} -H 'Prefer: wait=60' {url}/api/v1/jobs/ID_FROM_ABOVE",
+        f"  curl -s{auth} {curl_words(fields)} {url}{API_PREFIX}/models/{name}/jobs",
+        f"  curl -s{auth} -H 'Prefer: wait=60' {url}{API_PREFIX}/jobs/ID_FROM_ABOVE",
         f"  {command_line(name, fields, *options)}",
         "",
     ]

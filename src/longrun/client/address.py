@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from longrun.version import API_PREFIX
+
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -24,7 +26,7 @@ def server_url(url: str | None) -> str:
         good = False
     if not good:
         raise ValueError(f"{chosen!r} is not the URL of a server; write it as http://127.0.0.1:8000")
-    return chosen.rstrip("/").removesuffix("/api/v1")
+    return chosen.rstrip("/").removesuffix(API_PREFIX)
 
 
 def server_key(key: str | None) -> str:

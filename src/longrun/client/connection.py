@@ -13,7 +13,7 @@ import httpx
 from longrun.client.address import is_here
 from longrun.client.body import AsyncBody, Streamed
 from longrun.client.wire import ANSWER, Answer, Flow, Give, Lost, Open, Read, Request, Send, Sleep, Step
-from longrun.version import VERSION
+from longrun.version import API_PREFIX, VERSION
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def http_options(url: str, key: str) -> dict[str, Any]:
     """Arguments for `httpx.Client` and `httpx.AsyncClient`."""
     headers = {"User-Agent": f"longrun-python/{VERSION}", **({"Authorization": f"Bearer {key}"} if key else {})}
     return {
-        "base_url": f"{url}/api/v1",
+        "base_url": f"{url}{API_PREFIX}",
         "headers": headers,
         "timeout": ANSWER,
         "limits": _LIMITS,

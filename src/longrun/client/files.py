@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
+from longrun.version import API_PREFIX
+
 Json = dict[str, Any]
 _ID = re.compile(r"file_[0-9a-f]{32}")
 F = TypeVar("F", bound="StoredFile")
@@ -75,7 +77,7 @@ def absolute(base: str, url: str) -> str:
     Args:
         base: the server's URL; it may have a path, of a proxy that takes it away again.
     """
-    return base + url if url.startswith("/api/v1/") else urljoin(f"{base}/", url)
+    return base + url if url.startswith(f"{API_PREFIX}/") else urljoin(f"{base}/", url)
 
 
 def file_path(file_id: str, rest: str = "") -> str:

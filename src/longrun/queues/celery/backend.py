@@ -28,6 +28,7 @@ from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs import npy
 from longrun.jobs.failure import problem_of
 from longrun.jobs.files import referenced, with_urls
+from longrun.version import API_PREFIX
 
 STATES = {
     "scheduled": "PENDING",
@@ -76,7 +77,7 @@ class StoreBackend(Backend):  # type: ignore[misc]
         if state == "SUCCESS":
             result = self._output(output)
         elif state in ("FAILURE", "RETRY") and error is not None:
-            problem = problem_of(error, f"/api/v1/jobs/{task_id}")
+            problem = problem_of(error, f"{API_PREFIX}/jobs/{task_id}")
             result = JobFailedError(f"{problem['code']}: {problem['detail']}")
         elif state == "REVOKED":
             result = TaskRevokedError("the job was canceled")
@@ -102,7 +103,7 @@ class StoreBackend(Backend):  # type: ignore[misc]
         output = stored if ref is None else self._read_file(ref.key)
         if output is not None and npy.is_npy(output):
             output = b"".join(npy.to_json([output]))
-        return None if output is None else orjson.loads(with_urls(output, lambda file_id: f"/api/v1/files/{file_id}/content"))
+        return None if output is None else orjson.loads(with_urls(output, lambda file_id: f"{API_PREFIX}/files/{file_id}/content"))
 
     def wait_for_pending(
         self, result: Any, timeout: float | None = None, interval: float = 0.5, propagate: bool = True, on_interval: Any = None, **_: Any
