@@ -3,6 +3,7 @@
 LongrunError
 ├── AuthoringError            a model is written wrongly (raised at import)
 ├── SettingsError             a setting or a start-up condition is wrong
+├── MissingExtra              a package is not installed (an ImportError); names the extra that brings it
 ├── Problem                   anything a caller is told (RFC 9457); rendered by `longrun.api.problems`
 │   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
 │   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
@@ -22,6 +23,7 @@ Canceled(BaseException)       raised inside a model that was told to stop; `exce
 └── SoftTimeLimit
 """
 
+from longrun.errors.extras import MissingExtra, install_line, needs_extra
 from longrun.errors.jobs import (
     ApiError,
     BadInput,
@@ -102,6 +104,7 @@ __all__ = [
     "JobUnsuccessful",
     "LongrunError",
     "MalformedRequest",
+    "MissingExtra",
     "ModelLoadFailed",
     "NotFinished",
     "NotRetryable",
@@ -130,4 +133,6 @@ __all__ = [
     "ValidationFailed",
     "WebhookDeliveryNotFound",
     "WebhookEndpointNotFound",
+    "install_line",
+    "needs_extra",
 ]
