@@ -1,4 +1,4 @@
-"""The client as the commands use it: less patient than a program's, and its failures as a text and an exit code."""
+"""The client as the commands use it: it gives up earlier than a program's, and its failures are a text and an exit code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from longrun.errors import ApiError, DownloadBroken, Unreachable
 
 if TYPE_CHECKING:
     from longrun.client import Client
+    from longrun.client.http.connection import Connection
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 5
 _USAGE_STATUSES = frozenset({400, 413, 415, 422})
@@ -27,11 +28,11 @@ def connect(url: str | None, key: str | None, say: Callable[[str], None] | None 
     return Client(url, key or None, retry_for=_PATIENCE, refused_for=_PATIENCE_REFUSED, on_retry=say)
 
 
-def glance(client: Client, path: str, timeout: float) -> Any:
-    """The JSON at `path`, which counts from the server's root; None when it does not come within `timeout` seconds."""
-    from longrun.client.wire import Answer, Request
+def glance(connection: Connection, url: str, timeout: float) -> Any:
+    """The JSON at `url`, asked for once; None when it does not come within `timeout` seconds."""
+    from longrun.client.http.steps import Answer, Request
 
-    reply = client.connection.send(Request("GET", f"{client.url}{path}", limit=timeout))
+    reply = connection.send(Request("GET", url, limit=timeout))
     try:
         return reply.json() if isinstance(reply, Answer) else None
     except ValueError:
@@ -39,7 +40,7 @@ def glance(client: Client, path: str, timeout: float) -> Any:
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """What to tell the user about a failed request, and the exit code: 2 when the request itself was wrong, 5 without an answer, else 1.
+    """The text for a failed request, and the exit code: 2 when the request itself was wrong, 5 without an answer, else 1.
 
     Raises:
         Exception: `error` itself, when it is not about a request.

@@ -19,8 +19,7 @@ from longrun.cli.show import EXIT_CODES, Watch, describe_failure, is_stored_file
 from longrun.cli.values import parse_assignments, read_json
 
 if TYPE_CHECKING:
-    from longrun.client import RemoteJob
-    from longrun.client.snapshot import Options
+    from longrun.client import Options, RemoteJob
 
 INTERRUPTED, OUT_OF_TIME = 130, 124
 

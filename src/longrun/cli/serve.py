@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from longrun.cli.apis import HEAD_START, ApiProcesses, command, listening
-from longrun.cli.http import connect, glance
+from longrun.cli.http import glance
 from longrun.cli.listen import url_of
 from longrun.cli.options import ApiProcesses as Apis
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
@@ -22,7 +22,6 @@ from longrun.cli.values import command_line, curl_words, example_input
 from longrun.version import API_PREFIX
 
 if TYPE_CHECKING:
-    from longrun.client import Client
     from longrun.embedded import EmbeddedValkey
     from longrun.settings import Settings
 
@@ -105,7 +104,7 @@ def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: Embed
     children = [*apis.children, Child("worker", command("worker", settings.app), env, due=time.monotonic() + HEAD_START)]
     keeper = None if valkey is None else Keeper(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
-    start = Start(connect(url, secrets[0] if secrets else None), settings, redis_url, apis)
+    start = Start(url, secrets[0] if secrets else "", settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)
     patience = stop_patience(chosen_grace(settings), settings.drain)
     return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.tell).run()
@@ -147,9 +146,11 @@ def child_environment(env: dict[str, str], settings: Settings, redis_url: str, u
 class Start:
     """Watches the start from outside, as a caller would, and says when it is ready."""
 
-    def __init__(self, client: Client, settings: Settings, redis_url: str, apis: ApiProcesses) -> None:
+    def __init__(self, url: str, key: str, settings: Settings, redis_url: str, apis: ApiProcesses) -> None:
+        from longrun.client.http.connection import Connection
+
         self._apis = apis
-        self._client = client
+        self._url, self._connection = url, Connection(url, key)
         self._settings = settings
         self._store = "Valkey in " + str(settings.data) if not settings.redis_url else redis_url.rpartition("@")[2]
         self._began = time.monotonic()
@@ -162,7 +163,7 @@ class Start:
         if now < self._next:
             return "silent"
         self._next = now + (1.0 if self._late else 0.1)
-        body = glance(self._client, "/readyz", 0.5)
+        body = glance(self._connection, f"{self._url}/readyz", 0.5)
         all_up = self._apis.state() == "ready"
         if body is not None and all_up and body.get("ready") and body.get("workers", 0) > 0:
             self._greet()
@@ -182,8 +183,8 @@ class Start:
         return "silent" if body is None else "answering"
 
     def _greet(self) -> None:
-        found = (glance(self._client, f"{API_PREFIX}/models", 5.0) or {}).get("models", [])
-        print("\n".join(greeting(self._client.url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
+        found = (glance(self._connection, f"{self._url}{API_PREFIX}/models", 5.0) or {}).get("models", [])
+        print("\n".join(greeting(self._url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
 
 
 def greeting(url: str, store: str, models: list[dict[str, Any]], *, keyed: bool) -> list[str]:

@@ -16,10 +16,10 @@ from tests.unit.scripted import ScriptedServer
 
 from longrun import File
 from longrun.client import AsyncClient, Client
-from longrun.client.body import Multipart, Source
-from longrun.client.files import StoredFile
-from longrun.client.flows import submission, submit, upload
-from longrun.client.wire import Request
+from longrun.client.http.body import Multipart, Source
+from longrun.client.http.steps import Request
+from longrun.client.protocol.files import StoredFile
+from longrun.client.protocol.submit import submission, submit, upload
 
 from .played import BROKEN, Played, answer, problem
 

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from longrun.client.flows import ask, await_change, await_end, call_json, error_of, listing, result, submission
-from longrun.client.wire import Answer
+from longrun.client.http.retry import error_of
+from longrun.client.http.steps import Answer
+from longrun.client.protocol.calls import ask, call_json, listing
+from longrun.client.protocol.submit import submission
+from longrun.client.protocol.wait import await_change, await_end, result
 from longrun.errors import ApiError, Unreachable
 
 from .played import BROKEN, REFUSED, Played, answer, problem

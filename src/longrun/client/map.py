@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
-from longrun.client.snapshot import Options
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from longrun.client.aio import AsyncClient
+from longrun.client.caller import AsyncCaller
+from longrun.client.progress_bar import ProgressBar
+from longrun.client.protocol.options import Options
+from longrun.client.protocol.submit import submit
+from longrun.client.resources.jobs import AsyncRemoteJob
 
 _AHEAD = 4  #: inputs read ahead, as a multiple of the jobs at once: so many results may wait for a slow one before them
 _NAMED = 5  #: ids named when something ends the map
@@ -25,11 +23,7 @@ _NAMED = 5  #: ids named when something ends the map
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a map is done.
-
-    Raises:
-        ValueError: nothing could run.
-    """
+    """How a map is done. Raises ValueError: nothing could run."""
 
     concurrency: int
     progress: bool
@@ -45,7 +39,7 @@ class _Pending(Protocol):
 
 
 def wants_more(pending: deque[Any], manner: Manner) -> bool:
-    """Whether another input is to be read now: not while a result can be given, nor when enough are read."""
+    """Whether another input is to be read now: not while a result can be given, nor when enough have been read."""
     first: _Pending | None = pending[0] if pending else None
     return len(pending) < manner.concurrency * _AHEAD and not (first is not None and first.done())
 
@@ -53,8 +47,8 @@ def wants_more(pending: deque[Any], manner: Manner) -> bool:
 class _Runs:
     """The jobs of a map, at most so many at once."""
 
-    def __init__(self, client: AsyncClient, model: str, options: Options, manner: Manner, bar: Bar) -> None:
-        self._client, self._model, self._options, self._bar = client, model, options, bar
+    def __init__(self, caller: AsyncCaller, model: str, options: Options, manner: Manner, bar: ProgressBar) -> None:
+        self._caller, self._model, self._options, self._bar = caller, model, options, bar
         self._free = asyncio.Semaphore(manner.concurrency)
         self._catches = manner.return_exceptions
         self._count = 0
@@ -71,7 +65,7 @@ class _Runs:
     async def _run(self, input: Any, options: Options) -> Any:
         async with self._free:
             try:
-                job = await self._client.submit(self._model, input, **options)
+                job = AsyncRemoteJob(self._caller, await self._caller.run(submit, self._model, input, options))
                 self._under_way[job.id] = None
                 await job.wait()
                 del self._under_way[job.id]
@@ -84,72 +78,24 @@ class _Runs:
         self._bar.advance()
         return result
 
-    def tell_what_goes_on(self, error: BaseException) -> None:
+    def name_what_goes_on(self, error: BaseException) -> None:
         """Say which jobs go on although the map has ended: as a note of the exception, or beside the bar after a `break`."""
         ids = list(self._under_way)
         if not ids:
             return
-        told = f"{len(ids)} submitted jobs go on, nothing was canceled: {', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''}"
+        text = f"{len(ids)} submitted jobs go on, nothing was canceled: {', '.join(ids[:_NAMED])}{', …' if len(ids) > _NAMED else ''}"
         if isinstance(error, GeneratorExit):
-            self._bar.say(told)
+            self._bar.say(text)
         else:
-            error.add_note(told)
-
-
-class Bar:
-    """A progress bar on stderr, if it is wanted, stderr is a terminal, and rich is installed; otherwise nothing."""
-
-    def __init__(self, title: str, inputs: object, *, wanted: bool) -> None:
-        self._progress: Progress | None = None
-        self._failed = 0
-        if not (wanted and sys.stderr.isatty()):
-            return
-        try:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import TimeRemainingColumn as LeftColumn
-        except ImportError:
-            return
-
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-        times = (TimeElapsedColumn(), LeftColumn(compact=True), TextColumn("{task.fields[failed]}"))
-        self._progress = Progress(*columns, *times, console=Console(stderr=True))
-        self._progress.add_task(title, total=len(inputs) if isinstance(inputs, Sized) else None, failed="")
-        self._progress.start()
-
-    @property
-    def shown(self) -> bool:
-        """Whether there is one."""
-        return self._progress is not None
-
-    def advance(self, *, failed: bool = False) -> None:
-        """One job has ended."""
-        self._failed += failed
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], advance=1, failed=f"{self._failed} failed" if self._failed else "")
-
-    def reach(self, done: int, failed: int) -> None:
-        """So many jobs have ended, so many of them without an output."""
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=done, failed=f"{failed} failed" if failed else "")
-
-    def say(self, text: str) -> None:
-        """A line above the bar."""
-        if self._progress is not None:
-            self._progress.console.print(text, markup=False, highlight=False)
-
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        if self._progress is not None:
-            self._progress.stop()
+            error.add_note(text)
 
 
 async def map_inputs_async(
-    client: AsyncClient, model: str, inputs: Iterable[Any] | AsyncIterable[Any], manner: Manner, options: Options
+    caller: AsyncCaller, model: str, inputs: Iterable[Any] | AsyncIterable[Any], manner: Manner, options: Options
 ) -> AsyncIterator[Any]:
     """See `AsyncClient.map`."""
-    bar = Bar(model, inputs, wanted=manner.progress)
-    runs = _Runs(client, model, options, manner, bar)
+    bar = ProgressBar(model, inputs, wanted=manner.progress)
+    runs = _Runs(caller, model, options, manner, bar)
     source = each_input(inputs)
     pending: deque[asyncio.Task[Any]] = deque()
     more = True
@@ -164,7 +110,7 @@ async def map_inputs_async(
                 yield await pending[0]
                 pending.popleft()
     except BaseException as error:
-        runs.tell_what_goes_on(error)
+        runs.name_what_goes_on(error)
         raise
     finally:
         for task in pending:
@@ -183,14 +129,14 @@ async def _each(inputs: Iterable[Any]) -> AsyncIterator[Any]:
         yield each
 
 
-def map_inputs(client: AsyncClient, model: str, inputs: Iterable[Any], manner: Manner, options: Options) -> Iterator[Any]:
-    """See `Client.map`: the jobs are minded on a thread with an event loop; inputs are read, and results given, on the caller's."""
-    bar = Bar(model, inputs, wanted=manner.progress)
+def map_inputs(caller: AsyncCaller, model: str, inputs: Iterable[Any], manner: Manner, options: Options) -> Iterator[Any]:
+    """See `Client.map`: jobs are submitted and awaited on a thread with an event loop; inputs are read, and results given, on this one."""
+    bar = ProgressBar(model, inputs, wanted=manner.progress)
     source = iter(inputs)
     pending: deque[Future[Any]] = deque()
     more = True
-    with _Loop(client, bar) as loop:
-        runs = _Runs(client, model, options, manner, bar)
+    with _Loop(caller, bar) as loop:
+        runs = _Runs(caller, model, options, manner, bar)
         try:
             while more or pending:
                 while more and wants_more(pending, manner):
@@ -202,15 +148,15 @@ def map_inputs(client: AsyncClient, model: str, inputs: Iterable[Any], manner: M
                     yield pending[0].result()
                     pending.popleft()
         except BaseException as error:
-            runs.tell_what_goes_on(error)
+            runs.name_what_goes_on(error)
             raise
 
 
 class _Loop:
-    """An event loop on a thread of its own, with the client that lives in it; both end with the block, whatever is under way."""
+    """An event loop on a thread of its own; ends with the block, with whatever still runs on it and the connections opened there."""
 
-    def __init__(self, client: AsyncClient, bar: Bar) -> None:
-        self._client, self._bar = client, bar
+    def __init__(self, caller: AsyncCaller, bar: ProgressBar) -> None:
+        self._caller, self._bar = caller, bar
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="longrun map", daemon=True)
 
@@ -234,4 +180,4 @@ class _Loop:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._client.close()
+        await self._caller.connection.close()

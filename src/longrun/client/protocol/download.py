@@ -1,4 +1,4 @@
-"""Fetching the bytes of a file, through whatever happens to the connections."""
+"""Downloading the bytes of a file, over as many connections as it takes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from longrun.client.files import Json, file_path
-from longrun.client.flows import call_json, error_of
-from longrun.client.patience import Rules, Tries
-from longrun.client.wire import SILENCE, Answer, Flow, Give, Lost, Request, open_download, read
-from longrun.client.wire import Sleep as Pause
+from longrun.client.http.retry import Rules, Tries
+from longrun.client.http.steps import SILENCE, Answer, Flow, Give, Json, Lost, Request, read, send
+from longrun.client.protocol.calls import path_of
 from longrun.errors import DownloadBroken
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -20,7 +18,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes that belong at `at`. Where an earlier piece was already there, it and all after it count no longer."""
+    """Bytes of a file, and where they begin. They replace everything from there on that came before."""
 
     at: int
     data: bytes
@@ -42,20 +40,12 @@ class Wanted:
 
     @classmethod
     def of(cls, file: Json) -> Wanted:
-        """A file of which the server has told. Its own URL is not used: it holds for a while only."""
-        return cls(file_path(str(file["id"]), "/content"), file.get("size"), str(file.get("digest") or ""))
-
-
-def get_file(rules: Rules, file_id: str) -> Flow[Json]:
-    """What the server knows of a file. Raises ApiError, Unreachable."""
-    file: Json = yield from call_json(rules, Request("GET", file_path(file_id)))
-    return file
+        """A file by its JSON. Its `url` is not used: that is valid for a while only."""
+        return cls(path_of("files", str(file["id"]), "/content"), file.get("size"), str(file.get("digest") or ""))
 
 
 def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
     """Give the bytes as `Piece`s. After a cut it goes on where it was, if the server can.
-
-    A connection that has brought bytes is a sign of life: from there on the time is counted anew.
 
     Raises:
         ApiError, Unreachable
@@ -65,7 +55,7 @@ def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
     got = _Got(wanted)
     while True:
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={got.size}-"} if got.size else {})}
-        reply = yield from open_download(Request("GET", wanted.path, headers, limit=SILENCE))
+        reply = yield from send(Request("GET", wanted.path, headers, limit=SILENCE), "content")
         if isinstance(reply, Answer) and reply.is_content:
             got.begin(reply)
             before = got.size
@@ -76,10 +66,7 @@ def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
             if got.size > before:
                 tries.alive()
                 tries.succeeded()
-        pause = tries.pause(reply)
-        if pause is None:
-            raise error_of(reply, rules.url)
-        yield Pause(pause)
+        yield from tries.wait(reply)
 
 
 def _read_on(got: _Got) -> Flow[Lost | None]:
@@ -111,9 +98,9 @@ class _Got:
         if self.size and (part is None or int(part[1]) != self.size):
             self._forget()
         if self._total is None:
-            told = part[2] if part else answer.headers.get("content-length", "")
-            self._total = int(told) if told.isdecimal() else None
-        self._digest = self._digest or told_digest(answer.headers)
+            length = part[2] if part else answer.headers.get("content-length", "")
+            self._total = int(length) if length.isdecimal() else None
+        self._digest = self._digest or digest_of(answer.headers)
 
     def take(self, data: bytes) -> None:
         """The next bytes."""
@@ -132,7 +119,7 @@ class _Got:
             raise DownloadBroken(f"{url}: what came of {self._wanted.path.partition('?')[0]} is not the file: {self.size} bytes, {digest}")
 
 
-def told_digest(headers: Mapping[str, str]) -> str:
-    """The digest that an answer tells with Repr-Digest (RFC 9530), as answers of ours write it; "" = none that we know."""
+def digest_of(headers: Mapping[str, str]) -> str:
+    """The SHA-256 of an answer's Repr-Digest (RFC 9530), as our servers write it; "" = there is none."""
     found = re.search(r"(?:^|[\s,])sha-256=:([A-Za-z0-9+/=]+):", headers.get("repr-digest", ""))
     return f"sha-256={found[1]}" if found else ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from longrun.client.body import Part, Source, is_file
-from longrun.client.files import StoredFile
+from longrun.client.http.body import Part, Source, is_file
+from longrun.client.protocol.files import StoredFile
 
-#: Files by the number of the object (`id`): a file that stands in an input twice is uploaded once.
+#: The ids of uploaded files by `id(object)`: a file that stands in an input twice is uploaded once.
 Ids = Mapping[int, str]
 
 

@@ -1,4 +1,4 @@
-"""How requests travel: flows done over httpx, for ordinary code and for asyncio."""
+"""Carries out flows over httpx, for ordinary code and for asyncio."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
 
-from longrun.client.address import is_here
-from longrun.client.body import AsyncBody, Streamed
-from longrun.client.wire import ANSWER, Answer, Flow, Give, Lost, Open, Read, Request, Send, Sleep, Step
+from longrun.client.http.address import is_here
+from longrun.client.http.body import AsyncBody, Streamed
+from longrun.client.http.steps import ANSWER, Answer, Flow, Give, Lost, Read, Request, Send, Sleep, Step
 from longrun.version import API_PREFIX, VERSION
 
 T = TypeVar("T")
 
-#: As many connections as there are calls at once: who calls knows how many that are.
+#: As many connections as there are calls at once: the caller decides how many that are.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 
 
@@ -34,18 +36,14 @@ def http_options(url: str, key: str) -> dict[str, Any]:
     }
 
 
-def request_options(request: Request) -> dict[str, Any]:
-    """Arguments for a request."""
-    timeout = httpx.Timeout(min(ANSWER, request.limit), read=request.limit)
+def build(http: httpx.Client | httpx.AsyncClient, request: Request, body: Any) -> httpx.Request:
+    """The request as httpx sends it, without the API key if it goes to another server; httpx takes that away only from a redirect."""
     headers = dict(request.headers)
     if isinstance(request.body, Streamed):
         headers |= {"Content-Type": request.body.content_type, "Content-Length": str(request.body.length())}
-    return {"headers": headers, "timeout": timeout}
-
-
-def without_key(built: httpx.Request, base: httpx.URL) -> httpx.Request:
-    """The request, without the API key if it leads to somebody else; httpx sees to that only where it follows a redirect."""
-    if (built.url.scheme, built.url.host, built.url.port) != (base.scheme, base.host, base.port):
+    timeout = httpx.Timeout(min(ANSWER, request.limit), read=request.limit)
+    built = http.build_request(request.method, request.path, content=body, headers=headers, timeout=timeout)
+    if (built.url.scheme, built.url.host, built.url.port) != (http.base_url.scheme, http.base_url.host, http.base_url.port):
         built.headers.pop("Authorization", None)
     return built
 
@@ -60,8 +58,14 @@ def lost(error: httpx.RequestError) -> Lost:
     )
 
 
+def _given(flow: Flow[T]) -> Flow[None]:
+    """A flow that gives what the flow returns."""
+    result = yield from flow
+    yield Give(result)
+
+
 class Connection:
-    """Does what flows want, over connections that are opened when they are needed: also after `close`, and anew in a forked process.
+    """Carries out flows over connections that are opened when they are needed: also after `close`, and anew in a forked process.
 
     Args:
         url: of the server.
@@ -80,51 +84,36 @@ class Connection:
             http.close()
 
     def send(self, request: Request) -> Answer | Lost:
-        """One request, once."""
-        try:
-            http = self._open()
-            response = http.send(_built(http, request))
-        except httpx.RequestError as error:
-            return lost(error)
-        return Answer(response.status_code, response.headers, response.content, str(response.url))
+        """Send a request once."""
+        with closing(_Exchange()) as exchange:
+            return exchange.send(self._open(), Send(request))
 
     def run(self, flow: Flow[T]) -> T:
-        """Do a flow that gives nothing on the way; what it returns."""
-        values = self.iterate(flow)
-        try:
-            while True:
-                next(values)
-        except StopIteration as end:
-            result: T = end.value
+        """Carry out a flow that gives nothing on the way; what it returns."""
+        with closing(self.iterate(_given(flow))) as values:
+            result: T = next(values)
             return result
 
-    def iterate(self, flow: Flow[T]) -> Generator[Any, None, T]:
-        """Do a flow, yielding what it gives."""
-        stream = _Stream()
+    def iterate(self, flow: Flow[None]) -> Generator[Any]:
+        """Carry out a flow, yielding what it gives."""
         reply: Any = None
-        try:
+        with closing(flow), closing(_Exchange()) as exchange:
             while True:
                 try:
                     step = flow.send(reply)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
+                except StopIteration:
+                    return
                 if isinstance(step, Give):
                     reply = None
                     yield step.value
                 else:
-                    reply = self._do(step, stream)
-        finally:
-            stream.close()
-            flow.close()
+                    reply = self._do(step, exchange)
 
-    def _do(self, step: Step, stream: _Stream) -> Any:
+    def _do(self, step: Step, exchange: _Exchange) -> Any:
         if isinstance(step, Send):
-            return self.send(step.request)
-        if isinstance(step, Open):
-            return stream.open(self._open(), step)
+            return exchange.send(self._open(), step)
         if isinstance(step, Read):
-            return stream.read()
+            return exchange.read()
         assert isinstance(step, Sleep)
         time.sleep(step.seconds)
         return None
@@ -138,30 +127,24 @@ class Connection:
         return http
 
 
-def _built(http: httpx.Client, request: Request) -> httpx.Request:
-    built = http.build_request(request.method, request.path, content=request.body, **request_options(request))
-    return without_key(built, http.base_url)
-
-
-class _Stream:
-    """The open stream of a flow; one at a time."""
+class _Exchange:
+    """A request and its answer, whose body may be left open; one at a time."""
 
     def __init__(self) -> None:
         self._response: httpx.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
 
-    def open(self, http: httpx.Client, step: Open) -> Answer | Lost:
+    def send(self, http: httpx.Client, step: Send) -> Answer | Lost:
         self.close()
         try:
-            response = self._response = http.send(_built(http, step.request), stream=True)
+            response = self._response = http.send(build(http, step.request, step.request.body), stream=True)
             answer = Answer(response.status_code, response.headers, b"", str(response.url))
-            if step.is_wanted(answer):
+            if step.leaves_open(answer):
                 self._pieces = response.iter_bytes()
                 return answer
-            content = response.read()
+            return replace(answer, content=response.read())
         except httpx.RequestError as error:
             return lost(error)
-        return Answer(answer.status, answer.headers, content, answer.url)
 
     def read(self) -> bytes | Lost:
         try:
@@ -176,7 +159,7 @@ class _Stream:
 
 
 class AsyncConnection:
-    """Does what flows want, over connections that are opened when they are needed: also after `close`, and anew on another event loop.
+    """Carries out flows over connections that are opened when they are needed: also after `close`, and anew on another event loop.
 
     Args:
         url: of the server.
@@ -194,55 +177,33 @@ class AsyncConnection:
         if http is not None and self._loop is asyncio.get_running_loop():
             await http.aclose()
 
-    async def send(self, request: Request) -> Answer | Lost:
-        """One request, once."""
-        try:
-            http = self._open()
-            response = await http.send(_built_async(http, request))
-        except httpx.RequestError as error:
-            return lost(error)
-        return Answer(response.status_code, response.headers, response.content, str(response.url))
-
     async def run(self, flow: Flow[T]) -> T:
-        """Do a flow that gives nothing on the way; what it returns."""
-        reply: Any = None
-        stream = _AsyncStream()
-        try:
-            while True:
-                reply = await self._do(flow.send(reply), stream)
-        except StopIteration as end:
-            result: T = end.value
+        """Carry out a flow that gives nothing on the way; what it returns."""
+        async with aclosing(self.iterate(_given(flow))) as values:
+            result: T = await anext(values)
             return result
-        finally:
-            await stream.close()
-            flow.close()
 
     async def iterate(self, flow: Flow[None]) -> AsyncGenerator[Any]:
-        """Do a flow, yielding what it gives."""
+        """Carry out a flow, yielding what it gives."""
         reply: Any = None
-        stream = _AsyncStream()
-        try:
-            while True:
-                try:
-                    step = flow.send(reply)
-                except StopIteration:
-                    return
-                if isinstance(step, Give):
-                    reply = None
-                    yield step.value
-                else:
-                    reply = await self._do(step, stream)
-        finally:
-            await stream.close()
-            flow.close()
+        with closing(flow):
+            async with aclosing(_AsyncExchange()) as exchange:
+                while True:
+                    try:
+                        step = flow.send(reply)
+                    except StopIteration:
+                        return
+                    if isinstance(step, Give):
+                        reply = None
+                        yield step.value
+                    else:
+                        reply = await self._do(step, exchange)
 
-    async def _do(self, step: Step, stream: _AsyncStream) -> Any:
+    async def _do(self, step: Step, exchange: _AsyncExchange) -> Any:
         if isinstance(step, Send):
-            return await self.send(step.request)
-        if isinstance(step, Open):
-            return await stream.open(self._open(), step)
+            return await exchange.send(self._open(), step)
         if isinstance(step, Read):
-            return await stream.read()
+            return await exchange.read()
         assert isinstance(step, Sleep)
         await asyncio.sleep(step.seconds)
         return None
@@ -256,40 +217,35 @@ class AsyncConnection:
         return http
 
 
-def _built_async(http: httpx.AsyncClient, request: Request) -> httpx.Request:
-    body = AsyncBody(request.body) if isinstance(request.body, Streamed) else request.body
-    built = http.build_request(request.method, request.path, content=body, **request_options(request))
-    return without_key(built, http.base_url)
-
-
-class _AsyncStream:
-    """The open stream of a flow; one at a time."""
+class _AsyncExchange:
+    """A request and its answer, whose body may be left open; one at a time."""
 
     def __init__(self) -> None:
         self._response: httpx.Response | None = None
         self._pieces: AsyncIterator[bytes] | None = None
 
-    async def open(self, http: httpx.AsyncClient, step: Open) -> Answer | Lost:
-        await self.close()
+    async def send(self, http: httpx.AsyncClient, step: Send) -> Answer | Lost:
+        await self.aclose()
+        body = step.request.body
         try:
-            response = self._response = await http.send(_built_async(http, step.request), stream=True)
+            built = build(http, step.request, AsyncBody(body) if isinstance(body, Streamed) else body)
+            response = self._response = await http.send(built, stream=True)
             answer = Answer(response.status_code, response.headers, b"", str(response.url))
-            if step.is_wanted(answer):
+            if step.leaves_open(answer):
                 self._pieces = response.aiter_bytes()
                 return answer
-            content = await response.aread()
+            return replace(answer, content=await response.aread())
         except httpx.RequestError as error:
             return lost(error)
-        return Answer(answer.status, answer.headers, content, answer.url)
 
     async def read(self) -> bytes | Lost:
-        assert self._pieces is not None, "a flow reads after it has opened"
+        assert self._pieces is not None, "a flow reads after it has sent"
         try:
             return await anext(self._pieces, b"")
         except httpx.RequestError as error:
             return lost(error)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         response, self._response, self._pieces = self._response, None, None
         if response is not None:
             await response.aclose()

@@ -1,32 +1,18 @@
-"""A job as the server last showed it."""
+"""Jobs and batches as the server last showed them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
-from longrun.client.events import Event
-from longrun.client.wire import Json
+from longrun.client.http.steps import Json
+from longrun.client.progress_bar import ProgressBar
+from longrun.client.protocol.calls import path_of
+from longrun.client.protocol.events import Event
+from longrun.client.protocol.wait import LONG_POLL, Awaited
 from longrun.errors import JobFailed
 
-
-class BatchOptions(TypedDict, total=False):
-    """What a batch may say besides the inputs; what is left out is for the model and the server to decide."""
-
-    priority: int  #: 0 to 9, 9 the most urgent
-    tags: Sequence[str]  #: to list jobs by
-    metadata: dict[str, Any]  #: given back with the job
-    policy: dict[str, Any]  #: limits for the job, or each job of the batch, such as `{"timeout": 60, "max_attempts": 3}`
-    webhook: Any  #: who is called at the end
-    #: The same key with the same input is the same job, also days later. Without one, every submit has a fresh key of its own.
-    idempotency_key: str | None
-
-
-class Options(BatchOptions, total=False):
-    """What a submit may say besides the input."""
-
-    delay: float  #: seconds until the job is queued
+_BAR_POLL = 2  #: seconds between two answers while somebody watches a bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +20,8 @@ class Progress:
     """How far a job is.
 
     Args:
-        fraction: 0 to 1; None = not told.
-        step: what it is at.
+        fraction: 0 to 1; None = not known.
+        step: what it is doing.
         message: more about that.
     """
 
@@ -44,7 +30,7 @@ class Progress:
     message: str | None = None
 
 
-class Record:
+class View:
     """What a job and a batch have in common, as the server last showed it.
 
     Attributes:
@@ -108,7 +94,7 @@ class Record:
         return self.body.get("finished_at")
 
 
-class Snapshot(Record):
+class JobView(View):
     """A job as the server last showed it: in an answer, or in the `done` event. `refresh()` asks again."""
 
     @property
@@ -118,9 +104,9 @@ class Snapshot(Record):
 
     @property
     def progress(self) -> Progress | None:
-        """How far the current attempt is; None = it has told nothing."""
-        told = self.body.get("progress")
-        return None if told is None else Progress(told.get("fraction"), told.get("step"), told.get("message"))
+        """How far the current attempt is; None = the model has reported nothing."""
+        shown = self.body.get("progress")
+        return None if shown is None else Progress(shown.get("fraction"), shown.get("step"), shown.get("message"))
 
     @property
     def position(self) -> int | None:
@@ -133,7 +119,7 @@ class Snapshot(Record):
         return self._with_files(self.body.get("output"))
 
     def _with_files(self, value: Any) -> Any:
-        """A value of an output, with what can be done with the files in it."""
+        """A value of an output, with an object in place of each file's JSON."""
         return value
 
     @property
@@ -162,7 +148,7 @@ class Snapshot(Record):
         return self.body.get("retry_of")
 
     def see(self, event: Event) -> None:
-        """Take over what an event tells of the job as a whole."""
+        """Take over the job's JSON from its last event."""
         if event.type == "done" and event.data.get("id") == self.id:
             self.body = event.data
 
@@ -170,3 +156,27 @@ class Snapshot(Record):
         """Raises JobFailed when the job has ended without an output."""
         if self.terminal and not self.succeeded:
             raise JobFailed(self, self.error or {})
+
+
+class BatchView(View):
+    """A batch as the server last showed it. `refresh()` asks again."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of its jobs: `total`, `pending`, `succeeded`, `failed`, `canceled`, `expired`."""
+        return dict(self.body["counts"])
+
+    @property
+    def progress(self) -> float:
+        """How much of it has ended, 0 to 1."""
+        return float(self.body["progress"])
+
+    def awaited(self, bar: ProgressBar) -> Awaited:
+        """Its end, to be waited for; each answer on the way is taken over and shown on `bar`."""
+
+        def see(body: Json) -> None:
+            self.body = body
+            done = self.counts["total"] - self.counts["pending"]
+            bar.reach(done, done - self.counts["succeeded"])
+
+        return Awaited(path_of("batches", self.id), f"batch {self.id}", _BAR_POLL if bar.shown else LONG_POLL, see)

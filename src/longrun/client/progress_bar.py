@@ -1,0 +1,58 @@
+"""The bar that shows how many of many jobs have ended."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sized
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class ProgressBar:
+    """A progress bar on stderr, if it is wanted, stderr is a terminal, and rich is installed; otherwise nothing."""
+
+    def __init__(self, title: str, inputs: object, *, wanted: bool) -> None:
+        self._progress: Progress | None = None
+        self._failed = 0
+        if not (wanted and sys.stderr.isatty()):
+            return
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import TimeRemainingColumn as LeftColumn
+        except ImportError:
+            return
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), LeftColumn(compact=True), TextColumn("{task.fields[failed]}"))
+        self._progress = Progress(*columns, *times, console=Console(stderr=True))
+        self._progress.add_task(title, total=len(inputs) if isinstance(inputs, Sized) else None, failed="")
+        self._progress.start()
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is one."""
+        return self._progress is not None
+
+    def advance(self, *, failed: bool = False) -> None:
+        """One job has ended."""
+        self._failed += failed
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], advance=1, failed=f"{self._failed} failed" if self._failed else "")
+
+    def reach(self, done: int, failed: int) -> None:
+        """So many jobs have ended, so many of them without an output."""
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=done, failed=f"{failed} failed" if failed else "")
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self._progress is not None:
+            self._progress.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._progress is not None:
+            self._progress.stop()
