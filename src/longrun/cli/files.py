@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from longrun.cli.http import FAILED, explain
+from longrun.cli.http import for_each
 from longrun.cli.jobs import open_client, print_job
 from longrun.cli.options import AsJson, Key, Url, usage
-from longrun.cli.show import print_json, print_table, say, write
+from longrun.cli.show import print_json, print_table, write
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Store, show, fetch and remove files.")
 
@@ -36,7 +35,7 @@ def upload(
         for path in paths:
             if not path.is_file():
                 raise ValueError(f"{path} is no file")
-    stored, code = _each(paths, lambda path: client.upload(path, name))
+    stored, code = for_each(paths, lambda path: client.upload(path, name))
     if as_json:
         print_json(stored)
     else:
@@ -67,7 +66,7 @@ def get(
     with usage():
         if len(files) > 1 and not to.is_dir():
             raise ValueError(f"--to {to}: there is no such folder")
-    fetched, code = _each(files, lambda file: client.download(file, to))
+    fetched, code = for_each(files, lambda file: client.download(file, to))
     write("".join(f"{path}\n" for path in fetched))
     if code:
         raise typer.Exit(code)
@@ -77,21 +76,6 @@ def get(
 def rm(file_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of files.")], url: Url = None, key: Key = None) -> None:
     """Remove files: no further job can be given them. Jobs that have them keep them."""
     client = open_client(url, key)
-    _, code = _each(file_ids, client.delete_file)
+    _, code = for_each(file_ids, client.delete_file)
     if code:
         raise typer.Exit(code)
-
-
-def _each(items: list[Any], act: Callable[[Any], Any]) -> tuple[list[Any], int]:
-    """Do it for each, also when one of them fails: what was done, and the exit code of the last failure."""
-    done, code = [], 0
-    for item in items:
-        try:
-            done.append(act(item))
-        except OSError as error:
-            say(f"{item}: {error.strerror or error}")
-            code = FAILED
-        except Exception as error:
-            text, code = explain(error)
-            say(f"{item}: {text}")
-    return done, code

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from longrun.cli.http import FAILED, connect, explain
+from longrun.cli.http import connect, for_each
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.run import finish, leave_running
 from longrun.cli.show import describe, describe_failure, print_json, print_output, print_table, say, write
@@ -120,18 +120,15 @@ def _post(client: Client, job_id: str, verb: str) -> dict[str, Any]:
 
 
 def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_json: bool) -> None:
-    """Do it for each job, also when one of them fails; the exit code is that of the last failure."""
-    done, code = [], 0
-    for job_id in job_ids:
-        try:
-            job = act(job_id)
-        except Exception as error:
-            text, code = (str(error), FAILED) if isinstance(error, ValueError) else explain(error)
-            say(f"{job_id}: {text}")
-        else:
-            done.append(job)
-            if not as_json:
-                write(f"{job['id']}\t{job['status']}\n")
+    """Do it for each job and print what has come of it; see `for_each`."""
+
+    def shown(job_id: str) -> dict[str, Any]:
+        job = act(job_id)
+        if not as_json:
+            write(f"{job['id']}\t{job['status']}\n")
+        return job
+
+    done, code = for_each(job_ids, shown)
     if as_json:
         print_json(done)
     if code:

@@ -39,7 +39,7 @@ def api(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
-    _leave_when_told()
+    _exit_on_sigterm()
     with _start_errors(app):
         from longrun.api.server import ApiServer
         from longrun.cli.apis import supervise_apis, tell_ready
@@ -62,19 +62,19 @@ def api(
     on_ready = None if ready_fd is None else lambda: tell_ready(ready_fd, name)
     server = ApiServer(asgi, drain=settings.drain, patience=answers, beside=others, on_ready=on_ready)
     server.run(sockets=[sock])
-    _leave_in_peace()
+    _ignore_signals()
     if not server.started:
         raise typer.Exit(1)
     wrong.leave()
 
 
-def _leave_when_told() -> None:
-    """Until there is something to stop in order, SIGTERM is an exit like any other."""
+def _exit_on_sigterm() -> None:
+    """Until something runs that has to be stopped in order, SIGTERM is a normal exit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
-def _leave_in_peace() -> None:
-    """All is in order: being told once more, while the interpreter ends, must not turn that into a death by signal."""
+def _ignore_signals() -> None:
+    """All has stopped in order: a further signal, while the interpreter ends, must not turn that into a death by signal."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
@@ -94,7 +94,7 @@ def worker(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
-    _leave_when_told()
+    _exit_on_sigterm()
     with _start_errors(app):
         from longrun.observe.logs import configure_logging
         from longrun.settings import load_settings
@@ -108,7 +108,7 @@ def worker(
         wrong = WrongStart()
     with _start_errors(settings.app):
         status = run_worker(settings, name, wrong.end)
-    _leave_in_peace()
+    _ignore_signals()
     wrong.leave()
     raise typer.Exit(status)
 

@@ -52,7 +52,7 @@ def run(
     with leave_running(client.url, timeout) as seen:
         schema = client.model(model)["input_schema"]
         with usage():
-            fields_given = merge(base, parse_assignments(fields or [], schema))
+            fields_given = base | parse_assignments(fields or [], schema)
         options: Options = {} if priority is None else {"priority": priority}
         seen["sent"] = True
         job = client.submit(model, fields_given, **options)
@@ -181,8 +181,3 @@ def read_input(given: str | None) -> dict[str, Any]:
             f'--input must be a JSON object with the model\'s fields, such as \'{{"text": "hello"}}\', not {type(value).__name__}'
         )
     return value
-
-
-def merge(base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """The input: `--input` with the `key=value` words over it."""
-    return base | fields

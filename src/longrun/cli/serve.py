@@ -107,7 +107,7 @@ def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: Embed
     start = Start(url, secrets[0] if secrets else "", settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)
     patience = stop_patience(chosen_grace(settings), settings.drain)
-    return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.tell).run()
+    return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.report).run()
 
 
 def _is_alive(pid: int | None) -> bool:

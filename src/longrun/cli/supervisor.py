@@ -28,7 +28,7 @@ STEADY = 30.0  # seconds of life after which earlier deaths are forgiven
 _TICK = 0.2
 _IDLE_TICK = 1.0
 _KILLED = 0.9  # seconds for the embedded server to stop once nobody uses it
-_HURRY = 1.0  # seconds for a child that is told a second time: a worker hands its jobs back
+_HURRY = 1.0  # seconds for a child that is signalled a second time: a worker hands its jobs back
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads. SIGHUP, because the
@@ -56,7 +56,7 @@ class GiveUp(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A child has ended that nobody told to end.
+    """A child has ended that was not asked to.
 
     Attributes:
         role: `api` or `worker`.
@@ -74,7 +74,7 @@ class Death(NamedTuple):
 
 
 def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | GiveUp:
-    """What to do when a child has ended that nobody told to end.
+    """What to do when a child has ended that was not asked to.
 
     Args:
         status: its exit status; negative = the signal that killed it.
@@ -138,8 +138,8 @@ class Child:
         self.process = subprocess.Popen(command, env=self.env, pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, start_new_session=True)
         self.started = time.monotonic()
 
-    def tell(self, number: signal.Signals) -> None:
-        """Signal the process itself, not its children: it knows best how to end them."""
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the process itself, not its children: it ends them in its own order."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
@@ -170,7 +170,7 @@ class Supervisor:
         watch_start: called about five times a second until it says `ready`; `answering` lets children start that wait for it.
         patience: seconds from the order to stop to SIGKILL.
         say: prints a line for the user.
-        on_death: told of each child that has died and is to be started again; must not block.
+        on_death: called with each child that has died and is to be started again; must not block.
     """
 
     def __init__(
@@ -261,13 +261,13 @@ class Supervisor:
             self._say("stopping; the same again does not wait for running jobs")
         try:
             for child in self._children:
-                child.tell(signal.SIGTERM)
+                child.signal(signal.SIGTERM)
             while self._stops < 2 and time.monotonic() < deadline and self._any_left():
                 self._sleep(wake, 0.05)
             if self._stops >= 2:
                 deadline = time.monotonic() + _HURRY
                 for child in self._children:
-                    child.tell(signal.SIGTERM)
+                    child.signal(signal.SIGTERM)
                 while self._stops < 3 and time.monotonic() < deadline and self._any_left():
                     self._sleep(wake, 0.05)
         finally:

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from longrun.client.caller import AsyncCaller
 from longrun.client.progress_bar import ProgressBar
@@ -34,14 +33,9 @@ class Manner:
             raise ValueError(f"concurrency must be at least 1, not {self.concurrency}")
 
 
-class _Pending(Protocol):
-    def done(self) -> bool: ...
-
-
-def wants_more(pending: deque[Any], manner: Manner) -> bool:
+def wants_more(pending: deque[Future[Any]] | deque[asyncio.Task[Any]], manner: Manner) -> bool:
     """Whether another input is to be read now: not while a result can be given, nor when enough have been read."""
-    first: _Pending | None = pending[0] if pending else None
-    return len(pending) < manner.concurrency * _AHEAD and not (first is not None and first.done())
+    return len(pending) < manner.concurrency * _AHEAD and not (pending and pending[0].done())
 
 
 class _Runs:
@@ -168,7 +162,7 @@ class _Loop:
         """Begin this."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.start(self._end()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

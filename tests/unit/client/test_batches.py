@@ -20,7 +20,7 @@ from longrun.client.http.steps import Request
 from longrun.client.progress_bar import ProgressBar
 from longrun.client.protocol.batches import line_of, results, submit_batch
 from longrun.client.protocol.files import StoredFile
-from longrun.client.protocol.wait import await_ended
+from longrun.client.protocol.wait import await_end
 from longrun.client.resources.views import BatchView
 from longrun.errors import ApiError, JobFailed, Unreachable
 
@@ -148,7 +148,7 @@ def test_the_end_is_waited_for_and_seen_on_the_way() -> None:
         def reach(self, done: int, failed: int) -> None:
             seen.append((done, failed))
 
-    played.run(await_ended(played.rules(), snapshot.awaited(Seeing("", 3, wanted=False)), None))
+    played.run(await_end(played.rules(), snapshot.awaited(Seeing("", 3, wanted=False)), None))
 
     assert [request.headers["Prefer"] for request in played.requests] == ["wait=20"] * 3
     assert seen == [(0, 0), (2, 2), (3, 3)]
@@ -160,7 +160,7 @@ def test_while_somebody_watches_it_is_looked_at_more_often(monkeypatch: pytest.M
     played = Played([answer(200, batch(pending=1, succeeded=1, failed=1)), answer(200, batch("completed", succeeded=2, failed=1))], takes=2)
 
     with closing(ProgressBar("embed", range(3), wanted=True)) as bar:
-        played.run(await_ended(played.rules(), BatchView(batch(pending=3)).awaited(bar), None))
+        played.run(await_end(played.rules(), BatchView(batch(pending=3)).awaited(bar), None))
 
     assert [request.headers["Prefer"] for request in played.requests] == ["wait=2"] * 2
     shown = capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_a_wait_that_is_too_short_names_the_batch() -> None:
     played = Played([answer(200, batch(pending=1))], takes=2)
 
     with pytest.raises(TimeoutError, match=f"batch {ID} has not ended within 3 s; it goes on"):
-        played.run(await_ended(played.rules(), BatchView(batch()).awaited(ProgressBar("", 3, wanted=False)), 3))
+        played.run(await_end(played.rules(), BatchView(batch()).awaited(ProgressBar("", 3, wanted=False)), 3))
 
 
 def given(played: Played, total: int, *, partial: bool = False, retry_for: float = 30) -> list[int]:

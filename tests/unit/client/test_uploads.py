@@ -143,7 +143,8 @@ def test_what_is_no_file_is_refused_before_anything_is_sent(tmp_path: Path) -> N
 
 
 def test_names_cannot_break_out_of_their_header(tmp_path: Path) -> None:
-    body = Multipart(submission("x", {"a": Source_named('x"\r\nX-Evil: 1')}, {}).body.parts)  # type: ignore[union-attr]
+    body = submission("x", {"a": Source_named('x"\r\nX-Evil: 1')}, {}).body
+    assert isinstance(body, Multipart)
     head = b"".join(body).split(b"\r\n\r\n")[0]
     assert head.count(b"\r\n") == 2
     assert b'filename="x%22%0D%0AX-Evil: 1"' in head

@@ -84,7 +84,7 @@ def is_file(value: object) -> bool:
 
 
 def _is_model_file(value: object) -> bool:
-    """Whether it is a `File`, as models have it; told by its looks, for the client loads nothing of the server."""
+    """Whether it is a `longrun.File`, judged by its attributes: the client imports nothing of the server."""
     return not isinstance(value, Path | io.IOBase) and all(hasattr(value, name) for name in ("open", "data_uri", "content_type", "name"))
 
 
@@ -133,13 +133,13 @@ class _Shared:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
+    def __exit__(self, *_: object) -> None:
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part.
+    """A part of a form.
 
     Args:
         name: of the field.
@@ -151,29 +151,12 @@ class Part:
 
     def head(self) -> bytes:
         """Its header lines."""
-        disposition = f'form-data; name="{_escaped(self.name)}"'
+        disposition, content_type = f'form-data; name="{_escaped(self.name)}"', "application/json"
         if isinstance(self.content, Source):
             # A part without a file name would be no file.
-            return _head(f'{disposition}; filename="{_escaped(self.content.name or "file")}"', self.content.content_type or _BYTES)
-        return _head(disposition, "application/json")
-
-    def size(self) -> int:
-        """Bytes of its content. Raises OSError: a file that cannot be read."""
-        return self.content.size() if isinstance(self.content, Source) else len(self.content)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Its content."""
-        if isinstance(self.content, Source):
-            yield from self.content.pieces()
-        else:
-            yield self.content
-
-
-_BYTES = "application/octet-stream"
-
-
-def _head(disposition: str, content_type: str) -> bytes:
-    return f"Content-Disposition: {disposition}\r\nContent-Type: {content_type}\r\n\r\n".encode("utf-8", "replace")
+            disposition += f'; filename="{_escaped(self.content.name or "file")}"'
+            content_type = self.content.content_type or "application/octet-stream"
+        return f"Content-Disposition: {disposition}\r\nContent-Type: {content_type}\r\n\r\n".encode("utf-8", "replace")
 
 
 def _escaped(name: str) -> str:
@@ -182,33 +165,26 @@ def _escaped(name: str) -> str:
 
 
 class Multipart:
-    """A body of parts, which can be sent again."""
+    """A form, which can be sent again."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts = tuple(parts)
-        self._boundary = f"longrun-{uuid.uuid4().hex}"
-
-    @property
-    def content_type(self) -> str:
-        """The header."""
-        return f"multipart/form-data; boundary={self._boundary}"
+        boundary = f"longrun-{uuid.uuid4().hex}"
+        self.content_type = f"multipart/form-data; boundary={boundary}"  #: the header
+        self._content: list[bytes | Source] = []
+        for part in parts:
+            self._content += [f"--{boundary}\r\n".encode() + part.head(), part.content, b"\r\n"]
+        self._content.append(f"--{boundary}--\r\n".encode())
 
     def length(self) -> int:
         """Bytes of it all, as long as no file changes. Raises OSError: a file cannot be read."""
-        return sum(len(self._before(part)) + part.size() + 2 for part in self.parts) + len(self._end())
+        return sum(each.size() if isinstance(each, Source) else len(each) for each in self._content)
 
     def __iter__(self) -> Iterator[bytes]:
-        for part in self.parts:
-            yield self._before(part)
-            yield from part.pieces()
-            yield b"\r\n"
-        yield self._end()
-
-    def _before(self, part: Part) -> bytes:
-        return f"--{self._boundary}\r\n".encode() + part.head()
-
-    def _end(self) -> bytes:
-        return f"--{self._boundary}--\r\n".encode()
+        for each in self._content:
+            if isinstance(each, Source):
+                yield from each.pieces()
+            else:
+                yield each
 
 
 class Lines:

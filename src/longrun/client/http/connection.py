@@ -14,7 +14,7 @@ import httpx
 
 from longrun.client.http.address import is_here
 from longrun.client.http.body import AsyncBody, Streamed
-from longrun.client.http.steps import ANSWER, Answer, Flow, Give, Lost, Read, Request, Send, Sleep, Step
+from longrun.client.http.steps import ANSWER, Answer, Flow, Give, Lost, Read, Request, Send, Sleep
 from longrun.version import API_PREFIX, VERSION
 
 T = TypeVar("T")
@@ -103,20 +103,16 @@ class Connection:
                     step = flow.send(reply)
                 except StopIteration:
                     return
-                if isinstance(step, Give):
-                    reply = None
-                    yield step.value
-                else:
-                    reply = self._do(step, exchange)
-
-    def _do(self, step: Step, exchange: _Exchange) -> Any:
-        if isinstance(step, Send):
-            return exchange.send(self._open(), step)
-        if isinstance(step, Read):
-            return exchange.read()
-        assert isinstance(step, Sleep)
-        time.sleep(step.seconds)
-        return None
+                reply = None
+                match step:
+                    case Send():
+                        reply = exchange.send(self._open(), step)
+                    case Read():
+                        reply = exchange.read()
+                    case Sleep(seconds):
+                        time.sleep(seconds)
+                    case Give(value):
+                        yield value
 
     def _open(self) -> httpx.Client:
         http = self._http
@@ -193,20 +189,16 @@ class AsyncConnection:
                         step = flow.send(reply)
                     except StopIteration:
                         return
-                    if isinstance(step, Give):
-                        reply = None
-                        yield step.value
-                    else:
-                        reply = await self._do(step, exchange)
-
-    async def _do(self, step: Step, exchange: _AsyncExchange) -> Any:
-        if isinstance(step, Send):
-            return await exchange.send(self._open(), step)
-        if isinstance(step, Read):
-            return await exchange.read()
-        assert isinstance(step, Sleep)
-        await asyncio.sleep(step.seconds)
-        return None
+                    reply = None
+                    match step:
+                        case Send():
+                            reply = await exchange.send(self._open(), step)
+                        case Read():
+                            reply = await exchange.read()
+                        case Sleep(seconds):
+                            await asyncio.sleep(seconds)
+                        case Give(value):
+                            yield value
 
     def _open(self) -> httpx.AsyncClient:
         loop, http = asyncio.get_running_loop(), self._http

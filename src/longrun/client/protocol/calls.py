@@ -98,16 +98,13 @@ def delete(rules: Rules, path: str) -> Flow[None]:
 
 
 def listing(rules: Rules, where: str, filters: Mapping[str, str | None], limit: int | None) -> Flow[None]:
-    """Give the jobs of a listing, page by page.
+    """Give the jobs of a listing, page by page. Raises ApiError, Unreachable.
 
     Args:
         rules: for how long each page is tried again.
         where: `/jobs` or `/dead-letters`.
         filters: query parameters; None = no such filter.
         limit: how many at most; None = all.
-
-    Raises:
-        ApiError, Unreachable
     """
     chosen = {name: value for name, value in filters.items() if value is not None}
     left = _PAGE if limit is None else limit

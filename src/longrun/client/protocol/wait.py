@@ -14,41 +14,28 @@ from longrun.errors import ApiError, CallError
 LONG_POLL = 20  #: seconds that the server may hold an answer back: less than what proxies allow
 
 
-def await_end(rules: Rules, job_id: str, timeout: float | None) -> Flow[Json]:
-    """The job as it ended.
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """A job or a batch whose end is waited for."""
+
+    path: str
+    name: str  #: for messages
+    poll: int = LONG_POLL  #: seconds that the server may hold an answer back
+    see: Callable[[Json], object] = lambda _: None  #: called with the JSON of each answer, the last one too
+
+
+def await_end(rules: Rules, what: Awaited, timeout: float | None) -> Flow[Json]:
+    """Its JSON as it ended.
 
     Args:
         rules: for how long each call is tried again.
-        job_id: of the job.
+        what: a job or a batch.
         timeout: seconds to wait; None = as long as it takes.
 
     Raises:
         TimeoutError: it has not ended by then, as far as could be found out.
         ApiError, Unreachable
     """
-    job = yield from await_ended(rules, Awaited(path_of("jobs", job_id), f"job {job_id}"), timeout)
-    return job
-
-
-@dataclass(frozen=True, slots=True)
-class Awaited:
-    """Something whose end is waited for.
-
-    Args:
-        path: where it is read, after `/api/v1`.
-        name: for messages.
-        poll: seconds that the server may hold an answer back.
-        see: called with the JSON of each answer, the last one too.
-    """
-
-    path: str
-    name: str
-    poll: int = LONG_POLL
-    see: Callable[[Json], object] = lambda _: None
-
-
-def await_ended(rules: Rules, what: Awaited, timeout: float | None) -> Flow[Json]:
-    """Its JSON as it ended. Arguments and errors as with `await_end`."""
     end = None if timeout is None else rules.clock() + timeout
     while True:
         begun = rules.clock()
@@ -87,29 +74,28 @@ def _late(name: str, timeout: float | None) -> str:
     return f"{name} has not ended within {timeout:g} s; it goes on"
 
 
-def await_change(rules: Rules, job_id: str, version: int, seconds: float) -> Flow[Json]:
-    """The job after its next change from `version`, or after `seconds` (whole ones; LONG_POLL at most). Raises ApiError, Unreachable."""
+def refresh(rules: Rules, job: Json, seconds: float) -> Flow[Json]:
+    """The job as it is now, or after its next change but at most `seconds` (LONG_POLL at most; 0 = now). Raises ApiError, Unreachable."""
+    if not seconds:
+        return (yield from get(rules, path_of("jobs", job["id"])))
+    job_id, version = job["id"], job["version"]
     asked, begun = min(LONG_POLL, max(1, int(seconds))), rules.clock()
     headers = {"If-None-Match": f'"{version}"', "Prefer": f"wait={asked}"}
     answer = yield from call(rules, Request("GET", path_of("jobs", job_id), headers, limit=asked + ANSWER))
     if answer.status == 304 or body_of(answer).get("version") == version:
         yield Sleep(max(0.0, 1.0 - (rules.clock() - begun)))  # see `await_end`
-        answer = yield from call(rules, Request("GET", path_of("jobs", job_id)))  # its place in the queue is no change, and has changed
-    job: Json = body_of(answer)
-    return job
+        return (yield from get(rules, path_of("jobs", job_id)))  # its place in the queue is no change, and has changed
+    changed: Json = body_of(answer)
+    return changed
 
 
 def result(rules: Rules, job: Json, accept: str = "") -> Flow[Any]:
-    """The output of a job that has succeeded: what the JSON says, or bytes.
+    """The output of a job that has succeeded: what the JSON says, or bytes. Raises ApiError (410 when it is not kept), Unreachable.
 
     Args:
         rules: for how long each call is tried again.
         job: as it was last shown.
-        accept: media types that are wanted, of an output that is too large for the record; "" = any.
-
-    Raises:
-        ApiError: 410 when it is not kept.
-        Unreachable
+        accept: media types that are wanted of an output that has a file of its own, because it is large; "" = any.
     """
     if "output" not in job and not job.get("output_file"):
         # Lists leave it out. It may be a file, of which only the JSON is wanted here: `/result` would lead to its bytes.

@@ -13,7 +13,7 @@ from longrun.client.progress_bar import ProgressBar
 from longrun.client.protocol.batches import BatchItem, results
 from longrun.client.protocol.calls import get, path_of
 from longrun.client.protocol.files import with_files
-from longrun.client.protocol.wait import await_ended
+from longrun.client.protocol.wait import await_end
 from longrun.client.resources.files import AsyncRemoteFile, RemoteFile
 from longrun.client.resources.jobs import AsyncRemoteJob, RemoteJob
 from longrun.client.resources.views import BatchView
@@ -45,7 +45,7 @@ class RemoteBatch(BatchView):
         """
         if not self.terminal:
             with closing(ProgressBar(self.model, range(self.counts["total"]), wanted=progress)) as bar:
-                self._caller.run(await_ended, self.awaited(bar), timeout)
+                self._caller.run(await_end, self.awaited(bar), timeout)
         return self
 
     def results(self, timeout: float | None = None, *, partial: bool = False) -> Iterator[BatchItem]:
@@ -95,7 +95,7 @@ class AsyncRemoteBatch(BatchView):
         """See `RemoteBatch.wait`."""
         if not self.terminal:
             with closing(ProgressBar(self.model, range(self.counts["total"]), wanted=progress)) as bar:
-                await self._caller.run(await_ended, self.awaited(bar), timeout)
+                await self._caller.run(await_end, self.awaited(bar), timeout)
         return self
 
     async def results(self, timeout: float | None = None, *, partial: bool = False) -> AsyncIterator[BatchItem]:

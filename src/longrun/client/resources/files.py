@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from contextlib import aclosing
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from longrun.client.caller import AsyncCaller, Caller
@@ -109,7 +108,7 @@ class Saving:
         self._file.write(piece.data)
         self._at = piece.at + len(piece.data)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._file.close()
             if kind is None:

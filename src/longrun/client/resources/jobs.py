@@ -9,11 +9,11 @@ from typing import Any, Self
 from longrun.client.arrays import ACCEPT, to_array
 from longrun.client.caller import AsyncCaller, Caller
 from longrun.client.http.steps import Json
-from longrun.client.protocol.calls import delete, get, path_of
+from longrun.client.protocol.calls import delete, path_of
 from longrun.client.protocol.events import Event, Pieces
 from longrun.client.protocol.files import with_files
 from longrun.client.protocol.follow import follow
-from longrun.client.protocol.wait import await_change, await_end, result
+from longrun.client.protocol.wait import Awaited, await_end, refresh, result
 from longrun.client.resources.files import AsyncRemoteFile, RemoteFile
 from longrun.client.resources.views import JobView
 
@@ -35,10 +35,7 @@ class RemoteJob(JobView):
             ApiError: `job-not-found` (404), `job-gone` (410) or another problem.
             Unreachable
         """
-        if wait:
-            self.body = self._caller.run(await_change, self.id, self.body["version"], wait)
-        else:
-            self.body = self._caller.run(get, path_of("jobs", self.id))
+        self.body = self._caller.run(refresh, self.body, wait)
         return self
 
     def wait(self, timeout: float | None = None) -> Self:
@@ -53,7 +50,7 @@ class RemoteJob(JobView):
             Unreachable: the server has not answered for `retry_for` seconds. The job goes on.
         """
         if not self.terminal:
-            self.body = self._caller.run(await_end, self.id, timeout)
+            self.body = self._caller.run(await_end, Awaited(path_of("jobs", self.id), f"job {self.id}"), timeout)
         return self
 
     def result(self, timeout: float | None = None, *, as_array: bool = False) -> Any:
@@ -140,16 +137,13 @@ class AsyncRemoteJob(JobView):
 
     async def refresh(self, wait: float = 0.0) -> Self:
         """See `RemoteJob.refresh`."""
-        if wait:
-            self.body = await self._caller.run(await_change, self.id, self.body["version"], wait)
-        else:
-            self.body = await self._caller.run(get, path_of("jobs", self.id))
+        self.body = await self._caller.run(refresh, self.body, wait)
         return self
 
     async def wait(self, timeout: float | None = None) -> Self:
         """See `RemoteJob.wait`."""
         if not self.terminal:
-            self.body = await self._caller.run(await_end, self.id, timeout)
+            self.body = await self._caller.run(await_end, Awaited(path_of("jobs", self.id), f"job {self.id}"), timeout)
         return self
 
     async def result(self, timeout: float | None = None, *, as_array: bool = False) -> Any:
