@@ -101,7 +101,7 @@ def _parsed(line: bytes, where: str) -> Any:
 
 @contextmanager
 def _new_file(path: Path | None) -> Iterator[TextIO | None]:
-    """A file that was not there before, and is gone again if it does not come to its end; None = none is wanted."""
+    """A new file, which is removed again if the block fails; None = none is wanted."""
     if path is None:
         yield None
         return

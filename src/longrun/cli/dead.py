@@ -124,7 +124,7 @@ def _pieces(job_ids: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _redriven(client: Client, asked: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The server's answers: it handles a thousand at once and says where to go on."""
+    """The server's answers; each handles up to a thousand and names where the next one begins."""
     for body in asked:
         where: dict[str, Any] = {}
         while True:

@@ -1,4 +1,4 @@
-"""`longrun jobs …` and `longrun models`: look at what a server has, and steer it."""
+"""`longrun jobs …` and `longrun models`: list, show, cancel and retry what a server has."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def retry(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = Fals
 
 
 def _post(client: Client, job_id: str, verb: str) -> dict[str, Any]:
-    """The job, or the batch, that the server answers with. Asked twice, nothing happens a second time."""
+    """The job, or the batch, that the server answers with. A second request changes nothing."""
     kind = "batches" if verb == "cancel" and job_id.startswith("batch_") else "jobs"
     return dict(client.request("POST", f"/{kind}/{quote(job_id, safe='')}/{verb}"))
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the way from a wrong value to a usage error."""
+"""Options that several commands share, and usage errors."""
 
 from __future__ import annotations
 

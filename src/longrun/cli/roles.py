@@ -126,13 +126,13 @@ def _refuse_unsafe(settings: Settings, url: str) -> None:
 
 
 class WrongStart:
-    """Ends this process in order when the store, silent at the start, answers and turns out to be unsafe."""
+    """Stops this process when the store did not answer at the start and later turns out to be unsafe."""
 
     def __init__(self) -> None:
         self._seen = False
 
     def end(self) -> None:
-        """Have the process stop. Callable from any thread; the log has said why."""
+        """Stop the process. Callable from any thread; the log has said why."""
         self._seen = True
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -144,7 +144,7 @@ class WrongStart:
 
 @contextmanager
 def _start_errors(target: str | None) -> Iterator[None]:
-    """A start that cannot go better the next time ends with status 2; code of the user's is shown with its traceback."""
+    """An error that a restart would repeat ends the process with status 2; one in the user's code is shown with its traceback."""
     try:
         with needs_extra("The command"):
             yield

@@ -1,4 +1,4 @@
-"""`longrun serve`: the whole service on this machine, with one command and nothing installed beforehand."""
+"""`longrun serve`: the whole service on this machine: store, API and worker."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def serve(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """A stop that comes before there is anything to stop in order is an exit like any other."""
+    """Until something runs that has to be stopped in order, SIGTERM and Ctrl-C are a normal exit."""
     import typer
 
     old = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -121,12 +121,12 @@ def _is_alive(pid: int | None) -> bool:
 
 
 def chosen_grace(settings: Settings) -> float:
-    """Seconds that running jobs get when the service stops: as set, else less than a worker on its own gives."""
+    """Seconds that running jobs get when the service stops: LONGRUN_GRACE, else 2 (a worker on its own gives more)."""
     return settings.grace if "grace" in settings.model_fields_set else GRACE
 
 
 def child_environment(env: dict[str, str], settings: Settings, redis_url: str, url: str) -> dict[str, str]:
-    """The environment of `longrun api` and `longrun worker`: ours, with what the command line and this start have settled."""
+    """The environment of `longrun api` and `longrun worker`: ours, with the settings of the command line and of this start."""
     given = {
         "app": settings.app,
         "host": settings.host,
@@ -158,7 +158,7 @@ class Start:
         self._late = False
 
     def look(self) -> Literal["silent", "answering", "ready"]:
-        """How far the start is. Prints the greeting when every API process has come up and a worker has announced itself."""
+        """The state of the start. Prints the greeting when every API process has come up and a worker has announced itself."""
         now = time.monotonic()
         if now < self._next:
             return "silent"

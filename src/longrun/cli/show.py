@@ -70,7 +70,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def describe(job: Json) -> str:
-    """Where a job is, in a few words."""
+    """The state of a job in a few words."""
     status = str(job["status"])
     if status == "queued" and job.get("position") is not None:
         return f"queued, position {job['position']}"
@@ -123,7 +123,7 @@ def _death(error: Json) -> list[str]:
 
 
 class StreamedText:
-    """The text that a job has yielded, as far as it can stand on stdout.
+    """The text that a job has yielded, as it is written on stdout.
 
     What was written cannot be taken back. When a later attempt repeats the same text, only what is new is written; when it says
     something else, its text begins again on a new line.
@@ -163,7 +163,7 @@ class StreamedText:
 
 
 class Watch:
-    """Shows a job on the way: text that it yields on stdout, everything else on stderr.
+    """Shows a running job: text that it yields on stdout, everything else on stderr.
 
     Args:
         stream_text: False = stdout is for the final result alone.
@@ -194,7 +194,7 @@ class Watch:
             self._show(line, event.data.get("fraction"), lasting=event.type in ("log", "retrying"))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Keeps the child processes of `longrun serve` alive, and takes all of them along when it goes.
+"""Keeps the child processes of `longrun serve` alive, and ends them all when it ends.
 
 Decisions (`next_step`, `backoff`, `describe_exit`) are pure; `Supervisor` carries them out. Everything runs on the main thread: Linux ends
 a child when the *thread* that started it ends (PR_SET_PDEATHSIG), and the main thread lives as long as the process.
@@ -105,7 +105,7 @@ def describe_exit(status: int) -> str:
 
 
 def stop_patience(grace: float, drain: float = 0.0) -> float:
-    """Seconds from the order to stop to SIGKILL: the grace, after the API's drain, and time to hand the rest back."""
+    """Seconds from the signal to stop to SIGKILL: the API's drain, the grace, and time to hand jobs back."""
     return max(4.0, drain + grace + 2.0)
 
 
@@ -168,7 +168,7 @@ class Supervisor:
         children: in the order of their start.
         keeper: the embedded server, stopped last; None = the store runs elsewhere.
         watch_start: called about five times a second until it says `ready`; `answering` lets children start that wait for it.
-        patience: seconds from the order to stop to SIGKILL.
+        patience: seconds from the signal to stop to SIGKILL.
         say: prints a line for the user.
         on_death: called with each child that has died and is to be started again; must not block.
     """
@@ -281,7 +281,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
-        """Count orders to stop; the socket becomes readable with every signal, the end of a child among them."""
+        """Count signals to stop; the socket becomes readable with every signal, SIGCHLD included."""
         wake, ring = socket.socketpair()
         wake.setblocking(False)
         ring.setblocking(False)

@@ -107,7 +107,7 @@ def _are_files(value: Any) -> bool:
 
 
 def _with_ids(value: Any) -> Any:
-    """The same with ids in the place of files: those that stand deeper are uploaded before."""
+    """The value with ids in place of files: files inside an object are uploaded first."""
     if isinstance(value, dict):
         return {name: _with_ids(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -186,7 +186,7 @@ def _value(key: str, text: str, field: Schema, root: Schema) -> Any:
 
 
 def accepted_types(field: Schema, root: Schema, depth: int = 0) -> set[str] | None:
-    """The JSON types (`string`, `integer`, …) that a field's schema names; None = it does not say."""
+    """The JSON types (`string`, `integer`, …) that a field's schema names; None = it names none."""
     if depth > _DEEPEST:
         return None
     if "$ref" in field:

@@ -1,9 +1,9 @@
-"""The Python client of the HTTP API: `longrun.Client` and `longrun.AsyncClient`. Needs httpx, and nothing of the server.
+"""The Python client of the HTTP API: `longrun.Client` and `longrun.AsyncClient`. It needs httpx and nothing else.
 
     client = longrun.Client()
     print(client.run("story", {"length": 20}))
 
-`docs/client.md` shows every verb.
+`docs/client.md` shows every method.
 """
 
 from longrun.client.aio import AsyncClient

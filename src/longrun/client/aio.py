@@ -1,4 +1,4 @@
-"""The client for asyncio: the same verbs as `sync`, with `await`."""
+"""The client for asyncio: the same methods as `sync`, with `await`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from longrun.client.http.body import Lines, Source
 from longrun.client.http.connection import AsyncConnection
 from longrun.client.http.retry import Rules
 from longrun.client.http.steps import Json
-from longrun.client.map import Manner, each_input, map_inputs_async
+from longrun.client.map import MapOptions, each_input, map_inputs_async
 from longrun.client.protocol.batches import line_of, submit_batch
 from longrun.client.protocol.calls import delete, get, listing, path_of
 from longrun.client.protocol.options import BatchOptions, Options
@@ -26,7 +26,7 @@ _IN_A_ROW = 100  #: inputs of a batch that are read before others have their tur
 
 
 class AsyncClient:
-    """Calls a Longrun server from asyncio; see `Client`, whose arguments and verbs it has."""
+    """Calls a Longrun server from asyncio; see `Client`, whose arguments and methods it has."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> AsyncIterator[Any]:
         """See `Client.map`; `inputs` may be asynchronous."""
-        return map_inputs_async(self._caller, model, inputs, Manner(concurrency, progress, return_exceptions), options)
+        return map_inputs_async(self._caller, model, inputs, MapOptions(concurrency, progress, return_exceptions), options)
 
     async def batch(self, model: str, inputs: Iterable[Any] | AsyncIterable[Any], /, **options: Unpack[BatchOptions]) -> AsyncRemoteBatch:
         """See `Client.batch`; `inputs` may be asynchronous."""

@@ -1,4 +1,4 @@
-"""What both clients, and the jobs, batches and files that they hand out, call the server with."""
+"""The calls of a client, as its jobs, batches and files make them too: rules for retries, a connection, a URL."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Caller:
     url: str
 
     def run(self, flow: Callable[Concatenate[Rules, P], Flow[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a flow returns that gives nothing on the way."""
+        """Carry out a flow that gives no values; its return value."""
         return self.connection.run(flow(self.rules, *args, **kwargs))
 
     def iterate(self, flow: Callable[Concatenate[Rules, P], Flow[None]], *args: P.args, **kwargs: P.kwargs) -> Generator[Any]:
-        """What a flow gives."""
+        """Carry out a flow; the values it gives."""
         return self.connection.iterate(flow(self.rules, *args, **kwargs))
 
     def request(self, method: str, path: str, body: Any = None) -> Any:

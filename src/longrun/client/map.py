@@ -1,4 +1,4 @@
-"""`map`: a job for each of many inputs, so many at a time, results in the order of the inputs."""
+"""`map`: a job for each of many inputs, a limited number at a time, with results in the order of the inputs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _NAMED = 5  #: ids named when something ends the map
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How a map is done. Raises ValueError: nothing could run."""
+class MapOptions:
+    """The options of a map. Raises ValueError: `concurrency` is under 1."""
 
     concurrency: int
     progress: bool
@@ -33,23 +33,23 @@ class Manner:
             raise ValueError(f"concurrency must be at least 1, not {self.concurrency}")
 
 
-def wants_more(pending: deque[Future[Any]] | deque[asyncio.Task[Any]], manner: Manner) -> bool:
+def wants_more(pending: deque[Future[Any]] | deque[asyncio.Task[Any]], how: MapOptions) -> bool:
     """Whether another input is to be read now: not while a result can be given, nor when enough have been read."""
-    return len(pending) < manner.concurrency * _AHEAD and not (pending and pending[0].done())
+    return len(pending) < how.concurrency * _AHEAD and not (pending and pending[0].done())
 
 
 class _Runs:
-    """The jobs of a map, at most so many at once."""
+    """Runs the jobs of a map, at most `concurrency` at once."""
 
-    def __init__(self, caller: AsyncCaller, model: str, options: Options, manner: Manner, bar: ProgressBar) -> None:
+    def __init__(self, caller: AsyncCaller, model: str, options: Options, how: MapOptions, bar: ProgressBar) -> None:
         self._caller, self._model, self._options, self._bar = caller, model, options, bar
-        self._free = asyncio.Semaphore(manner.concurrency)
-        self._catches = manner.return_exceptions
+        self._free = asyncio.Semaphore(how.concurrency)
+        self._catches = how.return_exceptions
         self._count = 0
         self._under_way: dict[str, None] = {}
 
     def next(self, input: Any) -> Coroutine[Any, Any, Any]:
-        """Run the next input: its output, or its exception where these are wanted."""
+        """A job for the next input: its output, or with `return_exceptions` its exception."""
         options = self._options
         if key := options.get("idempotency_key"):
             options = {**options, "idempotency_key": f"{key}-{self._count}"}
@@ -85,17 +85,17 @@ class _Runs:
 
 
 async def map_inputs_async(
-    caller: AsyncCaller, model: str, inputs: Iterable[Any] | AsyncIterable[Any], manner: Manner, options: Options
+    caller: AsyncCaller, model: str, inputs: Iterable[Any] | AsyncIterable[Any], how: MapOptions, options: Options
 ) -> AsyncIterator[Any]:
     """See `AsyncClient.map`."""
-    bar = ProgressBar(model, inputs, wanted=manner.progress)
-    runs = _Runs(caller, model, options, manner, bar)
+    bar = ProgressBar(model, inputs, wanted=how.progress)
+    runs = _Runs(caller, model, options, how, bar)
     source = each_input(inputs)
     pending: deque[asyncio.Task[Any]] = deque()
     more = True
     try:
         while more or pending:
-            while more and wants_more(pending, manner):
+            while more and wants_more(pending, how):
                 try:
                     pending.append(asyncio.create_task(runs.next(await anext(source))))
                 except StopAsyncIteration:
@@ -123,17 +123,17 @@ async def _each(inputs: Iterable[Any]) -> AsyncIterator[Any]:
         yield each
 
 
-def map_inputs(caller: AsyncCaller, model: str, inputs: Iterable[Any], manner: Manner, options: Options) -> Iterator[Any]:
+def map_inputs(caller: AsyncCaller, model: str, inputs: Iterable[Any], how: MapOptions, options: Options) -> Iterator[Any]:
     """See `Client.map`: jobs are submitted and awaited on a thread with an event loop; inputs are read, and results given, on this one."""
-    bar = ProgressBar(model, inputs, wanted=manner.progress)
+    bar = ProgressBar(model, inputs, wanted=how.progress)
     source = iter(inputs)
     pending: deque[Future[Any]] = deque()
     more = True
     with _Loop(caller, bar) as loop:
-        runs = _Runs(caller, model, options, manner, bar)
+        runs = _Runs(caller, model, options, how, bar)
         try:
             while more or pending:
-                while more and wants_more(pending, manner):
+                while more and wants_more(pending, how):
                     try:
                         pending.append(loop.start(runs.next(next(source))))
                     except StopIteration:
@@ -159,7 +159,7 @@ class _Loop:
         return self
 
     def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Begin this."""
+        """Start a coroutine on the loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The bar that shows how many of many jobs have ended."""
+"""A progress bar: how many of the jobs of a map or a batch have ended."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ProgressBar:
 
     @property
     def shown(self) -> bool:
-        """Whether there is one."""
+        """Whether the bar is on the screen."""
         return self._progress is not None
 
     def advance(self, *, failed: bool = False) -> None:
@@ -43,7 +43,7 @@ class ProgressBar:
             self._progress.update(self._progress.task_ids[0], advance=1, failed=f"{self._failed} failed" if self._failed else "")
 
     def reach(self, done: int, failed: int) -> None:
-        """So many jobs have ended, so many of them without an output."""
+        """`done` jobs have ended, `failed` of them without an output."""
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], completed=done, failed=f"{failed} failed" if failed else "")
 
@@ -53,6 +53,6 @@ class ProgressBar:
             self._progress.console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Stop drawing; the bar stays on the screen as it is."""
         if self._progress is not None:
             self._progress.stop()

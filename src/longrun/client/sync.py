@@ -12,7 +12,7 @@ from longrun.client.http.body import Lines, Source
 from longrun.client.http.connection import AsyncConnection, Connection
 from longrun.client.http.retry import Rules
 from longrun.client.http.steps import Json
-from longrun.client.map import Manner, map_inputs
+from longrun.client.map import MapOptions, map_inputs
 from longrun.client.protocol.batches import line_of, submit_batch
 from longrun.client.protocol.calls import delete, get, listing, path_of
 from longrun.client.protocol.options import BatchOptions, Options
@@ -124,7 +124,7 @@ class Client:
                 they do after Ctrl-C; a note of the exception names them.
         """
         caller = AsyncCaller(self._caller.rules, AsyncConnection(self.url, self._key), self.url)
-        return map_inputs(caller, model, inputs, Manner(concurrency, progress, return_exceptions), options)
+        return map_inputs(caller, model, inputs, MapOptions(concurrency, progress, return_exceptions), options)
 
     def batch(self, model: str, inputs: Iterable[Any], /, **options: Unpack[BatchOptions]) -> RemoteBatch:
         """Submit many inputs at once, a job for each, and return the batch as soon as the server has stored it: all of them, or none.

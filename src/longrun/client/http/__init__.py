@@ -1,1 +1,1 @@
-"""How requests travel: where to, over which connections, with which bodies, and when they are tried again."""
+"""How requests travel: addresses, connections, bodies, retries."""

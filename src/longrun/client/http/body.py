@@ -1,4 +1,4 @@
-"""Bodies that are read from disk while they are sent, and from the beginning at each try.
+"""Bodies of requests that are read from disk while they are sent, and again from their beginning at each try.
 
 With files in them `multipart/form-data` (RFC 7578), of many inputs JSON lines.
 """
@@ -99,7 +99,7 @@ def _name_of(file: Any) -> str:
 
 
 class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
-    """What a pipe gives, kept on disk when it is much: it must be there again for a second try. Goes with the source that reads it."""
+    """A copy of what a pipe gives, for a second try; on disk if it is large. Closed with the source that reads it."""
 
     def __init__(self, file: BinaryIO | None = None) -> None:
         super().__init__(max_size=4 * PIECE)
@@ -111,7 +111,7 @@ class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
 
 
 class _Shared:
-    """A reader of a file object with a position of its own, which leaves the file open: whoever opened it closes it."""
+    """A reader of a file object with a position of its own. It leaves the file open: the caller closes it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._at = file, 0
@@ -188,7 +188,7 @@ class Multipart:
 
 
 class Lines:
-    """A body of JSON lines, which can be sent again: kept on disk when it is much."""
+    """A body of JSON lines, which can be sent again; on disk if it is large."""
 
     content_type = "application/x-ndjson"  #: the header
 
@@ -199,7 +199,7 @@ class Lines:
         self._file = file
 
     def add(self, line: bytes) -> None:
-        """One more; it has no line break in it. Raises OSError: the disk is full."""
+        """Add a line, given without its line break. Raises OSError: the disk is full."""
         self._size += self._file.write(line + b"\n")
         self.count += 1
 

@@ -49,7 +49,7 @@ def build(http: httpx.Client | httpx.AsyncClient, request: Request, body: Any) -
 
 
 def lost(error: httpx.RequestError) -> Lost:
-    """What a failure means for the request."""
+    """What an exception of httpx means for the request."""
     return Lost(
         f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
         refused=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout),
@@ -59,7 +59,7 @@ def lost(error: httpx.RequestError) -> Lost:
 
 
 def _given(flow: Flow[T]) -> Flow[None]:
-    """A flow that gives what the flow returns."""
+    """The flow, giving at its end what it otherwise returns."""
     result = yield from flow
     yield Give(result)
 
@@ -89,13 +89,13 @@ class Connection:
             return exchange.send(self._open(), Send(request))
 
     def run(self, flow: Flow[T]) -> T:
-        """Carry out a flow that gives nothing on the way; what it returns."""
+        """Carry out a flow that gives no values; its return value."""
         with closing(self.iterate(_given(flow))) as values:
             result: T = next(values)
             return result
 
     def iterate(self, flow: Flow[None]) -> Generator[Any]:
-        """Carry out a flow, yielding what it gives."""
+        """Carry out a flow, yielding the values it gives."""
         reply: Any = None
         with closing(flow), closing(_Exchange()) as exchange:
             while True:
@@ -124,7 +124,7 @@ class Connection:
 
 
 class _Exchange:
-    """A request and its answer, whose body may be left open; one at a time."""
+    """One request and its answer, the body of which may be read step by step."""
 
     def __init__(self) -> None:
         self._response: httpx.Response | None = None
@@ -174,13 +174,13 @@ class AsyncConnection:
             await http.aclose()
 
     async def run(self, flow: Flow[T]) -> T:
-        """Carry out a flow that gives nothing on the way; what it returns."""
+        """Carry out a flow that gives no values; its return value."""
         async with aclosing(self.iterate(_given(flow))) as values:
             result: T = await anext(values)
             return result
 
     async def iterate(self, flow: Flow[None]) -> AsyncGenerator[Any]:
-        """Carry out a flow, yielding what it gives."""
+        """Carry out a flow, yielding the values it gives."""
         reply: Any = None
         with closing(flow):
             async with aclosing(_AsyncExchange()) as exchange:
@@ -210,7 +210,7 @@ class AsyncConnection:
 
 
 class _AsyncExchange:
-    """A request and its answer, whose body may be left open; one at a time."""
+    """One request and its answer, the body of which may be read step by step."""
 
     def __init__(self) -> None:
         self._response: httpx.Response | None = None

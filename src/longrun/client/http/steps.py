@@ -1,7 +1,7 @@
-"""What passes between the client's logic and its connections.
+"""The steps with which the client's logic drives its connections.
 
-The logic is written once, as generators (`Flow`) that yield what is to be done and are sent what came of it; the two connections do it,
-each in its way. So every decision can be tested without a socket or a clock, and both clients behave the same.
+The logic is written once, as generators (`Flow`) that yield steps and are sent the results. `Connection` and `AsyncConnection` carry the
+steps out. So every decision can be tested without a socket or a clock, and both clients behave the same.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No answer, or the rest of it did not come.
+    """No answer, or only a part of it, has come.
 
     Args:
         reason: in a few words.

@@ -18,7 +18,7 @@ from longrun.client.protocol.submit import upload_all
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
-    """What has come of one input.
+    """The result of one input of a batch.
 
     Args:
         index: its number, from 0.
@@ -66,7 +66,7 @@ def submit_batch(rules: Rules, model: str, lines: Lines, options: BatchOptions) 
 
 
 def results(rules: Rules, batch_id: str, total: int, *, partial: bool) -> Flow[None]:
-    """Give a `BatchItem` for each input, in their order. After a cut it goes on behind the last whole line.
+    """Give a `BatchItem` for each input, in their order. When the connection breaks, a new one goes on after the last whole line.
 
     Args:
         rules: for how long it is tried again after a cut.
@@ -99,7 +99,7 @@ def _results_path(batch_id: str, after: int, *, partial: bool) -> str:
 
 
 def _read_items(after: int) -> Flow[tuple[int, Lost]]:
-    """Give the items of an open answer; how far that went, and why it went no further."""
+    """Give the items of an open answer; returns the last index given, and why no more came."""
     rest = b""
     while True:
         piece = yield from read()

@@ -45,7 +45,7 @@ class Wanted:
 
 
 def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
-    """Give the bytes as `Piece`s. After a cut it goes on where it was, if the server can.
+    """Give the bytes as `Piece`s. When the connection breaks, a new one goes on where it was, if the server can do that.
 
     Raises:
         ApiError, Unreachable
@@ -70,7 +70,7 @@ def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
 
 
 def _read_on(got: _Got) -> Flow[Lost | None]:
-    """Give what comes; None: it was the rest."""
+    """Give the pieces of an open answer; returns why no more came, or None: the file is complete."""
     while True:
         data = yield from read()
         if isinstance(data, Lost):
@@ -83,7 +83,7 @@ def _read_on(got: _Got) -> Flow[Lost | None]:
 
 
 class _Got:
-    """What has come so far."""
+    """The part of the file that has come so far."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted, self._total, self._digest = wanted, wanted.size, wanted.digest
@@ -93,7 +93,7 @@ class _Got:
         self.size, self._hash = 0, hashlib.sha256()
 
     def begin(self, answer: Answer) -> None:
-        """An answer begins. One that is not the part that was asked for is all of it."""
+        """An answer begins: the part that was asked for, or else the whole file."""
         part = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", "")) if answer.status == 206 else None
         if self.size and (part is None or int(part[1]) != self.size):
             self._forget()
@@ -109,7 +109,7 @@ class _Got:
 
     @property
     def whole(self) -> bool:
-        """Whether that is all, as far as it is known."""
+        """Whether the file is complete, as far as its size is known."""
         return self._total is None or self.size >= self._total
 
     def check(self, url: str) -> None:

@@ -81,7 +81,7 @@ def absolute(base: str, url: str) -> str:
 
 
 def target(file: str | Json, to: Path) -> Path:
-    """Where a file is saved: at `to`, or in it if that is a folder; there a number is added to a name that is taken already.
+    """Where a file is saved: at `to`; if that is a folder, in it, with a number added to a name that is taken.
 
     Args:
         file: its JSON, or its URL.
@@ -97,7 +97,7 @@ def target(file: str | Json, to: Path) -> Path:
 
 
 def local_name(file: str | Json) -> str:
-    """What to call it in a folder: its own name if that is one, else its id. Never a path, and not hidden, whatever a server says."""
+    """Its name in a folder: its own if that is usable, else its id. Never a path nor a hidden file, whatever the server sends."""
     if isinstance(file, str):
         steps = [step for step in urlsplit(file).path.split("/") if step.startswith("file_")]
         return steps[-1] if steps and steps[-1].replace("_", "").isalnum() else "file"

@@ -1,4 +1,4 @@
-"""Following a job's events through whatever happens to the connections."""
+"""Following a job's events over as many connections as it takes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NO_STREAM = frozenset({404, 405, 406, 415, 501})
 def follow(rules: Rules, job_id: str, after: int = 0) -> Flow[None]:
     """Give the events of a job with a seq over `after`, each once and in order, until `done`.
 
-    Each connection begins after the last event that was given, so it does not matter how often they break, which replica answers, or
-    whether the server was started anew. Where streams do not get through, pages of events are read instead.
+    Each connection begins after the last event that was given, so connections may break, and a restarted server or another
+    replica may answer. Where streams do not get through, pages of events are read instead.
 
     Raises:
         ApiError: the job is not there, is gone, or is not ours.
@@ -52,7 +52,7 @@ def _stream_of(job_id: str, after: int) -> Request:
 
 
 def _is_refusal(reply: Answer | Lost) -> bool:
-    """Whether this, in place of a stream, says that streams do not get through to us."""
+    """Whether this reply to a request for a stream means that streams do not get through."""
     if isinstance(reply, Lost):
         return reply.silent  # not even the head of the answer came
     return reply.status in _NO_STREAM or reply.status == 200
@@ -68,7 +68,7 @@ class _Seen(NamedTuple):
 
 
 def _read_stream(after: int) -> Flow[_Seen]:
-    """Give what an open stream holds."""
+    """Give the events of an open stream."""
     parser, heard = EventParser(), False
     while True:
         piece = yield from read()

@@ -1,4 +1,4 @@
-"""What may be said with a submit, besides the input."""
+"""The options of a submit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from longrun.client.http.steps import Json
 
 
 class BatchOptions(TypedDict, total=False):
-    """What a batch may say besides the inputs; the model and the server decide what is left out."""
+    """Options of a batch; the model and the server decide what is left out."""
 
     priority: int  #: 0 to 9, 9 the most urgent
     tags: Sequence[str]  #: to list jobs by
@@ -22,7 +22,7 @@ class BatchOptions(TypedDict, total=False):
 
 
 class Options(BatchOptions, total=False):
-    """What a submit may say besides the input."""
+    """Options of a submit; the model and the server decide what is left out."""
 
     delay: float  #: seconds until the job is queued
 

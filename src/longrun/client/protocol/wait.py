@@ -1,4 +1,4 @@
-"""Waiting for the end of a job or a batch, and for what has come of it."""
+"""Waiting for the end of a job or a batch, and a job's output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Awaited:
 
 
 def await_end(rules: Rules, what: Awaited, timeout: float | None) -> Flow[Json]:
-    """Its JSON as it ended.
+    """Its JSON once it has ended.
 
     Args:
         rules: for how long each call is tried again.
@@ -60,7 +60,7 @@ def await_end(rules: Rules, what: Awaited, timeout: float | None) -> Flow[Json]:
 
 
 def _hold(what: Awaited, left: float | None) -> Request:
-    """Ask for it, the answer to come when it has ended; at the latest when `left` seconds are over."""
+    """A request whose answer comes when it has ended, or after `left` seconds."""
     seconds = what.poll if left is None else min(what.poll, int(left))  # the server takes whole seconds
     limit = seconds + (ANSWER if left is None else min(ANSWER, left - seconds + 1.0))
     return Request("GET", what.path, {"Prefer": f"wait={seconds}"} if seconds else {}, limit=limit)

@@ -80,7 +80,7 @@ class RemoteBatch(BatchView):
 
 
 class AsyncRemoteBatch(BatchView):
-    """A batch on a server; see `RemoteBatch`, whose verbs it has."""
+    """A batch on a server; see `RemoteBatch`, whose methods it has."""
 
     def __init__(self, caller: AsyncCaller, body: Json) -> None:
         super().__init__(body)

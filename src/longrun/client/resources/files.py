@@ -1,4 +1,4 @@
-"""Files on a server, and downloads: into memory, or into a file that is there whole or not at all."""
+"""Files on a server, and downloads: into memory, or into a file that is complete or not there at all."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RemoteFile(StoredFile):
 
 
 class AsyncRemoteFile(StoredFile):
-    """A file on a server; see `RemoteFile`, whose verbs it has."""
+    """A file on a server; see `RemoteFile`, whose methods it has."""
 
     def __init__(self, caller: AsyncCaller, body: Json) -> None:
         super().__init__({**body, "url": absolute(caller.url, str(body["url"]))})
@@ -85,7 +85,7 @@ def _wanted(server: str, file: str | Json) -> Wanted:
 
 
 class Saving:
-    """A file that takes its name when it is whole; until then it is beside it, under another. A context manager.
+    """A file that is written under another name beside its place and renamed when it is complete. A context manager.
 
     Args:
         to: what it will be called. A file of that name is replaced.
@@ -101,7 +101,7 @@ class Saving:
         return self
 
     def write(self, piece: Piece) -> None:
-        """Put it in its place. Raises OSError."""
+        """Write a piece at its position. Raises OSError."""
         if piece.at != self._at:
             self._file.seek(piece.at)
             self._file.truncate()
@@ -118,6 +118,6 @@ class Saving:
 
 
 def collect(held: bytearray, piece: Piece) -> None:
-    """Put it in its place in memory."""
+    """Write a piece at its position in memory."""
     del held[piece.at :]
     held += piece.data

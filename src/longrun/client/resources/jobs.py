@@ -129,7 +129,7 @@ class RemoteJob(JobView):
 
 
 class AsyncRemoteJob(JobView):
-    """A job on a server; see `RemoteJob`, whose verbs it has."""
+    """A job on a server; see `RemoteJob`, whose methods it has."""
 
     def __init__(self, caller: AsyncCaller, body: Json) -> None:
         super().__init__(body)

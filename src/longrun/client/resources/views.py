@@ -17,7 +17,7 @@ _BAR_POLL = 2  #: seconds between two answers while somebody watches a bar
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Args:
         fraction: 0 to 1; None = not known.
@@ -31,7 +31,7 @@ class Progress:
 
 
 class View:
-    """What a job and a batch have in common, as the server last showed it.
+    """The members that a job and a batch have in common.
 
     Attributes:
         body: the JSON as it came, also with members that this version of the client does not know.
@@ -60,7 +60,7 @@ class View:
 
     @property
     def terminal(self) -> bool:
-        """Whether it has ended, however that was. What has ended never changes."""
+        """Whether it has ended, in whatever way. It then never changes."""
         return bool(self.body["terminal"])
 
     @property
@@ -139,7 +139,7 @@ class JobView(View):
 
     @property
     def started_at(self) -> str | None:
-        """When the latest attempt started; None = none has."""
+        """When the latest attempt started; None = no attempt has."""
         return self.body.get("started_at")
 
     @property
@@ -172,7 +172,7 @@ class BatchView(View):
         return float(self.body["progress"])
 
     def awaited(self, bar: ProgressBar) -> Awaited:
-        """Its end, to be waited for; each answer on the way is taken over and shown on `bar`."""
+        """For `await_end`; each answer on the way becomes `body` and is shown on `bar`."""
 
         def see(body: Json) -> None:
             self.body = body
