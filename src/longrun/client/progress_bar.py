@@ -19,15 +19,19 @@ class ProgressBar:
         if not (wanted and sys.stderr.isatty()):
             return
         try:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-            from rich.progress import TimeRemainingColumn as LeftColumn
+            from rich import console, progress
         except ImportError:
             return
-
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-        times = (TimeElapsedColumn(), LeftColumn(compact=True), TextColumn("{task.fields[failed]}"))
-        self._progress = Progress(*columns, *times, console=Console(stderr=True))
+        self._progress = progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(compact=True),
+            progress.TextColumn("{task.fields[failed]}"),
+            console=console.Console(stderr=True),
+        )
         self._progress.add_task(title, total=len(inputs) if isinstance(inputs, Sized) else None, failed="")
         self._progress.start()
 

@@ -142,7 +142,7 @@ def test_a_try_that_was_given_up_does_not_move_what_the_next_one_reads() -> None
 
 def test_the_end_is_waited_for_and_seen_on_the_way() -> None:
     played = Played([answer(200, batch(pending=3)), answer(200, batch(pending=1)), answer(200, batch("completed"))], takes=20)
-    snapshot, seen = BatchView(batch(pending=3)), []
+    snapshot, seen = BatchView(None, batch(pending=3)), []
 
     class Seeing(ProgressBar):
         def reach(self, done: int, failed: int) -> None:
@@ -160,7 +160,7 @@ def test_while_somebody_watches_it_is_looked_at_more_often(monkeypatch: pytest.M
     played = Played([answer(200, batch(pending=1, succeeded=1, failed=1)), answer(200, batch("completed", succeeded=2, failed=1))], takes=2)
 
     with closing(ProgressBar("embed", range(3), wanted=True)) as bar:
-        played.run(await_end(played.rules(), BatchView(batch(pending=3)).awaited(bar), None))
+        played.run(await_end(played.rules(), BatchView(None, batch(pending=3)).awaited(bar), None))
 
     assert [request.headers["Prefer"] for request in played.requests] == ["wait=2"] * 2
     shown = capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_a_wait_that_is_too_short_names_the_batch() -> None:
     played = Played([answer(200, batch(pending=1))], takes=2)
 
     with pytest.raises(TimeoutError, match=f"batch {ID} has not ended within 3 s; it goes on"):
-        played.run(await_end(played.rules(), BatchView(batch()).awaited(ProgressBar("", 3, wanted=False)), 3))
+        played.run(await_end(played.rules(), BatchView(None, batch()).awaited(ProgressBar("", 3, wanted=False)), 3))
 
 
 def given(played: Played, total: int, *, partial: bool = False, retry_for: float = 30) -> list[int]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, Self
 
 from longrun.client.caller import AsyncCaller, Caller
-from longrun.client.http.steps import Json
 from longrun.client.progress_bar import ProgressBar
 from longrun.client.protocol.batches import BatchItem, results
 from longrun.client.protocol.calls import get, path_of
@@ -19,12 +18,8 @@ from longrun.client.resources.jobs import AsyncRemoteJob, RemoteJob
 from longrun.client.resources.views import BatchView
 
 
-class RemoteBatch(BatchView):
+class RemoteBatch(BatchView[Caller]):
     """A batch on a server, as it was last shown, and what can be done with it. Safe to use from several threads."""
-
-    def __init__(self, caller: Caller, body: Json) -> None:
-        super().__init__(body)
-        self._caller = caller
 
     def refresh(self) -> Self:
         """Ask for the batch as it is now, and return it. Raises ApiError: `batch-gone` (410) or another problem; Unreachable."""
@@ -79,12 +74,8 @@ class RemoteBatch(BatchView):
         return self
 
 
-class AsyncRemoteBatch(BatchView):
+class AsyncRemoteBatch(BatchView[AsyncCaller]):
     """A batch on a server; see `RemoteBatch`, whose methods it has."""
-
-    def __init__(self, caller: AsyncCaller, body: Json) -> None:
-        super().__init__(body)
-        self._caller = caller
 
     async def refresh(self) -> Self:
         """See `RemoteBatch.refresh`."""

@@ -18,12 +18,8 @@ from longrun.client.resources.files import AsyncRemoteFile, RemoteFile
 from longrun.client.resources.views import JobView
 
 
-class RemoteJob(JobView):
+class RemoteJob(JobView[Caller]):
     """A job on a server, as it was last shown, and what can be done with it. Safe to use from several threads."""
-
-    def __init__(self, caller: Caller, body: Json) -> None:
-        super().__init__(body)
-        self._caller = caller
 
     def refresh(self, wait: float = 0.0) -> Self:
         """Ask for the job as it is now, and return it.
@@ -128,12 +124,8 @@ class RemoteJob(JobView):
         self._caller.run(delete, path_of("jobs", self.id))
 
 
-class AsyncRemoteJob(JobView):
+class AsyncRemoteJob(JobView[AsyncCaller]):
     """A job on a server; see `RemoteJob`, whose methods it has."""
-
-    def __init__(self, caller: AsyncCaller, body: Json) -> None:
-        super().__init__(body)
-        self._caller = caller
 
     async def refresh(self, wait: float = 0.0) -> Self:
         """See `RemoteJob.refresh`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from longrun.client.http.steps import Json
 from longrun.client.progress_bar import ProgressBar
@@ -11,6 +11,8 @@ from longrun.client.protocol.calls import path_of
 from longrun.client.protocol.events import Event
 from longrun.client.protocol.wait import LONG_POLL, Awaited
 from longrun.errors import JobFailed
+
+C = TypeVar("C")  #: Caller or AsyncCaller
 
 _BAR_POLL = 2  #: seconds between two answers while somebody watches a bar
 
@@ -30,15 +32,15 @@ class Progress:
     message: str | None = None
 
 
-class View:
+class View(Generic[C]):
     """The members that a job and a batch have in common.
 
     Attributes:
         body: the JSON as it came, also with members that this version of the client does not know.
     """
 
-    def __init__(self, body: Json) -> None:
-        self.body = body
+    def __init__(self, caller: C, body: Json) -> None:
+        self._caller, self.body = caller, body
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.body.get('model')} {self.status}>"
@@ -94,7 +96,7 @@ class View:
         return self.body.get("finished_at")
 
 
-class JobView(View):
+class JobView(View[C]):
     """A job as the server last showed it: in an answer, or in the `done` event. `refresh()` asks again."""
 
     @property
@@ -158,7 +160,7 @@ class JobView(View):
             raise JobFailed(self, self.error or {})
 
 
-class BatchView(View):
+class BatchView(View[C]):
     """A batch as the server last showed it. `refresh()` asks again."""
 
     @property
