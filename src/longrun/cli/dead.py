@@ -1,4 +1,4 @@
-"""`longrun dead …`: the dead letters, that is failed jobs that nobody has retried. Look at them, run them again, or drop them."""
+"""`longrun dead …`: dead letters, which are failed jobs that nobody has retried. List them, run them again, or erase them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ls(
 ) -> None:
     """List dead letters, the latest failure first.
 
-    For a pipe: id, model, code, attempts, failed at, tags, detail; tab-separated, without a head line.
+    In a pipe: id, model, code, attempts, failed at, tags, detail; tab-separated, without a header.
     """
     found = list(open_client(url, key).listing("/dead-letters", {"model": model, "code": code, "tag": tag}, limit))
     if as_json:
@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """Show a failed job and how each of its attempts ended.
 
-    For a pipe: the job's members as name and value, then for each attempt: `attempt`, its number, outcome, start, run seconds,
+    In a pipe: the job's members as name and value, then for each attempt: `attempt`, its number, outcome, start, run seconds,
     worker, reason; tab-separated.
     """
     job = open_client(url, key).job(job_id)
@@ -95,7 +95,7 @@ def redrive(
 ) -> None:
     """Run dead letters again, each as a new job; prints the old id and the new one.
 
-    Name them by id, by --model, --code and --tag, or say --all. One that fails again meanwhile is a new dead letter and is left alone.
+    Name them by id, by --model, --code and --tag, or say --all. A job that fails again meanwhile is a new dead letter, not run once more.
     """
     chosen = {name: value for name, value in (("model", model), ("code", code), ("tag", tag)) if value is not None}
     if sum([bool(job_ids), bool(chosen), everything]) != 1:

@@ -19,14 +19,14 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Store, show
 def upload(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files to store.")],
     *,
-    name: Annotated[str | None, typer.Option(help="What to call it, in place of the name that it has here. For one file.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name than the one it has here. For one file.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Store files, to give their ids to jobs: longrun run thumbnail image=file_…
 
-    For a pipe: id, size, type, name; tab-separated, without a head line.
+    In a pipe: id, size, type, name; tab-separated, without a header.
     """
     client = open_client(url, key)
     with usage():
@@ -48,7 +48,7 @@ def upload(
 def show(
     file_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a file.")], url: Url = None, key: Key = None, as_json: AsJson = False
 ) -> None:
-    """Show what is known of a file, and a URL that opens for whoever has it, for 15 minutes."""
+    """Show a file's size, type and name, and a URL that works without a key for 15 minutes."""
     file = open_client(url, key).file(file_id)
     print_json(file) if as_json else print_job(file)
 
@@ -57,11 +57,11 @@ def show(
 def get(
     files: Annotated[list[str], typer.Argument(metavar="ID|URL...", help="Files to fetch.")],
     *,
-    to: Annotated[Path, typer.Option(help="A folder, or for one file what to call it.")] = Path(),
+    to: Annotated[Path, typer.Option(help="A folder; for one file also its new name.")] = Path(),
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Fetch files into this folder, or where --to says, and print their paths. In a folder nothing is replaced."""
+    """Fetch files into this folder, or where --to says, and print their paths. In a folder, a number is added to a name that is taken."""
     client = open_client(url, key)
     with usage():
         if len(files) > 1 and not to.is_dir():
@@ -74,7 +74,7 @@ def get(
 
 @app.command("rm")
 def rm(file_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of files.")], url: Url = None, key: Key = None) -> None:
-    """Remove files: no further job can be given them. Jobs that have them keep them."""
+    """Remove files: new jobs cannot use them. Jobs that use them keep them."""
     client = open_client(url, key)
     _, code = for_each(file_ids, client.delete_file)
     if code:

@@ -35,7 +35,7 @@ def ls(
 ) -> None:
     """List jobs, newest first.
 
-    For a pipe: id, model, state, attempt, created, run seconds, tags; tab-separated, without a head line.
+    In a pipe: id, model, state, attempt, created, run seconds, tags; tab-separated, without a header.
     """
     client = open_client(url, key)
     found = list(client.listing("/jobs", {"model": model, "status": status, "tag": tag}, limit))
@@ -63,7 +63,7 @@ def _run_seconds(job: dict[str, Any]) -> str:
 def show(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a job.")],
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; output and exit code as with `longrun run`.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; output and exit code are those of `longrun run`.")] = False,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait at most.")] = None,
     url: Url = None,
     key: Key = None,
@@ -101,7 +101,7 @@ def _cell(value: Any) -> str:
 
 @app.command("cancel")
 def cancel(job_ids: IdsOfAll, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Cancel jobs, or all jobs of a batch; one that has ended stays as it is."""
+    """Cancel jobs, or all jobs of a batch; one that has ended is left as it is."""
     client = open_client(url, key)
     each_job(job_ids, lambda job_id: _post(client, job_id, "cancel"), as_json=as_json)
 

@@ -87,7 +87,7 @@ def worker(
     queues: Queues = None,
     device: Device = None,
     data: Data = None,
-    name: Annotated[str | None, typer.Option(help="Name of the worker, unique among those alive.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the worker, unique among running workers.")] = None,
     events: Annotated[bool | None, typer.Option("--events", "-E", help="Send Celery task events, for Flower.")] = None,
 ) -> None:
     """Run a worker alone; any number of them can share a store.

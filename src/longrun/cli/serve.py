@@ -44,7 +44,7 @@ def serve(
 ) -> None:
     """Serve a file of models: an embedded Valkey, the API and a worker.
 
-    With LONGRUN_REDIS_URL the store is that one. Ctrl-C stops everything; a part that dies is started again.
+    With LONGRUN_REDIS_URL that store is used, and no embedded one. Ctrl-C stops everything; a process that dies is started again.
     """
     import typer
 
