@@ -11,7 +11,7 @@ import typer
 from longrun.cli.http import FAILED
 from longrun.cli.jobs import Ids, each_job, open_client, print_job
 from longrun.cli.options import AsJson, Key, Url
-from longrun.cli.show import describe_error, print_json, print_table, say, write
+from longrun.cli.show import describe_error, print_json, print_list, print_table, say, write
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -40,10 +40,7 @@ def ls(
     In a pipe: id, model, code, attempts, failed at, tags, detail; tab-separated, without a header.
     """
     found = list(open_client(url, key).listing("/dead-letters", {"model": model, "code": code, "tag": tag}, limit))
-    if as_json:
-        print_json(found)
-        return
-    print_table(("ID", "MODEL", "CODE", "ATTEMPTS", "FAILED", "TAGS", "DETAIL"), [_row(job) for job in found])
+    print_list(found, ("ID", "MODEL", "CODE", "ATTEMPTS", "FAILED", "TAGS", "DETAIL"), map(_row, found), as_json=as_json)
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import typer
 from longrun.cli.http import for_each
 from longrun.cli.jobs import open_client, print_job
 from longrun.cli.options import AsJson, Key, Url, usage
-from longrun.cli.show import print_json, print_table, write
+from longrun.cli.show import print_json, print_list, write
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Store, show, fetch and remove files.")
 
@@ -36,12 +36,9 @@ def upload(
             if not path.is_file():
                 raise ValueError(f"{path} is no file")
     stored, code = for_each(paths, lambda path: client.upload(path, name))
-    if as_json:
-        print_json(stored)
-    else:
-        print_table(("ID", "SIZE", "TYPE", "NAME"), [(file.id, str(file.size), file.content_type, file.name) for file in stored])
-    if code:
-        raise typer.Exit(code)
+    rows = [(file.id, str(file.size), file.content_type, file.name) for file in stored]
+    print_list(stored, ("ID", "SIZE", "TYPE", "NAME"), rows, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command("show")
@@ -68,8 +65,7 @@ def get(
             raise ValueError(f"--to {to}: there is no such folder")
     fetched, code = for_each(files, lambda file: client.download(file, to))
     write("".join(f"{path}\n" for path in fetched))
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(code)
 
 
 @app.command("rm")
@@ -77,5 +73,4 @@ def rm(file_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids 
     """Remove files: new jobs cannot use them. Jobs that use them keep them."""
     client = open_client(url, key)
     _, code = for_each(file_ids, client.delete_file)
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(code)

@@ -12,7 +12,7 @@ import typer
 from longrun.cli.http import connect, for_each
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.run import finish, leave_running
-from longrun.cli.show import describe, describe_failure, print_json, print_output, print_table, say, write
+from longrun.cli.show import describe, describe_failure, print_json, print_list, print_output, print_table, say, write
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -39,10 +39,7 @@ def ls(
     """
     client = open_client(url, key)
     found = list(client.listing("/jobs", {"model": model, "status": status, "tag": tag}, limit))
-    if as_json:
-        print_json(found)
-        return
-    print_table(("ID", "MODEL", "STATE", "ATTEMPT", "CREATED", "SECONDS", "TAGS"), [_row(job) for job in found])
+    print_list(found, ("ID", "MODEL", "STATE", "ATTEMPT", "CREATED", "SECONDS", "TAGS"), map(_row, found), as_json=as_json)
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
@@ -131,8 +128,7 @@ def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_jso
     done, code = for_each(job_ids, shown)
     if as_json:
         print_json(done)
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(code)
 
 
 def models(
@@ -147,11 +143,8 @@ def models(
         print_json(client.model(name))
         return
     found = client.models()
-    if as_json:
-        print_json(found)
-        return
     rows = [(model["name"], model["queue"], (model.get("description") or "").strip().partition("\n")[0]) for model in found]
-    print_table(("MODEL", "QUEUE", "WHAT IT DOES"), rows)
+    print_list(found, ("MODEL", "QUEUE", "WHAT IT DOES"), rows, as_json=as_json)
 
 
 def open_client(url: str | None, key: str | None) -> Client:

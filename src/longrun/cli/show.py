@@ -69,6 +69,11 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console().print(table)
 
 
+def print_list(value: Any, headers: Sequence[str], rows: Iterable[Sequence[str]], *, as_json: bool) -> None:
+    """The server's JSON, or a table of it."""
+    print_json(value) if as_json else print_table(headers, rows)
+
+
 def describe(job: Json) -> str:
     """The state of a job in a few words."""
     status = str(job["status"])

@@ -14,22 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import SEEK_END
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO
 
 PIECE = 256 * 1024  #: bytes read at once
 #: One file object may be in several inputs that are sent at the same time, and has one position only.
 _POSITION = threading.Lock()
-
-
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
-
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +26,12 @@ class Source:
     """Where the bytes of a file come from, as often as they are asked for.
 
     Args:
-        open: gives them from their beginning.
+        open: a binary file to read them from, at its beginning.
         name: for people; "" = none.
         content_type: what the caller says it is. The server judges by the bytes.
     """
 
-    open: Callable[[], _Readable]
+    open: Callable[[], Any]
     name: str = ""
     content_type: str = ""
 
@@ -69,7 +58,7 @@ class Source:
     def size(self) -> int:
         """Bytes. Raises OSError: it cannot be read."""
         with self.open() as file:
-            return file.seek(0, SEEK_END)
+            return int(file.seek(0, SEEK_END))
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes in pieces. Raises OSError: it cannot be read."""
@@ -110,7 +99,7 @@ class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
         self.close()
 
 
-class _Shared:
+class _Shared(io.RawIOBase):
     """A reader of a file object with a position of its own. It leaves the file open: the caller closes it."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -129,12 +118,6 @@ class _Shared:
         with _POSITION:
             self._at = self._file.seek(offset, whence)
         return self._at
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
