@@ -3,7 +3,8 @@
 LongrunError
 ├── AuthoringError            a model is written wrongly (raised at import)
 ├── SettingsError             a setting or a start-up condition is wrong
-├── Problem                   anything a caller is told (RFC 9457); rendered by `longrun.api.problems`
+├── MissingExtra              a package is not installed (an ImportError); names the extra that brings it
+├── Problem                   an answer other than success (RFC 9457); rendered by `longrun.api.problems`
 │   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
 │   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
 │   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
@@ -18,10 +19,11 @@ LongrunError
 │   └── ApiError · Unreachable · DownloadBroken
 ├── JobFailed                 the job that `result()` waited for ended without an output
 ├── StreamBroken              the pieces that `stream()` has given do not belong to what follows
-Canceled(BaseException)       raised inside a model that was told to stop; `except Exception` cannot swallow it
+Canceled(BaseException)       raised inside a model whose job is to stop; `except Exception` does not catch it
 └── SoftTimeLimit
 """
 
+from longrun.errors.extras import MissingExtra, install_line, needs_extra
 from longrun.errors.jobs import (
     ApiError,
     BadInput,
@@ -102,6 +104,7 @@ __all__ = [
     "JobUnsuccessful",
     "LongrunError",
     "MalformedRequest",
+    "MissingExtra",
     "ModelLoadFailed",
     "NotFinished",
     "NotRetryable",
@@ -130,4 +133,6 @@ __all__ = [
     "ValidationFailed",
     "WebhookDeliveryNotFound",
     "WebhookEndpointNotFound",
+    "install_line",
+    "needs_extra",
 ]
