@@ -33,7 +33,7 @@ from longrun.worker.plan import WorkerPlan
 from longrun.worker.recycle import Recycler, Terms
 from longrun.worker.run import Run, Sink
 from longrun.worker.runner.copies import remove_left
-from longrun.worker.runner.files import keeper_settings
+from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.seat import RunnerPlan, Seat
 from longrun.worker.settle import Settler
 
@@ -89,17 +89,9 @@ class Engine:
             concurrency = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
             processes = self.settings.processes or max(spec.options.processes for spec in specs)
             places = place_runners(self.settings.device, max(spec.options.gpus for spec in specs), processes, visible)
-            settings = self.settings
-            plan = RunnerPlan(
-                self.plan.target,
-                concurrency,
-                settings.log_level,
-                settings.max_output,
-                settings.capture_output,
-                keeper_settings(settings),
-                Terms.of(specs),
-                self.guard,
-            )
+            terms = Terms.of(specs)
+            settings = RunnerSettings.of(self.settings, target=self.plan.target, models=concurrency, load_timeout=terms.load_timeout)
+            plan = RunnerPlan(settings, terms, self.guard)
             seats = [Seat(plan, place, on_frame=self._on_frame, on_end=self._on_end) for place in places]
             self.seats += seats
             for spec in specs:

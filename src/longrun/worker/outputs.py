@@ -32,9 +32,9 @@ class Outputs:
         return self._pipes[1][1], self._pipes[2][1]
 
     @property
-    def plan(self) -> dict[str, tuple[int, int]]:
+    def plan(self) -> dict[int, tuple[int, int]]:
         """For the runner: descriptor → (where to read, the operator's log). It must inherit all of these."""
-        return {str(number): (reads, self._operator[number]) for number, (reads, _) in self._pipes.items()}
+        return {number: (reads, self._operator[number]) for number, (reads, _) in self._pipes.items()}
 
     def started(self) -> None:
         """The runner has its ends."""

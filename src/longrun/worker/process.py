@@ -10,18 +10,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-import orjson
+from msgspec.structs import replace
 
-from longrun.worker.devices import Place
 from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
 from longrun.worker.guard import Guard, end_group
 from longrun.worker.outputs import Outputs
 from longrun.worker.runner.copies import remove_left
+from longrun.worker.runner.settings import RunnerSettings
 
 _BUFFER = 1 << 20
 #: Seconds for a process that has closed its pipe to end by itself; one that lives on is of no use.
@@ -60,33 +60,16 @@ class RunnerProcess(asyncio.Protocol):
 
     async def start(
         self,
-        target: str,
-        models: dict[str, int],
-        place: Place,
-        log_level: str,
-        load_timeout: float,
-        *,
-        max_output: int,
-        capture_output: bool,
-        files: dict[str, Any],
+        settings: RunnerSettings,
+        env: Mapping[str, str],
     ) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
-        outputs = Outputs() if capture_output else None
+        outputs = Outputs() if settings.capture_output else None
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        plan = {
-            "target": target,
-            "models": models,
-            "device": place.device,
-            "log_level": log_level,
-            "load_timeout": load_timeout,
-            "parent": os.getpid(),
-            "max_output": max_output,
-            "files": files,
-            "pipes": outputs.plan if outputs is not None else None,
-        }
-        command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), orjson.dumps(plan).decode()]
+        settings = replace(settings, parent=os.getpid(), pipes=outputs.plan if outputs is not None else None)
+        command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), settings.to_json()]
         # On Linux a process inherits the peak of the one that started it, through fork and exec.
         self._ours_at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "linux" else 0
         try:
@@ -94,7 +77,7 @@ class RunnerProcess(asyncio.Protocol):
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 command,
                 pass_fds=[theirs.fileno(), *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
-                env=os.environ | place.env,
+                env=os.environ | env,
                 stdin=subprocess.DEVNULL,
                 stdout=outputs.ends[0] if outputs else None,
                 stderr=outputs.ends[1] if outputs else None,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
+from msgspec.structs import replace
 
 from longrun.jobs.failure import JobFailure
 from longrun.worker.devices import Place
@@ -17,6 +18,7 @@ from longrun.worker.guard import Guard
 from longrun.worker.process import RunnerProcess
 from longrun.worker.recycle import Terms
 from longrun.worker.run import Run
+from longrun.worker.runner.settings import RunnerSettings
 
 if TYPE_CHECKING:
     from longrun.worker.lane import Lane
@@ -35,22 +37,12 @@ class RunnerPlan:
     """What every runner of a group is started with.
 
     Args:
-        target: what it imports.
-        models: concurrency by model.
-        log_level: of its log.
-        max_output: bytes that an output may have.
-        capture_output: what models print becomes events of their jobs.
-        files: settings of the keeper of files.
+        settings: of the runner; those of its place are added.
         terms: when it is replaced.
         guard: is told of it.
     """
 
-    target: str
-    models: dict[str, int]
-    log_level: str
-    max_output: int
-    capture_output: bool
-    files: dict[str, Any]
+    settings: RunnerSettings
     terms: Terms
     guard: Guard
 
@@ -126,7 +118,7 @@ class Seat:
     @property
     def models(self) -> dict[str, int]:
         """Concurrency by model of the group."""
-        return self.plan.models
+        return self.plan.settings.models
 
     @property
     def terms(self) -> Terms:
@@ -162,16 +154,7 @@ class Seat:
             self._reset()
             self.process = RunnerProcess(self._frame, self._end, self.plan.guard)
             try:
-                await self.process.start(
-                    self.plan.target,
-                    self.models,
-                    self.place,
-                    self.plan.log_level,
-                    self.terms.load_timeout,
-                    max_output=self.plan.max_output,
-                    capture_output=self.plan.capture_output,
-                    files=self.plan.files,
-                )
+                await self.process.start(replace(self.plan.settings, device=self.place.device), self.place.env)
                 return
             except OSError as error:
                 self.process = None
