@@ -11,8 +11,8 @@ import orjson
 
 from longrun.store.facts import FORMAT
 from longrun.version import VERSION
-from longrun.worker.lane import Lane
-from longrun.worker.seat import Seat
+from longrun.worker.dispatch.lane import Lane
+from longrun.worker.supervise.seat import Seat
 
 if TYPE_CHECKING:
     from longrun.worker.engine import Engine

@@ -21,21 +21,21 @@ import structlog
 from longrun.errors import LongrunError
 from longrun.models import ModelSpec
 from longrun.worker.announce import announcement
-from longrun.worker.devices import place_runners, visible_gpus
+from longrun.worker.dispatch.lane import Lane
 from longrun.worker.emitter import Emitter
-from longrun.worker.exits import Exit
-from longrun.worker.guard import Guard
-from longrun.worker.lane import Lane
 from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
-from longrun.worker.memory import memory_of
 from longrun.worker.plan import WorkerPlan
 from longrun.worker.recycle import Recycler, Terms
 from longrun.worker.run import Run, Sink
 from longrun.worker.runner.copies import remove_left
 from longrun.worker.runner.settings import RunnerSettings
-from longrun.worker.seat import RunnerPlan, Seat
 from longrun.worker.settle import Settler
+from longrun.worker.supervise.devices import place_runners, visible_gpus
+from longrun.worker.supervise.exits import Exit
+from longrun.worker.supervise.guard import Guard
+from longrun.worker.supervise.memory import memory_of
+from longrun.worker.supervise.seat import RunnerPlan, Seat
 
 log = structlog.get_logger("longrun.worker")
 #: Seconds for the store to take back what a stopping worker holds; and when it was told twice to stop.

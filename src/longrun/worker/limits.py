@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 if TYPE_CHECKING:
+    from longrun.worker.dispatch.lane import Lane
     from longrun.worker.engine import Engine
-    from longrun.worker.lane import Lane
     from longrun.worker.run import Run, StopReason
-    from longrun.worker.seat import Seat
+    from longrun.worker.supervise.seat import Seat
 
 log = structlog.get_logger("longrun.worker")
 _TICK = 0.1

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import structlog
 
 from longrun.models import ModelSpec
-from longrun.worker.memory import available_memory, memory_of
+from longrun.worker.supervise.memory import available_memory, memory_of
 
 if TYPE_CHECKING:
     from longrun.worker.engine import Engine
-    from longrun.worker.seat import Seat
+    from longrun.worker.supervise.seat import Seat
 
 log = structlog.get_logger("longrun.worker")
 _TICK = 1.0

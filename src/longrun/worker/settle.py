@@ -15,13 +15,13 @@ from longrun.errors import LongrunError, StorageFull
 from longrun.jobs.failure import JobFailure, StoppedBy
 from longrun.jobs.retry import retry_delay
 from longrun.store.claims import Ending, Mode
-from longrun.worker.exits import Exit, lost_failure
+from longrun.worker.supervise.exits import Exit, lost_failure
 
 if TYPE_CHECKING:
+    from longrun.worker.dispatch.lane import Lane
     from longrun.worker.engine import Engine
-    from longrun.worker.lane import Lane
     from longrun.worker.run import Run
-    from longrun.worker.seat import Seat
+    from longrun.worker.supervise.seat import Seat
 
 log = structlog.get_logger("longrun.worker")
 _FULL_PAUSE = 1.0

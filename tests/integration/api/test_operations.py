@@ -12,7 +12,7 @@ import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 
 from longrun.settings import Settings
-from longrun.worker.measures import BatchMeasures
+from longrun.worker.dispatch.measures import BatchMeasures
 
 Submit = Callable[..., Any]
 WORKER = {

@@ -14,7 +14,7 @@ from longrun.jobs.files import FileRef, reference
 from longrun.jobs.policy import Policy
 from longrun.models import isolated_registry, load_target
 from longrun.store.claims import Claim
-from longrun.worker.lane import Lane
+from longrun.worker.dispatch.lane import Lane
 
 MODELS = Path(__file__).parents[2] / "integration/worker/models_that_make_files.py"
 with isolated_registry() as registry:

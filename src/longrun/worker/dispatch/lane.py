@@ -15,7 +15,7 @@ from longrun.blobs.contract import Blobs
 from longrun.jobs.files import FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
-from longrun.worker.batching import (
+from longrun.worker.dispatch.batching import (
     AHEAD_BELOW_S,
     LONG_S,
     Cautious,
@@ -27,9 +27,9 @@ from longrun.worker.batching import (
     wait_before_batch,
     wait_behind_batch,
 )
-from longrun.worker.measures import BatchMeasures
+from longrun.worker.dispatch.measures import BatchMeasures
 from longrun.worker.run import Run, Sink
-from longrun.worker.seat import Seat
+from longrun.worker.supervise.seat import Seat
 
 log = structlog.get_logger("longrun.worker")
 #: Inputs that are read at once for their batch keys: they are large.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from longrun.jobs.failure import JobFailure
 from longrun.store.claims import Mode
-from longrun.worker.memory import cgroup_folders, value_of
+from longrun.worker.supervise.memory import cgroup_folders, value_of
 
 #: `ru_maxrss` counts kilobytes, on macOS bytes.
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024

@@ -16,12 +16,12 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
-from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
-from longrun.worker.guard import Guard, end_group
-from longrun.worker.outputs import Outputs
 from longrun.worker.runner.copies import remove_left
 from longrun.worker.runner.settings import RunnerSettings
+from longrun.worker.supervise.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
+from longrun.worker.supervise.guard import Guard, end_group
+from longrun.worker.supervise.output_pipes import OutputPipes
 
 _BUFFER = 1 << 20
 #: Seconds for a process that has closed its pipe to end by itself; one that lives on is of no use.
@@ -52,7 +52,7 @@ class RunnerProcess(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Exit | None = None
         self._killed = False
-        self._outputs: Outputs | None = None
+        self._outputs: OutputPipes | None = None
         self._seen_peak: int | None = None
         self._ours_at_start = 0
         self._kills_before = self._kills_lately = oom_kills()
@@ -64,7 +64,7 @@ class RunnerProcess(asyncio.Protocol):
         env: Mapping[str, str],
     ) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
-        outputs = Outputs() if settings.capture_output else None
+        outputs = OutputPipes() if settings.capture_output else None
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)

@@ -12,16 +12,16 @@ import structlog
 from msgspec.structs import replace
 
 from longrun.jobs.failure import JobFailure
-from longrun.worker.devices import Place
-from longrun.worker.exits import Exit
-from longrun.worker.guard import Guard
-from longrun.worker.process import RunnerProcess
 from longrun.worker.recycle import Terms
 from longrun.worker.run import Run
 from longrun.worker.runner.settings import RunnerSettings
+from longrun.worker.supervise.devices import Place
+from longrun.worker.supervise.exits import Exit
+from longrun.worker.supervise.guard import Guard
+from longrun.worker.supervise.process import RunnerProcess
 
 if TYPE_CHECKING:
-    from longrun.worker.lane import Lane
+    from longrun.worker.dispatch.lane import Lane
 
 log = structlog.get_logger("longrun.worker")
 _LONGEST_PAUSE = 30.0

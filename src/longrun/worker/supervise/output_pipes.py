@@ -18,7 +18,7 @@ from longrun.worker.runner.descriptors import PIPE_SIZE, read_some, write_all
 _STUCK = 1 << 15
 
 
-class Outputs:
+class OutputPipes:
     """The pipes of one runner, until `close`."""
 
     def __init__(self) -> None:

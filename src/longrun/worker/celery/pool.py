@@ -17,7 +17,7 @@ from celery.platforms import EX_OK
 from celery.worker import state
 
 from longrun.queues.celery.transport import task_channel
-from longrun.worker.celery_request import take
+from longrun.worker.celery.request import take
 from longrun.worker.engine import Engine
 from longrun.worker.plan import WorkerPlan
 
