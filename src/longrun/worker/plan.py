@@ -1,4 +1,4 @@
-"""What a worker is told to do."""
+"""What a worker is to do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WorkerPlan:
         specs: the models it serves.
         settings: lease, devices, overrides of processes and concurrency.
         open_store: makes the store; called on the engine's thread.
-        blobs: the keeper of files.
+        blobs: the blob store.
         background: coroutines that run beside the engine.
     """
 

@@ -115,7 +115,7 @@ async def test_batches_and_memory_of_workers_are_in_the_figures(caller: httpx.As
         measured.sent(size)
     measured.waited(0.02)
     runner = {"models": ["echo"], "memory": 4096, "gpu_memory": {"allocated": 1, "reserved": 2, "peak": 3}}
-    entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": measured.told()}}, "runners": [runner], "jobs": []}
+    entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": measured.snapshot()}}, "runners": [runner], "jobs": []}
     await worker.store.claims.announce("w1", orjson.dumps(entry))
     lines = (await caller.get("/metrics")).text.splitlines()
     for line in (

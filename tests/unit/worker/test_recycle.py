@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from longrun.models import Model, isolated_registry
-from longrun.worker.recycle import Terms, fits_beside, over_memory
 from longrun.worker.supervise import memory
 from longrun.worker.supervise.guard import Guard
 from longrun.worker.supervise.memory import available_memory, memory_of
+from longrun.worker.supervise.terms import Terms, fits_beside, over_memory
 
 GIB = 1 << 30
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

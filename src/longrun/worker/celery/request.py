@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import structlog
 from celery.worker import state
 
 from longrun.queues.celery.tickets import task_name
-
-if TYPE_CHECKING:
-    from longrun.worker.engine import Engine
+from longrun.worker.engine import Engine
 
 log = structlog.get_logger("longrun.worker")
 

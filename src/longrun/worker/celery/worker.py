@@ -13,7 +13,7 @@ from longrun.worker.plan import WorkerPlan
 
 
 def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
-    """Run until told to stop (SIGTERM or SIGINT: warm; again: at once). Returns the exit status.
+    """Run until asked to stop (SIGTERM or SIGINT: warm; again: at once). Returns the exit status.
 
     Args:
         plan: what to run.

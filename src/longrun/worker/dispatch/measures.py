@@ -22,7 +22,7 @@ class Histogram:
         self._counts[bisect_left(self._limits, sample)] += 1
         self._sum += sample
 
-    def told(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """`{"buckets": [[limit, samples up to it], …], "sum", "count"}`."""
         total, buckets = 0, []
         for limit, count in zip(self._limits, self._counts, strict=False):
@@ -45,6 +45,6 @@ class BatchMeasures:
         """An item's batch has begun, so long after its job was claimed."""
         self._waits.add(seconds)
 
-    def told(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """Both histograms, as a worker announces them."""
-        return {"size": self._sizes.told(), "wait_s": self._waits.told()}
+        return {"size": self._sizes.snapshot(), "wait_s": self._waits.snapshot()}
