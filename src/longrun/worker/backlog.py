@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -13,27 +14,18 @@ _MOST, _LARGE = 500, 1 << 20
 _WAITING, _WAITING_BYTES = 20_000, 4 << 20
 
 
+@dataclass(slots=True)
 class Backlog:
-    """In the order in which they are to be stored.
+    """In the order in which they are to be stored."""
 
-    Attributes:
-        events: type and data (JSON).
-        size: bytes of their data.
-        stored: how many were taken from here so far; the number of the first of `events`.
-        progress: the latest, not yet sent; empty = none.
-        usage: sums that the model has reported so far (JSON).
-        left_out: lines that were too many to be kept, and that is not said yet.
-        files: events of files that the store has not confirmed.
-    """
-
-    __slots__ = ("_offered", "events", "files", "left_out", "progress", "size", "stored", "usage")
-
-    def __init__(self) -> None:
-        self.events: deque[tuple[str, bytes]] = deque()
-        self.size = self.stored = self.left_out = self.files = 0
-        #: The first so many were sent once, and may have arrived.
-        self._offered = 0
-        self.progress = self.usage = b""
+    events: deque[tuple[str, bytes]] = field(default_factory=deque)  #: type and data (JSON)
+    size: int = 0  #: bytes of their data
+    stored: int = 0  #: how many were taken from here so far: the number of the first of `events`
+    progress: bytes = b""  #: the latest, not yet sent; empty = none
+    usage: bytes = b""  #: sums that the model has reported so far (JSON)
+    left_out: int = 0  #: lines that were too many to be kept, and that is not said yet
+    files: int = 0  #: events of files that the store has not confirmed
+    _offered: int = 0  #: the first so many were sent once, and may have arrived
 
     def add(self, kind: str, data: bytes) -> None:
         """Keep an event. Of progress in a row only the last one counts; of lines some are left out, of what the model yields nothing."""

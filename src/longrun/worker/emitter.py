@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from longrun.errors import LongrunError, StorageFull
@@ -18,17 +19,13 @@ _LOOK = 0.002
 _FULL_PAUSE = 1.0
 
 
+@dataclass(slots=True)
 class Emitter:
-    """Writes events, fenced by attempt.
+    """Writes events, fenced by attempt."""
 
-    Args:
-        claims: where to.
-        spawn: runs a coroutine.
-        lost: called with a run that turned out not to be ours any more.
-    """
-
-    def __init__(self, claims: Claims, spawn: Callable[[Coroutine[Any, Any, None]], Any], lost: Callable[[Run], None]) -> None:
-        self._claims, self._spawn, self._lost = claims, spawn, lost
+    claims: Claims
+    spawn: Callable[[Coroutine[Any, Any, None]], Any]  #: runs a coroutine
+    lost: Callable[[Run], None]  #: called with a run that turned out not to be ours any more
 
     def add(self, run: Run, events: Sequence[tuple[str, bytes]]) -> None:
         """Take events from the runner."""
@@ -36,7 +33,7 @@ class Emitter:
             run.backlog.add(kind, data)
         if run.backlog.events and not run.flushing:
             run.flushing = True
-            self._spawn(self._flush_often(run))
+            self.spawn(self._flush_often(run))
 
     async def _flush_often(self, run: Run) -> None:
         try:
@@ -53,7 +50,7 @@ class Emitter:
         first, progress, events = run.backlog.take()
         run.writing += 1
         try:
-            ours = await self._claims.append(run.id, run.attempt, first, progress, events)
+            ours = await self.claims.append(run.id, run.attempt, first, progress, events)
         except LongrunError:
             run.backlog.put_back(first, progress, events)
             raise
@@ -62,7 +59,7 @@ class Emitter:
         if run.backlog.files:
             run.backlog.files -= sum(1 for kind, _ in events if kind == "file")
         if not ours:
-            self._lost(run)
+            self.lost(run)
 
     @staticmethod
     def is_done_with(run: Run) -> bool:

@@ -176,10 +176,10 @@ class Engine:
         self.store = self.plan.open_store()
         claims, tables, spawn, recount = self.store.claims, self.tables, self.spawn, self.recount
         self.emitter = Emitter(claims, spawn, self._lost)
-        self.settler = Settler(tables, claims, self.emitter, spawn=spawn, recount=recount, post=self.post)
-        self.recycler = Recycler(tables, self.guard, spawn=spawn, recount=recount)
-        self.limits = Limits(tables, self.settings.cancel_grace, self.settler, recount=recount, replace=self.recycler.replace)
-        self.leases = Leases(tables, claims, self.settings.lease, stop=self.limits.request_stop, spawn=spawn)
+        self.settler = Settler(tables, claims, self.emitter, spawn, recount, self.post)
+        self.recycler = Recycler(tables, self.guard, spawn, recount)
+        self.limits = Limits(tables, self.settings.cancel_grace, self.settler, recount, self.recycler.replace)
+        self.leases = Leases(tables, claims, self.settings.lease, self.limits.request_stop, spawn)
         for seat in tables.seats:
             self.spawn(seat.start())
         beat = partial(self.leases.beat_for_ever, self.settings.heartbeat)

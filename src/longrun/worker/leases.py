@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,7 +14,7 @@ from longrun.store.claims import Claims
 from longrun.store.follow import Follower
 from longrun.worker.run import Run
 from longrun.worker.stopping import StopReason
-from longrun.worker.tables import Tables
+from longrun.worker.tables import Spawn, Tables
 
 log = structlog.get_logger("longrun.worker")
 _LOST, _CANCEL = 0, 2
@@ -23,27 +23,15 @@ _MOST = 100
 _LOOKS, _LOOK = 50, 0.02
 
 
+@dataclass(slots=True)
 class Leases:
-    """See the module.
+    """See the module."""
 
-    Args:
-        tables: what the worker holds.
-        claims: where they are renewed.
-        lease: seconds that a claim holds.
-        stop: called with a run that must stop, and why.
-        spawn: runs a coroutine.
-    """
-
-    def __init__(
-        self,
-        tables: Tables,
-        claims: Claims,
-        lease: float,
-        *,
-        stop: Callable[[Run, StopReason], None],
-        spawn: Callable[[Coroutine[Any, Any, None]], Any],
-    ) -> None:
-        self._tables, self._claims, self._lease, self._stop, self._spawn = tables, claims, lease, stop, spawn
+    tables: Tables
+    claims: Claims
+    lease: float  #: seconds that a claim holds
+    stop: Callable[[Run, StopReason], None]  #: called with a run that must stop, and why
+    spawn: Spawn
 
     async def beat_for_ever(self, pause: float) -> None:
         """Renew all claims every `pause` seconds."""
@@ -54,23 +42,23 @@ class Leases:
 
     async def beat(self) -> None:
         """Renew all claims once. A store that does not answer is no reason to stop runs: the fence decides when it is back."""
-        held = [(run.id, run.attempt) for run in self._tables.runs.values()]
+        held = [(run.id, run.attempt) for run in self.tables.runs.values()]
         for i in range(0, len(held), _MOST):
             piece = held[i : i + _MOST]
             try:
-                answers = await self._claims.heartbeat(piece, timeout=self._lease)
+                answers = await self.claims.heartbeat(piece, timeout=self.lease)
             except StoreUnavailable:
                 log.warning("heartbeat not answered", jobs=len(piece))
                 return
             for (job_id, attempt), answer in zip(piece, answers, strict=True):
-                run = self._tables.runs.get(job_id)
+                run = self.tables.runs.get(job_id)
                 if run is None or run.attempt != attempt or run.settled:
                     continue
                 if answer == _LOST:
                     log.warning("lease lost", job_id=job_id, attempt=attempt)
-                    self._stop(run, "lost")
+                    self.stop(run, "lost")
                 elif answer == _CANCEL:
-                    self._stop(run, "canceled")
+                    self.stop(run, "canceled")
 
     async def listen_for_ever(self, follower: Follower, channel: str) -> None:
         """Obey `cancel <id>` as it is announced; the heartbeat is the fallback."""
@@ -83,15 +71,15 @@ class Leases:
 
     def cancel(self, job_id: str) -> None:
         """Stop a job, if it is here or comes within a second: this order may overtake the answer to the claim, on another connection."""
-        if job_id in self._tables.runs:
-            self._stop(self._tables.runs[job_id], "canceled")
+        if job_id in self.tables.runs:
+            self.stop(self.tables.runs[job_id], "canceled")
         else:
-            self._spawn(self._cancel_when_here(job_id))
+            self.spawn(self._cancel_when_here(job_id))
 
     async def _cancel_when_here(self, job_id: str) -> None:
         # Most often the job has just ended.
         for _ in range(_LOOKS):
             await asyncio.sleep(_LOOK)
-            if job_id in self._tables.runs:
-                self._stop(self._tables.runs[job_id], "canceled")
+            if job_id in self.tables.runs:
+                self.stop(self.tables.runs[job_id], "canceled")
                 return

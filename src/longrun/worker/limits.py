@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
-from longrun.jobs.failure import StoppedBy
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.run import Run
+from longrun.worker.settle import Settler
 from longrun.worker.stopping import Company, StopReason, counts, last_step
 from longrun.worker.supervise.seat import Seat
-from longrun.worker.tables import Tables
+from longrun.worker.tables import Recount, Tables
 
 log = structlog.get_logger("longrun.worker")
 _TICK = 0.1
@@ -24,38 +24,15 @@ _PING = 0.25
 _HEARS_WITHIN = 1.0
 
 
-class Outcomes(Protocol):
-    """What is called of `Settler`."""
-
-    def stop(self, run: Run, by: StoppedBy | None = None) -> None:
-        """End a run for its caller."""
-
-    def give_back(self, runs: Iterable[Run]) -> None:
-        """Give back runs that wait here."""
-
-
+@dataclass(slots=True)
 class Limits:
-    """See the module.
+    """See the module."""
 
-    Args:
-        tables: what the worker holds.
-        grace: seconds from the request to stop to the last step.
-        outcomes: of runs that have ended by being stopped, or go back.
-        recount: called with a seat whose room has changed.
-        replace: called with a seat whose runner is of little use, and why.
-    """
-
-    def __init__(
-        self,
-        tables: Tables,
-        grace: float,
-        outcomes: Outcomes,
-        *,
-        recount: Callable[[Seat], None],
-        replace: Callable[[Seat, str], None],
-    ) -> None:
-        self._tables, self._grace, self._outcomes = tables, grace, outcomes
-        self._recount, self._replace = recount, replace
+    tables: Tables
+    grace: float  #: seconds from the request to stop to the last step
+    settler: Settler  #: writes how a run has ended, or gives it back
+    recount: Recount
+    replace: Callable[[Seat, str], None]  #: called with a seat whose runner is of little use, and why
 
     async def watch_for_ever(self) -> None:
         """Look ten times a second."""
@@ -70,10 +47,10 @@ class Limits:
 
     def look(self, now: float) -> None:
         """Take the steps that are due."""
-        for seat in self._tables.seats:
+        for seat in self.tables.seats:
             for run in seat.runs():
                 self._look_at(seat, run, now)
-        for lane in self._tables.lanes.values():
+        for lane in self.tables.lanes.values():
             self._make_way(lane, now)
 
     def _make_way(self, lane: Lane, now: float) -> None:
@@ -82,13 +59,13 @@ class Limits:
         if lane.slow:
             for seat in lane.seats:
                 seat.recall(lane.aboard(seat))
-            self._outcomes.give_back(lane.pending)
+            self.settler.give_back(lane.pending)
         if lane.slow != was:
             for seat in lane.seats:
-                self._recount(seat)
+                self.recount(seat)
 
     def _ping(self, now: float) -> None:
-        for seat in self._tables.seats:
+        for seat in self.tables.seats:
             if seat.process is None:
                 continue
             seat.process.relieve()
@@ -101,22 +78,22 @@ class Limits:
 
     def request_stop(self, run: Run, reason: StopReason) -> None:
         """First step. A run that waits here is settled at once, and so is one item of a running batch: its result is fenced."""
-        if run.settled or not counts(run.stop, reason) or self._tables.runs.get(run.id) is not run:
+        if run.settled or not counts(run.stop, reason) or self.tables.runs.get(run.id) is not run:
             return
-        run.request_stop(reason, time.monotonic(), self._grace)
-        lane = self._tables.lane_of(run)
+        run.request_stop(reason, time.monotonic(), self.grace)
+        lane = self.tables.lane_of(run)
         if run in lane.pending:
-            self._tables.remove_waiting(run)
-            self._outcomes.stop(run)
+            self.tables.remove_waiting(run)
+            self.settler.stop(run)
             for place in lane.seats:
-                self._recount(place)
+                self.recount(place)
             return
-        seat = self._tables.seat_of(run)
+        seat = self.tables.seat_of(run)
         if seat is None:
             return
-        mates = self._tables.mates(seat, run)
+        mates = self.tables.mates(seat, run)
         if reason != "timeout" and any(other.stop is None and not other.settled for other in mates):
-            self._outcomes.stop(run, "fenced")
+            self.settler.stop(run, "fenced")
         else:
             # With the last one nobody wants the batch any more.
             seat.request_stop([run, *mates], interrupt=False)
@@ -139,10 +116,10 @@ class Limits:
             if seat.kill({other for other in seat.runs() if other.stop is not None}):
                 log.warning("runner killed to stop a job", job_id=run.id, reason=run.stop, pid=seat.pid)
         elif not run.settled:
-            self._outcomes.stop(run, "fenced")
-            self._recount(seat)
-        elif any(lane.has_clogged(seat) for lane in self._tables.lanes_of(seat)):
-            self._replace(seat, "jobs that were given up, and go on all the same, take half of its places")
+            self.settler.stop(run, "fenced")
+            self.recount(seat)
+        elif any(lane.has_clogged(seat) for lane in self.tables.lanes_of(seat)):
+            self.replace(seat, "jobs that were given up, and go on all the same, take half of its places")
 
     def _company(self, seat: Seat, run: Run, now: float) -> Company:
         others = [
@@ -155,5 +132,5 @@ class Limits:
         return Company(
             wanted=bool(others),
             once=any(other.once for other in others),
-            deaf=seat.pong_at < now - max(self._grace, _HEARS_WITHIN),
+            deaf=seat.pong_at < now - max(self.grace, _HEARS_WITHIN),
         )

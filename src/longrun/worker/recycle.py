@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -13,7 +12,7 @@ from longrun.worker.supervise.guard import Guard
 from longrun.worker.supervise.memory import available_memory, memory_of
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.supervise.terms import fits_beside, over_memory
-from longrun.worker.tables import Tables
+from longrun.worker.tables import Recount, Spawn, Tables
 
 log = structlog.get_logger("longrun.worker")
 _TICK = 1.0
@@ -24,22 +23,16 @@ _PING_EVERY, _UNANSWERED = 5, 6
 _MUCH = 1.5
 
 
+@dataclass(slots=True)
 class Recycler:
-    """Looks after the ends and the successors of runners. One runner of a group is replaced at a time.
+    """Looks after the ends and the successors of runners. One runner of a group is replaced at a time."""
 
-    Args:
-        tables: what the worker holds.
-        guard: is kept running.
-        spawn: runs a coroutine.
-        recount: called with a seat whose room has changed.
-    """
-
-    def __init__(
-        self, tables: Tables, guard: Guard, *, spawn: Callable[[Coroutine[Any, Any, None]], Any], recount: Callable[[Seat], None]
-    ) -> None:
-        self._tables, self._guard, self._spawn, self._recount = tables, guard, spawn, recount
-        self._successors: dict[Seat, Seat] = {}
-        self._ticks = 0
+    tables: Tables
+    guard: Guard  #: is kept running
+    spawn: Spawn
+    recount: Recount
+    _successors: dict[Seat, Seat] = field(default_factory=dict)
+    _ticks: int = 0
 
     # -- what happens to a runner -----------------------------------------------------------------------------------------
 
@@ -75,14 +68,14 @@ class Recycler:
         seat.group.seats.remove(seat)
         # It may still be loading, when the old one has died before its time.
         successor.role = "serving"
-        self._recount(successor)
+        self.recount(successor)
         return False
 
     # -- replacing --------------------------------------------------------------------------------------------------------
 
     def replace(self, seat: Seat, why: str) -> None:
         """Have the next runner take over, unless another one of the group is being replaced."""
-        if self._tables.closing or any(mate.role != "serving" or mate in self._successors for mate in seat.group.seats):
+        if self.tables.closing or any(mate.role != "serving" or mate in self._successors for mate in seat.group.seats):
             return
         beside = fits_beside(seat.terms, seat.place.device, self._held(seat), available_memory())
         log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=seat.models)
@@ -90,12 +83,12 @@ class Recycler:
             self._retire(seat)
             return
         self._successors[seat] = seat.successor()
-        self._spawn(self._successors[seat].start())
+        self.spawn(self._successors[seat].start())
 
     def _retire(self, seat: Seat) -> None:
         """It gets no more jobs, and ends when the last of those in it has ended."""
         seat.role, seat.reserved = "retiring", None
-        self._recount(seat)
+        self.recount(seat)
         self._end_if_empty(seat)
 
     @staticmethod
@@ -113,12 +106,12 @@ class Recycler:
         """Look at every runner once a second."""
         while True:
             try:
-                self._guard.look()
+                self.guard.look()
             except OSError as error:
                 log.warning("guard process could not be started", error=str(error))
             await asyncio.sleep(_TICK)
             self._ticks += 1
-            for seat in self._tables.seats:
+            for seat in self.tables.seats:
                 if seat.process is not None:
                     seat.process.notice_end()
                     if not seat.ending:
@@ -143,11 +136,11 @@ class Recycler:
             return
         seat.unanswered += 1
         if seat.deaf:
-            self._recount(seat)
+            self.recount(seat)
         seat.process.send("ping", 0)
 
     async def _weigh(self) -> None:
-        pids = {seat.pid: seat for seat in self._tables.seats if seat.terms.max_memory is not None and seat.loaded}
+        pids = {seat.pid: seat for seat in self.tables.seats if seat.terms.max_memory is not None and seat.loaded}
         if not pids:
             return
         for pid, held in (await asyncio.to_thread(memory_of, pids)).items():

@@ -40,50 +40,37 @@ class Sink(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """See the module. Times are monotonic.
+    """See the module. Times are monotonic."""
 
-    Attributes:
-        claim: what the store gave.
-        lane: name of its lane.
-        sink: whom to notify.
-        key: what all items of its batch share.
-        since: when it was claimed.
-        batch, batch_size: number of the batch that it was sent in, and how many items that had; 0 = none.
-        started: when its code began to run, as far as is known.
-        deadline: when it is asked to stop; `limit` says in words which limit that is.
-        hard: by when it must have ended: the deadline, unless there is a `soft_timeout`; `hard_limit` says which limit.
-        stop: why it was asked to stop, if it was, and at `stop_at`; an exception is raised in its code at `exception_at`, and `interrupted`
-            says that this was done; its runner is ended at `kill_at`.
-        stopped_by, stop_s: how it was stopped, and how long that took.
-        run_s: how long its code ran.
-        settled: an outcome is on its way to the store; whatever the runner still says is ignored.
-        backlog: events that the store does not have yet; `writing` counts the writes under way, and `flushing` says that more will follow.
-    """
-
-    claim: Claim
-    lane: str
+    claim: Claim  #: what the store gave
+    lane: str  #: name of its lane
     sink: Sink
-    key: tuple[Any, ...] = ()
-    since: float = field(default_factory=time.monotonic)
-    batch: int = 0
+    key: tuple[Any, ...] = ()  #: what all items of its batch share
+    since: float = field(default_factory=time.monotonic)  #: when it was claimed
+    # -- sent
+    batch: int = 0  #: number of its batch; 0 = none
     batch_size: int = 0
-    started: float | None = None
-    deadline: float | None = None
-    hard: float | None = None
+    # -- started
+    started: float | None = None  #: when its code began to run, as far as is known
+    deadline: float | None = None  #: when it is asked to stop; `limit` says in words which limit that is
+    hard: float | None = None  #: by when it must have ended: the deadline, unless there is a `soft_timeout`; `hard_limit` says which limit
     limit: str = ""
     hard_limit: str = ""
-    stop: StopReason | None = None
+    # -- asked to stop
+    stop: StopReason | None = None  #: why; at `stop_at`
     stop_at: float = 0.0
-    exception_at: float = 0.0
-    kill_at: float = 0.0
+    exception_at: float = 0.0  #: when an exception is raised in its code; `interrupted` says that this was done
     interrupted: bool = False
-    stopped_by: StoppedBy | None = None
+    kill_at: float = 0.0  #: when its runner is ended
+    stopped_by: StoppedBy | None = None  #: how it was stopped, and `stop_s` how long that took
     stop_s: float = 0.0
-    run_s: float = 0.0
-    settled: bool = False
-    backlog: Backlog = field(default_factory=Backlog)
-    writing: int = 0
-    flushing: bool = False
+    # -- ended
+    run_s: float = 0.0  #: how long its code ran
+    settled: bool = False  #: an outcome is on its way to the store; whatever the runner still says is ignored
+    # -- what it has said
+    backlog: Backlog = field(default_factory=Backlog)  #: events that the store does not have yet
+    writing: int = 0  #: writes of events under way
+    flushing: bool = False  #: more of them will follow
 
     @property
     def id(self) -> str:

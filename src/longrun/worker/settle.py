@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -20,38 +21,24 @@ from longrun.worker.emitter import Emitter
 from longrun.worker.run import Run
 from longrun.worker.supervise.exits import Exit, lost_failure
 from longrun.worker.supervise.seat import Seat
-from longrun.worker.tables import Tables
+from longrun.worker.tables import Recount, Spawn, Tables
 
 log = structlog.get_logger("longrun.worker")
 _FULL_PAUSE = 1.0
 _PARTS = 4
 
 
+@dataclass(slots=True)
 class Settler:
-    """Writes outcomes, each fenced by its attempt.
+    """Writes outcomes, each fenced by its attempt."""
 
-    Args:
-        tables: what the worker holds.
-        claims: where outcomes are written.
-        emitter: writes the events that come before.
-        spawn: runs a coroutine.
-        recount: called with a seat that has room again.
-        post: makes a call on the hub's thread.
-    """
-
-    def __init__(
-        self,
-        tables: Tables,
-        claims: Claims,
-        emitter: Emitter,
-        *,
-        spawn: Callable[[Coroutine[Any, Any, None]], Any],
-        recount: Callable[[Seat], None],
-        post: Callable[..., None],
-    ) -> None:
-        self._tables, self._claims, self._emitter = tables, claims, emitter
-        self._spawn, self._recount, self._post = spawn, recount, post
-        self._successes: list[tuple[Run, Ending]] = []
+    tables: Tables
+    claims: Claims
+    emitter: Emitter  #: writes the events that come before an outcome
+    spawn: Spawn
+    recount: Recount
+    post: Callable[..., None]  #: makes a call on the hub's thread
+    _successes: list[tuple[Run, Ending]] = field(default_factory=list)
 
     # -- the runner has answered ------------------------------------------------------------------------------------------
 
@@ -65,7 +52,7 @@ class Settler:
             if run is None:
                 continue
             lanes[run.lane] = None
-            lane = self._tables.lane_of(run)
+            lane = self.tables.lane_of(run)
             if run.started is None:
                 run.started = now - run_s  # it was not seen to begin: that and its end came in one frame
             if run.batch and run.batch not in batches:
@@ -79,8 +66,8 @@ class Settler:
             lane.mean.add(run_s)
             self._ended(run, "error" if said == "memory" else said, data, run_s, extra)
         for name in lanes:
-            self._tables.lanes[name].begin_next(seat)
-        self._recount(seat)
+            self.tables.lanes[name].begin_next(seat)
+        self.recount(seat)
 
     def _ended(self, run: Run, kind: str, data: bytes, run_s: float, extra: Any) -> None:
         run.run_s = run_s
@@ -99,16 +86,16 @@ class Settler:
 
     def _succeeded(self, run: Run, ending: Ending) -> None:
         """Where nothing but the outcome is left to be written, what succeeds in one turn of the loop is written together."""
-        if not self._emitter.is_done_with(run):
+        if not self.emitter.is_done_with(run):
             self._persist(run, lambda: self._finish_one(ending))
             return
         if not self._successes:
-            asyncio.get_running_loop().call_soon(lambda: self._spawn(self._finish_together()))
+            asyncio.get_running_loop().call_soon(lambda: self.spawn(self._finish_together()))
         self._successes.append((run, ending))
 
     async def _finish_together(self) -> None:
         ended, self._successes = self._successes, []
-        answers = await self._claims.finish_all([ending for _, ending in ended])
+        answers = await self.claims.finish_all([ending for _, ending in ended])
         for (run, ending), answer in zip(ended, answers, strict=True):
             if isinstance(answer, StorageFull):
                 self._persist(run, lambda ending=ending: self._finish_one(ending))  # type: ignore[misc]
@@ -118,18 +105,18 @@ class Settler:
                 self._finished(run, answer)
 
     async def _finish_one(self, ending: Ending) -> str | None:
-        return await self._claims.finish(ending.id, ending.attempt, ending.outcome, ending.data, ending.usage, partial=ending.partial)
+        return await self.claims.finish(ending.id, ending.attempt, ending.outcome, ending.data, ending.usage, partial=ending.partial)
 
     # -- to the store -----------------------------------------------------------------------------------------------------
 
     def _persist(self, run: Run, write: Callable[[], Awaitable[str | None]]) -> None:
         """Write the rest of the events and the outcome, however long the store is full; then the run has left the worker."""
-        self._spawn(self._write(run, write))
+        self.spawn(self._write(run, write))
 
     async def _write(self, run: Run, write: Callable[[], Awaitable[str | None]]) -> None:
         while True:
             try:
-                await self._emitter.flush(run)
+                await self.emitter.flush(run)
                 status = await write()
             except StorageFull:
                 log.warning("store is full, the outcome waits", job_id=run.id)
@@ -146,16 +133,16 @@ class Settler:
 
     def _finished(self, run: Run, status: str | None) -> None:
         """The store has the outcome, and the job is `status` now; None = it refused the outcome."""
-        self._tables.remove(run)
+        self.tables.remove(run)
         if status is None:
             log.warning("outcome refused: the attempt is stale", job_id=run.id, attempt=run.attempt)
-        self._post(run.sink.finished, status or "stale", run.run_s)
+        self.post(run.sink.finished, status or "stale", run.run_s)
 
     async def _fail(self, run: Run, failure: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
         delay = retry_delay(run.claim.policy, run.claim.errors + 1, retryable=retryable, asked=asked)
         if delay is not None and not _past_total(run, delay):
-            return await self._claims.retry_later(run.id, run.attempt, delay, failure, _usage(run))
-        return await self._claims.finish(run.id, run.attempt, "failed", failure, _usage(run))
+            return await self.claims.retry_later(run.id, run.attempt, delay, failure, _usage(run))
+        return await self.claims.finish(run.id, run.attempt, "failed", failure, _usage(run))
 
     # -- it was stopped, see `stopping` -----------------------------------------------------------------------------------
 
@@ -173,17 +160,17 @@ class Settler:
         limit = run.limit if run.stopped_by in ("flag", "exception") else run.hard_limit
         failure = stopping.failure(reason, run.attempt, limit, run.stopped_by, (run.run_s, run.stop_s)).to_json()
         if reason == "canceled":
-            return await self._claims.finish(run.id, run.attempt, "canceled", failure, _usage(run))
-        retry = self._tables.lane_of(run).spec.options.retry
+            return await self.claims.finish(run.id, run.attempt, "canceled", failure, _usage(run))
+        retry = self.tables.lane_of(run).spec.options.retry
         # Stopped in the middle: how much of its work was done is not known, and `at_most_once` promises not to do it again.
         return await self._fail(run, failure, retryable=retry is not None and retry.covers(TimeoutError()) and not run.once)
 
     async def cancel_waiting(self, job_id: str, worker: str) -> None:
         """Cancel a job whose ticket Celery has dropped, for it was revoked; the store does not know that yet. `worker`: our name."""
-        claim = await self._claims.claim(job_id, f"revoke-{job_id}", worker, "")
+        claim = await self.claims.claim(job_id, f"revoke-{job_id}", worker, "")
         if claim is not None:
             failure = JobFailure("canceled", "The job was revoked before it ran.", claim.attempt)
-            await self._claims.finish(job_id, claim.attempt, "canceled", failure.to_json())
+            await self.claims.finish(job_id, claim.attempt, "canceled", failure.to_json())
 
     # -- its runner has died ----------------------------------------------------------------------------------------------
 
@@ -192,7 +179,7 @@ class Settler:
         started = [run for run in aboard if run.started is not None and run not in doomed]
         groups = groups_of([run.id for run in started])
         for run in aboard:
-            self._tables.lane_of(run).held -= 1
+            self.tables.lane_of(run).held -= 1
             if run in doomed:
                 self.stop(run, "kill")
                 continue
@@ -208,36 +195,36 @@ class Settler:
             run = seat.take_off(job_id, attempt)
             if run is not None:
                 seat.jobs -= 1
-                self._tables.lane_of(run).held -= 1
+                self.tables.lane_of(run).held -= 1
                 # The worker may have thought that it has begun by now.
                 run.started = None
                 self._hand_back(run, "unstarted")
-        self._recount(seat)
+        self.recount(seat)
 
     def give_back(self, runs: Iterable[Run]) -> None:
         """Give back claimed jobs that wait here for a runner. Suspects stay: they wait for one to be empty."""
         for run in [run for run in runs if not run.claim.suspect]:
-            self._tables.remove_waiting(run)
+            self.tables.remove_waiting(run)
             self._hand_back(run, "unstarted")
 
     def _hand_back(self, run: Run, mode: Mode, failure: bytes = b"", group: str = "") -> None:
         if run.settle():
-            self._spawn(self._write_back(run, mode, failure, group))
+            self.spawn(self._write_back(run, mode, failure, group))
 
     async def _write_back(self, run: Run, mode: Mode, failure: bytes, group: str) -> None:
         if run.started is not None:
             run.run_s = time.monotonic() - run.started
-        await self._write(run, lambda: self._claims.hand_back(run.id, run.attempt, mode, failure, group, usage=_usage(run)))
+        await self._write(run, lambda: self.claims.hand_back(run.id, run.attempt, mode, failure, group, usage=_usage(run)))
 
     # -- the worker stops -------------------------------------------------------------------------------------------------
 
     async def give_up_waiting(self) -> None:
         """Put back what has not started: tickets and claims that wait here."""
-        for lane in self._tables.lanes.values():
+        for lane in self.tables.lanes.values():
             ids = [job_id for job_id, _ in lane.inbox]
             lane.inbox.clear()
             for i in range(0, len(ids), 100):
-                await self._claims.untake(ids[i : i + 100])
+                await self.claims.untake(ids[i : i + 100])
             waiting = list(lane.pending)
             lane.pending.clear()
             lane.held -= len(waiting)
@@ -245,7 +232,7 @@ class Settler:
 
     async def hand_all_back(self) -> None:
         """Give back what still runs; its runners are about to be ended."""
-        await self._hand_all_back([run for run in self._tables.runs.values() if not run.settled])
+        await self._hand_all_back([run for run in self.tables.runs.values() if not run.settled])
 
     async def _hand_all_back(self, held: Sequence[Run]) -> None:
         for run in held:

@@ -44,17 +44,11 @@ def steps(reason: StopReason, now: float, grace: float, hard: float | None) -> t
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """Whom a job that does not stop shares its runner with.
+    """Whom a job that does not stop shares its runner with."""
 
-    Args:
-        wanted: somebody waits for another job in it.
-        once: one of those must not be run twice.
-        deaf: the runner answers no ping.
-    """
-
-    wanted: bool = False
-    once: bool = False
-    deaf: bool = False
+    wanted: bool = False  #: somebody waits for another job in it
+    once: bool = False  #: one of those must not be run twice
+    deaf: bool = False  #: the runner answers no ping
 
 
 def last_step(company: Company, *, over: bool) -> Literal["kill", "fence"]:

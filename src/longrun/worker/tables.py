@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.run import Run
 from longrun.worker.supervise.seat import Group, Seat
 
+#: Runs a coroutine beside everything else.
+Spawn = Callable[[Coroutine[Any, Any, None]], Any]
+#: To be called with a seat whose room has changed: jobs that wait may go.
+Recount = Callable[[Seat], None]
+
 
 @dataclass(slots=True)
 class Tables:
-    """Written by the engine's thread only, but for `closing`.
+    """Written by the engine's thread only, but for `closing`."""
 
-    Attributes:
-        groups: models that share runners.
-        lanes: by name.
-        runs: by job id, from the claim until the store has the outcome or refuses it.
-        closing: the worker takes no more work.
-    """
-
-    groups: list[Group] = field(default_factory=list)
-    lanes: dict[str, Lane] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    closing: bool = False
+    groups: list[Group] = field(default_factory=list)  #: models that share runners
+    lanes: dict[str, Lane] = field(default_factory=dict)  #: by name
+    runs: dict[str, Run] = field(default_factory=dict)  #: by job id, from the claim until the store has the outcome or refuses it
+    closing: bool = False  #: the worker takes no more work
 
     @property
     def seats(self) -> list[Seat]:

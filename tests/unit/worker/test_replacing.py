@@ -30,7 +30,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 def recycler(tables: Tables) -> tuple[Recycler, Recorder]:
     effects = Recorder()
-    return Recycler(tables, Guard(), spawn=effects.spawn, recount=effects.recount), effects
+    return Recycler(tables, Guard(), effects.spawn, effects.recount), effects
 
 
 def no_start(effects: Recorder) -> None:

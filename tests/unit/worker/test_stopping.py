@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.unit.worker.played import TOGETHER, Recorder, frames, started, tables_of, waiting
 
 from longrun.worker import stopping
 from longrun.worker.limits import Limits
+from longrun.worker.settle import Settler
 from longrun.worker.tables import Tables
 
 
 def limits(tables: Tables) -> tuple[Limits, Recorder]:
     effects = Recorder()
-    return Limits(tables, 1.0, effects, recount=effects.recount, replace=effects.replace), effects
+    return Limits(tables, 1.0, cast(Settler, effects), effects.recount, effects.replace), effects
 
 
 def test_a_job_that_waits_ends_at_once() -> None:

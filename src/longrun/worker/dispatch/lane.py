@@ -43,27 +43,19 @@ class Lane:
         spec: the model.
         group: of its runners.
         on_timer: called when a batch may be complete by now: `dispatch` is to be called again.
-
-    Attributes:
-        inbox: (job id, sink) of tickets not yet claimed; filled by the hub's thread, emptied by the engine's.
-        concurrency: jobs (batched: batches) at once in a runner.
-        seats: where its runners are.
-        held: claims under way, waiting here or sent; written by the engine's thread only.
-        capacity: how many jobs the ready runners can hold.
-        was_full: the hub found no room when it looked last.
-        slow: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends.
-        measured: sizes and waits of its batches.
     """
 
     def __init__(self, spec: ModelSpec, group: Group, on_timer: Callable[[Lane], None]) -> None:
         self.spec, self.seats, self._on_timer = spec, group.seats, on_timer
         self.name, self.model, self.batched = spec.lane, spec.name, spec.batched
         self.concurrency = group.settings.models[spec.name]
+        #: Job id and sink of tickets not yet claimed; filled by the hub's thread, emptied by the engine's.
         self.inbox: deque[tuple[str, Sink]] = deque()
-        self.pending: deque[Run] = deque()
-        self.held = self.capacity = 0
-        self.was_full = True
-        self.slow = False
+        self.pending: deque[Run] = deque()  #: claimed, waiting for a runner
+        self.held = 0  #: claims under way, waiting here or sent; written by the engine's thread only
+        self.capacity = 0  #: how many jobs the ready runners can hold
+        self.was_full = True  #: the hub found no room when it looked last
+        self.slow = False  #: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends
         self.mean, self.pace, self.measured = Cautious(), Pace(), BatchMeasures()
         self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None

@@ -11,35 +11,24 @@ from longrun.settings import Settings
 
 
 class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A new setting is a new field here. One that `Settings` has too is taken from there, by its name.
+    """A new setting is a new field here. One that `Settings` has too is taken from there, by its name."""
 
-    Attributes:
-        target: what the runner imports.
-        models: jobs (batched: batches) at once, by model.
-        device: what `load` gets.
-        load_timeout: seconds until all models must be loaded.
-        log_level: of its log.
-        max_output: bytes that an output may have.
-        capture_output: what models print becomes events of their jobs.
-        blobs, data, durability, max_file: the blob store and its limit, as in `Settings`; `data` is absolute.
-        copies: folder for copies of files, as the worker sees it; None = as the process itself does.
-        parent: process id of the worker.
-        pipes: file descriptor, 1 or 2 → (where to read what is written to it, the operator's log); None = output is not captured.
-    """
-
-    target: str = ""
-    models: dict[str, int] = {}
-    device: str = "cpu"
-    load_timeout: float = 1800.0
+    target: str = ""  #: what the runner imports
+    models: dict[str, int] = {}  #: jobs (batched: batches) at once, by model
+    device: str = "cpu"  #: what `load` gets
+    load_timeout: float = 1800.0  #: seconds until all models must be loaded
     log_level: str = "info"
-    max_output: int = 1 << 62
-    capture_output: bool = True
+    max_output: int = 1 << 62  #: bytes that an output may have
+    capture_output: bool = True  #: what models print becomes events of their jobs
+    # -- the blob store
     blobs: str = ""
-    data: str = ".longrun"
+    data: str = ".longrun"  #: absolute
     durability: str = "relaxed"
     max_file: int = 1 << 30
-    copies: str | None = None
-    parent: int = 0
+    copies: str | None = None  #: folder for copies of files, as the worker sees it; None = as the process itself does
+    # -- of one process
+    parent: int = 0  #: process id of the worker
+    #: File descriptor, 1 or 2 → (where to read what is written to it, the operator's log); None = output is not captured.
     pipes: dict[int, tuple[int, int]] | None = None
 
     @classmethod

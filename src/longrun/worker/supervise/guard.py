@@ -60,7 +60,7 @@ class Guard:
     def _say(self, line: str) -> None:
         if self._process is not None:
             assert self._process.stdin is not None
-            with suppress(OSError):  # it was killed; `look` starts another and tells it everything
+            with suppress(OSError):  # it was killed; `look` starts another and sends it everything
                 os.write(self._process.stdin.fileno(), line.encode())
 
 

@@ -36,7 +36,7 @@ class RunnerProcess(asyncio.Protocol):
     Args:
         on_frame: called with each frame that arrives.
         on_end: called once, when the process has ended.
-        guard: is told of the process while it lives.
+        guard: ends what the process has started when the worker is killed.
     """
 
     def __init__(
@@ -58,11 +58,7 @@ class RunnerProcess(asyncio.Protocol):
         self._kills_before = self._kills_lately = oom_kills()
         self._looked = time.monotonic()
 
-    async def start(
-        self,
-        settings: RunnerSettings,
-        env: Mapping[str, str],
-    ) -> None:
+    async def start(self, settings: RunnerSettings, env: Mapping[str, str]) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
         outputs = OutputPipes() if settings.capture_output else None
         ours, theirs = socket.socketpair()
@@ -187,7 +183,7 @@ class RunnerProcess(asyncio.Protocol):
         self._on_end(self, self._end)
 
     def _reaped(self) -> bool:
-        """Whether the process has ended; then `_end` says how. By `wait4`, which tells what it used; Popen's own way would lose that."""
+        """Whether the process has ended; then `_end` says how. By `wait4`, which says what it used; Popen's own way would lose that."""
         if self._end is None and self._process is not None:
             if self._exited():
                 end_group(self._process.pid)

@@ -31,18 +31,11 @@ Role = Literal["serving", "standby", "retiring"]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Models that share runners, and the seats of those.
+    """Models that share runners, and the seats of those."""
 
-    Args:
-        settings: of each runner; those of its place are added.
-        terms: when one is replaced.
-        lanes: names of the lanes of its models.
-        seats: where its runners are.
-    """
-
-    settings: RunnerSettings
-    terms: Terms
-    lanes: Sequence[str]
+    settings: RunnerSettings  #: of each runner; those of its place are added
+    terms: Terms  #: when one is replaced
+    lanes: Sequence[str]  #: names of the lanes of its models
     seats: list[Seat] = field(default_factory=list)
 
 
@@ -55,25 +48,6 @@ class Seat:
         on_frame: called with each frame of its runner.
         on_end: called when its runner has ended: with the jobs that were in it, those for whose sake it was killed, and how it ended.
         guard: ends what the runner has started when the worker is killed; None for tests.
-
-    Attributes:
-        ready: models that are loaded, and the seconds it took; `warmed` those of their warm-ups.
-        fits: largest batch that its memory has room for, by model, where that is less than the model's `max_size`.
-        gpu_memory: the runner's latest report of its GPUs: bytes allocated, reserved and most ever reserved; None = it uses none.
-        aboard: runs sent and not answered, by lane, in the order they were sent.
-        alone: group of suspects that has the runner to itself.
-        reserved: group of suspects that waits for the runner to be empty; nobody else is sent there until then.
-        failures: runners in a row that did not get to load all models; `last_failure` is what the last of them said (JSON).
-        cause: why this one does not load, as far as is known (JSON).
-        doomed: runs for whose sake the runner was killed.
-        pong_at: when the latest of the pings that were answered had been sent.
-        left_at: when a run ended here last.
-        role: see `Role`.
-        ending: the worker has ended the runner, and expects its end.
-        since: monotonic time at which the runner was started.
-        jobs: how many have ended in the runner; `jobs_weighed` of them before its memory was last looked at.
-        held_at_start: bytes that it held when its models were loaded, where `max_memory` is set; `warned` says that much more was logged.
-        unanswered: pings in a row, sent while it was idle.
     """
 
     def __init__(
@@ -87,27 +61,32 @@ class Seat:
         self.group, self.place = group, place
         self._on_frame, self._on_end, self._guard = on_frame, on_end, guard
         self.role: Role = "serving"
-        self.failures = 0
-        self.last_failure = b""
+        self.failures = 0  #: runners in a row that did not get to load all models
+        self.last_failure = b""  #: what the last of them said (JSON)
         self._closing = False
         self._reset()
 
     def _reset(self) -> None:
         """No runner is here."""
         self.process: RunnerProcess | None = None
-        self.ready: dict[str, float] = {}
+        self.since = time.monotonic()  #: when the runner was started
+        self.ready: dict[str, float] = {}  #: seconds that loading took, by model that is loaded; `warmed` those of their warm-ups
         self.warmed: dict[str, float] = {}
-        self.fits: dict[str, int] = {}
-        self.gpu_memory: list[int] | None = None
+        self.cause = b""  #: why this one does not load, as far as is known (JSON)
+        self.fits: dict[str, int] = {}  #: largest batch that its memory has room for, by model, where that is less than `max_size`
+        self.gpu_memory: list[int] | None = None  #: bytes allocated, reserved and most ever reserved; None = it uses no GPU
+        #: Runs sent and not answered, by lane, in the order they were sent.
         self.aboard: dict[str, dict[tuple[str, int], Run]] = {name: {} for name in self.group.lanes}
-        self.alone: str | None = None
-        self.reserved: str | None = None
-        self.doomed: set[Run] = set()
-        self.pong_at = self.since = time.monotonic()
-        self.left_at = 0.0
-        self.ending = self.warned = False
-        self.jobs = self.jobs_weighed = self.held_at_start = self.unanswered = 0
-        self.cause = b""
+        self.alone: str | None = None  #: group of suspects that has the runner to itself
+        self.reserved: str | None = None  #: group that waits for it to be empty; nobody else is sent there until then
+        self.left_at = 0.0  #: when a run ended here last
+        self.jobs = self.jobs_weighed = 0  #: how many have ended in it; `jobs_weighed` of them before its memory was last looked at
+        self.held_at_start = 0  #: bytes that it held when its models were loaded, where `max_memory` is set
+        self.warned = False  #: that it holds much more
+        self.pong_at = self.since  #: when the latest of the pings that were answered had been sent
+        self.unanswered = 0  #: pings in a row, sent while it was idle
+        self.doomed: set[Run] = set()  #: runs for whose sake it was killed
+        self.ending = False  #: the worker has ended it for another reason
 
     def successor(self) -> Seat:
         """A further seat of the group, on standby."""

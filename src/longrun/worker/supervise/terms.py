@@ -13,19 +13,12 @@ _BESIDE = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the models of a runner say about its replacement; where several share one, the strictest counts.
+    """What the models of a runner say about its replacement; where several share one, the strictest counts."""
 
-    Args:
-        max_jobs: jobs after which it is replaced; None = never for that.
-        max_memory: bytes over which it is replaced; None = never for that.
-        load_timeout: seconds until all its models must be loaded.
-        gpus: GPUs that it was given.
-    """
-
-    max_jobs: int | None = None
-    max_memory: int | None = None
-    load_timeout: float = 1800.0
-    gpus: int = 0
+    max_jobs: int | None = None  #: jobs after which it is replaced
+    max_memory: int | None = None  #: bytes over which it is replaced
+    load_timeout: float = 1800.0  #: seconds until all its models must be loaded
+    gpus: int = 0  #: that it was given
 
     @classmethod
     def of(cls, specs: Sequence[ModelSpec]) -> Terms:
