@@ -68,7 +68,7 @@ class Limits:
         for seat in self.tables.seats:
             if seat.process is None:
                 continue
-            seat.process.relieve()
+            seat.process.drain_output()
             if seat.empty:
                 seat.pong_at = now
             else:

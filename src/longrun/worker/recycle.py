@@ -106,14 +106,14 @@ class Recycler:
         """Look at every runner once a second."""
         while True:
             try:
-                self.guard.look()
+                self.guard.ensure_running()
             except OSError as error:
                 log.warning("guard process could not be started", error=str(error))
             await asyncio.sleep(_TICK)
             self._ticks += 1
             for seat in self.tables.seats:
                 if seat.process is not None:
-                    seat.process.notice_end()
+                    seat.process.check_end()
                     if not seat.ending:
                         self._look(seat)
             await self._weigh()

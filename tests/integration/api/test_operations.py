@@ -12,7 +12,7 @@ import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 
 from longrun.settings import Settings
-from longrun.worker.dispatch.measures import BatchMeasures
+from longrun.worker.dispatch.histograms import BatchHistograms
 
 Submit = Callable[..., Any]
 WORKER = {
@@ -110,7 +110,7 @@ async def test_metrics_are_in_prometheus_text_format(caller: httpx.AsyncClient, 
 
 
 async def test_batches_and_memory_of_workers_are_in_the_figures(caller: httpx.AsyncClient, worker: PlayedWorker) -> None:
-    measured = BatchMeasures()
+    measured = BatchHistograms()
     for size in (1, 8, 8):
         measured.sent(size)
     measured.waited(0.02)

@@ -10,7 +10,7 @@ from longrun.errors import Failure, RetryAfter, ValidationFailed
 from longrun.models import Model, Retry, isolated_registry
 from longrun.worker.dispatch.batching import (
     AHEAD_MOST,
-    Cautious,
+    CautiousMean,
     Pace,
     Waiting,
     batch_key,
@@ -74,7 +74,7 @@ def test_only_short_jobs_are_sent_ahead() -> None:
 
 
 def test_the_mean_believes_a_long_job_at_once() -> None:
-    mean = Cautious()
+    mean = CautiousMean()
     for sample in (0.001, 0.001, 5.0):
         mean.add(sample)
     assert mean.value == 5.0

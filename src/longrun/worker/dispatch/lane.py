@@ -18,7 +18,7 @@ from longrun.store.claims import Claim
 from longrun.worker.dispatch.batching import (
     AHEAD_BELOW_S,
     LONG_S,
-    Cautious,
+    CautiousMean,
     Pace,
     Waiting,
     batch_key,
@@ -27,7 +27,7 @@ from longrun.worker.dispatch.batching import (
     wait_before_batch,
     wait_behind_batch,
 )
-from longrun.worker.dispatch.measures import BatchMeasures
+from longrun.worker.dispatch.histograms import BatchHistograms
 from longrun.worker.run import Run, Sink
 from longrun.worker.supervise.seat import Group, Seat
 
@@ -56,7 +56,7 @@ class Lane:
         self.capacity = 0  #: how many jobs the ready runners can hold
         self.was_full = True  #: the hub found no room when it looked last
         self.slow = False  #: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends
-        self.mean, self.pace, self.measured = Cautious(), Pace(), BatchMeasures()
+        self.mean, self.pace, self.histograms = CautiousMean(), Pace(), BatchHistograms()
         self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None
         self._last_arrival = 0.0
@@ -279,7 +279,7 @@ class Lane:
             return []
         if self.batched is not None:
             self._batch += 1
-            self.measured.sent(len(runs))
+            self.histograms.sent(len(runs))
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
         seat.send(self.model, runs, batch=self.batched is not None)
@@ -300,7 +300,7 @@ class Lane:
         group = [run for run in aboard if run.batch in first and run.started is None]
         for run in group:
             run.begin(now)
-            self.measured.waited(now - run.since)
+            self.histograms.waited(now - run.since)
         for run in group:
             # A batch is one call: it has the time limits of its longest item.
             run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)

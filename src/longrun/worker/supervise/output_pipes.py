@@ -41,7 +41,7 @@ class OutputPipes:
         for _, writes in self._pipes.values():
             os.close(writes)
 
-    def relieve(self) -> None:
+    def drain_stuck(self) -> None:
         """To be called now and then: read what nobody reads."""
         for number, (reads, _) in self._pipes.items():
             held = struct.unpack("i", fcntl.ioctl(reads, termios.FIONREAD, b"\0" * 4))[0]

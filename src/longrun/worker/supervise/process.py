@@ -116,7 +116,7 @@ class RunnerProcess(asyncio.Protocol):
             os.kill(self._process.pid, signal.SIGKILL)
             end_group(self._process.pid)
 
-    def notice_end(self) -> None:
+    def check_end(self) -> None:
         """To be called now and then: a child that the model's code has forked holds the pipe open when the process has ended."""
         if self._transport is not None and self._exited():
             self._read_the_rest()
@@ -130,17 +130,17 @@ class RunnerProcess(asyncio.Protocol):
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return True
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Note what only a living process shows; to be called now and then while it works."""
         self._seen_peak = peak_memory(self.pid) or self._seen_peak
         if time.monotonic() - self._looked >= _BEFORE:
             self._looked = time.monotonic()
             self._kills_before, self._kills_lately = self._kills_lately, oom_kills()
 
-    def relieve(self) -> None:
+    def drain_output(self) -> None:
         """To be called now and then: read of its output what it cannot read itself."""
         if self._outputs is not None:
-            self._outputs.relieve()
+            self._outputs.drain_stuck()
 
     def _close_outputs(self) -> None:
         outputs, self._outputs = self._outputs, None

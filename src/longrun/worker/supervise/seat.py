@@ -157,7 +157,7 @@ class Seat:
         """The runner has loaded a model, and it took so long."""
         self.ready[model], self.warmed[model] = load_s, warmup_s
         if self.process is not None:
-            self.process.look()
+            self.process.sample()
         if self.loaded:
             self.failures, self.last_failure = 0, b""
 
@@ -166,7 +166,7 @@ class Seat:
         was_deaf = self.deaf
         self.pong_at, self.gpu_memory, self.unanswered = max(self.pong_at, ping), gpu_memory, 0
         if self.process is not None:
-            self.process.look()
+            self.process.sample()
         return was_deaf
 
     def _end(self, process: RunnerProcess, end: Exit) -> None:

@@ -31,7 +31,7 @@ class Histogram:
         return {"buckets": buckets, "sum": round(self._sum, 6), "count": total + self._counts[-1]}
 
 
-class BatchMeasures:
+class BatchHistograms:
     """What a worker knows of the batches of one model."""
 
     def __init__(self) -> None:
