@@ -175,7 +175,7 @@ class Engine:
         asyncio.set_event_loop(self.loop)
         self.store = self.plan.open_store()
         claims, tables, spawn, recount = self.store.claims, self.tables, self.spawn, self.recount
-        self.emitter = Emitter(claims, spawn, self._lost)
+        self.emitter = Emitter(claims, spawn, lambda run: self.limits.request_stop(run, "lost"))
         self.settler = Settler(tables, claims, self.emitter, spawn, recount, self.post)
         self.recycler = Recycler(tables, self.guard, spawn, recount)
         self.limits = Limits(tables, self.settings.cancel_grace, self.settler, recount, self.recycler.replace)
@@ -326,10 +326,6 @@ class Engine:
         self.settler.on_runner_end(aboard, doomed, end)
         if not self.tables.closing and self.recycler.next_here(seat):
             self.spawn(seat.start())
-
-    def _lost(self, run: Run) -> None:
-        """The store says another attempt owns the job, or that it has ended: what runs here must stop."""
-        self.limits.request_stop(run, "lost")
 
     # -- announcing and stopping ------------------------------------------------------------------------------------------
 

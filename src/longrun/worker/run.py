@@ -38,7 +38,7 @@ class Sink(Protocol):
         """The ticket named nothing that can be claimed."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     """See the module. Times are monotonic."""
 
