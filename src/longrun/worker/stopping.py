@@ -12,7 +12,7 @@ Who asks, and where it comes in:
 All but the last go through `Limits.request_stop`. A job that waits here has ended with that. So has one item of a running batch, as long as
 somebody wants another one: the batch is one call, which goes on, and the item's result is refused. Any other job takes up to three steps:
 
-1. *flag*: a `cancel` frame. `job.*` and `yield` raise the reason (`runner/running.py`).
+1. *flag*: a `cancel` frame. `job.*` and `yield` raise the reason.
 2. *exception*, after a third of the grace: a second frame, and the reason is raised in code that does not look (`runner/interrupts.py`).
 3. *the last step*, after the grace (with a `soft_timeout`: at the hard limit): the runner is killed, or the job given up, see `last_step`.
 

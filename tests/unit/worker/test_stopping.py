@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from tests.unit.worker.played import TOGETHER, Recorder, frames, started, tables_of, waiting
+from tests.unit.worker.played import ECHO, TOGETHER, Recorder, frames, started, tables_of, waiting
 
 from longrun.worker import stopping
 from longrun.worker.limits import Limits
@@ -112,3 +112,18 @@ def test_the_failure_says_which_limit_was_over_and_how_it_was_stopped(by: Any, r
     assert (failure.code, failure.attempt, failure.stopped_by) == ("timeout", 2, by)
     assert (failure.run_s, failure.stop_s) == ((None, None) if by is None else (5.0, 0.25))
     assert stopping.failure("canceled", 1, "", by, (1.0, 1.0)).detail.startswith(f"The job was canceled.{rest}")
+
+
+@pytest.mark.parametrize(("spec", "jobs", "places"), [(ECHO, 4, 4), (TOGETHER, 8, 2)])
+def test_a_runner_gets_no_more_jobs_when_half_of_its_places_are_held_by_what_was_given_up(spec: Any, jobs: int, places: int) -> None:
+    tables = tables_of(spec, concurrency=places)
+    runs = started(tables, *[f"job_{n}" for n in range(jobs)])
+    (lane,), (seat,) = tables.lanes.values(), tables.seats
+    half = runs[: jobs // 2]
+    for run in half[:-1]:
+        run.settle()
+    assert not lane.has_clogged(seat), "somebody still waits for what is in that place"
+    half[-1].settle()
+    assert lane.has_clogged(seat)
+    lane.count_capacity()
+    assert (lane.room(seat), lane.capacity) == (0, 0)

@@ -115,9 +115,10 @@ class Lane:
 
         The next runner takes over from this one, which `Limits` ends as soon as it holds nothing else.
         """
-        places = {run.batch if self.batched else run for run in self.aboard(seat)}
-        wanted = {run.batch if self.batched else run for run in self.aboard(seat) if not run.settled}
-        return len(places - wanted) * 2 >= self.concurrency
+        given_up = {run.batch if self.batched else run for run in self.aboard(seat) if run.settled}
+        if given_up and self.batched:
+            given_up -= {run.batch for run in self.aboard(seat) if not run.settled}
+        return len(given_up) * 2 >= self.concurrency
 
     def room(self, seat: Seat) -> int:
         """How many more jobs (batched: batches) may be sent there now."""
