@@ -112,8 +112,8 @@ async def test_metrics_are_in_prometheus_text_format(caller: httpx.AsyncClient, 
 async def test_batches_and_memory_of_workers_are_in_the_figures(caller: httpx.AsyncClient, worker: PlayedWorker) -> None:
     measured = BatchHistograms()
     for size in (1, 8, 8):
-        measured.sent(size)
-    measured.waited(0.02)
+        measured.sizes.add(size)
+    measured.waits.add(0.02)
     runner = {"models": ["echo"], "memory": 4096, "gpu_memory": {"allocated": 1, "reserved": 2, "peak": 3}}
     entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": measured.snapshot()}}, "runners": [runner], "jobs": []}
     await worker.store.claims.announce("w1", orjson.dumps(entry))

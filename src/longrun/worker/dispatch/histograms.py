@@ -32,19 +32,11 @@ class Histogram:
 
 
 class BatchHistograms:
-    """What a worker knows of the batches of one model."""
+    """The batches of one model: how many items each had, and how long each item waited for its start since its claim (seconds)."""
 
     def __init__(self) -> None:
-        self._sizes, self._waits = Histogram(SIZES), Histogram(WAITS)
-
-    def sent(self, size: int) -> None:
-        """A batch was sent to a runner."""
-        self._sizes.add(size)
-
-    def waited(self, seconds: float) -> None:
-        """An item's batch has begun, so long after its job was claimed."""
-        self._waits.add(seconds)
+        self.sizes, self.waits = Histogram(SIZES), Histogram(WAITS)
 
     def snapshot(self) -> dict[str, Any]:
-        """Both histograms, as a worker announces them."""
-        return {"size": self._sizes.snapshot(), "wait_s": self._waits.snapshot()}
+        """Both, as a worker announces them."""
+        return {"size": self.sizes.snapshot(), "wait_s": self.waits.snapshot()}

@@ -280,7 +280,7 @@ class Lane:
             return []
         if self.batched is not None:
             self._batch += 1
-            self.histograms.sent(len(runs))
+            self.histograms.sizes.add(len(runs))
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
         seat.send(self.model, runs, batch=self.batched is not None)
@@ -301,7 +301,7 @@ class Lane:
         group = [run for run in aboard if run.batch in first and run.started is None]
         for run in group:
             run.begin(now)
-            self.histograms.waited(now - run.since)
+            self.histograms.waits.add(now - run.since)
         for run in group:
             # A batch is one call: it has the time limits of its longest item.
             run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)
