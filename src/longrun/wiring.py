@@ -181,9 +181,9 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
     Raises:
         SettingsError, AuthoringError
     """
-    from longrun.worker.celery_worker import run_celery_worker
-    from longrun.worker.devices import refusal, visible_gpus
+    from longrun.worker.celery.worker import run_celery_worker
     from longrun.worker.plan import WorkerPlan
+    from longrun.worker.supervise.devices import refusal, visible_gpus
 
     target, specs = find_models(settings)
     wanted = [spec for spec in specs if not settings.queues or spec.queue in settings.queues]

@@ -52,7 +52,7 @@ def examine_all(settings: Settings) -> list[Finding]:
     """Every check: this machine, the models when some are named, the keeper of files, the store."""
     from longrun.service.doctor import Finding
     from longrun.service.machine import examine_app, examine_machine
-    from longrun.worker.devices import refusal
+    from longrun.worker.supervise.devices import refusal
 
     machine = read_machine()
     findings = examine_machine(machine, settings)
@@ -71,7 +71,7 @@ def read_machine() -> Machine:
     from longrun.embedded.program import find_server, identify
     from longrun.errors import SettingsError
     from longrun.service.machine import Machine
-    from longrun.worker.devices import visible_gpus
+    from longrun.worker.supervise.devices import visible_gpus
 
     server, why = None, ""
     try:

@@ -5,35 +5,41 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
+from longrun.settings import Settings
 from longrun.store.facts import FORMAT
 from longrun.version import VERSION
-from longrun.worker.lane import Lane
-from longrun.worker.seat import Seat
-
-if TYPE_CHECKING:
-    from longrun.worker.engine import Engine
+from longrun.worker.dispatch.lane import Lane
+from longrun.worker.supervise.seat import Seat
+from longrun.worker.tables import Tables
 
 
-def announcement(engine: Engine, held: Mapping[int, int]) -> bytes:
-    """The worker's entry as JSON. `held`: bytes of memory by runner (process id)."""
+def announcement(name: str, tables: Tables, settings: Settings, held: Mapping[int, int]) -> bytes:
+    """The worker's entry as JSON.
+
+    Args:
+        name: of the worker.
+        tables: what it holds.
+        settings: lease and heartbeat.
+        held: bytes of memory by runner (process id).
+    """
     return orjson.dumps(
         {
-            "name": engine.plan.name,
+            "name": name,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": VERSION,
             "format": FORMAT,
-            "lease": engine.settings.lease,
-            "heartbeat": engine.settings.heartbeat,
-            "stopping": engine.closing,
-            "running": len(engine.runs),
-            "runners": [_runner(seat, held.get(seat.pid)) for seat in engine.seats if seat.process is not None],
-            "models": {lane.model: _model(lane) for lane in engine.lanes.values()},
-            "jobs": list(engine.runs)[:100],
+            "lease": settings.lease,
+            "heartbeat": settings.heartbeat,
+            "stopping": tables.closing,
+            "running": len(tables.runs),
+            "runners": [_runner(seat, held.get(seat.pid)) for seat in tables.seats if seat.process is not None],
+            "models": {lane.model: _model(lane) for lane in tables.lanes.values()},
+            "jobs": list(tables.runs)[:100],
         }
     )
 
@@ -43,7 +49,7 @@ def _runner(seat: Seat, held: int | None) -> dict[str, Any]:
     allocated, reserved, peak = seat.gpu_memory or (None, None, None)
     return {
         "pid": seat.pid,
-        "models": sorted(seat.models),
+        "models": seat.models,
         "device": seat.place.device,
         "gpus": seat.place.env.get("CUDA_VISIBLE_DEVICES"),
         "loaded": seat.loaded,
@@ -68,8 +74,8 @@ def _model(lane: Lane) -> dict[str, Any]:
         "running": lane.held,
         "load_s": max((seat.ready[lane.model] for seat in ready), default=None),
         "warmup_s": max((seat.warmed[lane.model] for seat in ready), default=None),
-        "batch_size": min((seat.batch_size(lane) for seat in ready), default=None) if lane.batched is not None else None,
-        "batches": lane.measured.told() if lane.batched is not None else None,
+        "batch_size": min((lane.batch_size(seat) for seat in ready), default=None) if lane.batched is not None else None,
+        "batches": lane.histograms.snapshot() if lane.batched is not None else None,
         "failures": failing,
         "last_failure": next((orjson.loads(seat.last_failure)["detail"] for seat in lane.seats if seat.last_failure), None),
     }

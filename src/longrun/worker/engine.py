@@ -1,7 +1,8 @@
 """The engine: an asyncio loop on its own thread that claims, dispatches, renews leases and writes outcomes.
 
-Nothing here runs user code and nothing here blocks, so heartbeats go out whatever the models do. The Celery side (`celery_pool`) hands
-tickets in by `take` and gets told what became of them by `Sink` calls, which `pump` makes on the hub's thread.
+Nothing here runs user code and nothing here blocks, so heartbeats go out whatever the models do. The Celery side (`celery.pool`) hands
+tickets in by `take`, and is notified of what became of them by `Sink` calls, which `pump` makes on the hub's thread. What a job goes
+through here stands in `run`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -21,24 +23,26 @@ import structlog
 from longrun.errors import LongrunError
 from longrun.models import ModelSpec
 from longrun.worker.announce import announcement
-from longrun.worker.devices import place_runners, visible_gpus
+from longrun.worker.dispatch.lane import Lane
 from longrun.worker.emitter import Emitter
-from longrun.worker.exits import Exit
-from longrun.worker.guard import Guard
-from longrun.worker.lane import Lane
 from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
-from longrun.worker.memory import memory_of
 from longrun.worker.plan import WorkerPlan
-from longrun.worker.recycle import Recycler, Terms
+from longrun.worker.recycle import Recycler
 from longrun.worker.run import Run, Sink
 from longrun.worker.runner.copies import remove_left
-from longrun.worker.runner.files import keeper_settings
-from longrun.worker.seat import RunnerPlan, Seat
+from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.settle import Settler
+from longrun.worker.supervise.devices import place_runners, visible_gpus
+from longrun.worker.supervise.exits import Exit
+from longrun.worker.supervise.guard import Guard
+from longrun.worker.supervise.memory import memory_of
+from longrun.worker.supervise.seat import Group, Seat
+from longrun.worker.supervise.terms import Terms
+from longrun.worker.tables import Tables
 
 log = structlog.get_logger("longrun.worker")
-#: Seconds for the store to take back what a stopping worker holds; and when it was told twice to stop.
+#: Seconds for the store to take back what a stopping worker holds; and when it is to stop at once.
 _PATIENCE, _HURRY = 3.0, 0.5
 
 
@@ -59,55 +63,38 @@ class Engine:
     def __init__(self, plan: WorkerPlan, wake: Callable[[], None]) -> None:
         self.plan, self._wake = plan, wake
         self.settings = plan.settings
-        self.lanes: dict[str, Lane] = {}
-        self.seats: list[Seat] = []
-        self.runs: dict[str, tuple[Lane, Run]] = {}
+        self.tables = Tables()
+        self.guard = Guard()
         self.serve: LaneChannel | None = None
-        self.closing = False
         self.hurry = False
-        self._told = 0.0
-        self._claiming = 0
+        self._stop_asked = 0.0
+        self._nonce = secrets.token_hex(4)
+        self._claiming = self._nonces = 0
         self._done: Future[None] | None = None
         self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._woken = self._draining = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._nonce = secrets.token_hex(4)
-        self._nonces = 0
-        self.guard = Guard()
         self._build()
         self.loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self.thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
     def _build(self) -> None:
-        groups: dict[str, list[ModelSpec]] = {}
+        together: dict[str, list[ModelSpec]] = {}
         for spec in self.plan.specs:
             # The functions of a module have nothing to load of their own: they share runners.
-            groups.setdefault(f"functions of {spec.module}" if spec.is_function else spec.name, []).append(spec)
+            together.setdefault(f"functions of {spec.module}" if spec.is_function else spec.name, []).append(spec)
         visible = visible_gpus()
-        for specs in groups.values():
-            concurrency = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
+        for specs in together.values():
+            terms = Terms.of(specs)
+            models = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
+            settings = RunnerSettings.of(self.settings, target=self.plan.target, models=models, load_timeout=terms.load_timeout)
+            group = Group(settings, terms, [spec.lane for spec in specs])
             processes = self.settings.processes or max(spec.options.processes for spec in specs)
-            places = place_runners(self.settings.device, max(spec.options.gpus for spec in specs), processes, visible)
-            settings = self.settings
-            plan = RunnerPlan(
-                self.plan.target,
-                concurrency,
-                settings.log_level,
-                settings.max_output,
-                settings.capture_output,
-                keeper_settings(settings),
-                Terms.of(specs),
-                self.guard,
-            )
-            seats = [Seat(plan, place, on_frame=self._on_frame, on_end=self._on_end) for place in places]
-            self.seats += seats
-            for spec in specs:
-                lane = Lane(spec, concurrency[spec.name], seats)
-                lane.on_timer = lambda lane=lane: self.dispatch(lane)  # type: ignore[method-assign, misc]
-                self.lanes[lane.name] = lane
-                for seat in seats:
-                    seat.lanes.append(lane)
+            for place in place_runners(self.settings.device, terms.gpus, processes, visible):
+                group.seats.append(Seat(group, place, self._on_frame, self._on_end, self.guard))
+            self.tables.groups.append(group)
+            self.tables.lanes |= {spec.lane: Lane(spec, group, self.dispatch) for spec in specs}
 
     # -- the hub's thread -------------------------------------------------------------------------------------------------
 
@@ -117,24 +104,33 @@ class Engine:
         self._ready.wait()
 
     def take(self, tickets: Iterable[tuple[str, str, Sink]]) -> None:
-        """Tickets came in: lane, job id, and whom to tell."""
+        """Tickets came in: lane, job id, and whom to notify."""
         for lane, job_id, sink in tickets:
-            self.lanes[lane].inbox.append((job_id, sink))
+            self.tables.lanes[lane].inbox.append((job_id, sink))
         if not self._draining:
             self._draining = True
             self.loop.call_soon_threadsafe(self._drain)
 
     def cancel_waiting(self, job_id: str) -> None:
         """A job that waits was revoked, and its ticket dropped. It must not wait for ever because of that."""
-        self.loop.call_soon_threadsafe(lambda: self.spawn(self.settler.cancel_waiting(job_id)))
+        self.loop.call_soon_threadsafe(lambda: self.spawn(self.settler.cancel_waiting(job_id, self.plan.name)))
+
+    def cancel(self, job_id: str) -> None:
+        """Stop this job, if it is here, and no other."""
+        self.loop.call_soon_threadsafe(self._cancel, job_id)
+
+    def _cancel(self, job_id: str) -> None:
+        run = self.tables.runs.get(job_id)
+        if run is not None:
+            self.limits.request_stop(run, "canceled")
 
     def free_slots(self) -> list[tuple[str, int]]:
         """Lanes and how many more tickets each may take."""
-        if self.closing:
+        if self.tables.closing:
             return []
-        slots = [(name, lane.free()) for name, lane in self.lanes.items()]
+        slots = [(name, lane.free()) for name, lane in self.tables.lanes.items()]
         for name, free in slots:
-            self.lanes[name].was_full = free == 0
+            self.tables.lanes[name].was_full = free == 0
         return slots
 
     def pump(self) -> None:
@@ -144,27 +140,27 @@ class Engine:
             call, args = self._outbox.popleft()
             call(*args)
 
-    def leave_off(self) -> None:
-        """Take no more work from now on; said again: do not wait for running jobs either. May be called by a signal handler."""
-        if self.closing:
+    def stop_taking(self) -> None:
+        """Take no more work from now on; called again: do not wait for running jobs either. May be called by a signal handler."""
+        if self.tables.closing:
             self.hurry = True
         else:
-            self.closing, self._told = True, time.monotonic()
+            self.tables.closing, self._stop_asked = True, time.monotonic()
         self._wake()
 
     def stop(self, grace: float) -> None:
-        """Stop: let running jobs finish until `grace` seconds after `leave_off`, hand the rest back, end all runners.
+        """Stop: let running jobs finish until `grace` seconds after `stop_taking`, hand the rest back, end all runners.
 
         May be called again, with less grace, also by a signal handler that interrupts the first call.
         """
-        if not self.closing:
-            self.leave_off()
+        if not self.tables.closing:
+            self.stop_taking()
         if grace <= 0:
             self.hurry = True
         if not self.thread.is_alive():
             return
         if self._done is None:
-            self._done = asyncio.run_coroutine_threadsafe(self._shutdown(self._told + grace), self.loop)
+            self._done = asyncio.run_coroutine_threadsafe(self._shutdown(self._stop_asked + grace), self.loop)
         while self.thread.is_alive() and not self._done.done():
             # The hub does not turn while Celery waits for its pool.
             self.pump()
@@ -178,14 +174,17 @@ class Engine:
     def _main(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.store = self.plan.open_store()
-        self.emitter = Emitter(self.store, self.lost)
-        self.settler = Settler(self)
-        self.leases = Leases(self)
-        self.limits = Limits(self)
-        self.recycler = Recycler(self)
-        for seat in self.seats:
+        claims, tables, spawn, recount = self.store.claims, self.tables, self.spawn, self.recount
+        self.emitter = Emitter(claims, spawn, lambda run: self.limits.request_stop(run, "lost"))
+        self.settler = Settler(tables, claims, self.emitter, spawn, recount, self.post)
+        self.recycler = Recycler(tables, self.guard, spawn, recount)
+        self.limits = Limits(tables, self.settings.cancel_grace, self.settler, recount, self.recycler.replace)
+        self.leases = Leases(tables, claims, self.settings.lease, self.limits.request_stop, spawn)
+        for seat in tables.seats:
             self.spawn(seat.start())
-        for essential in (self.leases.beat_for_ever, self.leases.listen_for_ever, self.limits.watch_for_ever, self.recycler.watch_for_ever):
+        beat = partial(self.leases.beat_for_ever, self.settings.heartbeat)
+        listen = partial(self.leases.listen_for_ever, self.store.follower, self.store.worker_channel(self.plan.name))
+        for essential in (beat, listen, self.limits.watch_for_ever, self.recycler.watch_for_ever):
             self.spawn(self._keep(essential))
         self.spawn(self._announce_for_ever())
         self.loop.run_in_executor(None, remove_left)
@@ -225,20 +224,13 @@ class Engine:
             self._woken = True
             self._wake()
 
-    def credit_returned(self, lane: Lane) -> None:
-        """A lane may have room again: have the hub look, also when it blocks on the wake lists of other lanes."""
-        if not lane.was_full or lane.free() == 0:
-            return
-        lane.was_full = False
-        self.post(lambda: None)
-        if len(self.lanes) > 1 and self.serve is not None and self.serve.trip == "wait":
-            self.spawn(self.store.claims.wake(self.plan.name))
+    # -- from ticket to runner --------------------------------------------------------------------------------------------
 
     def _drain(self) -> None:
         self._draining = False
-        if self.closing:
+        if self.tables.closing:
             return  # they go back
-        for lane in self.lanes.values():
+        for lane in self.tables.lanes.values():
             tickets = []
             while lane.inbox:
                 lane.held += 1  # before the pop, so that `free` never counts a slot twice
@@ -268,82 +260,92 @@ class Engine:
                 lane.held -= 1
                 self.post(sink.stale)
                 continue
-            run = Run(claim, sink, key)
-            self.runs[run.id] = lane, run
+            run = Run(claim, lane.name, sink, key)
+            self.tables.runs[run.id] = run
             lane.add(run)
         self.dispatch(lane)
 
     def dispatch(self, lane: Lane) -> None:
         """Send waiting jobs of a lane to runners with room."""
-        if self.closing:
+        if self.tables.closing:
             return
         sent = [(run.sink, seat.pid, run.since) for seat, run in lane.dispatch()]
         if sent:
             self.post(_accept, sent)
 
-    def _on_frame(self, seat: Seat, frame: list[Any]) -> None:
-        kind = frame[0]
-        if kind == "done":
-            self.settler.on_done(seat, frame[1])
-            self.recycler.on_done(seat)
-        elif kind == "back":
-            self.settler.on_back(seat, frame[1])
-        elif kind == "events":
-            run = seat.find(frame[1], frame[2])
-            if run is not None and not run.settled:
-                self.emitter.add(run, frame[3], self.spawn)
-        elif kind == "ready":
-            load_s, warmup_s = round(frame[2], 3), round(frame[3], 3)
-            log.info("model ready", model=frame[1], load_s=load_s, warmup_s=warmup_s, device=seat.place.device)
-            self.recycler.on_ready(seat)
-            self.recount(seat)
-        elif kind == "fits":
-            log.warning("batches of the model are of another size, for its memory", model=frame[1], size=frame[2], pid=seat.pid)
-            self.recount(seat)
-        elif kind == "pong":
-            self.recount(seat)  # it was deaf for a while
-
-    def _on_end(self, seat: Seat, aboard: list[tuple[Lane, Run]], doomed: set[Run], end: Exit) -> None:
-        self.recount(seat)
-        self.settler.on_runner_end(seat, aboard, doomed, end)
-        if not self.closing and self.recycler.next_here(seat):
-            self.spawn(seat.start())
-
     def recount(self, seat: Seat) -> None:
         """The seat's runner came or went, or has room again: capacities change, waiting jobs of all its lanes may go."""
+        lanes = self.tables.lanes_of(seat)
         # A suspect that waits for the runner to be empty goes before everybody else.
-        for lane in sorted(seat.lanes, key=lambda lane: not (lane.pending and lane.pending[0].claim.suspect == seat.reserved)):
+        for lane in sorted(lanes, key=lambda lane: not (lane.pending and lane.pending[0].claim.suspect == seat.reserved)):
             lane.count_capacity()
             if lane.pending:
                 self.dispatch(lane)
-            self.credit_returned(lane)
+            self._credit_returned(lane)
 
-    def leave(self, lane: Lane, run: Run) -> None:
-        """A run's outcome is stored or given up: it is no longer held."""
-        if self.runs.get(run.id) == (lane, run):
-            del self.runs[run.id]
+    def _credit_returned(self, lane: Lane) -> None:
+        """A lane may have room again: have the hub look, also when it blocks on the wake lists of other lanes."""
+        if not lane.was_full or lane.free() == 0:
+            return
+        lane.was_full = False
+        self.post(lambda: None)
+        if len(self.tables.lanes) > 1 and self.serve is not None and self.serve.trip == "wait":
+            self.spawn(self.store.claims.wake(self.plan.name))
 
-    def lost(self, run: Run) -> None:
-        """The store says another attempt owns the job, or that it has ended: what runs here must stop."""
-        self.limits.request_stop(run, "lost")
+    # -- from the runner --------------------------------------------------------------------------------------------------
+
+    def _on_frame(self, seat: Seat, frame: list[Any]) -> None:
+        """A runner has sent a frame; what each means stands in `frames`."""
+        match frame:
+            case ["done", entries]:
+                self.settler.on_done(seat, entries)
+                self.recycler.on_done(seat)
+            case ["events", job_id, attempt, events]:
+                run = seat.find(job_id, attempt)
+                if run is not None and not run.settled:
+                    self.emitter.add(run, events)
+            case ["back", keys]:
+                self.settler.on_back(seat, keys)
+            case ["pong", ping, gpu_memory]:
+                if seat.has_answered(ping, gpu_memory):
+                    self.recount(seat)
+            case ["ready", model, load_s, warmup_s]:
+                seat.has_loaded(model, load_s, warmup_s)
+                log.info("model ready", model=model, load_s=round(load_s, 3), warmup_s=round(warmup_s, 3), device=seat.place.device)
+                self.recycler.on_ready(seat)
+                self.recount(seat)
+            case ["load-failed", _, failure]:
+                seat.cause = failure
+            case ["fits", model, size]:
+                seat.fits[model] = size
+                log.warning("batches of the model are of another size, for its memory", model=model, size=size, pid=seat.pid)
+                self.recount(seat)
+
+    def _on_end(self, seat: Seat, aboard: list[Run], doomed: set[Run], end: Exit) -> None:
+        self.recount(seat)
+        self.settler.on_runner_end(aboard, doomed, end)
+        if not self.tables.closing and self.recycler.next_here(seat):
+            self.spawn(seat.start())
+
+    # -- announcing and stopping ------------------------------------------------------------------------------------------
 
     async def _announce_for_ever(self) -> None:
         while True:
             try:
-                held = await asyncio.to_thread(memory_of, {seat.pid for seat in self.seats})
-                await self.store.claims.announce(self.plan.name, announcement(self, held))
+                held = await asyncio.to_thread(memory_of, {seat.pid for seat in self.tables.seats})
+                await self.store.claims.announce(self.plan.name, announcement(self.plan.name, self.tables, self.settings, held))
             except Exception as error:
                 log.warning("worker could not announce itself", error=str(error))
             await asyncio.sleep(self.settings.heartbeat)
 
     async def _shutdown(self, end: float) -> None:
         await self._wind_down(end)
-        if self.runs:
+        if self.tables.runs:
             # The store does not answer: their leases will run out.
-            log.warning("worker stopped without handing everything back", jobs=len(self.runs))
+            log.warning("worker stopped without handing everything back", jobs=len(self.tables.runs))
         with suppress(LongrunError, TimeoutError):
             await asyncio.wait_for(self.store.claims.announce(self.plan.name, b""), _HURRY if self.hurry else 1)
-        for seat in self.seats:
+        for seat in self.tables.seats:
             seat.close()
         self.guard.close()
         for task in list(self._tasks):
@@ -355,11 +357,11 @@ class Engine:
         back: set[asyncio.Task[Any]] = set()
         over: float | None = None
         while True:
-            if any(lane.inbox or lane.pending for lane in self.lanes.values()):
+            if any(lane.inbox or lane.pending for lane in self.tables.lanes.values()):
                 # Also what was on its way when the order came: claims that are answered now, and tickets that were popped.
                 back.add(self.spawn(self.settler.give_up_waiting()))
             now, back = time.monotonic(), {task for task in back if not task.done()}
-            if not (self.runs or self._claiming or back):
+            if not (self.tables.runs or self._claiming or back):
                 return
             if over is None and (now >= end or self.hurry):
                 over = now

@@ -50,7 +50,7 @@ def unpack(body: bytes | bytearray | memoryview) -> list[Any]:
 
 
 def joined(frames: list[list[Any]]) -> list[list[Any]]:
-    """The same words in fewer frames: outcomes that came one after the other are told as one."""
+    """The same words in fewer frames: outcomes that came one after the other become one."""
     few: list[list[Any]] = []
     for frame in frames:
         if frame[0] == "done" and few and few[-1][0] == "done":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
 from longrun.errors import StoreUnavailable
-
-if TYPE_CHECKING:
-    from longrun.worker.engine import Engine
+from longrun.store.claims import Claims
+from longrun.store.follow import Follower
+from longrun.worker.run import Run
+from longrun.worker.stopping import StopReason
+from longrun.worker.tables import Spawn, Tables
 
 log = structlog.get_logger("longrun.worker")
 _LOST, _CANCEL = 0, 2
@@ -20,15 +23,18 @@ _MOST = 100
 _LOOKS, _LOOK = 50, 0.02
 
 
+@dataclass(slots=True)
 class Leases:
     """See the module."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    tables: Tables
+    claims: Claims
+    lease: float  #: seconds that a claim holds
+    stop: Callable[[Run, StopReason], None]  #: called with a run that must stop, and why
+    spawn: Spawn
 
-    async def beat_for_ever(self) -> None:
-        """Renew all claims every `heartbeat` seconds."""
-        pause = self._engine.settings.heartbeat
+    async def beat_for_ever(self, pause: float) -> None:
+        """Renew all claims every `pause` seconds."""
         while True:
             begin = time.monotonic()
             await self.beat()
@@ -36,46 +42,44 @@ class Leases:
 
     async def beat(self) -> None:
         """Renew all claims once. A store that does not answer is no reason to stop runs: the fence decides when it is back."""
-        engine = self._engine
-        held = [(run.id, run.attempt) for _, run in engine.runs.values()]
+        held = [(run.id, run.attempt) for run in self.tables.runs.values()]
         for i in range(0, len(held), _MOST):
             piece = held[i : i + _MOST]
             try:
-                answers = await engine.store.claims.heartbeat(piece, timeout=engine.settings.lease)
+                answers = await self.claims.heartbeat(piece, timeout=self.lease)
             except StoreUnavailable:
                 log.warning("heartbeat not answered", jobs=len(piece))
                 return
             for (job_id, attempt), answer in zip(piece, answers, strict=True):
-                _, run = engine.runs.get(job_id, (None, None))
+                run = self.tables.runs.get(job_id)
                 if run is None or run.attempt != attempt or run.settled:
                     continue
                 if answer == _LOST:
                     log.warning("lease lost", job_id=job_id, attempt=attempt)
-                    engine.lost(run)
+                    self.stop(run, "lost")
                 elif answer == _CANCEL:
-                    engine.limits.request_stop(run, "canceled")
+                    self.stop(run, "canceled")
 
-    async def listen_for_ever(self) -> None:
+    async def listen_for_ever(self, follower: Follower, channel: str) -> None:
         """Obey `cancel <id>` as it is announced; the heartbeat is the fallback."""
-        engine = self._engine
-        async with engine.store.follower.listen(engine.store.worker_channel(engine.plan.name)) as listener:
+        async with follower.listen(channel) as listener:
             while True:
                 for message in await listener.wait(60.0):
                     verb, _, job_id = message.decode().partition(" ")
                     if verb == "cancel":
-                        self._cancel(job_id)
+                        self.cancel(job_id)
 
-    def _cancel(self, job_id: str) -> None:
-        engine = self._engine
-        if job_id in engine.runs:
-            engine.limits.request_stop(engine.runs[job_id][1], "canceled")
+    def cancel(self, job_id: str) -> None:
+        """Stop a job, if it is here or comes within a second: this order may overtake the answer to the claim, on another connection."""
+        if job_id in self.tables.runs:
+            self.stop(self.tables.runs[job_id], "canceled")
         else:
-            engine.spawn(self._cancel_when_here(job_id))
+            self.spawn(self._cancel_when_here(job_id))
 
     async def _cancel_when_here(self, job_id: str) -> None:
-        """The order may overtake the answer to the claim, which comes on another connection. Most often the job has just ended."""
+        # Most often the job has just ended.
         for _ in range(_LOOKS):
             await asyncio.sleep(_LOOK)
-            if job_id in self._engine.runs:
-                self._engine.limits.request_stop(self._engine.runs[job_id][1], "canceled")
+            if job_id in self.tables.runs:
+                self.stop(self.tables.runs[job_id], "canceled")
                 return

@@ -1,19 +1,20 @@
-"""Stopping a run: cancel, time limits, lost leases. Three steps: a flag, an exception in the running code, the end of the runner."""
+"""Carries out how a job is stopped, see `stopping`: looks after time limits, and after the runs that were asked to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-if TYPE_CHECKING:
-    from longrun.worker.engine import Engine
-    from longrun.worker.lane import Lane
-    from longrun.worker.run import Run, StopReason
-    from longrun.worker.seat import Seat
+from longrun.worker.dispatch.lane import Lane
+from longrun.worker.run import Run
+from longrun.worker.settle import Settler
+from longrun.worker.stopping import Company, StopReason, counts, last_step
+from longrun.worker.supervise.seat import Seat
+from longrun.worker.tables import Recount, Tables
 
 log = structlog.get_logger("longrun.worker")
 _TICK = 0.1
@@ -23,49 +24,18 @@ _PING = 0.25
 _HEARS_WITHIN = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Company:
-    """Whom a run that does not stop shares its runner with.
-
-    Args:
-        wanted: somebody waits for another run in it.
-        once: one of those must not be run twice.
-        deaf: the runner answers no ping.
-    """
-
-    wanted: bool = False
-    once: bool = False
-    deaf: bool = False
-
-
-def last_step(company: Company, *, over: bool) -> Literal["kill", "fence"]:
-    """What is done about a run that neither flag nor exception has stopped.
-
-    A runner is ended when nobody waits for anything else in it. Otherwise the run is over for its caller and its result will be refused,
-    while the work goes on beside that of the others, whom a kill would set back to their beginning. A deaf runner is no use to them: it is
-    ended, and they run again without being charged; except that jobs which must not run twice are not lost because somebody canceled
-    another one.
-
-    Args:
-        company: see there.
-        over: the run's own time limit is over.
-    """
-    if not company.wanted:
-        return "kill"
-    if company.deaf and (over or not company.once):
-        return "kill"
-    return "fence"
-
-
+@dataclass(slots=True)
 class Limits:
     """See the module."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._grace = engine.settings.cancel_grace
+    tables: Tables
+    grace: float  #: seconds from the request to stop to the last step
+    settler: Settler  #: writes how a run has ended, or gives it back
+    recount: Recount
+    replace: Callable[[Seat, str], None]  #: called with a seat whose runner is of little use, and why
 
     async def watch_for_ever(self) -> None:
-        """Look after deadlines and after runs that were told to stop."""
+        """Look ten times a second."""
         pinged = 0.0
         while True:
             await asyncio.sleep(_TICK)
@@ -73,97 +43,94 @@ class Limits:
             if now - pinged >= _PING:
                 pinged = now
                 self._ping(now)
-            for seat in self._engine.seats:
-                for run in seat.runs():
-                    self._look(seat, run, now)
-            for lane in self._engine.lanes.values():
-                self._make_way(lane, now)
+            self.look(now)
+
+    def look(self, now: float) -> None:
+        """Take the steps that are due."""
+        for seat in self.tables.seats:
+            for run in seat.runs():
+                self._look_at(seat, run, now)
+        for lane in self.tables.lanes.values():
+            self._make_way(lane, now)
 
     def _make_way(self, lane: Lane, now: float) -> None:
         """No job waits behind a long one here while another worker may have room: those that do go back, and none is taken meanwhile."""
         was, lane.slow = lane.slow, lane.is_slow(now)
         if lane.slow:
             for seat in lane.seats:
-                seat.recall(lane)
-            self._engine.settler.give_back(lane)
+                seat.recall(lane.aboard(seat))
+            self.settler.give_back(lane.pending)
         if lane.slow != was:
             for seat in lane.seats:
-                self._engine.recount(seat)
+                self.recount(seat)
 
     def _ping(self, now: float) -> None:
-        for seat in self._engine.seats:
-            if seat.process is not None:
-                seat.process.relieve()
-            if seat.process is not None and not seat.empty:
-                seat.process.send("ping", now)
-            elif seat.process is not None:
+        for seat in self.tables.seats:
+            if seat.process is None:
+                continue
+            seat.process.drain_output()
+            if seat.empty:
                 seat.pong_at = now
+            else:
+                seat.process.send("ping", now)
+
+    # -- the three steps --------------------------------------------------------------------------------------------------
 
     def request_stop(self, run: Run, reason: StopReason) -> None:
         """First step. A run that waits here is settled at once, and so is one item of a running batch: its result is fenced."""
-        if run.settled or (run.stop is not None and not (run.stop == "timeout" and reason != "timeout")):
+        if run.settled or not counts(run.stop, reason) or self.tables.runs.get(run.id) is not run:
             return
-        engine = self._engine
-        lane, held = engine.runs.get(run.id, (None, None))
-        if lane is None or held is not run:
-            return
-        run.tell(reason, time.monotonic(), self._grace)
+        run.request_stop(reason, time.monotonic(), self.grace)
+        lane = self.tables.lane_of(run)
         if run in lane.pending:
-            lane.forget(run)
-            engine.settler.stopped(lane, run)
+            self.tables.remove_waiting(run)
+            self.settler.stop(run)
             for place in lane.seats:
-                engine.recount(place)
+                self.recount(place)
             return
-        seat = next((seat for seat in lane.seats if seat.find(run.id, run.attempt) is run), None)
+        seat = self.tables.seat_of(run)
         if seat is None:
             return
-        mates = self._mates(seat, lane, run)
+        mates = self.tables.mates(seat, run)
         if reason != "timeout" and any(other.stop is None and not other.settled for other in mates):
-            engine.settler.stopped(lane, run, "fenced")
-            return
-        # With the last one nobody wants the batch any more.
-        seat.tell_to_stop([run, *mates], interrupt=False)
+            self.settler.stop(run, "fenced")
+        else:
+            # With the last one nobody wants the batch any more.
+            seat.request_stop([run, *mates], interrupt=False)
 
-    @staticmethod
-    def _mates(seat: Seat, lane: Lane, run: Run) -> list[Run]:
-        if lane.batched is None:
-            return []
-        return [other for other in seat.aboard.get(lane, {}).values() if other.batch == run.batch and other is not run]
-
-    def _look(self, seat: Seat, run: Run, now: float) -> None:
+    def _look_at(self, seat: Seat, run: Run, now: float) -> None:
         if run.stop is None:
             if run.deadline is not None and now >= run.deadline and not run.settled:
                 self.request_stop(run, "timeout")
             return
         if not run.interrupted and not run.settled and now >= run.exception_at:
             run.interrupted = True
-            seat.tell_to_stop([run], interrupt=True)
+            seat.request_stop([run], interrupt=True)
         if now >= run.kill_at:
             self._insist(seat, run, now)
 
     def _insist(self, seat: Seat, run: Run, now: float) -> None:
-        """Third step; said again and again while the run is still there, for its company changes."""
+        """Third step; again and again while the run is still there, for its company changes."""
         over = run.hard is not None and now >= run.hard
         if last_step(self._company(seat, run, now), over=over) == "kill":
             if seat.kill({other for other in seat.runs() if other.stop is not None}):
-                log.warning("runner killed to stop a job", job_id=run.id, reason=run.stop, pid=seat.process.pid if seat.process else 0)
+                log.warning("runner killed to stop a job", job_id=run.id, reason=run.stop, pid=seat.pid)
         elif not run.settled:
-            lane, _ = self._engine.runs[run.id]
-            self._engine.settler.stopped(lane, run, "fenced")
-            self._engine.recount(seat)
-        elif any(seat.worn(lane) for lane in seat.lanes):
-            self._engine.recycler.replace(seat, "jobs that were given up, and go on all the same, take half of its places")
+            self.settler.stop(run, "fenced")
+            self.recount(seat)
+        elif any(lane.has_clogged(seat) for lane in self.tables.lanes_of(seat)):
+            self.replace(seat, "jobs that were given up, and go on all the same, take half of its places")
 
     def _company(self, seat: Seat, run: Run, now: float) -> Company:
         others = [
             other
             for other in seat.runs()
-            # One that was told to stop is wanted until its own time to do so is over.
+            # One that was asked to stop is wanted until its own time to do so is over.
             if other is not run and not other.settled and other.started is not None and (other.stop is None or now < other.kill_at)
         ]
         # Items of one batch are one call: what is stopped for one is stopped for all.
         return Company(
             wanted=bool(others),
-            once=any(other.claim.policy.delivery == "at_most_once" for other in others),
-            deaf=seat.pong_at < now - max(self._grace, _HEARS_WITHIN),
+            once=any(other.once for other in others),
+            deaf=seat.pong_at < now - max(self.grace, _HEARS_WITHIN),
         )

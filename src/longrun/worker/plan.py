@@ -1,4 +1,4 @@
-"""What a worker is told to do."""
+"""What a worker is to do."""
 
 from __future__ import annotations
 
@@ -10,28 +10,18 @@ from longrun.models import ModelSpec
 from longrun.settings import Settings
 from longrun.store.store import Store
 
-#: Chores and the like that run beside the engine, given the store.
+#: Chores and the like that run beside the engine.
 Background = Callable[[Store], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What a worker runs.
+    """What a worker runs."""
 
-    Args:
-        name: the worker's name; unique among live workers.
-        target: what runners import.
-        specs: the models it serves.
-        settings: lease, devices, overrides of processes and concurrency.
-        open_store: makes the store; called on the engine's thread.
-        blobs: the keeper of files.
-        background: coroutines that run beside the engine.
-    """
-
-    name: str
-    target: str
-    specs: Sequence[ModelSpec]
+    name: str  #: unique among live workers
+    target: str  #: what runners import
+    specs: Sequence[ModelSpec]  #: the models it serves
     settings: Settings
-    open_store: Callable[[], Store]
+    open_store: Callable[[], Store]  #: called on the engine's thread
     blobs: Blobs
     background: Sequence[Background] = ()

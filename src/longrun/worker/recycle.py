@@ -4,81 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import structlog
 
-from longrun.models import ModelSpec
-from longrun.worker.memory import available_memory, memory_of
-
-if TYPE_CHECKING:
-    from longrun.worker.engine import Engine
-    from longrun.worker.seat import Seat
+from longrun.worker.supervise.guard import Guard
+from longrun.worker.supervise.memory import available_memory, memory_of
+from longrun.worker.supervise.seat import Seat
+from longrun.worker.supervise.terms import fits_beside, over_memory
+from longrun.worker.tables import Recount, Spawn, Tables
 
 log = structlog.get_logger("longrun.worker")
 _TICK = 1.0
 #: A runner that holds nothing is pinged this often (in ticks), and replaced when it has left so many pings unanswered. Counted in pings and
 #: not in time: a worker that was frozen itself must not blame its runners for it.
 _PING_EVERY, _UNANSWERED = 5, 6
-#: The next runner is loaded beside the old one when this many times the memory of the old one is free.
-_BESIDE = 1.5
 #: A runner over this many times `max_memory` while it works is worth a warning.
 _MUCH = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the models of a runner say about its replacement; where several share one, the strictest counts.
-
-    Args:
-        max_jobs: jobs after which it is replaced; None = never for that.
-        max_memory: bytes over which it is replaced; None = never for that.
-        load_timeout: seconds until all its models must be loaded.
-        gpus: GPUs that it was given.
-    """
-
-    max_jobs: int | None = None
-    max_memory: int | None = None
-    load_timeout: float = 1800.0
-    gpus: int = 0
-
-    @classmethod
-    def of(cls, specs: Sequence[ModelSpec]) -> Terms:
-        """The terms of the models that share a runner."""
-        return cls(
-            min((spec.options.max_jobs_per_runner for spec in specs if spec.options.max_jobs_per_runner), default=None),
-            min((spec.options.max_memory for spec in specs if spec.options.max_memory), default=None),
-            max(spec.options.load_timeout for spec in specs),
-            max(spec.options.gpus for spec in specs),
-        )
-
-
-def fits_beside(terms: Terms, device: str, held: int | None, available: int | None) -> bool:
-    """Whether the next runner may load while the old one lives. What a GPU has left is not known here, so two never share one.
-
-    Args:
-        terms, device: of the runner.
-        held, available: bytes that the old runner holds, and that are free; None = not known.
-    """
-    if terms.gpus or device != "cpu" or held is None or available is None:
-        return False
-    return available >= _BESIDE * held
-
-
-def over_memory(terms: Terms, held: int | None, at_start: int) -> bool:
-    """Whether a runner holds more than it may. One whose models alone are over the limit would be replaced for ever: it is left alone."""
-    return terms.max_memory is not None and held is not None and held > terms.max_memory >= at_start
-
-
+@dataclass(slots=True)
 class Recycler:
     """Looks after the ends and the successors of runners. One runner of a group is replaced at a time."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._successors: dict[Seat, Seat] = {}
-        self._ticks = 0
+    tables: Tables
+    guard: Guard  #: is kept running
+    spawn: Spawn
+    recount: Recount
+    _successors: dict[Seat, Seat] = field(default_factory=dict)
+    _ticks: int = 0
 
     # -- what happens to a runner -----------------------------------------------------------------------------------------
 
@@ -96,12 +50,8 @@ class Recycler:
         if seat.terms.max_memory is not None:
             seat.held_at_start = self._held(seat) or 0
             if seat.held_at_start > seat.terms.max_memory:
-                log.error(
-                    "max_memory is less than the loaded models hold, and not in force",
-                    held=seat.held_at_start,
-                    max_memory=seat.terms.max_memory,
-                    models=sorted(seat.models),
-                )
+                facts = {"held": seat.held_at_start, "max_memory": seat.terms.max_memory, "models": seat.models}
+                log.error("max_memory is less than the loaded models hold, and not in force", **facts)
         for old, new in self._successors.items():
             if new is seat and seat.role == "standby":
                 log.info("runner replaced", pid=seat.pid, before=old.pid, finishing=len(old.runs()))
@@ -115,41 +65,36 @@ class Recycler:
             if seat.role == "retiring":
                 seat.role = "serving"  # it had to go before the next one could load
             return True
-        self._engine.seats.remove(seat)
-        seat.lanes[0].seats.remove(seat)  # lanes of a group share the list
+        seat.group.seats.remove(seat)
         # It may still be loading, when the old one has died before its time.
         successor.role = "serving"
-        self._engine.recount(successor)
+        self.recount(successor)
         return False
 
     # -- replacing --------------------------------------------------------------------------------------------------------
 
     def replace(self, seat: Seat, why: str) -> None:
         """Have the next runner take over, unless another one of the group is being replaced."""
-        mates = seat.lanes[0].seats
-        if self._engine.closing or any(mate.role != "serving" or mate in self._successors for mate in mates):
+        if self.tables.closing or any(mate.role != "serving" or mate in self._successors for mate in seat.group.seats):
             return
         beside = fits_beside(seat.terms, seat.place.device, self._held(seat), available_memory())
-        log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=sorted(seat.models))
+        log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=seat.models)
         if not beside:
             self._retire(seat)
             return
-        successor = seat.successor()
-        self._successors[seat] = successor
-        self._engine.seats.append(successor)
-        mates.append(successor)
-        self._engine.spawn(successor.start())
+        self._successors[seat] = seat.successor()
+        self.spawn(self._successors[seat].start())
 
     def _retire(self, seat: Seat) -> None:
-        """It gets no more jobs, and ends when the last of those aboard has ended."""
+        """It gets no more jobs, and ends when the last of those in it has ended."""
         seat.role, seat.reserved = "retiring", None
-        self._engine.recount(seat)
+        self.recount(seat)
         self._end_if_empty(seat)
 
     @staticmethod
     def _end_if_empty(seat: Seat) -> None:
         if seat.empty:
-            seat.end("")
+            seat.end()
 
     @staticmethod
     def _held(seat: Seat) -> int | None:
@@ -161,14 +106,14 @@ class Recycler:
         """Look at every runner once a second."""
         while True:
             try:
-                self._engine.guard.look()
+                self.guard.ensure_running()
             except OSError as error:
                 log.warning("guard process could not be started", error=str(error))
             await asyncio.sleep(_TICK)
             self._ticks += 1
-            for seat in list(self._engine.seats):
+            for seat in self.tables.seats:
                 if seat.process is not None:
-                    seat.process.notice_end()
+                    seat.process.check_end()
                     if not seat.ending:
                         self._look(seat)
             await self._weigh()
@@ -191,11 +136,11 @@ class Recycler:
             return
         seat.unanswered += 1
         if seat.deaf:
-            self._engine.recount(seat)
+            self.recount(seat)
         seat.process.send("ping", 0)
 
     async def _weigh(self) -> None:
-        pids = {seat.pid: seat for seat in self._engine.seats if seat.terms.max_memory is not None and seat.loaded}
+        pids = {seat.pid: seat for seat in self.tables.seats if seat.terms.max_memory is not None and seat.loaded}
         if not pids:
             return
         for pid, held in (await asyncio.to_thread(memory_of, pids)).items():
@@ -211,6 +156,5 @@ class Recycler:
             self.replace(seat, f"it holds {held} bytes")
         elif not seat.empty and held > _MUCH * (seat.terms.max_memory or held) and not seat.warned:
             seat.warned = True
-            log.warning(
-                "runner holds much more than max_memory while it works", pid=seat.pid, held=held, jobs=[run.id for run in seat.runs()]
-            )
+            jobs = [run.id for run in seat.runs()]
+            log.warning("runner holds much more than max_memory while it works", pid=seat.pid, held=held, jobs=jobs)

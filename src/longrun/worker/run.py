@@ -1,22 +1,32 @@
-"""One claimed job inside the worker."""
+"""One claimed job inside the worker, from its claim to its outcome.
+
+| stage   | where                                | what it means                                                                     |
+|---------|--------------------------------------|-----------------------------------------------------------------------------------|
+| claimed | `Engine._claim`                      | the ticket named a job that could be claimed; heartbeats renew the claim from here |
+| waiting | `Lane.add`                           | until a runner has room, or a batch is complete                                   |
+| sent    | `Lane.dispatch`, `Seat.send`         | a runner has it, and perhaps others before it                                     |
+| started | `Lane.begin_next`, `Run.begin`       | its code runs: time limits count                                                  |
+| ended   | `Settler.on_done`, `.on_runner_end`  | the runner has answered, or died; or nobody waits for the answer (`stopping`)     |
+| settled | `Run.settle`, `Settler`              | its outcome is being written, and later ones are ignored                          |
+| gone    | `Settler._finished`                  | the store has it: `Sink.finished` is called                                       |
+
+From any stage before the last it may be handed back instead, and is then settled too.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from longrun.jobs.failure import StoppedBy
 from longrun.store.claims import Claim
-
-StopReason = Literal["canceled", "timeout", "lost"]
-#: Shortest time in seconds between flag and exception.
-_LEAST = 0.1
+from longrun.worker.backlog import Backlog
+from longrun.worker.stopping import StopReason, steps
 
 
 class Sink(Protocol):
-    """Whom the worker tells about a ticket: Celery's request, behind the seam. Methods are called on the hub's thread."""
+    """Who is notified of what becomes of a ticket: Celery's request, behind the seam. Methods are called on the hub's thread."""
 
     def accepted(self, pid: int, at: float) -> None:
         """The job was handed to the runner `pid` at monotonic time `at`."""
@@ -28,75 +38,39 @@ class Sink(Protocol):
         """The ticket named nothing that can be claimed."""
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
-    """A claimed job: what it needs to run, and what has happened to it here.
+    """See the module. Times are monotonic."""
 
-    Attributes:
-        deadline: monotonic time at which it is told to stop; None until user code runs. `limit` says in words which limit that is.
-        hard: monotonic time by which it must have ended: the deadline, unless there is a `soft_timeout`. `hard_limit` says which limit.
-        stop: why it was told to stop, if it was, and at `stop_at`; an exception is raised in its code at `exception_at`, and its runner is
-            ended at `kill_at`.
-        stopped_by, run_s, stop_s: how it was stopped, how long it had run, and how long stopping took.
-        events: not yet sent to the store; `appended` counts those that were, `waiting` the bytes of their data. The first `offered` of them
-            were sent once, and may have arrived. `left_out` counts lines that were too many to be kept.
-        files: events of files that the store has not confirmed; `writing` counts the writes under way.
-        usage: sums that the model has reported so far (JSON).
-        batch, batch_size: number of the batch that it was sent in, and how many items that had; 0 = none.
-        settled: an outcome is on its way to the store; whatever the runner still says is ignored.
-    """
-
-    __slots__ = (
-        "appended",
-        "batch",
-        "batch_size",
-        "claim",
-        "deadline",
-        "events",
-        "exception_at",
-        "files",
-        "flushing",
-        "hard",
-        "hard_limit",
-        "interrupted",
-        "key",
-        "kill_at",
-        "left_out",
-        "limit",
-        "offered",
-        "progress",
-        "run_s",
-        "settled",
-        "since",
-        "sink",
-        "started",
-        "stop",
-        "stop_at",
-        "stop_s",
-        "stopped_by",
-        "usage",
-        "waiting",
-        "writing",
-    )
-
-    def __init__(self, claim: Claim, sink: Sink, key: tuple[Any, ...]) -> None:
-        self.claim, self.sink, self.key = claim, sink, key
-        self.since = time.monotonic()
-        self.started: float | None = None
-        self.deadline: float | None = None
-        self.hard: float | None = None
-        self.limit = self.hard_limit = ""
-        self.stop: StopReason | None = None
-        self.stop_at = self.exception_at = self.kill_at = 0.0
-        self.interrupted = False
-        self.stopped_by: StoppedBy | None = None
-        self.stop_s = 0.0
-        self.events: deque[tuple[str, bytes]] = deque()
-        self.appended = self.waiting = self.offered = self.left_out = 0
-        self.files = self.writing = 0
-        self.progress = self.usage = b""
-        self.flushing = self.settled = False
-        self.run_s = 0.0
-        self.batch = self.batch_size = 0
+    claim: Claim  #: what the store gave
+    lane: str  #: name of its lane
+    sink: Sink
+    key: tuple[Any, ...] = ()  #: what all items of its batch share
+    since: float = field(default_factory=time.monotonic)  #: when it was claimed
+    # -- sent
+    batch: int = 0  #: number of its batch; 0 = none
+    batch_size: int = 0
+    # -- started
+    started: float | None = None  #: when its code began to run, as far as is known
+    deadline: float | None = None  #: when it is asked to stop; `limit` says in words which limit that is
+    hard: float | None = None  #: by when it must have ended: the deadline, unless there is a `soft_timeout`; `hard_limit` says which limit
+    limit: str = ""
+    hard_limit: str = ""
+    # -- asked to stop
+    stop: StopReason | None = None  #: why; at `stop_at`
+    stop_at: float = 0.0
+    exception_at: float = 0.0  #: when an exception is raised in its code; `interrupted` says that this was done
+    interrupted: bool = False
+    kill_at: float = 0.0  #: when its runner is ended
+    stopped_by: StoppedBy | None = None  #: how it was stopped, and `stop_s` how long that took
+    stop_s: float = 0.0
+    # -- ended
+    run_s: float = 0.0  #: how long its code ran
+    settled: bool = False  #: an outcome is on its way to the store; whatever the runner still says is ignored
+    # -- what it has said
+    backlog: Backlog = field(default_factory=Backlog)  #: events that the store does not have yet
+    writing: int = 0  #: writes of events under way
+    flushing: bool = False  #: more of them will follow
 
     @property
     def id(self) -> str:
@@ -108,8 +82,13 @@ class Run:
         """The fencing number."""
         return self.claim.attempt
 
+    @property
+    def once(self) -> bool:
+        """Whether it must not be run a second time."""
+        return self.claim.policy.delivery == "at_most_once"
+
     def begin(self, now: float) -> None:
-        """User code runs from now on: the time limit counts."""
+        """Its code runs from now on: the time limits count."""
         policy = self.claim.policy
         self.started = now
         self.hard, self.hard_limit = now + policy.timeout, f"timeout of {policy.timeout:g} s"
@@ -128,16 +107,17 @@ class Run:
         self.started = self.deadline = self.hard = None
         self.batch = self.batch_size = 0
 
-    def tell(self, reason: StopReason, now: float, grace: float) -> None:
-        """It is told to stop: an exception comes after a third of the grace, the end of its runner after it, or at the hard limit."""
+    def request_stop(self, reason: StopReason, now: float, grace: float) -> None:
+        """It is asked to stop; see `stopping` for what follows."""
         self.stop, self.stop_at, self.interrupted = reason, now, False
-        self.exception_at = now + min(grace, max(_LEAST, grace / 3))
-        self.kill_at = self.hard if reason == "timeout" and self.hard is not None and self.hard > now else now + grace
+        self.exception_at, self.kill_at = steps(reason, now, grace, self.hard)
 
     def has_stopped(self, by: StoppedBy, now: float) -> None:
-        """Note how it was stopped, and the figures of that. A run that had not begun tells none."""
-        if self.started is None:
-            return
-        self.stopped_by = by
-        self.run_s = now - self.started
-        self.stop_s = now - self.stop_at
+        """Note how it was stopped, and the figures of that, unless it had not begun."""
+        if self.started is not None:
+            self.stopped_by, self.run_s, self.stop_s = by, now - self.started, now - self.stop_at
+
+    def settle(self) -> bool:
+        """Its outcome is known. False: another one was known before, which counts."""
+        first, self.settled = not self.settled, True
+        return first

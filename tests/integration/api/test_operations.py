@@ -12,7 +12,7 @@ import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 
 from longrun.settings import Settings
-from longrun.worker.measures import BatchMeasures
+from longrun.worker.dispatch.histograms import BatchHistograms
 
 Submit = Callable[..., Any]
 WORKER = {
@@ -110,12 +110,12 @@ async def test_metrics_are_in_prometheus_text_format(caller: httpx.AsyncClient, 
 
 
 async def test_batches_and_memory_of_workers_are_in_the_figures(caller: httpx.AsyncClient, worker: PlayedWorker) -> None:
-    measured = BatchMeasures()
+    measured = BatchHistograms()
     for size in (1, 8, 8):
-        measured.sent(size)
-    measured.waited(0.02)
+        measured.sizes.add(size)
+    measured.waits.add(0.02)
     runner = {"models": ["echo"], "memory": 4096, "gpu_memory": {"allocated": 1, "reserved": 2, "peak": 3}}
-    entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": measured.told()}}, "runners": [runner], "jobs": []}
+    entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": measured.snapshot()}}, "runners": [runner], "jobs": []}
     await worker.store.claims.announce("w1", orjson.dumps(entry))
     lines = (await caller.get("/metrics")).text.splitlines()
     for line in (

@@ -224,7 +224,7 @@ async def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Asyn
     plan = WorkerPlan("impatient", str(APP), specs, settings, lambda: Store(settings.redis_url, settings, ticket_template()), blobs)
     engine = Engine(plan, lambda: None)
     engine.start()
-    await until(lambda: engine.seats[0].serves("deadlock"), "the model is loaded")
+    await until(lambda: engine.tables.seats[0].serves("deadlock"), "the model is loaded")
     yield engine
     await asyncio.to_thread(engine.stop, 0)
     engine.loop.close()
@@ -246,7 +246,7 @@ async def run(engine: Engine, caller: Caller, **data: Any) -> int:
 
 
 async def test_an_idle_runner_whose_thread_keeps_the_gil_gets_no_job_and_is_replaced(impatient: Engine, caller: Caller) -> None:
-    (seat,) = impatient.seats
+    (seat,) = impatient.tables.seats
     old = await run(impatient, caller, leave=True)
     await until(lambda: seat.deaf, "it does not answer")
     assert await run(impatient, caller) != old

@@ -193,7 +193,7 @@ def test_importing_the_authoring_part_loads_no_server_and_no_large_library():
 
 
 def test_what_a_worker_imports_loads_no_web_framework_and_no_client():
-    code = "import sys, longrun.wiring, longrun.worker.celery_worker; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    code = "import sys, longrun.wiring, longrun.worker.celery.worker; print(sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = python(code)
     for name in ("fastapi", "starlette", "uvicorn", "httpx", "typer"):
         assert f"'{name}'" not in loaded

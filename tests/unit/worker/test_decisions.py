@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from longrun.errors import Failure, RetryAfter, ValidationFailed
 from longrun.models import Model, Retry, isolated_registry
-from longrun.worker.batching import (
+from longrun.worker.dispatch.batching import (
     AHEAD_MOST,
-    Cautious,
+    CautiousMean,
     Pace,
     Waiting,
     batch_key,
@@ -19,9 +19,9 @@ from longrun.worker.batching import (
     wait_before_batch,
     wait_behind_batch,
 )
-from longrun.worker.devices import Place, place_runners, refusal, visible_gpus
 from longrun.worker.frames import FrameBuffer, pack
 from longrun.worker.runner.outcome import error_code, failure_of, is_retryable
+from longrun.worker.supervise.devices import Place, place_runners, refusal, visible_gpus
 
 
 def test_a_full_batch_goes_at_once_and_a_small_one_waits_for_more() -> None:
@@ -74,7 +74,7 @@ def test_only_short_jobs_are_sent_ahead() -> None:
 
 
 def test_the_mean_believes_a_long_job_at_once() -> None:
-    mean = Cautious()
+    mean = CautiousMean()
     for sample in (0.001, 0.001, 5.0):
         mean.add(sample)
     assert mean.value == 5.0

@@ -11,8 +11,7 @@ import pytest
 
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.policy import Policy
-from longrun.store.claims import Claim
-from longrun.store.store import Store
+from longrun.store.claims import Claim, Claims
 from longrun.worker.emitter import Emitter
 from longrun.worker.run import Run
 
@@ -28,10 +27,6 @@ class Log:
         self.open.set()
         self.lose_answers = 0
         self.calls = 0
-
-    @property
-    def claims(self) -> Log:
-        return self
 
     async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Events) -> bool:
         self.calls += 1
@@ -60,13 +55,16 @@ class Setting:
     """An emitter, its log, and a run."""
 
     def __init__(self) -> None:
-        self.log = Log()
-        self.run = Run(Claim("job_1", 1, b"{}", Policy(), "", 0, 0, 0), cast(Any, None), ())
-        self.emitter = Emitter(cast(Store, self.log), lambda _: None)
+        self.run = Run(Claim("job_1", 1, b"{}", Policy(), "", 0, 0, 0), "default.echo", cast(Any, None))
         self.tasks: list[asyncio.Future[Any]] = []
+        self.write_to(Log())
+
+    def write_to(self, log: Log) -> None:
+        self.log = log
+        self.emitter = Emitter(cast(Claims, log), lambda work: self.tasks.append(asyncio.ensure_future(work)), lambda _: None)
 
     def add(self, *events: tuple[str, bytes]) -> None:
-        self.emitter.add(self.run, events, lambda work: self.tasks.append(asyncio.ensure_future(work)))
+        self.emitter.add(self.run, events)
 
     async def end(self) -> Events:
         self.log.open.set()
@@ -114,7 +112,7 @@ async def test_lines_are_left_out_when_the_store_does_not_take_them_and_outputs_
     for n in range(30_000):
         setting.add(log(n))
     setting.add(*[output(n) for n in range(1, 1000)], log(1))
-    assert len(setting.run.events) < 21_500
+    assert len(setting.run.backlog.events) < 21_500
     events = await setting.end()
     assert [event for event in events if event[0] == "output"] == [output(n) for n in range(1000)]
     notices = [json.loads(data) for kind, data in events if kind == "log" and b"left out" in data]
@@ -129,7 +127,7 @@ async def test_long_lines_are_left_out_by_their_size() -> None:
     await asyncio.sleep(0.01)
     for _ in range(2000):
         setting.add(("log", b'{"message":"%s"}' % (b"x" * 8000)))
-    assert sum(len(data) for _, data in setting.run.events) < 5 << 20
+    assert sum(len(data) for _, data in setting.run.backlog.events) < 5 << 20
     assert b"lines left out" in (await setting.end())[-1][1]
 
 
@@ -176,8 +174,7 @@ class FullLog(Log):
 
 async def test_an_outcome_waits_for_what_tells_of_files_also_when_that_is_refused_after_all() -> None:
     setting = Setting()
-    setting.log = FullLog()
-    setting.emitter = Emitter(cast(Store, setting.log), lambda _: None)
+    setting.write_to(FullLog())
     setting.log.open.clear()
     setting.add(file(1), output(1))
     await asyncio.sleep(0.01)
@@ -189,7 +186,7 @@ async def test_an_outcome_waits_for_what_tells_of_files_also_when_that_is_refuse
     setting.log.open.set()
     await flushed
     assert setting.log.events == [file(1), output(1), output(2)]
-    assert setting.run.files == 0
+    assert setting.run.backlog.files == 0
 
 
 async def test_an_outcome_does_not_wait_for_a_write_that_tells_of_no_file() -> None:

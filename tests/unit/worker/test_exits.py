@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from longrun.jobs.failure import problem_of
-from longrun.worker import exits
-from longrun.worker.exits import Exit, lost_failure, oom_kills, peak_memory
 from longrun.worker.frames import pack
-from longrun.worker.process import RunnerProcess
+from longrun.worker.supervise import exits
+from longrun.worker.supervise.exits import Exit, lost_failure, oom_kills, peak_memory
+from longrun.worker.supervise.process import RunnerProcess
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from longrun.worker.runner.copies import Copies, remove_left
 from longrun.worker.runner.files import JobFiles, Keeper
 from longrun.worker.runner.reports import Reports
 from longrun.worker.runner.running import Running
+from longrun.worker.runner.settings import RunnerSettings
 
 
 class Flaky(Folder):
@@ -43,7 +44,7 @@ class Setting:
     """The files of a job on a folder."""
 
     def __init__(self, tmp_path: Path, heed: Callable[[bool], None] = lambda stuck: None, **settings: Any) -> None:
-        self.keeper = Keeper({"max_file": 1000, "copies": str(tmp_path), **settings})
+        self.keeper = Keeper(RunnerSettings(**{"max_file": 1000, "copies": str(tmp_path), **settings}))
         self.blobs = Flaky(tmp_path / "files")
         vars(self.keeper)["blobs"] = self.blobs
         self.events: list[tuple[str, Any]] = []

@@ -14,7 +14,10 @@ from longrun.jobs.files import FileRef, reference
 from longrun.jobs.policy import Policy
 from longrun.models import isolated_registry, load_target
 from longrun.store.claims import Claim
-from longrun.worker.lane import Lane
+from longrun.worker.dispatch.lane import Lane
+from longrun.worker.runner.settings import RunnerSettings
+from longrun.worker.supervise.seat import Group
+from longrun.worker.supervise.terms import Terms
 
 MODELS = Path(__file__).parents[2] / "integration/worker/models_that_make_files.py"
 with isolated_registry() as registry:
@@ -48,7 +51,7 @@ async def kept(blobs: Blobs, name: str, tongue: str) -> bytes:
 
 
 def lane(model: str) -> Lane:
-    return Lane(SPECS[model], 1, [])
+    return Lane(SPECS[model], Group(RunnerSettings(models={model: 1}), Terms(), [SPECS[model].lane]), lambda _: None)
 
 
 async def test_keys_of_small_and_large_inputs_are_the_same_and_few_are_read_at_once(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from longrun.jobs.failure import JobFailure, problem_of
 from longrun.jobs.policy import Policy, narrow
 from longrun.models import ModelOptions
 from longrun.store.claims import Claim
-from longrun.worker.limits import Company, last_step
 from longrun.worker.run import Run, Sink
+from longrun.worker.stopping import Company, last_step
 
 ALONE, NEIGHBOURS, DEAF = Company(), Company(wanted=True), Company(wanted=True, deaf=True)
 PAID = Company(wanted=True, once=True, deaf=True)
@@ -20,7 +20,7 @@ PAID = Company(wanted=True, once=True, deaf=True)
 
 def run(waited_ms: int = 0, **policy: Any) -> Run:
     """A run that begins at second 100, `waited_ms` after it was submitted."""
-    run = Run(Claim("job_1", 1, b"{}", Policy(**policy), "", 0, 1000, 1000 + waited_ms), cast(Sink, None), ())
+    run = Run(Claim("job_1", 1, b"{}", Policy(**policy), "", 0, 1000, 1000 + waited_ms), "default.echo", cast(Sink, None))
     run.since = 100.0
     run.begin(100.0)
     return run
@@ -48,21 +48,21 @@ def test_work_that_must_not_run_twice_is_lost_for_a_time_limit_only() -> None:
 def test_without_a_soft_limit_the_grace_follows_the_limit() -> None:
     job = run(timeout=10)
     assert (job.deadline, job.hard) == (110, 110)
-    job.tell("timeout", 110.05, grace=1)
+    job.request_stop("timeout", 110.05, grace=1)
     assert (job.exception_at, job.kill_at) == (pytest.approx(110.383, abs=0.001), 111.05)
 
 
 def test_with_a_soft_limit_the_end_comes_at_the_hard_one() -> None:
     job = run(timeout=10, soft_timeout=4)
     assert (job.deadline, job.hard, job.limit, job.hard_limit) == (104, 110, "soft_timeout of 4 s", "timeout of 10 s")
-    job.tell("timeout", 104.05, grace=1)
+    job.request_stop("timeout", 104.05, grace=1)
     assert job.kill_at == 110
 
 
 def test_a_cancel_does_not_wait_for_the_hard_limit() -> None:
     job = run(timeout=10, soft_timeout=4)
-    job.tell("timeout", 104.05, grace=1)
-    job.tell("canceled", 105, grace=1)
+    job.request_stop("timeout", 104.05, grace=1)
+    job.request_stop("canceled", 105, grace=1)
     assert job.kill_at == 106
 
 
@@ -76,21 +76,21 @@ def test_total_time_counts_what_the_job_has_waited() -> None:
 @pytest.mark.parametrize(("grace", "exception"), [(1, 1 / 3), (3, 1), (0.2, 0.1), (0.05, 0.05), (0, 0)])
 def test_the_exception_comes_after_a_third_of_the_grace_and_never_after_the_kill(grace: float, exception: float) -> None:
     job = run(timeout=600)
-    job.tell("canceled", 200, grace)
+    job.request_stop("canceled", 200, grace)
     assert job.exception_at - 200 == pytest.approx(exception)
     assert job.exception_at <= job.kill_at == 200 + grace
 
 
 def test_a_job_tells_how_it_was_stopped_after_how_long_and_how_long_that_took() -> None:
     job = run(timeout=600)
-    job.tell("canceled", 105, grace=1)
+    job.request_stop("canceled", 105, grace=1)
     job.has_stopped("kill", 106.25)
     assert (job.stopped_by, job.run_s, job.stop_s) == ("kill", 6.25, 1.25)
 
 
 def test_a_job_that_never_began_tells_no_step() -> None:
-    job = Run(Claim("job_1", 1, b"{}", Policy(), "", 0, 0, 0), cast(Sink, None), ())
-    job.tell("canceled", 5, grace=1)
+    job = Run(Claim("job_1", 1, b"{}", Policy(), "", 0, 0, 0), "default.echo", cast(Sink, None))
+    job.request_stop("canceled", 5, grace=1)
     job.has_stopped("kill", 6)
     assert job.stopped_by is None
 

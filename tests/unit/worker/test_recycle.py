@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from longrun.models import Model, isolated_registry
-from longrun.worker import memory
-from longrun.worker.guard import Guard
-from longrun.worker.memory import available_memory, memory_of
-from longrun.worker.recycle import Terms, fits_beside, over_memory
+from longrun.worker.supervise import memory
+from longrun.worker.supervise.guard import Guard
+from longrun.worker.supervise.memory import available_memory, memory_of
+from longrun.worker.supervise.terms import Terms, fits_beside, over_memory
 
 GIB = 1 << 30
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -149,7 +149,7 @@ def wait_for(what: list[psutil.Process]) -> bool:
 def test_the_guard_ends_the_groups_that_are_left(family: list[psutil.Process]) -> None:
     guard = Guard()
     guard.add(family[0].pid)
-    guard.look()
+    guard.ensure_running()
     guard.close()
     assert wait_for(family)
     assert guard.pid == 0
@@ -157,7 +157,7 @@ def test_the_guard_ends_the_groups_that_are_left(family: list[psutil.Process]) -
 
 def test_the_guard_leaves_alone_what_it_was_told_has_ended(family: list[psutil.Process]) -> None:
     guard = Guard()
-    guard.look()
+    guard.ensure_running()
     guard.add(family[0].pid)
     guard.discard(family[0].pid)
     guard.close()
@@ -166,13 +166,13 @@ def test_the_guard_leaves_alone_what_it_was_told_has_ended(family: list[psutil.P
 
 def test_a_guard_that_was_killed_is_started_again_and_told_everything(family: list[psutil.Process]) -> None:
     guard = Guard()
-    guard.look()
+    guard.ensure_running()
     guard.add(family[0].pid)
     os.kill(guard.pid, signal.SIGKILL)
     assert wait_for([psutil.Process(guard.pid)])
     guard.discard(2**22 + 1)  # a word to the dead does no harm
     before = guard.pid
-    guard.look()
+    guard.ensure_running()
     assert guard.pid != before
     guard.close()
     assert wait_for(family)
@@ -182,7 +182,7 @@ def test_a_guard_that_was_killed_is_started_again_and_told_everything(family: li
 def test_the_guard_outlives_a_sigterm_for_all_processes(family: list[psutil.Process]) -> None:
     """As systemd sends it: the worker has its grace, and may yet be killed."""
     guard = Guard()
-    guard.look()
+    guard.ensure_running()
     guard.add(family[0].pid)
     end = time.monotonic() + 30
     while not ignores(guard.pid, signal.SIGTERM):

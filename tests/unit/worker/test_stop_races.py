@@ -9,8 +9,6 @@ from typing import Any, cast
 
 from longrun.errors import SoftTimeLimit
 from longrun.models import isolated_registry, model
-from longrun.worker.engine import Engine
-from longrun.worker.leases import Leases
 from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.interrupts import Interrupts
 from longrun.worker.runner.pipe import Pipe
@@ -86,28 +84,3 @@ def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -
     assert job.interrupted
     assert ends == ["whole"]
     assert (job.raised, job.softened) == ("", False), "it was whole before its time was over"
-
-
-async def test_a_cancel_that_comes_before_the_answer_to_the_claim_is_not_lost() -> None:
-    stopped: list[tuple[Any, str]] = []
-
-    class Half:
-        """As much of an engine as `Leases` asks for here."""
-
-        def __init__(self) -> None:
-            self.runs: dict[str, Any] = {}
-            self.limits = self
-
-        def request_stop(self, run: Any, reason: str) -> None:
-            stopped.append((run, reason))
-
-        def spawn(self, work: Any) -> None:
-            self.task = asyncio.ensure_future(work)
-
-    engine = Half()
-    Leases(cast(Engine, engine))._cancel("job_1")
-    await asyncio.sleep(0.1)
-    assert stopped == []
-    engine.runs["job_1"] = (None, "the run")
-    await asyncio.wait_for(engine.task, 20)
-    assert stopped == [("the run", "canceled")]

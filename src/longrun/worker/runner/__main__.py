@@ -1,4 +1,4 @@
-"""`python -m longrun.worker.runner <fd> <plan>`: started by the worker, never by hand."""
+"""`python -m longrun.worker.runner <fd> <settings>`: started by the worker, never by hand."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import sys
-
-import orjson
 
 _PR_SET_PDEATHSIG = 1
 
@@ -20,25 +18,27 @@ def die_with_parent() -> None:
 
 
 def main() -> None:
-    """Read the plan, load the models, run jobs until the pipe closes."""
+    """Read the settings, load the models, run jobs until the pipe closes."""
     # Ctrl-C and SIGTERM reach the whole process group; when to stop is the worker's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent()
-    plan = orjson.loads(sys.argv[2])
-    if os.getppid() != plan["parent"]:
-        os._exit(1)
     # Imported late: the signals above must be set before anything heavy runs.
+    from longrun.worker.runner.settings import RunnerSettings
+
+    settings = RunnerSettings.from_json(sys.argv[2])
+    if os.getppid() != settings.parent:
+        os._exit(1)
     from longrun.observe.logs import configure_runner_logging
     from longrun.worker.runner.streams import capture_output
 
-    capture, operator = capture_output(plan["pipes"])
-    configure_runner_logging(plan["log_level"], operator)
+    capture, operator = capture_output(settings.pipes)
+    configure_runner_logging(settings.log_level, operator)
 
     from longrun.worker.runner.host import Host
     from longrun.worker.runner.pipe import Pipe
 
-    Host(Pipe(socket.socket(fileno=int(sys.argv[1]))), plan, capture, operator).run()
+    Host(Pipe(socket.socket(fileno=int(sys.argv[1]))), settings, capture, operator).run()
 
 
 if __name__ == "__main__":

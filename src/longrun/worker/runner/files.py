@@ -6,14 +6,13 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
 import orjson
 import structlog
@@ -26,8 +25,9 @@ from longrun.jobs.files import FileRef, reference
 from longrun.media.names import safe_name
 from longrun.media.scan import Scanner
 from longrun.models.files import File
-from longrun.settings import Settings, load_settings
+from longrun.settings import load_settings
 from longrun.worker.runner.copies import Copies
+from longrun.worker.runner.settings import RunnerSettings
 
 T = TypeVar("T")
 log = structlog.get_logger("longrun.runner")
@@ -44,40 +44,29 @@ _TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,100}(?:; charset=utf-8)?")
 _ACTIVE = re.compile(r"html|script|svg|[/+]xml")
 
 
-def keeper_settings(settings: Settings) -> dict[str, Any]:
-    """What a runner must know to open the keeper of files, wherever it is started."""
-    return {
-        "blobs": settings.blobs,
-        "data": str(settings.data.absolute()),
-        "durability": settings.durability,
-        "max_file": settings.max_file,
-        "copies": tempfile.gettempdir(),
-    }
-
-
 class Keeper:
     """The keeper of files of this process, opened when it is first needed: long after the runner was spawned.
 
     Args:
-        settings: `blobs`, `data`, `durability` and `max_file`, as the worker has them, and where `copies` of files may be made.
+        settings: of this runner.
     """
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: RunnerSettings) -> None:
         self._settings = settings
-        self.max_file: int = settings.get("max_file", 1 << 30)
+        self.max_file = settings.max_file
 
     @cached_property
     def blobs(self) -> Blobs:
         """The keeper. Raises SettingsError."""
         from longrun.blobs.open import open_blobs
 
-        chosen = {name: self._settings[name] for name in ("blobs", "data", "durability") if name in self._settings}
-        return open_blobs(load_settings(**chosen))
+        ours = self._settings
+        return open_blobs(load_settings(blobs=ours.blobs, data=ours.data, durability=ours.durability))
 
     @cached_property
     def copies(self) -> Copies:
         """The folder of this process for copies of files."""
-        return Copies(self._settings.get("copies"))
+        return Copies(self._settings.copies)
 
 
 class JobFiles:

@@ -22,6 +22,7 @@ from longrun.worker.runner.memory import gpu_memory
 from longrun.worker.runner.outcome import failure_of
 from longrun.worker.runner.pipe import Pipe
 from longrun.worker.runner.reports import Reports
+from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.runner.sync_executor import SyncExecutor
 
 log = structlog.get_logger("longrun.runner")
@@ -32,15 +33,14 @@ class Host:
 
     Args:
         pipe: to the worker.
-        plan: `{"target", "models": {name: concurrency}, "device", "log_level", "load_timeout", "parent", "max_output", "files",
-            "pipes"}`.
+        settings: of this runner.
         capture: the output of this process.
         operator: the operator's log.
     """
 
-    def __init__(self, pipe: Pipe, plan: dict[str, Any], capture: Capture, operator: TextIO) -> None:
-        self.pipe, self.plan, self._capture, self._operator = pipe, plan, capture, operator
-        self._reports = Reports(pipe, capture, plan["max_output"], Keeper(plan["files"]))
+    def __init__(self, pipe: Pipe, settings: RunnerSettings, capture: Capture, operator: TextIO) -> None:
+        self.pipe, self.settings, self._capture, self._operator = pipe, settings, capture, operator
+        self._reports = Reports(pipe, capture, settings.max_output, Keeper(settings))
         self.executors: dict[str, Executor] = {}
         self._loaded = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -49,7 +49,7 @@ class Host:
         """Load, then serve on this thread: user code gets the main thread wherever that is possible."""
         threading.Thread(target=self._read, name="pipe", daemon=True).start()
         # The worker ends a runner that hangs; shortly before, the log is told where it hangs. This works without the GIL.
-        timeout = self.plan["load_timeout"]
+        timeout = self.settings.load_timeout
         faulthandler.dump_traceback_later(max(0.8 * timeout, timeout - 1), file=self._operator)
         specs = self._specs()
         loop = self._loop = asyncio.new_event_loop() if any(spec.is_async for spec in specs) else None
@@ -66,9 +66,9 @@ class Host:
             first.serve()
 
     def _specs(self) -> list[ModelSpec]:
-        wanted = self.plan["models"]
+        wanted = self.settings.models
         try:
-            return [spec for spec in load_target(self.plan["target"]) if spec.name in wanted]
+            return [spec for spec in load_target(self.settings.target) if spec.name in wanted]
         except Exception as error:
             self._fail(next(iter(wanted)), error)
             raise
@@ -77,13 +77,13 @@ class Host:
         begin = time.monotonic()
         instance = spec.instantiate()
         try:
-            self._prepare(spec, loop, "load", instance.load(self.plan["device"]))
+            self._prepare(spec, loop, "load", instance.load(self.settings.device))
             loaded = time.monotonic()
             self._prepare(spec, loop, "warmup", instance.warmup())
         except Exception as error:
             self._fail(spec.name, error)
             raise
-        concurrency = self.plan["models"][spec.name]
+        concurrency = self.settings.models[spec.name]
         if spec.is_async:
             assert loop is not None
             self.executors[spec.name] = AsyncExecutor(spec, instance, self._reports, loop)

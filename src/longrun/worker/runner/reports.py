@@ -13,6 +13,7 @@ from longrun.worker.runner.capture import Capture
 from longrun.worker.runner.files import Keeper
 from longrun.worker.runner.lines import readable, shortened
 from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.settings import RunnerSettings
 
 if TYPE_CHECKING:
     from longrun.worker.runner.running import Running
@@ -38,7 +39,7 @@ class Reports:
 
     def __init__(self, pipe: Pipe, capture: Capture | None = None, max_output: int = 1 << 62, keeper: Keeper | None = None) -> None:
         self.pipe, self.max_output = pipe, max_output
-        self.keeper = keeper or Keeper({})
+        self.keeper = keeper or Keeper(RunnerSettings())
         self.capture = capture or Capture()
         self._late: set[Running] = set()
         self._wake = threading.Event()

@@ -92,7 +92,7 @@ def nobody() -> Iterator[None]:
         speaker.reset(token)
 
 
-def capture_output(pipes: Mapping[str, tuple[int, int]] | None) -> tuple[Capture, TextIO]:
+def capture_output(pipes: Mapping[int, tuple[int, int]] | None) -> tuple[Capture, TextIO]:
     """Capture what this process prints from now on; to be called before the model is imported. Returns the operator's log too.
 
     Args:
@@ -100,10 +100,9 @@ def capture_output(pipes: Mapping[str, tuple[int, int]] | None) -> tuple[Capture
     """
     if pipes is None:
         return Capture(), sys.stderr
-    both = {int(number): (reads, operator) for number, (reads, operator) in pipes.items()}
-    capture = Capture(Descriptors(both))
+    capture = Capture(Descriptors(dict(pipes)))
     for number, name in ((1, "stdout"), (2, "stderr")):
-        stream = Stream(capture, name, number, both[number][1])
+        stream = Stream(capture, name, number, pipes[number][1])
         capture.streams.append(stream)
         # Written through, for a text stream that keeps something back would mix the words of several jobs.
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
@@ -115,7 +114,7 @@ def capture_output(pipes: Mapping[str, tuple[int, int]] | None) -> tuple[Capture
     # These print tracebacks.
     threading.excepthook = _unheard(threading.excepthook)
     sys.unraisablehook = _unheard(sys.unraisablehook)
-    operator = os.fdopen(both[2][1], "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    operator = os.fdopen(pipes[2][1], "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     if faulthandler.is_enabled():
         faulthandler.enable(operator)
     return capture, operator

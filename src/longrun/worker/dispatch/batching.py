@@ -108,7 +108,7 @@ class Pace:
         return next((self._times[n] for n in range(size.bit_length(), 0, -1) if n in self._times), None)
 
 
-class Cautious:
+class CautiousMean:
     """A mean that believes a long time at once and a short one slowly."""
 
     def __init__(self) -> None:

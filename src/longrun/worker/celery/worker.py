@@ -8,12 +8,12 @@ from typing import Any
 from celery.exceptions import SecurityWarning
 
 from longrun.queues.celery.app import build_app
-from longrun.worker.celery_pool import ServeLanes
+from longrun.worker.celery.pool import ServeLanes
 from longrun.worker.plan import WorkerPlan
 
 
 def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
-    """Run until told to stop (SIGTERM or SIGINT: warm; again: at once). Returns the exit status.
+    """Run until asked to stop (SIGTERM or SIGINT: warm; again: at once). Returns the exit status.
 
     Args:
         plan: what to run.
@@ -29,7 +29,7 @@ def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
     app.set_default()
     worker: Any = app.Worker(
         hostname=plan.name,
-        pool_cls="longrun.worker.celery_pool:TicketPool",
+        pool_cls="longrun.worker.celery.pool:TicketPool",
         # Credit is counted by lanes; this number only has to be large enough not to get in the way.
         concurrency=1024,
         loglevel=settings.log_level.upper() if settings.log_level == "debug" else "WARNING",

@@ -1,4 +1,4 @@
-"""How much memory runners hold, and how much is left here. Linux tells; elsewhere nothing is known."""
+"""How much memory runners hold, and how much is left here. Elsewhere than on Linux nothing is known."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def memory_of(sessions: Collection[int]) -> dict[int, int]:
 
 
 def available_memory() -> int | None:
-    """Bytes that new processes can have: what the machine, our cgroup and those above it leave. None = not told."""
+    """Bytes that new processes can have: what the machine, our cgroup and those above it leave. None = not known."""
     try:
         meminfo = (_PROC / "meminfo").read_bytes()
     except OSError:

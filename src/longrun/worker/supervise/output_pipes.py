@@ -18,7 +18,7 @@ from longrun.worker.runner.descriptors import PIPE_SIZE, read_some, write_all
 _STUCK = 1 << 15
 
 
-class Outputs:
+class OutputPipes:
     """The pipes of one runner, until `close`."""
 
     def __init__(self) -> None:
@@ -32,16 +32,16 @@ class Outputs:
         return self._pipes[1][1], self._pipes[2][1]
 
     @property
-    def plan(self) -> dict[str, tuple[int, int]]:
+    def plan(self) -> dict[int, tuple[int, int]]:
         """For the runner: descriptor → (where to read, the operator's log). It must inherit all of these."""
-        return {str(number): (reads, self._operator[number]) for number, (reads, _) in self._pipes.items()}
+        return {number: (reads, self._operator[number]) for number, (reads, _) in self._pipes.items()}
 
     def started(self) -> None:
         """The runner has its ends."""
         for _, writes in self._pipes.values():
             os.close(writes)
 
-    def relieve(self) -> None:
+    def drain_stuck(self) -> None:
         """To be called now and then: read what nobody reads."""
         for number, (reads, _) in self._pipes.items():
             held = struct.unpack("i", fcntl.ioctl(reads, termios.FIONREAD, b"\0" * 4))[0]

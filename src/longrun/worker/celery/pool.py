@@ -17,7 +17,7 @@ from celery.platforms import EX_OK
 from celery.worker import state
 
 from longrun.queues.celery.transport import task_channel
-from longrun.worker.celery_request import take
+from longrun.worker.celery.request import take
 from longrun.worker.engine import Engine
 from longrun.worker.plan import WorkerPlan
 
@@ -46,9 +46,9 @@ class TicketPool(BasePool):  # type: ignore[misc]
         signal.signal(signal.SIGHUP, signal.SIG_IGN if _NOHUP else self._on_hangup)
 
     def _on_signal(self, *_: Any) -> None:
-        """Told to stop: no more work from now on. Told again: no waiting for running jobs."""
+        """Asked to stop: no more work from now on. Asked again: no waiting for running jobs."""
         state.should_stop = EX_OK  # Celery's warm stop, which ends in `on_stop`
-        self.engine.leave_off()
+        self.engine.stop_taking()
 
     def _on_hangup(self, *_: Any) -> None:
         """Whoever started us is gone, a terminal or `serve`; its store may go too. Nothing is worth waiting for."""
@@ -75,12 +75,7 @@ class TicketPool(BasePool):  # type: ignore[misc]
 
     def stop_job(self, job_id: str) -> None:
         """Stop this job, if it is here, and no other."""
-        self.engine.loop.call_soon_threadsafe(self._stop_job, job_id)
-
-    def _stop_job(self, job_id: str) -> None:
-        found = self.engine.runs.get(job_id)
-        if found is not None:
-            self.engine.limits.request_stop(found[1], "canceled")
+        self.engine.cancel(job_id)
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
         """Nothing: `pid` is a runner that may hold other jobs too. The request's `terminate` stops exactly the job that was meant."""
@@ -96,14 +91,14 @@ class TicketPool(BasePool):  # type: ignore[misc]
     @property
     def num_processes(self) -> int:
         """Slots; Celery sizes nothing by it here."""
-        return max(1, sum(lane.capacity for lane in self.engine.lanes.values()))
+        return max(1, sum(lane.capacity for lane in self.engine.tables.lanes.values()))
 
     def _get_info(self) -> dict[str, Any]:
-        lanes = self.engine.lanes.values()
+        lanes = self.engine.tables.lanes.values()
         return {
             **super()._get_info(),
             "max-concurrency": sum(lane.capacity for lane in lanes),
-            "processes": [seat.process.pid for seat in self.engine.seats if seat.process],
+            "processes": [seat.pid for seat in self.engine.tables.seats if seat.process],
             "lanes": {lane.name: {"slots": lane.capacity, "held": lane.held} for lane in lanes},
         }
 
@@ -126,5 +121,5 @@ class ServeLanes(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def stop(self, consumer: Any) -> None:
         """Called before the connection is closed: tickets that are on their way are taken, so that the engine can put them back."""
-        if consumer.pool.engine.closing and consumer.connection is not None:
+        if consumer.pool.engine.tables.closing and consumer.connection is not None:
             task_channel(consumer).end_trip()

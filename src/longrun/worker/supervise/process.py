@@ -10,18 +10,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
-import orjson
+from msgspec.structs import replace
 
-from longrun.worker.devices import Place
-from longrun.worker.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
-from longrun.worker.guard import Guard, end_group
-from longrun.worker.outputs import Outputs
 from longrun.worker.runner.copies import remove_left
+from longrun.worker.runner.settings import RunnerSettings
+from longrun.worker.supervise.exits import MAXRSS_UNIT, Exit, oom_kills, peak_memory
+from longrun.worker.supervise.guard import Guard, end_group
+from longrun.worker.supervise.output_pipes import OutputPipes
 
 _BUFFER = 1 << 20
 #: Seconds for a process that has closed its pipe to end by itself; one that lives on is of no use.
@@ -36,7 +36,7 @@ class RunnerProcess(asyncio.Protocol):
     Args:
         on_frame: called with each frame that arrives.
         on_end: called once, when the process has ended.
-        guard: is told of the process while it lives.
+        guard: ends what the process has started when the worker is killed.
     """
 
     def __init__(
@@ -52,41 +52,20 @@ class RunnerProcess(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Exit | None = None
         self._killed = False
-        self._outputs: Outputs | None = None
+        self._outputs: OutputPipes | None = None
         self._seen_peak: int | None = None
         self._ours_at_start = 0
         self._kills_before = self._kills_lately = oom_kills()
         self._looked = time.monotonic()
 
-    async def start(
-        self,
-        target: str,
-        models: dict[str, int],
-        place: Place,
-        log_level: str,
-        load_timeout: float,
-        *,
-        max_output: int,
-        capture_output: bool,
-        files: dict[str, Any],
-    ) -> None:
+    async def start(self, settings: RunnerSettings, env: Mapping[str, str]) -> None:
         """Spawn the process. To be called on a thread that lives as long as the worker: PR_SET_PDEATHSIG follows the spawning thread."""
-        outputs = Outputs() if capture_output else None
+        outputs = OutputPipes() if settings.capture_output else None
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        plan = {
-            "target": target,
-            "models": models,
-            "device": place.device,
-            "log_level": log_level,
-            "load_timeout": load_timeout,
-            "parent": os.getpid(),
-            "max_output": max_output,
-            "files": files,
-            "pipes": outputs.plan if outputs is not None else None,
-        }
-        command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), orjson.dumps(plan).decode()]
+        settings = replace(settings, parent=os.getpid(), pipes=outputs.plan if outputs is not None else None)
+        command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), settings.to_json()]
         # On Linux a process inherits the peak of the one that started it, through fork and exec.
         self._ours_at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "linux" else 0
         try:
@@ -94,7 +73,7 @@ class RunnerProcess(asyncio.Protocol):
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 command,
                 pass_fds=[theirs.fileno(), *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
-                env=os.environ | place.env,
+                env=os.environ | env,
                 stdin=subprocess.DEVNULL,
                 stdout=outputs.ends[0] if outputs else None,
                 stderr=outputs.ends[1] if outputs else None,
@@ -137,7 +116,7 @@ class RunnerProcess(asyncio.Protocol):
             os.kill(self._process.pid, signal.SIGKILL)
             end_group(self._process.pid)
 
-    def notice_end(self) -> None:
+    def check_end(self) -> None:
         """To be called now and then: a child that the model's code has forked holds the pipe open when the process has ended."""
         if self._transport is not None and self._exited():
             self._read_the_rest()
@@ -151,17 +130,17 @@ class RunnerProcess(asyncio.Protocol):
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return True
 
-    def look(self) -> None:
+    def sample(self) -> None:
         """Note what only a living process shows; to be called now and then while it works."""
         self._seen_peak = peak_memory(self.pid) or self._seen_peak
         if time.monotonic() - self._looked >= _BEFORE:
             self._looked = time.monotonic()
             self._kills_before, self._kills_lately = self._kills_lately, oom_kills()
 
-    def relieve(self) -> None:
+    def drain_output(self) -> None:
         """To be called now and then: read of its output what it cannot read itself."""
         if self._outputs is not None:
-            self._outputs.relieve()
+            self._outputs.drain_stuck()
 
     def _close_outputs(self) -> None:
         outputs, self._outputs = self._outputs, None
@@ -204,7 +183,7 @@ class RunnerProcess(asyncio.Protocol):
         self._on_end(self, self._end)
 
     def _reaped(self) -> bool:
-        """Whether the process has ended; then `_end` says how. By `wait4`, which tells what it used; Popen's own way would lose that."""
+        """Whether the process has ended; then `_end` says how. By `wait4`, which says what it used; Popen's own way would lose that."""
         if self._end is None and self._process is not None:
             if self._exited():
                 end_group(self._process.pid)

@@ -8,71 +8,52 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import structlog
 from celery.worker import state
 
 from longrun.queues.celery.tickets import task_name
-
-if TYPE_CHECKING:
-    from longrun.worker.engine import Engine
+from longrun.worker.engine import Engine
 
 log = structlog.get_logger("longrun.worker")
 
 
+@dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class TicketRequest:
-    """One ticket in this worker: Celery's `Request`, and the engine's `Sink`. All methods are called on the hub's thread.
+    """One ticket in this worker: Celery's `Request`, and the engine's `Sink`. All methods are called on the hub's thread."""
 
-    Args:
-        consumer: Celery's.
-        lane: where the ticket came from.
-        level: kombu's priority, 0 the most urgent.
-        job_id: becomes Celery's task id.
-
-    Attributes:
-        eventer: Celery's dispatcher; it is replaced when the broker was away.
-        time_start: wall clock at which a runner got the job; None before that.
-        worker_pid: that runner's process id.
-        acknowledged: it has left the worker.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_consumer",
-        "_terminate_with",
-        "acknowledged",
-        "eventer",
-        "id",
-        "lane",
-        "level",
-        "name",
-        "time_start",
-        "worker_pid",
-    )
     args: ClassVar[tuple[()]] = ()
     kwargs: ClassVar[dict[str, Any]] = {}
     stamped_headers: ClassVar[tuple[()]] = ()
     stamps: ClassVar[dict[str, Any]] = {}
-    eta = expires = None
+    eta: ClassVar[None] = None
+    expires: ClassVar[None] = None
 
-    def __init__(self, consumer: Any, lane: str, level: int, job_id: str) -> None:
-        self._consumer, self.eventer = consumer, consumer.event_dispatcher
-        self.id, self.lane, self.level, self.name = job_id, lane, level, task_name(lane.partition(".")[2])
-        self.time_start: float | None = None
-        self.worker_pid: int | None = None
-        self.acknowledged = False
-        self._terminate_with: Any = None
+    consumer: Any  #: Celery's
+    lane: str  #: where the ticket came from
+    level: int  #: kombu's priority, 0 the most urgent
+    id: str  #: the job's; Celery's task id
+    name: str = field(init=False)
+    eventer: Any = field(init=False)  #: Celery's dispatcher of events, which replaces it when the broker was away
+    time_start: float | None = None  #: wall clock at which a runner got the job, and that runner's process id
+    worker_pid: int | None = None
+    acknowledged: bool = False  #: it has left the worker
+    _terminate_with: Any = None
+
+    def __post_init__(self) -> None:
+        self.name, self.eventer = task_name(self.lane.partition(".")[2]), self.consumer.event_dispatcher
 
     @property
     def task(self) -> Any:
         """Celery's task object."""
-        return self._consumer.app.tasks[self.name]
+        return self.consumer.app.tasks[self.name]
 
     @property
     def hostname(self) -> str:
         """The worker's name."""
-        return str(self._consumer.hostname)
+        return str(self.consumer.hostname)
 
     @property
     def delivery_info(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a runner ended: what the kernel says of it, and what that tells of the cause."""
+"""How a runner ended: what the kernel says of it, and what follows for the cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from longrun.jobs.failure import JobFailure
 from longrun.store.claims import Mode
-from longrun.worker.memory import cgroup_folders, value_of
+from longrun.worker.supervise.memory import cgroup_folders, value_of
 
 #: `ru_maxrss` counts kilobytes, on macOS bytes.
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -18,19 +18,12 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The end of a runner.
+    """The end of a runner."""
 
-    Args:
-        status: exit status; negative = the number of the signal that ended it.
-        peak_memory: most bytes of memory that the process held at once, the loaded model included; None = not known.
-        ours: whether the worker killed it.
-        oom: whether the kernel's out-of-memory killer struck here while it ran; None = this machine does not say.
-    """
-
-    status: int
-    peak_memory: int | None = None
-    ours: bool = False
-    oom: bool | None = None
+    status: int  #: exit status; negative = the number of the signal that ended it
+    peak_memory: int | None = None  #: most bytes of memory that the process held at once, the loaded model included; None = not known
+    ours: bool = False  #: the worker killed it
+    oom: bool | None = None  #: the kernel's out-of-memory killer struck here while it ran; None = this machine does not say
 
     @property
     def signal(self) -> str | None:
@@ -79,19 +72,12 @@ def lost_failure(attempt: int, end: Exit, mode: Mode, others: int) -> JobFailure
         text = f"The process that ran the job died ({end.words}) with {others} more in it; which of them did it is not known."
     elif mode == "unstarted":
         text = f"The process died ({end.words}) before it began with the job."
-    return JobFailure(
-        "worker-lost",
-        text,
-        attempt,
-        signal=end.signal,
-        exit_code=end.exit_code,
-        peak_memory=end.peak_memory,
-        hint=end.hint,
-    )
+    hint, peak = end.hint, end.peak_memory
+    return JobFailure("worker-lost", text, attempt, signal=end.signal, exit_code=end.exit_code, peak_memory=peak, hint=hint)
 
 
 def peak_memory(pid: int) -> int | None:
-    """Bytes that a living process has held at most; None where `/proc` does not tell."""
+    """Bytes that a living process has held at most; None where `/proc` does not say."""
     try:
         status = Path(f"/proc/{pid}/status").read_bytes()
     except OSError:
@@ -101,7 +87,7 @@ def peak_memory(pid: int) -> int | None:
 
 
 def oom_kills() -> int | None:
-    """How often the kernel's out-of-memory killer has struck in our cgroup (or, failing that, on this machine); None = not told."""
+    """How often the kernel's out-of-memory killer has struck in our cgroup (or, failing that, on this machine); None = not known."""
     where = _oom_counter()
     if where is None:
         return None
@@ -113,7 +99,7 @@ def oom_kills() -> int | None:
 
 @cache
 def _oom_counter() -> Path | None:
-    """The first file that counts these kills: of the nearest cgroup that tells, or of the machine."""
+    """The first file that counts these kills: of the nearest cgroup that has one, or of the machine."""
     places = [folder / name for folder in cgroup_folders() for name in ("memory.events", "memory.oom_control")]
     for place in [*places, Path("/proc/vmstat")]:
         try:

@@ -15,15 +15,10 @@ _NONE = ("", "-1", "NoDevFiles", "none", "void")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one runner runs.
+    """Where one runner runs."""
 
-    Args:
-        device: what `load` gets.
-        env: environment of the process; `CUDA_VISIBLE_DEVICES` must be set before the interpreter starts.
-    """
-
-    device: str
-    env: dict[str, str] = field(default_factory=dict)
+    device: str  #: what `load` gets
+    env: dict[str, str] = field(default_factory=dict)  #: of the process; `CUDA_VISIBLE_DEVICES` must be set before the interpreter starts
 
 
 def visible_gpus() -> list[str]:
@@ -60,8 +55,8 @@ def refusal(device: str, wanted: Mapping[str, int], visible: Sequence[str], plat
     most = 1 if device.startswith("cuda:") else len(visible)
     for model, gpus in wanted.items():
         if visible and gpus > most:
-            told = f"device={device} is one GPU" if device.startswith("cuda:") else f"of GPUs there are {there}"
-            return f"{model} has gpus={gpus}, but {told}: run it where there are more, or set LONGRUN_DEVICE=cpu."
+            have = f"device={device} is one GPU" if device.startswith("cuda:") else f"of GPUs there are {there}"
+            return f"{model} has gpus={gpus}, but {have}: run it where there are more, or set LONGRUN_DEVICE=cpu."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Ends what the code of models has started, once nobody else does: a small process beside the worker.
+"""Kills the processes that models have started when the worker itself is killed: a small process beside the worker.
 
 A runner leads a session of its own, so what a model starts (a helper server, workers that load data) is in its process group. When a runner
 ends, the worker ends the group. When the worker itself is killed, Linux ends the runners, but not their children: this does. It holds the
@@ -15,7 +15,7 @@ from contextlib import suppress
 
 
 class Guard:
-    """The worker's end. Not there (it could not be started, or was killed) until `look` is called the next time."""
+    """The worker's end. Not there (it could not be started, or was killed) until `ensure_running` is called the next time."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,7 +36,7 @@ class Guard:
         self._groups.discard(group)
         self._say(f"-{group}\n")
 
-    def look(self) -> None:
+    def ensure_running(self) -> None:
         """Start the process, unless it runs. Raises OSError when that cannot be."""
         if self._process is not None and self._process.poll() is None:
             return
@@ -60,7 +60,7 @@ class Guard:
     def _say(self, line: str) -> None:
         if self._process is not None:
             assert self._process.stdin is not None
-            with suppress(OSError):  # it was killed; `look` starts another and tells it everything
+            with suppress(OSError):  # it was killed; `ensure_running` starts another and sends it everything
                 os.write(self._process.stdin.fileno(), line.encode())
 
 

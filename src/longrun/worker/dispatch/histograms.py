@@ -22,7 +22,7 @@ class Histogram:
         self._counts[bisect_left(self._limits, sample)] += 1
         self._sum += sample
 
-    def told(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """`{"buckets": [[limit, samples up to it], …], "sum", "count"}`."""
         total, buckets = 0, []
         for limit, count in zip(self._limits, self._counts, strict=False):
@@ -31,20 +31,12 @@ class Histogram:
         return {"buckets": buckets, "sum": round(self._sum, 6), "count": total + self._counts[-1]}
 
 
-class BatchMeasures:
-    """What a worker knows of the batches of one model."""
+class BatchHistograms:
+    """The batches of one model: how many items each had, and how long each item waited for its start since its claim (seconds)."""
 
     def __init__(self) -> None:
-        self._sizes, self._waits = Histogram(SIZES), Histogram(WAITS)
+        self.sizes, self.waits = Histogram(SIZES), Histogram(WAITS)
 
-    def sent(self, size: int) -> None:
-        """A batch was sent to a runner."""
-        self._sizes.add(size)
-
-    def waited(self, seconds: float) -> None:
-        """An item's batch has begun, so long after its job was claimed."""
-        self._waits.add(seconds)
-
-    def told(self) -> dict[str, Any]:
-        """Both histograms, as a worker announces them."""
-        return {"size": self._sizes.told(), "wait_s": self._waits.told()}
+    def snapshot(self) -> dict[str, Any]:
+        """Both, as a worker announces them."""
+        return {"size": self.sizes.snapshot(), "wait_s": self.waits.snapshot()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,10 +15,10 @@ from longrun.blobs.contract import Blobs
 from longrun.jobs.files import FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
-from longrun.worker.batching import (
+from longrun.worker.dispatch.batching import (
     AHEAD_BELOW_S,
     LONG_S,
-    Cautious,
+    CautiousMean,
     Pace,
     Waiting,
     batch_key,
@@ -27,9 +27,9 @@ from longrun.worker.batching import (
     wait_before_batch,
     wait_behind_batch,
 )
-from longrun.worker.measures import BatchMeasures
+from longrun.worker.dispatch.histograms import BatchHistograms
 from longrun.worker.run import Run, Sink
-from longrun.worker.seat import Seat
+from longrun.worker.supervise.seat import Group, Seat
 
 log = structlog.get_logger("longrun.worker")
 #: Inputs that are read at once for their batch keys: they are large.
@@ -41,28 +41,22 @@ class Lane:
 
     Args:
         spec: the model.
-        concurrency: jobs (batched: batches) at once in a runner.
-        seats: where its runners sit; lanes of one group share them.
-
-    Attributes:
-        inbox: (job id, sink) of tickets not yet claimed; filled by the hub's thread, emptied by the engine's.
-        held: claims under way, waiting here or aboard; written by the engine's thread only.
-        capacity: how many jobs the ready runners can hold.
-        was_full: the hub found no room when it looked last.
-        slow: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends.
-        measured: sizes and waits of its batches.
+        group: of its runners.
+        on_timer: called when a batch may be complete by now: `dispatch` is to be called again.
     """
 
-    def __init__(self, spec: ModelSpec, concurrency: int, seats: list[Seat]) -> None:
-        self.spec, self.concurrency, self.seats = spec, concurrency, seats
-        self.name, self.model = spec.lane, spec.name
-        self.batched = spec.batched
+    def __init__(self, spec: ModelSpec, group: Group, on_timer: Callable[[Lane], None]) -> None:
+        self.spec, self.seats, self._on_timer = spec, group.seats, on_timer
+        self.name, self.model, self.batched = spec.lane, spec.name, spec.batched
+        self.concurrency = group.settings.models[spec.name]
+        #: Job id and sink of tickets not yet claimed; filled by the hub's thread, emptied by the engine's.
         self.inbox: deque[tuple[str, Sink]] = deque()
-        self.pending: deque[Run] = deque()
-        self.held = self.capacity = 0
-        self.was_full = True
-        self.slow = False
-        self.mean, self.pace, self.measured = Cautious(), Pace(), BatchMeasures()
+        self.pending: deque[Run] = deque()  #: claimed, waiting for a runner
+        self.held = 0  #: claims under way, waiting here or sent; written by the engine's thread only
+        self.capacity = 0  #: how many jobs the ready runners can hold
+        self.was_full = True  #: the hub found no room when it looked last
+        self.slow = False  #: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends
+        self.mean, self.pace, self.histograms = CautiousMean(), Pace(), BatchHistograms()
         self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None
         self._last_arrival = 0.0
@@ -85,21 +79,70 @@ class Lane:
         """What `slow` is to be. A batch of short jobs says nothing about the next one, which may be long."""
         if self.batched is not None or self.spec.is_async:
             return False
-        runs = (run for seat in self.seats for run in islice(seat.aboard.get(self, {}).values(), self.concurrency))
+        runs = (run for seat in self.seats for run in islice(self.aboard(seat), self.concurrency))
         return any(run.started is not None and now - run.started > LONG_S for run in runs)
+
+    # -- room in the runners ----------------------------------------------------------------------------------------------
+
+    def aboard(self, seat: Seat) -> Collection[Run]:
+        """Runs of this lane that were sent there and not answered, in that order."""
+        return seat.aboard[self.name].values()
 
     def count_capacity(self) -> None:
         """Work out `capacity` anew, after a runner came or went or the mean running time moved."""
         ahead = self.ahead()
         if self.batched and self.batched.key:
             ahead *= 2  # of several keys, so that one of them fills a batch
-        serving = [seat for seat in self.seats if seat.serves(self.model) and not seat.worn(self)]
-        items = sum(seat.batch_size(self) for seat in serving)
+        serving = [seat for seat in self.seats if seat.serves(self.model) and not self.has_clogged(seat)]
+        items = sum(self.batch_size(seat) for seat in serving)
         # A batch that runs takes no more items, however small it is: what it has left is no room.
-        gone = sum(seat.unfilled(self) for seat in serving) if self.batched else 0
+        gone = sum(self._unfilled(seat) for seat in serving) if self.batched else 0
         # What a retiring runner still holds takes no place in the one that has taken over.
-        aside = sum(len(seat.aboard.get(self, {})) for seat in self.seats if seat.role == "retiring")
+        aside = sum(len(self.aboard(seat)) for seat in self.seats if seat.role == "retiring")
         self.capacity = items * (self.concurrency + ahead) + aside - gone
+
+    def batch_size(self, seat: Seat) -> int:
+        """Most items of a batch there, 1 when the model takes none."""
+        return min(self.batched.max_size, seat.fits.get(self.model, self.batched.max_size)) if self.batched is not None else 1
+
+    def _unfilled(self, seat: Seat) -> int:
+        """How many more items the batches that were sent there could have had."""
+        sizes = {run.batch: run.batch_size for run in self.aboard(seat)}
+        return sum(max(0, self.batch_size(seat) - size) for size in sizes.values())
+
+    def has_clogged(self, seat: Seat) -> bool:
+        """Whether runs that were given up, and go on all the same, take half of the places there: it gets no more jobs.
+
+        The next runner takes over from this one, which `Limits` ends as soon as it holds nothing else.
+        """
+        given_up = {run.batch if self.batched else run for run in self.aboard(seat) if run.settled}
+        if given_up and self.batched:
+            given_up -= {run.batch for run in self.aboard(seat) if not run.settled}
+        return len(given_up) * 2 >= self.concurrency
+
+    def room(self, seat: Seat) -> int:
+        """How many more jobs (batched: batches) may be sent there now."""
+        if not seat.serves(self.model) or seat.alone is not None or seat.reserved is not None or self.has_clogged(seat):
+            return 0
+        return self._left(seat, self.concurrency + self.ahead())
+
+    def room_for_group(self, seat: Seat, group: str) -> int:
+        """As `room`, for suspects of `group`. Nobody else is sent there until the runner is empty; then the group has it to itself."""
+        if seat.alone != group:
+            if seat.alone is not None or seat.reserved not in (None, group):
+                return 0
+            seat.reserved = None if seat.empty else group
+            if seat.reserved is not None:
+                return 0
+            seat.alone = group
+        # None is sent ahead: a suspect that is there when the runner crashes must have begun.
+        return self._left(seat, self.concurrency)
+
+    def _left(self, seat: Seat, most: int) -> int:
+        runs = self.aboard(seat)
+        return max(0, most - (len(runs) if self.batched is None else len({run.batch for run in runs})))
+
+    # -- jobs that wait ---------------------------------------------------------------------------------------------------
 
     def add(self, run: Run) -> None:
         """A claimed job waits for a runner."""
@@ -111,9 +154,8 @@ class Lane:
         self.pending.append(run)
 
     def may_run_alone(self, run: Run) -> bool:
-        """Whether a run for which memory was short beside others may run again, by itself: once, and without a word of it said twice."""
-        wanted = not run.settled and run.stop is None and not run.claim.suspect
-        return wanted and not self.spec.streams and run.claim.policy.delivery == "at_least_once"
+        """Whether a run for which memory was short beside others may run again, by itself: once, and only if it has yielded nothing."""
+        return not (run.settled or run.stop or run.claim.suspect or self.spec.streams or run.once)
 
     def run_alone(self, run: Run) -> None:
         """Have the run go again, in the same attempt, in a runner that holds nothing else."""
@@ -121,17 +163,6 @@ class Lane:
         # Behind those that wait for a runner of their own already: a place may be kept for the first of them.
         first = next((at for at, other in enumerate(self.pending) if not other.claim.suspect), len(self.pending))
         self.pending.insert(first, run)
-
-    def forget(self, run: Run) -> None:
-        """A run that waited here does not wait any longer."""
-        self.pending.remove(run)
-        self.held -= 1
-        for seat in self.seats:
-            # A place that was kept for a group that is no longer there.
-            if seat.reserved == run.claim.suspect and not any(
-                other.claim.suspect == seat.reserved for lane in seat.lanes for other in lane.pending
-            ):
-                seat.reserved = None
 
     async def keys(self, claims: Sequence[Claim | None], blobs: Blobs, within: float) -> list[tuple[Any, ...]]:
         """The batch keys of claims. Inputs that are kept as files are read only where there is a key, and for so many seconds at most."""
@@ -151,7 +182,7 @@ class Lane:
         return keys
 
     async def _read_key(self, ref: FileRef, blobs: Blobs) -> tuple[Any, ...]:
-        """Empty: it cannot be read. The job then shares its batch with nobody, and the runner, which will find the same, tells it."""
+        """Empty: it cannot be read. The job then shares its batch with nobody, and the runner, which will find the same, reports it."""
         try:
             async with self._reading:
                 return self.key(await blobs.read(ref.key, ref.size))
@@ -173,10 +204,10 @@ class Lane:
                 if found is None:
                     break
                 # A batch is one call, so it takes one place; a single job is one as well.
-                sent += self._send(found, self._next_of(group, found.batch_size(self) if self.batched else room))
+                sent += self._send(found, self._next_of(group, self.batch_size(found) if self.batched else room))
                 continue
-            seat = max(self.seats, key=lambda s: s.room(self))
-            room = seat.room(self)
+            seat = max(self.seats, key=self.room)
+            room = self.room(seat)
             if room <= 0:
                 break
             if self.batched is None:
@@ -196,7 +227,7 @@ class Lane:
         ready = [seat for seat in self.seats if seat.serves(self.model)]
         # Where the group is, or a place is kept for it, before any other, so that it does not hold two.
         ready.sort(key=lambda seat: (seat.alone != group, seat.reserved != group, len(seat.runs())))
-        room = ready[0].room_for_group(self, group) if ready else 0
+        room = self.room_for_group(ready[0], group) if ready else 0
         return (ready[0], room) if room else (None, 0)
 
     def _next_of(self, group: str, most: int) -> list[Run]:
@@ -212,7 +243,7 @@ class Lane:
             mates = [items[at] for at in places]
             wait = self._wait_ms(seat, mates)
             if wait <= 0:
-                return self._take(mates[: seat.batch_size(self)]), 0.0
+                return self._take(mates[: self.batch_size(seat)]), 0.0
             waits.append(wait)
         return [], min(waits)
 
@@ -223,8 +254,8 @@ class Lane:
 
     def _wait_ms(self, seat: Seat, mates: list[Run]) -> float:
         assert self.batched is not None
-        now, size = time.monotonic(), seat.batch_size(self)
-        ahead_of_us = {run.batch: run for run in seat.aboard.get(self, {}).values()}
+        now, size = time.monotonic(), self.batch_size(seat)
+        ahead_of_us = {run.batch: run for run in self.aboard(seat)}
         if len(ahead_of_us) >= self.concurrency:
             first = next(iter(ahead_of_us.values()))
             return wait_behind_batch(len(mates), size, (now - (first.started or now)) * 1000, self._expected_ms(first))
@@ -242,38 +273,35 @@ class Lane:
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_at(at, self.on_timer)
-
-    def on_timer(self) -> None:
-        """Replaced by the engine: dispatch again."""
+        self._timer = loop.call_at(at, self._on_timer, self)
 
     def _send(self, seat: Seat, runs: list[Run]) -> list[tuple[Seat, Run]]:
         if not runs:
             return []
         if self.batched is not None:
             self._batch += 1
-            self.measured.sent(len(runs))
+            self.histograms.sizes.add(len(runs))
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
-        seat.send(self, runs)
+        seat.send(self.model, runs, batch=self.batched is not None)
         if self.batched is not None:
             self.count_capacity()
         self.begin_next(seat)
         return [(seat, run) for run in runs]
 
     def begin_next(self, seat: Seat) -> None:
-        """Note which jobs aboard run by now: the first `concurrency` of them, or of their batches, in the order they were sent."""
-        aboard, now = seat.aboard.get(self, {}), time.monotonic()
+        """Note which of the jobs there run by now: the first `concurrency` of them, or of their batches, in the order they were sent."""
+        aboard, now = self.aboard(seat), time.monotonic()
         if self.batched is None:
-            for run in islice(aboard.values(), self.concurrency):
+            for run in islice(aboard, self.concurrency):
                 if run.started is None:
                     run.begin(now)
             return
-        first = list(dict.fromkeys(run.batch for run in aboard.values()))[: self.concurrency]
-        group = [run for run in aboard.values() if run.batch in first and run.started is None]
+        first = list(dict.fromkeys(run.batch for run in aboard))[: self.concurrency]
+        group = [run for run in aboard if run.batch in first and run.started is None]
         for run in group:
             run.begin(now)
-            self.measured.waited(now - run.since)
+            self.histograms.waits.add(now - run.since)
         for run in group:
             # A batch is one call: it has the time limits of its longest item.
             run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)

@@ -1,0 +1,1 @@
+"""Which waiting job goes to which runner, and when."""

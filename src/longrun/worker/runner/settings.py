@@ -1,0 +1,48 @@
+"""Everything a runner is started with: made by the worker, and passed to the process as it is, as JSON on its command line."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import msgspec
+
+from longrun.settings import Settings
+
+
+class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """A new setting is a new field here. One that `Settings` has too is taken from there, by its name."""
+
+    target: str = ""  #: what the runner imports
+    models: dict[str, int] = {}  #: jobs (batched: batches) at once, by model
+    device: str = "cpu"  #: what `load` gets
+    load_timeout: float = 1800.0  #: seconds until all models must be loaded
+    log_level: str = "info"
+    max_output: int = 1 << 62  #: bytes that an output may have
+    capture_output: bool = True  #: what models print becomes events of their jobs
+    # -- the blob store
+    blobs: str = ""
+    data: str = ".longrun"  #: absolute
+    durability: str = "relaxed"
+    max_file: int = 1 << 30
+    copies: str | None = None  #: folder for copies of files, as the worker sees it; None = as the process itself does
+    # -- of one process
+    parent: int = 0  #: process id of the worker
+    #: File descriptor, 1 or 2 → (where to read what is written to it, the operator's log); None = output is not captured.
+    pipes: dict[int, tuple[int, int]] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, **others: Any) -> RunnerSettings:
+        """The operator's settings, and `others`, which come first."""
+        known = {name: getattr(settings, name) for name in cls.__struct_fields__ if name in Settings.model_fields}
+        known |= {"data": str(settings.data.absolute()), "copies": tempfile.gettempdir()}
+        return cls(**known | others)
+
+    def to_json(self) -> str:
+        """For the command line."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> RunnerSettings:
+        """From the command line."""
+        return msgspec.json.decode(text, type=cls)

@@ -1,0 +1,1 @@
+"""Runner processes: started, watched, ended and started again."""

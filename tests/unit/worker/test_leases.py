@@ -1,0 +1,68 @@
+"""What heartbeats and commands of the store do to the runs that are here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from tests.unit.worker.played import PlayedClaims, Recorder, started, tables_of, waiting
+
+from longrun.errors import StoreUnavailable
+from longrun.store.claims import Claims
+from longrun.worker.leases import Leases
+from longrun.worker.tables import Tables
+
+
+def leases(tables: Tables, *answers: Any) -> tuple[Leases, PlayedClaims, Recorder]:
+    claims, effects = PlayedClaims(*answers), Recorder()
+    return Leases(tables, cast(Claims, claims), 10.0, effects.stop, effects.spawn), claims, effects
+
+
+async def test_the_answer_to_a_heartbeat_stops_what_is_lost_or_canceled() -> None:
+    tables = tables_of(concurrency=4)
+    kept, lost, canceled, settled = started(tables, "job_1", "job_2", "job_3", "job_4")
+    settled.settle()
+    it, claims, effects = leases(tables, [1, 0, 2, 0])
+    await it.beat()
+    assert claims.calls == [("heartbeat", [(run.id, 1) for run in (kept, lost, canceled, settled)])]
+    assert effects.named("stop") == [[lost, "lost"], [canceled, "canceled"]]
+
+
+async def test_more_claims_than_one_script_takes_are_renewed_in_pieces() -> None:
+    tables = tables_of()
+    waiting(tables, *[f"job_{n}" for n in range(250)])
+    it, claims, _ = leases(tables, [1] * 100, [1] * 100, [1] * 50)
+    await it.beat()
+    assert [len(call[1]) for call in claims.calls] == [100, 100, 50]
+
+
+async def test_a_store_that_does_not_answer_stops_nothing() -> None:
+    tables = tables_of()
+    started(tables, "job_1")
+    it, _, effects = leases(tables, StoreUnavailable("gone"))
+    await it.beat()
+    assert effects.calls == []
+
+
+async def test_a_cancel_that_comes_before_the_answer_to_the_claim_is_not_lost() -> None:
+    tables = tables_of()
+    it, _, effects = leases(tables)
+    it.cancel("job_1")
+    looking = asyncio.ensure_future(effects.work.pop())
+    await asyncio.sleep(0.1)
+    assert effects.calls == []
+    (run,) = waiting(tables, "job_1")
+    await asyncio.wait_for(looking, 20)
+    assert effects.named("stop") == [[run, "canceled"]]
+
+
+@pytest.mark.parametrize("here", [True, False])
+async def test_a_cancel_stops_what_is_here_and_forgets_what_never_comes(here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longrun.worker.leases._LOOK", 0.0)
+    tables = tables_of()
+    runs = started(tables, "job_1") if here else []
+    it, _, effects = leases(tables)
+    it.cancel("job_1")
+    await effects.settled()
+    assert effects.named("stop") == [[run, "canceled"] for run in runs]

@@ -1,0 +1,145 @@
+"""What becomes of a job that has ended in its runner, or whose runner has ended."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from tests.unit.worker.played import PlayedClaims, Recorder, emitter_of, started, tables_of, waiting
+
+from longrun.errors import StorageFull, StoreUnavailable
+from longrun.jobs.failure import JobFailure
+from longrun.store.claims import Claims
+from longrun.worker.settle import Settler
+from longrun.worker.supervise.exits import Exit
+from longrun.worker.tables import Tables
+
+FAILURE = JobFailure("model-error", "It broke.", 1).to_json()
+
+
+def settler(tables: Tables, *answers: Any) -> tuple[Settler, PlayedClaims, Recorder]:
+    claims, effects = PlayedClaims(*answers), Recorder()
+    emitter = emitter_of(claims, effects)
+    return Settler(tables, cast(Claims, claims), emitter, effects.spawn, effects.recount, effects.post), claims, effects
+
+
+def done(job_id: str, kind: str = "ok", extra: Any = None) -> list[Any]:
+    return [job_id, 1, kind, b'"out"' if kind == "ok" else FAILURE, 0.1, extra]
+
+
+async def test_successes_of_one_turn_are_written_together_and_the_runner_has_room_again() -> None:
+    tables = tables_of(concurrency=2)
+    one, two = started(tables, "job_1", "job_2")
+    it, claims, effects = settler(tables)
+    it.on_done(tables.seats[0], [done("job_1"), done("job_2")])
+    assert (one.settled, two.settled, tables.seats[0].empty) == (True, True, True)
+    assert effects.named("recount") == [[tables.seats[0]]]
+    await effects.settled()
+    assert claims.calls == [("succeeded", "job_1", b'"out"'), ("succeeded", "job_2", b'"out"')]
+    assert tables.runs == {}
+    assert [args[1:] for args in effects.named("post")] == [["succeeded", 0.1]] * 2
+
+
+async def test_an_answer_for_an_attempt_that_is_not_there_is_nothing() -> None:
+    tables = tables_of()
+    it, claims, effects = settler(tables)
+    it.on_done(tables.seats[0], [done("job_9")])
+    await effects.settled()
+    assert claims.calls == []
+
+
+@pytest.mark.parametrize(("retryable", "status"), [(True, "retrying"), (False, "failed")])
+async def test_an_error_is_tried_again_where_the_model_says_so(retryable: bool, status: str) -> None:
+    tables = tables_of()
+    started(tables, "job_1", max_attempts=3)
+    it, claims, effects = settler(tables)
+    it.on_done(tables.seats[0], [done("job_1", "error", [retryable, None, None])])
+    await effects.settled()
+    assert claims.calls == [(status, "job_1", FAILURE)]
+
+
+async def test_an_outcome_waits_for_a_full_store_and_is_given_up_for_one_that_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longrun.worker.settle._FULL_PAUSE", 0.0)
+    tables = tables_of(concurrency=2)
+    started(tables, "job_1", "job_2")
+    it, claims, effects = settler(tables, StorageFull("no room"), StoreUnavailable("gone"), "succeeded")
+    it.on_done(tables.seats[0], [done("job_1"), done("job_2")])
+    await effects.settled()
+    assert claims.calls == [("succeeded", "job_1", b'"out"'), ("succeeded", "job_2", b'"out"'), ("succeeded", "job_1", b'"out"')]
+    assert [args[1] for args in effects.named("post")] == ["stale", "succeeded"]
+    assert tables.runs == {}
+
+
+async def test_a_job_that_was_alone_in_a_dead_runner_is_charged_and_several_are_suspects_of_different_groups() -> None:
+    for jobs, mode in ((["job_1"], "crash"), (["job_1", "job_2"], "suspect")):
+        tables = tables_of(concurrency=2)
+        runs = started(tables, *jobs)
+        waited = waiting(tables, "job_3")
+        it, claims, effects = settler(tables)
+        it.on_runner_end(runs, set(), Exit(-11))
+        await effects.settled()
+        assert [call[:3] for call in claims.calls] == [("queued", each, mode) for each in jobs]
+        groups = {call[3] for call in claims.calls}
+        assert len(groups) == len(jobs)
+        assert list(tables.runs.values()) == waited, "what waits here has nothing to do with it"
+
+
+async def test_a_runner_that_was_killed_for_one_job_ends_that_one_and_releases_the_others() -> None:
+    tables = tables_of(concurrency=3)
+    culprit, neighbour, idle = started(tables, "job_1", "job_2", "job_3")
+    culprit.request_stop("canceled", 0.0, 1.0)
+    idle.started = None
+    it, claims, effects = settler(tables)
+    it.on_runner_end([culprit, neighbour, idle], {culprit}, Exit(-9, ours=True))
+    await effects.settled()
+    assert [call[:3] for call in claims.calls[1:]] == [("queued", "job_2", "release"), ("queued", "job_3", "unstarted")]
+    assert claims.calls[0][:2] == ("canceled", "job_1")
+    assert culprit.stopped_by == "kill"
+
+
+async def test_of_an_attempt_that_was_lost_nothing_is_written() -> None:
+    tables = tables_of()
+    (run,) = started(tables, "job_1")
+    run.request_stop("lost", 0.0, 1.0)
+    it, claims, effects = settler(tables)
+    it.stop(run, "fenced")
+    it.stop(run, "fenced")
+    await effects.settled()
+    assert (claims.calls, [args[1] for args in effects.named("post")]) == ([], ["stale"])
+
+
+@pytest.mark.parametrize("reason", ["canceled", "timeout"])
+async def test_an_error_after_a_request_to_stop_is_a_way_to_stop_unless_time_was_over(reason: Any) -> None:
+    tables = tables_of()
+    (run,) = started(tables, "job_1")
+    run.request_stop(reason, 0.0, 1.0)
+    it, claims, effects = settler(tables)
+    it.on_done(tables.seats[0], [done("job_1", "error", [False, None, "flag"])])
+    await effects.settled()
+    assert claims.calls[0][:2] == (("canceled" if reason == "canceled" else "failed"), "job_1")
+    assert (claims.calls[0][2] == FAILURE) is (reason == "timeout")
+
+
+async def test_what_waits_goes_back_but_for_suspects_and_their_place_is_kept() -> None:
+    tables = tables_of()
+    waiting(tables, "job_1")
+    (suspect,) = waiting(tables, "job_2", suspect="crash-0")
+    (lane,) = tables.lanes.values()
+    it, claims, effects = settler(tables)
+    it.give_back(lane.pending)
+    await effects.settled()
+    assert claims.calls == [("queued", "job_1", "unstarted", "")]
+    assert (list(lane.pending), lane.held) == ([suspect], 1)
+
+
+async def test_a_worker_that_stops_puts_tickets_and_claims_back() -> None:
+    tables = tables_of()
+    started(tables, "job_1", "job_2")
+    (lane,) = tables.lanes.values()
+    lane.inbox.append(("job_3", cast(Any, None)))
+    it, claims, effects = settler(tables)
+    await it.give_up_waiting()
+    await it.hand_all_back()
+    assert claims.calls == [("untake", ["job_3"]), ("queued", "job_2", "unstarted", ""), ("queued", "job_1", "release", "")]
+    assert tables.runs == {}
+    assert effects.named("post") != []
