@@ -40,7 +40,8 @@ class AsyncExecutor(Executor):
     def _start_tasks(self, groups: list[list[Run]]) -> None:
         for group in groups:
             task = self._loop.create_task(self.run(group, self._report))
-            self._tasks.update((run.key, task) for run in group)
+            for run in group:
+                self._tasks[run.key] = task
 
     def _report(self, done: Done) -> None:
         """Outcomes of one turn of the loop go in one frame."""

@@ -18,7 +18,7 @@ from longrun.worker.runner.offspring import Offspring
 
 
 class Speaker(Protocol):
-    """A run, as far as those need it who pass on what it says."""
+    """What is asked of a run here, and where events are sent."""
 
     @property
     def group(self) -> Sequence[Speaker]:

@@ -1,4 +1,4 @@
-"""What the runs of a process share, above all their way to the worker: a first event leaves at once, what follows closely in one frame."""
+"""What the runs of a process share. An event of theirs leaves at once, or in one frame with those that follow closely."""
 
 from __future__ import annotations
 

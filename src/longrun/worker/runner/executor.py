@@ -43,7 +43,7 @@ class Executor(ABC):
     """
 
     def __init__(self, spec: ModelSpec, instance: Any, context: Context) -> None:
-        self.spec, self.instance, self.context = spec, instance, context
+        self.spec, self.instance, self.context, self._max_output = spec, instance, context, context.max_output
         self._fit = Fit(spec.batched.max_size if spec.batched is not None else 1)
         self._encode = partial(spec.output.encode, npy_over=INLINE)
         self._batches, self._streams, self._has_files = spec.batched is not None, spec.streams, spec.output.may_hold_files
@@ -138,14 +138,16 @@ class Executor(ABC):
 
     async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:
         """All that a generator yields: each value is an event, and a part of the output."""
-        items = Items(self.context.max_output, is_text=self.spec.output.is_text_stream)
+        items = Items(self._max_output, is_text=self.spec.output.is_text_stream)
         iterator, (run,) = await self._iterate(runs, code), runs
         stop: Canceled | None = None
         while (value := await self._next(runs, iterator, stop)) is not END:
             encode = self.spec.output.encode_item
-            data = self._json(run, await self._encode_files(run, encode, value) if self._has_files else encode(value))
-            items.add(data)
-            run.emit("output", b'{"value":' + data + b"}")
+            encoded = await self._encode_files(run, encode, value) if self._has_files else encode(value)
+            if encoded.warnings:
+                run.warn(encoded.warnings)
+            items.add(encoded.data)
+            run.emit("output", b'{"value":' + encoded.data + b"}")
             stop = run.error_at_yield()
         return self.spec.output.join(items.values)
 
@@ -174,24 +176,22 @@ class Executor(ABC):
         try:
             if self._batches and isinstance(output, BaseException):
                 raise output
-            if not self._streams:
+            if self._streams:
+                data = output
+            else:
                 encode = self._encode
-                output = self._json(run, await self._encode_files(run, encode, output) if self._has_files else encode(output))
-            check_size(len(output), self.context.max_output)
+                encoded = await self._encode_files(run, encode, output) if self._has_files else encode(output)
+                if encoded.warnings:
+                    run.warn(encoded.warnings)
+                data = encoded.data
+            check_size(len(data), self._max_output)
             seconds = run.seconds
-            if len(output) > INLINE:
-                output = await self._off_loop(run.files.store_output, output)
+            if len(data) > INLINE:
+                data = await self._off_loop(run.files.store_output, data)
             run.close()
-            return run.id, run.attempt, "partial" if run.partial else "ok", output, seconds, None
+            return run.id, run.attempt, "partial" if run.partial else "ok", data, seconds, None
         except BaseException as error:
             return self._error(run, error)
-
-    @staticmethod
-    def _json(run: Run, encoded: Encoded) -> bytes:
-        """The JSON of an output (a large array: .npy); its caller reads how it was altered to fit."""
-        for warning in encoded.warnings:
-            run.emit("log", {"level": "warning", "message": warning})
-        return encoded.data
 
     def _error(self, run: Run, error: BaseException) -> Done:
         """The outcome of a run that raised or was stopped."""
