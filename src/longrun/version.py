@@ -8,6 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 API_PREFIX = "/api/v1"
 
 try:
-    VERSION = version("longrun")
+    VERSION = version("longrun-ai")
 except PackageNotFoundError:  # a source tree on the path, not installed
     VERSION = "0+source"
