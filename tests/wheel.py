@@ -1,7 +1,7 @@
 """`make wheel`: builds the wheel and tries it as strangers would, in fresh environments without the locks.
 
-The bare wheel is the client. `[serve,embedded]` is installed twice: at the oldest versions that pyproject.toml allows (on Python 3.11 alone, for
-which all of them have wheels) and at the newest. Each serves `examples/hello.py`, and its own command and the bare client run a job there.
+The bare wheel is the client. `[serve,embedded]` is installed at the oldest versions that pyproject.toml allows (on Python 3.11 alone, for
+which all of them have wheels) and at the newest. Each serves `examples/hello.py`; its own command and the bare client run jobs there.
 Needs nothing but the standard library and uv.
 """
 
@@ -116,6 +116,13 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the service did not become ready")
 
 
+def wanted_of(wheel: Path, resolution: str) -> list[str]:
+    """The wheel with the extras that serve. uv takes the direct requirements of a project for its own, but not those of a wheel."""
+    if resolution == "highest":
+        return [f"longrun-ai[serve,embedded] @ file://{wheel}"]
+    return [f"longrun-ai @ file://{wheel}", "-r", str(ROOT / "pyproject.toml"), "--extra", "serve", "--extra", "embedded"]
+
+
 def main() -> None:
     """Build, install, and run jobs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -131,8 +138,7 @@ def main() -> None:
         bare = Environment(folder / "bare", options.uv, f"longrun-ai @ file://{wheel}")
         check_bare(bare, folder)
         for resolution in resolutions:
-            wanted = f"longrun-ai[serve,embedded] @ file://{wheel}"
-            env = Environment(folder / resolution, options.uv, "--resolution", resolution, wanted)
+            env = Environment(folder / resolution, options.uv, "--resolution", resolution, *wanted_of(wheel, resolution))
             with service(env, folder) as url:
                 said = run(*env.command("longrun-ai", "run", "--url", url, "shout", "text=hello"), folder=folder).stdout
                 if "HELLO!" not in said:
