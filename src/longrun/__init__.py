@@ -2,8 +2,9 @@
 
     from longrun import Model, Job, model, batched, Retry
 
-Authors need `Model`, `model`, `batched`, `Job`, `Retry`, the types `File`, `Image`, `Audio` with `Limits`, and the exceptions. Callers
-need `Client` or `AsyncClient`. `create_app` and `submit` are for applications that hold the API inside.
+Callers need `Client` or `AsyncClient`, which `pip install longrun-ai` brings. Everything else needs `longrun-ai[serve]`: for authors of
+models `Model`, `model`, `batched`, `Job`, `Retry`, the types `File`, `Image`, `Audio` with `Limits`, and the exceptions; for applications
+that hold the service inside `create_app` and `submit`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("longrun.version").VERSION
     if name in _HOME_OF:
-        value = getattr(import_module(_HOME_OF[name]), name)
+        from longrun.errors import needs_extra
+
+        with needs_extra(f"longrun.{name}"):
+            value = getattr(import_module(_HOME_OF[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'longrun' has no attribute {name!r}")

@@ -16,7 +16,7 @@ import typer.main
 from longrun import errors
 from longrun.api.metrics import families
 from longrun.api.routes import TABLE
-from longrun.cli.main import build
+from longrun.cli.commands import build
 from longrun.errors import AuthoringError, JobError, Problem
 from longrun.jobs.events import TYPES
 from longrun.jobs.failure import RETRYABLE_CODES, TITLES

@@ -16,7 +16,7 @@ import typer
 from longrun.cli.options import ApiProcesses, App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.show import say
 from longrun.cli.supervisor import WRONG_START
-from longrun.errors import LongrunError
+from longrun.errors import LongrunError, needs_extra
 
 if TYPE_CHECKING:
     from longrun.settings import Settings
@@ -146,7 +146,8 @@ class WrongStart:
 def _start_errors(target: str | None) -> Iterator[None]:
     """A start that cannot go better the next time ends with status 2; code of the user's is shown with its traceback."""
     try:
-        yield
+        with needs_extra("The command"):
+            yield
     except (LongrunError, typer.Exit):
         raise
     except Exception as error:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from longrun.version import API_PREFIX
 
+#: `NAME=value`, with or without `export` and quotes.
+_DOTENV_LINE = re.compile(
+    r"""^[^\S\n]*(?:export[^\S\n]+)?([^=#\s]+)[^\S\n]*=[^\S\n]*(?:'((?:\\.|[^'\\])*)'|"((?:\\.|[^"\\])*)"|([^\n]*))""",
+    re.MULTILINE | re.DOTALL,
+)
+#: `${NAME}` or `${NAME:-default}`
+_DOTENV_REFERENCE = re.compile(r"\$\{([^}:]*)(?::-([^}]*))?\}")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -48,9 +56,15 @@ def is_here(url: str) -> bool:
 
 def setting(name: str) -> str:
     """A variable of the environment, or of the file `.env` in the current folder; "" when it is in neither."""
-    value = os.environ.get(name, "")
-    if value or not Path(".env").is_file():
-        return value
-    from dotenv import dotenv_values
+    return os.environ.get(name) or read_dotenv(Path(".env")).get(name, "")
 
-    return dotenv_values(".env").get(name) or ""
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """The variables of a `.env` file, as python-dotenv reads them, which the base install does without; none if there is no such file."""
+    found: dict[str, str] = {}
+    for line in _DOTENV_LINE.finditer(path.read_text("utf-8") if path.is_file() else ""):
+        name, single, double, plain = line.groups()
+        quoted = double if single is None else single
+        value = re.sub(r"\s+#.*", "", plain).rstrip() if quoted is None else re.sub(r"\\([\\'\"])", r"\1", quoted)
+        found[name] = _DOTENV_REFERENCE.sub(lambda part: found.get(part[1], os.environ.get(part[1], part[2] or "")), value)
+    return found

