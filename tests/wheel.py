@@ -86,7 +86,6 @@ def service(env: Environment, folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url, log = f"http://127.0.0.1:{port}", folder / "log"
-    # Not `--data` under the folder of the tests: the path of a unix socket may have a hundred characters.
     command = env.command("longrun", "serve", str(ROOT / "examples" / "hello.py"), "--port", str(port), "--data", str(folder / "data"))
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, env=surroundings(), stdout=out, stderr=out)

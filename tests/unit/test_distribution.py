@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from longrun.blobs.open import open_blobs
 from longrun.cli.doctor import read_machine
-from longrun.errors import MissingExtra
+from longrun.errors import MissingExtra, extras
 from longrun.errors.extras import DISTRIBUTION, install_line
 from longrun.models import Image
 from longrun.settings import Settings
@@ -73,6 +74,14 @@ def test_every_extra_that_a_message_names_exists() -> None:
         for extra in re.findall(r"longrun-ai\[(\w+)\]|install_line\([\"'](\w+)", path.read_text())
     }
     assert {first or second for first, second in named} <= set(PROJECT["optional-dependencies"])
+
+
+def test_every_package_that_we_import_has_an_extra_to_be_named() -> None:
+    nodes = [node for path in (ROOT / "src").rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    foreign = {name.partition(".")[0] for name in names} - {"longrun", *sys.stdlib_module_names}
+    assert foreign - extras._EXTRA_OF.keys() == {"httpx", "httpcore", "numpy"}  # the base install, and what `as_array` names by itself
 
 
 def test_links_of_the_readme_work_outside_the_repository() -> None:
