@@ -19,6 +19,7 @@ from longrun.errors.extras import DISTRIBUTION, install_line
 from longrun.models import Image
 from longrun.settings import Settings
 from longrun.version import SOURCE, VERSION
+from longrun.wiring import create_app
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -124,6 +125,8 @@ def test_a_bucket_without_obstore_names_the_extra(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MissingExtra, match="obstore") as found:
         open_blobs(Settings(blobs="s3://bucket"))
     assert str(found.value) == f"LONGRUN_BLOBS=s3://bucket needs obstore: {install_line('s3')}"
+    with pytest.raises(MissingExtra):
+        create_app(models=[], settings=Settings(blobs="s3://bucket"))
     open_blobs(Settings()).close()
 
 
