@@ -88,11 +88,7 @@ def test_every_package_that_we_import_has_an_extra_to_be_named() -> None:
 def test_links_of_the_readme_work_outside_the_repository() -> None:
     targets = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert targets
-    base = PROJECT["urls"]["Homepage"]
-    for target in targets:
-        assert target.startswith("https://"), target
-        inside = re.fullmatch(rf"{re.escape(base)}/(?:blob|tree)/main/([^#]+)(?:#.*)?", target)
-        assert not target.startswith(base) or (inside and (ROOT / inside[1]).exists()), target
+    assert [each for each in targets if not each.startswith("https://")] == []
 
 
 def test_doctor_sees_the_other_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
