@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from longrun.client.caller import Caller
+from longrun.client.http.connection import Connection
+from longrun.client.http.retry import Rules
+
 
 @dataclass
 class Answer:
@@ -74,6 +78,11 @@ def scripted_server() -> Iterator[ScriptedServer]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+def caller_of(url: str) -> Caller:
+    """What a `Client(url)` hands to its jobs."""
+    return Caller(Rules(url, 30.0, 30.0), Connection(url, ""), url)
 
 
 @pytest.fixture

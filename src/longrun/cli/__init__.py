@@ -1,1 +1,1 @@
-"""The `longrun` command. Nothing heavy is imported before a command needs it: `longrun jobs ls` must feel instant."""
+"""The `longrun` command. Each command imports what it needs when it runs, so that `longrun jobs ls` starts fast."""

@@ -102,4 +102,4 @@ def supervise_apis(settings: Settings, answers: float) -> int:
         apis = ApiProcesses(settings.api_processes, settings.app, socks, env)
         reporter = Reporter(settings, settings.redis_url or None, say)
         patience = stop_patience(answers, settings.drain)
-        return Supervisor(apis.children, None, apis.state, patience=patience, say=say, on_death=reporter.tell).run()
+        return Supervisor(apis.children, None, apis.state, patience=patience, say=say, on_death=reporter.report).run()

@@ -32,7 +32,7 @@ def batch(
     key: Key = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait; then exit 124, and the batch goes on.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the server's JSON of the batch, and no results.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the batch's id and leave.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the batch's id and exit.")] = False,
     save: Annotated[Path | None, typer.Option(metavar="OUT.jsonl", help="Write the results there, into a new file.")] = None,
 ) -> None:
     """Submit a job for each line of a file, wait for all, print the results: a line of JSON for each, in the order of the inputs.
@@ -101,7 +101,7 @@ def _parsed(line: bytes, where: str) -> Any:
 
 @contextmanager
 def _new_file(path: Path | None) -> Iterator[TextIO | None]:
-    """A file that was not there before, and is gone again if it does not come to its end; None = none is wanted."""
+    """A new file, which is removed again if the block fails; None = none is wanted."""
     if path is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""`longrun dead …`: the dead letters, that is failed jobs that nobody has retried. Look at them, run them again, or drop them."""
+"""`longrun dead …`: dead letters, which are failed jobs that nobody has retried. List them, run them again, or erase them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from longrun.cli.http import FAILED
 from longrun.cli.jobs import Ids, each_job, open_client, print_job
 from longrun.cli.options import AsJson, Key, Url
-from longrun.cli.show import describe_error, print_json, print_table, say, write
+from longrun.cli.show import describe_error, print_json, print_list, print_table, say, write
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -37,13 +37,10 @@ def ls(
 ) -> None:
     """List dead letters, the latest failure first.
 
-    For a pipe: id, model, code, attempts, failed at, tags, detail; tab-separated, without a head line.
+    In a pipe: id, model, code, attempts, failed at, tags, detail; tab-separated, without a header.
     """
     found = list(open_client(url, key).listing("/dead-letters", {"model": model, "code": code, "tag": tag}, limit))
-    if as_json:
-        print_json(found)
-        return
-    print_table(("ID", "MODEL", "CODE", "ATTEMPTS", "FAILED", "TAGS", "DETAIL"), [_row(job) for job in found])
+    print_list(found, ("ID", "MODEL", "CODE", "ATTEMPTS", "FAILED", "TAGS", "DETAIL"), map(_row, found), as_json=as_json)
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
@@ -61,7 +58,7 @@ def show(
 ) -> None:
     """Show a failed job and how each of its attempts ended.
 
-    For a pipe: the job's members as name and value, then for each attempt: `attempt`, its number, outcome, start, run seconds,
+    In a pipe: the job's members as name and value, then for each attempt: `attempt`, its number, outcome, start, run seconds,
     worker, reason; tab-separated.
     """
     job = open_client(url, key).job(job_id)
@@ -95,7 +92,7 @@ def redrive(
 ) -> None:
     """Run dead letters again, each as a new job; prints the old id and the new one.
 
-    Name them by id, by --model, --code and --tag, or say --all. One that fails again meanwhile is a new dead letter and is left alone.
+    Name them by id, by --model, --code and --tag, or say --all. A job that fails again meanwhile is a new dead letter, not run once more.
     """
     chosen = {name: value for name, value in (("model", model), ("code", code), ("tag", tag)) if value is not None}
     if sum([bool(job_ids), bool(chosen), everything]) != 1:
@@ -124,7 +121,7 @@ def _pieces(job_ids: list[str]) -> Iterator[dict[str, Any]]:
 
 
 def _redriven(client: Client, asked: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The server's answers: it handles a thousand at once and says where to go on."""
+    """The server's answers; each handles up to a thousand and names where the next one begins."""
     for body in asked:
         where: dict[str, Any] = {}
         while True:

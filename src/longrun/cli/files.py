@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from longrun.cli.http import FAILED, explain
+from longrun.cli.http import for_each
 from longrun.cli.jobs import open_client, print_job
 from longrun.cli.options import AsJson, Key, Url, usage
-from longrun.cli.show import print_json, print_table, say, write
+from longrun.cli.show import print_json, print_list, write
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Store, show, fetch and remove files.")
 
@@ -20,14 +19,14 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Store, show
 def upload(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files to store.")],
     *,
-    name: Annotated[str | None, typer.Option(help="What to call it, in place of the name that it has here. For one file.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name than the one it has here. For one file.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """Store files, to give their ids to jobs: longrun run thumbnail image=file_…
 
-    For a pipe: id, size, type, name; tab-separated, without a head line.
+    In a pipe: id, size, type, name; tab-separated, without a header.
     """
     client = open_client(url, key)
     with usage():
@@ -36,20 +35,17 @@ def upload(
         for path in paths:
             if not path.is_file():
                 raise ValueError(f"{path} is no file")
-    stored, code = _each(paths, lambda path: client.upload(path, name))
-    if as_json:
-        print_json(stored)
-    else:
-        print_table(("ID", "SIZE", "TYPE", "NAME"), [(file.id, str(file.size), file.content_type, file.name) for file in stored])
-    if code:
-        raise typer.Exit(code)
+    stored, code = for_each(paths, lambda path: client.upload(path, name))
+    rows = [(file.id, str(file.size), file.content_type, file.name) for file in stored]
+    print_list(stored, ("ID", "SIZE", "TYPE", "NAME"), rows, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command("show")
 def show(
     file_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a file.")], url: Url = None, key: Key = None, as_json: AsJson = False
 ) -> None:
-    """Show what is known of a file, and a URL that opens for whoever has it, for 15 minutes."""
+    """Show a file's size, type and name, and a URL that works without a key for 15 minutes."""
     file = open_client(url, key).file(file_id)
     print_json(file) if as_json else print_job(file)
 
@@ -58,40 +54,23 @@ def show(
 def get(
     files: Annotated[list[str], typer.Argument(metavar="ID|URL...", help="Files to fetch.")],
     *,
-    to: Annotated[Path, typer.Option(help="A folder, or for one file what to call it.")] = Path(),
+    to: Annotated[Path, typer.Option(help="A folder; for one file also its new name.")] = Path(),
     url: Url = None,
     key: Key = None,
 ) -> None:
-    """Fetch files into this folder, or where --to says, and print their paths. In a folder nothing is replaced."""
+    """Fetch files into this folder, or where --to says, and print their paths. In a folder, a number is added to a name that is taken."""
     client = open_client(url, key)
     with usage():
         if len(files) > 1 and not to.is_dir():
             raise ValueError(f"--to {to}: there is no such folder")
-    fetched, code = _each(files, lambda file: client.download(file, to))
+    fetched, code = for_each(files, lambda file: client.download(file, to))
     write("".join(f"{path}\n" for path in fetched))
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(code)
 
 
 @app.command("rm")
 def rm(file_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of files.")], url: Url = None, key: Key = None) -> None:
-    """Remove files: no further job can be given them. Jobs that have them keep them."""
+    """Remove files: new jobs cannot use them. Jobs that use them keep them."""
     client = open_client(url, key)
-    _, code = _each(file_ids, client.delete_file)
-    if code:
-        raise typer.Exit(code)
-
-
-def _each(items: list[Any], act: Callable[[Any], Any]) -> tuple[list[Any], int]:
-    """Do it for each, also when one of them fails: what was done, and the exit code of the last failure."""
-    done, code = [], 0
-    for item in items:
-        try:
-            done.append(act(item))
-        except OSError as error:
-            say(f"{item}: {error.strerror or error}")
-            code = FAILED
-        except Exception as error:
-            text, code = explain(error)
-            say(f"{item}: {text}")
-    return done, code
+    _, code = for_each(file_ids, client.delete_file)
+    raise typer.Exit(code)

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from longrun.client import Event, RemoteJob
+    from longrun.cli.show import Watch
+    from longrun.client import RemoteJob
 
 _NOT_STARTED = frozenset({"scheduled", "queued"})
 _LOOK = 2.0  # seconds after which the position in the queue is read again
 
 
-class Watcher(Protocol):
-    """Whom `follow` tells what happens."""
-
-    def on_job(self, job: RemoteJob) -> None:
-        """The job as it is now."""
-
-    def on_event(self, event: Event) -> None:
-        """One event of the job's log, in order, each once."""
-
-
-def follow(job: RemoteJob, watcher: Watcher) -> None:
-    """Wait for the end of `job`, which then is as it ended.
+def follow(job: RemoteJob, watcher: Watch) -> None:
+    """Wait for the end of `job` and show the way there; `job` then is as it ended.
 
     Raises:
         Unreachable: the server has not answered for 10 s; the job goes on without us.

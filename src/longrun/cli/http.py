@@ -1,19 +1,24 @@
-"""The client as the commands use it: less patient than a program's, and its failures as a text and an exit code."""
+"""The client as the commands use it: it gives up earlier than a program's, and its failures are a text and an exit code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from longrun.cli.show import say
 from longrun.errors import ApiError, DownloadBroken, Unreachable
 
 if TYPE_CHECKING:
     from longrun.client import Client
+    from longrun.client.http.connection import Connection
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 5
 _USAGE_STATUSES = frozenset({400, 413, 415, 422})
-_PATIENCE = 10.0  # seconds of trying again when the server was reached but could not serve
-_PATIENCE_REFUSED = 2.0  # … when nothing listens: a restart is over by then, a server that was never started is not
+_RETRY_FOR = 10.0  # seconds of trying again when the server was reached but could not serve
+_RETRY_REFUSED_FOR = 2.0  # … when nothing listens: a restart is over by then, a server that was never started is not
 
 
 def connect(url: str | None, key: str | None, say: Callable[[str], None] | None = None) -> Client:
@@ -24,14 +29,14 @@ def connect(url: str | None, key: str | None, say: Callable[[str], None] | None 
     """
     from longrun.client import Client
 
-    return Client(url, key or None, retry_for=_PATIENCE, refused_for=_PATIENCE_REFUSED, on_retry=say)
+    return Client(url, key or None, retry_for=_RETRY_FOR, refused_for=_RETRY_REFUSED_FOR, on_retry=say)
 
 
-def glance(client: Client, path: str, timeout: float) -> Any:
-    """The JSON at `path`, which counts from the server's root; None when it does not come within `timeout` seconds."""
-    from longrun.client.wire import Answer, Request
+def glance(connection: Connection, url: str, timeout: float) -> Any:
+    """The JSON at `url`, asked for once; None when it does not come within `timeout` seconds."""
+    from longrun.client.http.steps import Answer, Request
 
-    reply = client.connection.send(Request("GET", f"{client.url}{path}", limit=timeout))
+    reply = connection.send(Request("GET", url, limit=timeout))
     try:
         return reply.json() if isinstance(reply, Answer) else None
     except ValueError:
@@ -39,7 +44,7 @@ def glance(client: Client, path: str, timeout: float) -> Any:
 
 
 def explain(error: Exception) -> tuple[str, int]:
-    """What to tell the user about a failed request, and the exit code: 2 when the request itself was wrong, 5 without an answer, else 1.
+    """The text for a failed request, and the exit code: 2 when the request itself was wrong, 5 without an answer, else 1.
 
     Raises:
         Exception: `error` itself, when it is not about a request.
@@ -51,3 +56,18 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, DownloadBroken):
         return str(error), FAILED
     raise error
+
+
+def for_each(items: list[T], act: Callable[[T], R]) -> tuple[list[R], int]:
+    """Do it for each, also after one has failed: what was done, and the exit code of the last failure, which is said on stderr; else 0."""
+    done, code = [], 0
+    for item in items:
+        try:
+            done.append(act(item))
+        except (OSError, ValueError) as error:
+            text, code = getattr(error, "strerror", None) or str(error), FAILED
+            say(f"{item}: {text}")
+        except Exception as error:
+            text, code = explain(error)
+            say(f"{item}: {text}")
+    return done, code

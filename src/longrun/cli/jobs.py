@@ -1,4 +1,4 @@
-"""`longrun jobs …` and `longrun models`: look at what a server has, and steer it."""
+"""`longrun jobs …` and `longrun models`: list, show, cancel and retry what a server has."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import typer
 
-from longrun.cli.http import FAILED, connect, explain
+from longrun.cli.http import connect, for_each
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.run import finish, leave_running
-from longrun.cli.show import describe, describe_failure, print_json, print_output, print_table, say, write
+from longrun.cli.show import describe, describe_failure, print_json, print_list, print_output, print_table, say, write
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -35,14 +35,11 @@ def ls(
 ) -> None:
     """List jobs, newest first.
 
-    For a pipe: id, model, state, attempt, created, run seconds, tags; tab-separated, without a head line.
+    In a pipe: id, model, state, attempt, created, run seconds, tags; tab-separated, without a header.
     """
     client = open_client(url, key)
     found = list(client.listing("/jobs", {"model": model, "status": status, "tag": tag}, limit))
-    if as_json:
-        print_json(found)
-        return
-    print_table(("ID", "MODEL", "STATE", "ATTEMPT", "CREATED", "SECONDS", "TAGS"), [_row(job) for job in found])
+    print_list(found, ("ID", "MODEL", "STATE", "ATTEMPT", "CREATED", "SECONDS", "TAGS"), map(_row, found), as_json=as_json)
 
 
 def _row(job: dict[str, Any]) -> tuple[str, ...]:
@@ -63,7 +60,7 @@ def _run_seconds(job: dict[str, Any]) -> str:
 def show(
     job_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a job.")],
     *,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; output and exit code as with `longrun run`.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; output and exit code are those of `longrun run`.")] = False,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait at most.")] = None,
     url: Url = None,
     key: Key = None,
@@ -101,7 +98,7 @@ def _cell(value: Any) -> str:
 
 @app.command("cancel")
 def cancel(job_ids: IdsOfAll, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Cancel jobs, or all jobs of a batch; one that has ended stays as it is."""
+    """Cancel jobs, or all jobs of a batch; one that has ended is left as it is."""
     client = open_client(url, key)
     each_job(job_ids, lambda job_id: _post(client, job_id, "cancel"), as_json=as_json)
 
@@ -114,28 +111,24 @@ def retry(job_ids: Ids, url: Url = None, key: Key = None, as_json: AsJson = Fals
 
 
 def _post(client: Client, job_id: str, verb: str) -> dict[str, Any]:
-    """The job, or the batch, that the server answers with. Asked twice, nothing happens a second time."""
+    """The job, or the batch, that the server answers with. A second request changes nothing."""
     kind = "batches" if verb == "cancel" and job_id.startswith("batch_") else "jobs"
     return dict(client.request("POST", f"/{kind}/{quote(job_id, safe='')}/{verb}"))
 
 
 def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_json: bool) -> None:
-    """Do it for each job, also when one of them fails; the exit code is that of the last failure."""
-    done, code = [], 0
-    for job_id in job_ids:
-        try:
-            job = act(job_id)
-        except Exception as error:
-            text, code = (str(error), FAILED) if isinstance(error, ValueError) else explain(error)
-            say(f"{job_id}: {text}")
-        else:
-            done.append(job)
-            if not as_json:
-                write(f"{job['id']}\t{job['status']}\n")
+    """Do it for each job and print what has come of it; see `for_each`."""
+
+    def shown(job_id: str) -> dict[str, Any]:
+        job = act(job_id)
+        if not as_json:
+            write(f"{job['id']}\t{job['status']}\n")
+        return job
+
+    done, code = for_each(job_ids, shown)
     if as_json:
         print_json(done)
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(code)
 
 
 def models(
@@ -150,11 +143,8 @@ def models(
         print_json(client.model(name))
         return
     found = client.models()
-    if as_json:
-        print_json(found)
-        return
     rows = [(model["name"], model["queue"], (model.get("description") or "").strip().partition("\n")[0]) for model in found]
-    print_table(("MODEL", "QUEUE", "WHAT IT DOES"), rows)
+    print_list(found, ("MODEL", "QUEUE", "WHAT IT DOES"), rows, as_json=as_json)
 
 
 def open_client(url: str | None, key: str | None) -> Client:

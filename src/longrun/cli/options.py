@@ -1,4 +1,4 @@
-"""Options that several commands share, and the way from a wrong value to a usage error."""
+"""Options that several commands share, and usage errors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on; anything b
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 = any free one. Default: 8000.")]
 ApiProcesses = Annotated[int | None, typer.Option(help="API processes that share the port. Default: 1.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of the embedded Valkey. Default: .longrun")]
-Processes = Annotated[int | None, typer.Option(help="Runner processes per model. Default: what the model says.")]
-Concurrency = Annotated[int | None, typer.Option(help="Jobs at once in a runner. Default: what the model says.")]
+Processes = Annotated[int | None, typer.Option(help="Runner processes per model. Default: the model's own setting.")]
+Concurrency = Annotated[int | None, typer.Option(help="Jobs at once in a runner. Default: the model's own setting.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. Default: auto.")]
 Queues = Annotated[str | None, typer.Option(help="Queues to serve, comma-separated. Default: all.")]
 

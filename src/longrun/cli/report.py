@@ -1,4 +1,4 @@
-"""What the supervisor saw, told to the store: a dead worker's jobs need not wait for their leases, and operators see what keeps dying."""
+"""Reports the deaths of processes to the store: a dead worker's jobs need not wait for their leases, and operators see what keeps dying."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from longrun.cli.supervisor import STEADY, Death, describe_exit
 if TYPE_CHECKING:
     from longrun.settings import Settings
 
-#: /readyz tells of a part that has died this often in a row.
+#: /readyz names a part that has died this often in a row.
 LOOP = 3
 
 
 class Reporter:
-    """Tells the store of deaths, one after the other, on a thread of its own: a store that is away must not stop the supervisor.
+    """Reports deaths to the store, one after the other, on a thread of its own: a store that is away must not stop the supervisor.
 
     Args:
         settings: lease, prefix.
@@ -32,8 +32,8 @@ class Reporter:
         self._deaths: queue.SimpleQueue[Death] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="reporter", daemon=True).start()
 
-    def tell(self, death: Death) -> None:
-        """Report a death soon. Returns at once."""
+    def report(self, death: Death) -> None:
+        """Report a death on the thread. Returns at once."""
         self._deaths.put(death)
 
     def _work(self) -> None:

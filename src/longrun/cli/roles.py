@@ -39,7 +39,7 @@ def api(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
-    _leave_when_told()
+    _exit_on_sigterm()
     with _start_errors(app):
         from longrun.api.server import ApiServer
         from longrun.cli.apis import supervise_apis, tell_ready
@@ -62,19 +62,19 @@ def api(
     on_ready = None if ready_fd is None else lambda: tell_ready(ready_fd, name)
     server = ApiServer(asgi, drain=settings.drain, patience=answers, beside=others, on_ready=on_ready)
     server.run(sockets=[sock])
-    _leave_in_peace()
+    _ignore_signals()
     if not server.started:
         raise typer.Exit(1)
     wrong.leave()
 
 
-def _leave_when_told() -> None:
-    """Until there is something to stop in order, SIGTERM is an exit like any other."""
+def _exit_on_sigterm() -> None:
+    """Until something runs that has to be stopped in order, SIGTERM is a normal exit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
-def _leave_in_peace() -> None:
-    """All is in order: being told once more, while the interpreter ends, must not turn that into a death by signal."""
+def _ignore_signals() -> None:
+    """All has stopped in order: a further signal, while the interpreter ends, must not turn that into a death by signal."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
@@ -87,14 +87,14 @@ def worker(
     queues: Queues = None,
     device: Device = None,
     data: Data = None,
-    name: Annotated[str | None, typer.Option(help="Name of the worker, unique among those alive.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the worker, unique among running workers.")] = None,
     events: Annotated[bool | None, typer.Option("--events", "-E", help="Send Celery task events, for Flower.")] = None,
 ) -> None:
     """Run a worker alone; any number of them can share a store.
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
-    _leave_when_told()
+    _exit_on_sigterm()
     with _start_errors(app):
         from longrun.observe.logs import configure_logging
         from longrun.settings import load_settings
@@ -108,7 +108,7 @@ def worker(
         wrong = WrongStart()
     with _start_errors(settings.app):
         status = run_worker(settings, name, wrong.end)
-    _leave_in_peace()
+    _ignore_signals()
     wrong.leave()
     raise typer.Exit(status)
 
@@ -126,13 +126,13 @@ def _refuse_unsafe(settings: Settings, url: str) -> None:
 
 
 class WrongStart:
-    """Ends this process in order when the store, silent at the start, answers and turns out to be unsafe."""
+    """Stops this process when the store did not answer at the start and later turns out to be unsafe."""
 
     def __init__(self) -> None:
         self._seen = False
 
     def end(self) -> None:
-        """Have the process stop. Callable from any thread; the log has said why."""
+        """Stop the process. Callable from any thread; the log has said why."""
         self._seen = True
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -144,7 +144,7 @@ class WrongStart:
 
 @contextmanager
 def _start_errors(target: str | None) -> Iterator[None]:
-    """A start that cannot go better the next time ends with status 2; code of the user's is shown with its traceback."""
+    """An error that a restart would repeat ends the process with status 2; one in the user's code is shown with its traceback."""
     try:
         with needs_extra("The command"):
             yield

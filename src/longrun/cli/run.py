@@ -19,8 +19,7 @@ from longrun.cli.show import EXIT_CODES, Watch, describe_failure, is_stored_file
 from longrun.cli.values import parse_assignments, read_json
 
 if TYPE_CHECKING:
-    from longrun.client import RemoteJob
-    from longrun.client.snapshot import Options
+    from longrun.client import Options, RemoteJob
 
 INTERRUPTED, OUT_OF_TIME = 130, 124
 
@@ -28,21 +27,24 @@ INTERRUPTED, OUT_OF_TIME = 130, 124
 def run(
     model: Annotated[str, typer.Argument(help="Name of the model; `longrun models` lists them.")],
     fields: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Input fields; key=@path sends a file, or reads a text.")
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Input fields; key=@path sends the file, or for a text field its content."),
     ] = None,
     *,
-    given: Annotated[str | None, typer.Option("--input", help="The input as a JSON object, @FILE, or - for stdin; KEY=VALUE wins.")] = None,
+    given: Annotated[
+        str | None, typer.Option("--input", help="The input as a JSON object, @FILE, or - for stdin; KEY=VALUE overrides it.")
+    ] = None,
     priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is most urgent. Default: 5.")] = None,
     url: Url = None,
     key: Key = None,
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds to wait; then exit 124, and the job goes on.")] = None,
     as_json: AsJson = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and leave.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Print the job's id and exit.")] = False,
     save: Annotated[Path | None, typer.Option(metavar="DIR", help="Save the files of the output there.")] = None,
 ) -> None:
     """Submit a job, follow it, print its output.
 
-    Text is printed while it comes; of an output that is a file, its URL, size and type. Exit code: 0 succeeded, 1 failed,
+    Text is printed as it comes; for an output that is a file, its URL, size and type are. Exit code: 0 succeeded, 1 failed,
     2 wrong input, 3 canceled, 4 expired, 5 server not reachable, 124 --timeout is over, 130 Ctrl-C. With 124 and 130 the job goes on.
     """
     with usage():
@@ -53,7 +55,7 @@ def run(
     with leave_running(client.url, timeout) as seen:
         schema = client.model(model)["input_schema"]
         with usage():
-            fields_given = merge(base, parse_assignments(fields or [], schema))
+            fields_given = base | parse_assignments(fields or [], schema)
         options: Options = {} if priority is None else {"priority": priority}
         seen["sent"] = True
         job = client.submit(model, fields_given, **options)
@@ -182,8 +184,3 @@ def read_input(given: str | None) -> dict[str, Any]:
             f'--input must be a JSON object with the model\'s fields, such as \'{{"text": "hello"}}\', not {type(value).__name__}'
         )
     return value
-
-
-def merge(base: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    """The input: `--input` with the `key=value` words over it."""
-    return base | fields

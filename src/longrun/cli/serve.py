@@ -1,4 +1,4 @@
-"""`longrun serve`: the whole service on this machine, with one command and nothing installed beforehand."""
+"""`longrun serve`: the whole service on this machine: store, API and worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from longrun.cli.apis import HEAD_START, ApiProcesses, command, listening
-from longrun.cli.http import connect, glance
+from longrun.cli.http import glance
 from longrun.cli.listen import url_of
 from longrun.cli.options import ApiProcesses as Apis
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
@@ -22,7 +22,6 @@ from longrun.cli.values import command_line, curl_words, example_input
 from longrun.version import API_PREFIX
 
 if TYPE_CHECKING:
-    from longrun.client import Client
     from longrun.embedded import EmbeddedValkey
     from longrun.settings import Settings
 
@@ -45,7 +44,7 @@ def serve(
 ) -> None:
     """Serve a file of models: an embedded Valkey, the API and a worker.
 
-    With LONGRUN_REDIS_URL the store is that one. Ctrl-C stops everything; a part that dies is started again.
+    With LONGRUN_REDIS_URL that store is used, and no embedded one. Ctrl-C stops everything; a process that dies is started again.
     """
     import typer
 
@@ -77,7 +76,7 @@ def serve(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """A stop that comes before there is anything to stop in order is an exit like any other."""
+    """Until something runs that has to be stopped in order, SIGTERM and Ctrl-C are a normal exit."""
     import typer
 
     old = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -105,10 +104,10 @@ def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: Embed
     children = [*apis.children, Child("worker", command("worker", settings.app), env, due=time.monotonic() + HEAD_START)]
     keeper = None if valkey is None else Keeper(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
-    start = Start(connect(url, secrets[0] if secrets else None), settings, redis_url, apis)
+    start = Start(url, secrets[0] if secrets else "", settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)
     patience = stop_patience(chosen_grace(settings), settings.drain)
-    return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.tell).run()
+    return Supervisor(children, keeper, start.look, patience=patience, say=say, on_death=reporter.report).run()
 
 
 def _is_alive(pid: int | None) -> bool:
@@ -122,12 +121,12 @@ def _is_alive(pid: int | None) -> bool:
 
 
 def chosen_grace(settings: Settings) -> float:
-    """Seconds that running jobs get when the service stops: as set, else less than a worker on its own gives."""
+    """Seconds that running jobs get when the service stops: LONGRUN_GRACE, else 2 (a worker on its own gives more)."""
     return settings.grace if "grace" in settings.model_fields_set else GRACE
 
 
 def child_environment(env: dict[str, str], settings: Settings, redis_url: str, url: str) -> dict[str, str]:
-    """The environment of `longrun api` and `longrun worker`: ours, with what the command line and this start have settled."""
+    """The environment of `longrun api` and `longrun worker`: ours, with the settings of the command line and of this start."""
     given = {
         "app": settings.app,
         "host": settings.host,
@@ -147,9 +146,11 @@ def child_environment(env: dict[str, str], settings: Settings, redis_url: str, u
 class Start:
     """Watches the start from outside, as a caller would, and says when it is ready."""
 
-    def __init__(self, client: Client, settings: Settings, redis_url: str, apis: ApiProcesses) -> None:
+    def __init__(self, url: str, key: str, settings: Settings, redis_url: str, apis: ApiProcesses) -> None:
+        from longrun.client.http.connection import Connection
+
         self._apis = apis
-        self._client = client
+        self._url, self._connection = url, Connection(url, key)
         self._settings = settings
         self._store = "Valkey in " + str(settings.data) if not settings.redis_url else redis_url.rpartition("@")[2]
         self._began = time.monotonic()
@@ -157,12 +158,12 @@ class Start:
         self._late = False
 
     def look(self) -> Literal["silent", "answering", "ready"]:
-        """How far the start is. Prints the greeting when every API process has come up and a worker has announced itself."""
+        """The state of the start. Prints the greeting when every API process has come up and a worker has announced itself."""
         now = time.monotonic()
         if now < self._next:
             return "silent"
         self._next = now + (1.0 if self._late else 0.1)
-        body = glance(self._client, "/readyz", 0.5)
+        body = glance(self._connection, f"{self._url}/readyz", 0.5)
         all_up = self._apis.state() == "ready"
         if body is not None and all_up and body.get("ready") and body.get("workers", 0) > 0:
             self._greet()
@@ -182,8 +183,8 @@ class Start:
         return "silent" if body is None else "answering"
 
     def _greet(self) -> None:
-        found = (glance(self._client, f"{API_PREFIX}/models", 5.0) or {}).get("models", [])
-        print("\n".join(greeting(self._client.url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
+        found = (glance(self._connection, f"{self._url}{API_PREFIX}/models", 5.0) or {}).get("models", [])
+        print("\n".join(greeting(self._url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
 
 
 def greeting(url: str, store: str, models: list[dict[str, Any]], *, keyed: bool) -> list[str]:

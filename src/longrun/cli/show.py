@@ -1,4 +1,4 @@
-"""What commands print: results and tables on stdout, all else on stderr. Rich where a person looks, plain text elsewhere."""
+"""What commands print: results and tables on stdout, all else on stderr. Rich on a terminal, plain text in a pipe."""
 
 from __future__ import annotations
 
@@ -69,8 +69,13 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     Console().print(table)
 
 
+def print_list(value: Any, headers: Sequence[str], rows: Iterable[Sequence[str]], *, as_json: bool) -> None:
+    """The server's JSON, or a table of it."""
+    print_json(value) if as_json else print_table(headers, rows)
+
+
 def describe(job: Json) -> str:
-    """Where a job is, in a few words."""
+    """The state of a job in a few words."""
     status = str(job["status"])
     if status == "queued" and job.get("position") is not None:
         return f"queued, position {job['position']}"
@@ -83,8 +88,8 @@ def describe(job: Json) -> str:
 
 def describe_progress(progress: Json) -> str:
     """Progress in a few words, such as `42% decoding: page 3`."""
-    told = ": ".join(str(progress[name]) for name in ("step", "message") if progress.get(name))
-    return f"{progress.get('fraction') or 0:.0%}{' ' if told else ''}{_CONTROL.sub(' ', told)}"
+    text = ": ".join(str(progress[name]) for name in ("step", "message") if progress.get(name))
+    return f"{progress.get('fraction') or 0:.0%}{' ' if text else ''}{_CONTROL.sub(' ', text)}"
 
 
 def describe_event(event: Event) -> str | None:
@@ -105,8 +110,8 @@ def describe_event(event: Event) -> str | None:
 def describe_failure(job: Json) -> str:
     """Why a job ended without an output, and what is known of the death of its process: a line each."""
     error = job.get("error") or {}
-    told = f": {describe_error(error)}" if error else ""
-    return "\n".join([f"{job['id']} {job['status']}{told}", *(f"  {line}" for line in _death(error))])
+    reason = f": {describe_error(error)}" if error else ""
+    return "\n".join([f"{job['id']} {job['status']}{reason}", *(f"  {line}" for line in _death(error))])
 
 
 def describe_error(error: Json) -> str:
@@ -123,7 +128,7 @@ def _death(error: Json) -> list[str]:
 
 
 class StreamedText:
-    """The text that a job has yielded, as far as it can stand on stdout.
+    """The text that a job has yielded, as it is written on stdout.
 
     What was written cannot be taken back. When a later attempt repeats the same text, only what is new is written; when it says
     something else, its text begins again on a new line.
@@ -163,7 +168,7 @@ class StreamedText:
 
 
 class Watch:
-    """Shows a job on the way: text that it yields on stdout, everything else on stderr.
+    """Shows a running job: text that it yields on stdout, everything else on stderr.
 
     Args:
         stream_text: False = stdout is for the final result alone.
@@ -181,7 +186,7 @@ class Watch:
 
     def on_job(self, job: RemoteJob) -> None:
         """The job as it is now."""
-        self._tell(describe(job.body), job.progress.fraction if job.progress else None)
+        self._show(describe(job.body), job.progress.fraction if job.progress else None)
 
     def on_event(self, event: Event) -> None:
         """One event of its log."""
@@ -190,17 +195,17 @@ class Watch:
             self.close()  # a moving bar and growing text would tear each other apart
             write(new.removeprefix("\n") if self._shared and self._at_start else new)
             self._at_start = new.endswith("\n")
-        told = describe_event(event)
-        if told is not None:
-            self._tell(told, event.data.get("fraction"), lasting=event.type in ("log", "retrying"))
+        line = describe_event(event)
+        if line is not None:
+            self._show(line, event.data.get("fraction"), lasting=event.type in ("log", "retrying"))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
-    def _tell(self, text: str, fraction: float | None, *, lasting: bool = False) -> None:
+    def _show(self, text: str, fraction: float | None, *, lasting: bool = False) -> None:
         if self._bar is not None and not lasting:
             from rich.markup import escape
 

@@ -1,4 +1,4 @@
-"""Keeps the child processes of `longrun serve` alive, and takes all of them along when it goes.
+"""Keeps the child processes of `longrun serve` alive, and ends them all when it ends.
 
 Decisions (`next_step`, `backoff`, `describe_exit`) are pure; `Supervisor` carries them out. Everything runs on the main thread: Linux ends
 a child when the *thread* that started it ends (PR_SET_PDEATHSIG), and the main thread lives as long as the process.
@@ -28,7 +28,7 @@ STEADY = 30.0  # seconds of life after which earlier deaths are forgiven
 _TICK = 0.2
 _IDLE_TICK = 1.0
 _KILLED = 0.9  # seconds for the embedded server to stop once nobody uses it
-_HURRY = 1.0  # seconds for a child that is told a second time: a worker hands its jobs back
+_HURRY = 1.0  # seconds for a child that is signalled a second time: a worker hands its jobs back
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads. SIGHUP, because the
@@ -56,7 +56,7 @@ class GiveUp(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A child has ended that nobody told to end.
+    """A child has ended that was not asked to.
 
     Attributes:
         role: `api` or `worker`.
@@ -74,7 +74,7 @@ class Death(NamedTuple):
 
 
 def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | GiveUp:
-    """What to do when a child has ended that nobody told to end.
+    """What to do when a child has ended that was not asked to.
 
     Args:
         status: its exit status; negative = the signal that killed it.
@@ -105,7 +105,7 @@ def describe_exit(status: int) -> str:
 
 
 def stop_patience(grace: float, drain: float = 0.0) -> float:
-    """Seconds from the order to stop to SIGKILL: the grace, after the API's drain, and time to hand the rest back."""
+    """Seconds from the signal to stop to SIGKILL: the API's drain, the grace, and time to hand jobs back."""
     return max(4.0, drain + grace + 2.0)
 
 
@@ -138,8 +138,8 @@ class Child:
         self.process = subprocess.Popen(command, env=self.env, pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, start_new_session=True)
         self.started = time.monotonic()
 
-    def tell(self, number: signal.Signals) -> None:
-        """Signal the process itself, not its children: it knows best how to end them."""
+    def signal(self, number: signal.Signals) -> None:
+        """Signal the process itself, not its children: it ends them in its own order."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
 
@@ -168,9 +168,9 @@ class Supervisor:
         children: in the order of their start.
         keeper: the embedded server, stopped last; None = the store runs elsewhere.
         watch_start: called about five times a second until it says `ready`; `answering` lets children start that wait for it.
-        patience: seconds from the order to stop to SIGKILL.
+        patience: seconds from the signal to stop to SIGKILL.
         say: prints a line for the user.
-        on_death: told of each child that has died and is to be started again; must not block.
+        on_death: called with each child that has died and is to be started again; must not block.
     """
 
     def __init__(
@@ -261,13 +261,13 @@ class Supervisor:
             self._say("stopping; the same again does not wait for running jobs")
         try:
             for child in self._children:
-                child.tell(signal.SIGTERM)
+                child.signal(signal.SIGTERM)
             while self._stops < 2 and time.monotonic() < deadline and self._any_left():
                 self._sleep(wake, 0.05)
             if self._stops >= 2:
                 deadline = time.monotonic() + _HURRY
                 for child in self._children:
-                    child.tell(signal.SIGTERM)
+                    child.signal(signal.SIGTERM)
                 while self._stops < 3 and time.monotonic() < deadline and self._any_left():
                     self._sleep(wake, 0.05)
         finally:
@@ -281,7 +281,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[socket.socket]:
-        """Count orders to stop; the socket becomes readable with every signal, the end of a child among them."""
+        """Count signals to stop; the socket becomes readable with every signal, SIGCHLD included."""
         wake, ring = socket.socketpair()
         wake.setblocking(False)
         ring.setblocking(False)

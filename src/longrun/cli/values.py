@@ -1,4 +1,7 @@
-"""Between a model's input schema (JSON Schema 2020-12) and the words of a command line. Pure, except that `key=@file` reads a text file."""
+"""Turns `key=value` words into a model's input, and an example input into words, by its schema (JSON Schema 2020-12).
+
+Pure, except that `key=@file` reads a text file.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,7 @@ def _are_files(value: Any) -> bool:
 
 
 def _with_ids(value: Any) -> Any:
-    """The same with ids in the place of files: those that stand deeper are uploaded before."""
+    """The value with ids in place of files: files inside an object are uploaded first."""
     if isinstance(value, dict):
         return {name: _with_ids(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -118,7 +121,7 @@ def command_line(model: str, fields: dict[str, Any], *options: str) -> str:
 
 
 def curl_words(fields: dict[str, Any]) -> str:
-    """What curl is told to submit `fields`, quoted for a shell: a form where files are among them, else JSON."""
+    """The words with which curl submits `fields`, quoted for a shell: a form where files are among them, else JSON."""
     if any(map(_are_files, fields.values())):
         return shlex.join(word for part in _words(fields, _form_word) for word in ("-F", part))
     body = shlex.quote(json.dumps({"input": fields}, ensure_ascii=False))
@@ -183,7 +186,7 @@ def _value(key: str, text: str, field: Schema, root: Schema) -> Any:
 
 
 def accepted_types(field: Schema, root: Schema, depth: int = 0) -> set[str] | None:
-    """The JSON types (`string`, `integer`, …) that a field's schema names; None = it does not say."""
+    """The JSON types (`string`, `integer`, …) that a field's schema names; None = it names none."""
     if depth > _DEEPEST:
         return None
     if "$ref" in field:

@@ -1,18 +1,20 @@
-"""The Python client of the HTTP API: `longrun.Client` and `longrun.AsyncClient`. Needs httpx, and nothing of the server.
+"""The Python client of the HTTP API: `longrun.Client` and `longrun.AsyncClient`. It needs httpx and nothing else.
 
     client = longrun.Client()
     print(client.run("story", {"length": 20}))
 
-`docs/client.md` shows every verb.
+`docs/client.md` shows every method.
 """
 
-from longrun.client.aio import AsyncClient, AsyncRemoteJob
-from longrun.client.batches import BatchItem
-from longrun.client.events import Event
-from longrun.client.remote_batches import AsyncRemoteBatch, RemoteBatch
-from longrun.client.remote_files import AsyncRemoteFile, RemoteFile
-from longrun.client.snapshot import BatchOptions, Options, Progress
-from longrun.client.sync import Client, RemoteJob
+from longrun.client.aio import AsyncClient
+from longrun.client.protocol.batches import BatchItem
+from longrun.client.protocol.events import Event
+from longrun.client.protocol.options import BatchOptions, Options
+from longrun.client.resources.batches import AsyncRemoteBatch, RemoteBatch
+from longrun.client.resources.files import AsyncRemoteFile, RemoteFile
+from longrun.client.resources.jobs import AsyncRemoteJob, RemoteJob
+from longrun.client.resources.views import Progress
+from longrun.client.sync import Client
 
 __all__ = [
     "AsyncClient",

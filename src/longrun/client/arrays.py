@@ -1,4 +1,4 @@
-"""Outputs as NumPy arrays, for who asks for them: NumPy is loaded only then."""
+"""Outputs as NumPy arrays. NumPy is imported when one is asked for, and not before."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ LongrunError
 ├── AuthoringError            a model is written wrongly (raised at import)
 ├── SettingsError             a setting or a start-up condition is wrong
 ├── MissingExtra              a package is not installed (an ImportError); names the extra that brings it
-├── Problem                   anything a caller is told (RFC 9457); rendered by `longrun.api.problems`
+├── Problem                   an answer other than success (RFC 9457); rendered by `longrun.api.problems`
 │   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
 │   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
 │   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
@@ -19,7 +19,7 @@ LongrunError
 │   └── ApiError · Unreachable · DownloadBroken
 ├── JobFailed                 the job that `result()` waited for ended without an output
 ├── StreamBroken              the pieces that `stream()` has given do not belong to what follows
-Canceled(BaseException)       raised inside a model that was told to stop; `except Exception` cannot swallow it
+Canceled(BaseException)       raised inside a model whose job is to stop; `except Exception` does not catch it
 └── SoftTimeLimit
 """
 

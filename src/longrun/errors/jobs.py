@@ -1,4 +1,4 @@
-"""How attempts fail, how calls through the client fail, and how a model is told to stop."""
+"""How attempts fail, how calls through the client fail, and how a model is stopped."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class InvalidOutput(JobError):
 
 
 class BadInput(JobError):
-    """A file of the input turned out to be damaged when the model opened it. Not tried again: it would be as damaged."""
+    """A file of the input turned out to be damaged when the model opened it. Not tried again: it would be damaged again."""
 
     code, title = "validation-failed", "The input is not valid"
 
 
 class ResultTooLarge(JobError):
-    """The output has more bytes than `LONGRUN_MAX_OUTPUT`. Not tried again: it would be as large."""
+    """The output has more bytes than `LONGRUN_MAX_OUTPUT`. Not tried again: it would be too large again."""
 
     code, title = "result-too-large", "The output is larger than allowed"
 
@@ -121,9 +121,9 @@ class ApiError(CallError):
         self.request_id: str | None = problem.get("request_id")
         self.job_id = problem.get("job_id")
         self.retryable = bool(problem.get("retryable", status in (429, 502, 503, 504)))
-        super().__init__(self._told())
+        super().__init__(self._text())
 
-    def _told(self) -> str:
+    def _text(self) -> str:
         if not self.problem:
             return f"HTTP {self.status} from {self.url}: {self.detail}"
         findings = [f"{finding.get('pointer') or '/'}: {finding.get('detail', '')}" for finding in self.errors]
@@ -168,7 +168,7 @@ class JobFailed(LongrunError):
 
 
 class StreamBroken(LongrunError):
-    """What `stream()` has given so far does not belong to what would come next.
+    """What `stream()` has given so far does not belong to what comes next.
 
     Args:
         detail: what happened.
@@ -182,13 +182,13 @@ class StreamBroken(LongrunError):
 
 
 class DownloadBroken(CallError):
-    """The bytes that were fetched are not those of the file: their number or their digest is another."""
+    """The bytes that were fetched have another number or another digest than the file."""
 
     retryable = True
 
 
 class Canceled(BaseException):
-    """The job was told to stop. Raised from `job.*` calls and `yield` and, as the second step, in the running code.
+    """The job is to stop. Raised from `job.*` calls and `yield` and, as the second step, in the running code.
 
     In async code it is raised where the code waits, and is an `asyncio.CancelledError` too.
     """

@@ -1,4 +1,4 @@
-"""The root of the tree, and what callers are told: one class for each code."""
+"""The root of the tree, and the problems that requests are answered with: one class for each code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 
 class LongrunError(Exception):
-    """Root of everything Longrun raises on purpose."""
+    """Root of every exception that Longrun raises on purpose, except `Canceled`."""
 
 
 class AuthoringError(LongrunError, TypeError):
@@ -72,7 +72,7 @@ class PayloadTooLarge(Problem):
 
 
 class UpgradeRequired(Problem):
-    """A WebSocket was asked for like a page."""
+    """The route speaks WebSocket only, and the request does not ask for one."""
 
     code, status, title = "upgrade-required", 426, "WebSocket only"
 
@@ -96,7 +96,7 @@ class Unauthenticated(Problem):
 
 
 class Forbidden(Problem):
-    """The request comes through a door that is closed (Host or Origin not allowed)."""
+    """The Host or the Origin of the request is not allowed."""
 
     code, status, title = "forbidden", 403, "Not allowed"
 
@@ -186,7 +186,7 @@ class WebhookDeliveryNotFound(Problem):
 
 
 class QuotaExceeded(Problem):
-    """There are as many of these as one may have."""
+    """The limit on the number of these is reached."""
 
     code, status, title = "quota-exceeded", 409, "There are too many"
 

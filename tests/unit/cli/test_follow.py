@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from tests.unit.scripted import Answer, ScriptedServer
+from tests.unit.scripted import Answer, ScriptedServer, caller_of
 
 from longrun.cli.follow import follow
-from longrun.client import Client, Event, RemoteJob
+from longrun.client import Event, RemoteJob
 from longrun.errors import ApiError
 
 SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
@@ -37,7 +37,7 @@ def event(seq: int, kind: str, **data: Any) -> bytes:
 
 
 def followed(server: ScriptedServer, first: dict[str, Any]) -> tuple[RemoteJob, Notes]:
-    followed, notes = RemoteJob(Client(server.url), first), Notes()
+    followed, notes = RemoteJob(caller_of(server.url), first), Notes()
     follow(followed, notes)
     return followed, notes
 

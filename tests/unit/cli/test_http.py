@@ -10,6 +10,7 @@ from tests.unit.scripted import Answer, ScriptedServer
 
 from longrun.cli.http import connect, explain, glance
 from longrun.cli.main import main
+from longrun.client.http.connection import Connection
 from longrun.errors import CallError
 
 PROBLEM = {
@@ -87,6 +88,8 @@ def test_a_glance_never_raises(server: ScriptedServer) -> None:
     server.on("GET /readyz", Answer(503, {"ready": False}))
     server.on("GET /html", Answer(200, b"<p>"))
 
-    assert glance(connect(server.url, None), "/readyz", 1.0) == {"ready": False}
-    assert glance(connect(server.url, None), "/html", 1.0) is None
-    assert glance(connect("http://127.0.0.1:9", None), "/readyz", 1.0) is None
+    connection = Connection(server.url, "")
+
+    assert glance(connection, f"{server.url}/readyz", 1.0) == {"ready": False}
+    assert glance(connection, f"{server.url}/html", 1.0) is None
+    assert glance(connection, "http://127.0.0.1:9/readyz", 1.0) is None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
+from tests.unit.scripted import caller_of
 
 from longrun.cli.show import EXIT_CODES, StreamedText, Watch, describe, describe_event, describe_failure, print_output, print_table, write
-from longrun.client import Client, Event, RemoteJob
+from longrun.client import Event, RemoteJob
 from longrun.jobs.states import TERMINAL
 
 
@@ -137,7 +138,7 @@ def test_text_that_the_terminal_cannot_show_does_not_end_the_command(monkeypatch
 def test_in_a_pipe_each_change_is_one_line_and_repeats_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch(stream_text=True)
     for position in (2, 2, 1):
-        watch.on_job(RemoteJob(Client(), {"status": "queued", "position": position, "terminal": False, "progress": None}))
+        watch.on_job(RemoteJob(caller_of("http://x"), {"status": "queued", "position": position, "terminal": False, "progress": None}))
     watch.on_event(started(1))
     watch.on_event(output(1, "hi"))
     watch.close()

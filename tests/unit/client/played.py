@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from longrun.client.patience import Rules
-from longrun.client.wire import Answer, Flow, Give, Lost, Open, Read, Request, Send, Sleep
+from longrun.client.http.retry import Rules
+from longrun.client.http.steps import Answer, Flow, Give, Lost, Read, Request, Send, Sleep
 
 REFUSED = Lost("ConnectError", refused=True)
 BROKEN = Lost("ReadError")
@@ -67,7 +67,7 @@ class Played:
                     self.slept.append(seconds)
                     self.now += seconds
                     reply = None
-                case Send(request) | Open(request):
+                case Send(request):
                     reply = self._reply(request)
                 case Read():
                     reply = self._pieces.pop(0) if self._pieces else b""

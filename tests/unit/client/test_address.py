@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from tests.unit.scripted import Answer, ScriptedServer
 
 from longrun.client import Client
-from longrun.client.address import read_dotenv, server_key, server_url
+from longrun.client.http.address import read_dotenv, server_key, server_url
 
 
 def test_the_servers_url_is_given_or_set_or_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,12 +15,13 @@ from tests.unit.scripted import Answer as Scripted
 from tests.unit.scripted import ScriptedServer
 
 from longrun.client import AsyncClient, BatchItem, Client
-from longrun.client.batches import BatchSnapshot, line_of, results, submit_batch
-from longrun.client.body import Lines
-from longrun.client.files import StoredFile
-from longrun.client.flows import await_ended
-from longrun.client.mapping import Bar
-from longrun.client.wire import Request
+from longrun.client.http.body import Lines
+from longrun.client.http.steps import Request
+from longrun.client.progress_bar import ProgressBar
+from longrun.client.protocol.batches import line_of, results, submit_batch
+from longrun.client.protocol.files import StoredFile
+from longrun.client.protocol.wait import await_end
+from longrun.client.resources.views import BatchView
 from longrun.errors import ApiError, JobFailed, Unreachable
 
 from .played import BROKEN, Played, Stream, answer, problem
@@ -141,13 +142,13 @@ def test_a_try_that_was_given_up_does_not_move_what_the_next_one_reads() -> None
 
 def test_the_end_is_waited_for_and_seen_on_the_way() -> None:
     played = Played([answer(200, batch(pending=3)), answer(200, batch(pending=1)), answer(200, batch("completed"))], takes=20)
-    snapshot, seen = BatchSnapshot(batch(pending=3)), []
+    snapshot, seen = BatchView(None, batch(pending=3)), []
 
-    class Seeing(Bar):
+    class Seeing(ProgressBar):
         def reach(self, done: int, failed: int) -> None:
             seen.append((done, failed))
 
-    played.run(await_ended(played.rules(), snapshot.awaited(Seeing("", 3, wanted=False)), None))
+    played.run(await_end(played.rules(), snapshot.awaited(Seeing("", 3, wanted=False)), None))
 
     assert [request.headers["Prefer"] for request in played.requests] == ["wait=20"] * 3
     assert seen == [(0, 0), (2, 2), (3, 3)]
@@ -158,8 +159,8 @@ def test_while_somebody_watches_it_is_looked_at_more_often(monkeypatch: pytest.M
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     played = Played([answer(200, batch(pending=1, succeeded=1, failed=1)), answer(200, batch("completed", succeeded=2, failed=1))], takes=2)
 
-    with closing(Bar("embed", range(3), wanted=True)) as bar:
-        played.run(await_ended(played.rules(), BatchSnapshot(batch(pending=3)).awaited(bar), None))
+    with closing(ProgressBar("embed", range(3), wanted=True)) as bar:
+        played.run(await_end(played.rules(), BatchView(None, batch(pending=3)).awaited(bar), None))
 
     assert [request.headers["Prefer"] for request in played.requests] == ["wait=2"] * 2
     shown = capsys.readouterr().err
@@ -171,7 +172,7 @@ def test_a_wait_that_is_too_short_names_the_batch() -> None:
     played = Played([answer(200, batch(pending=1))], takes=2)
 
     with pytest.raises(TimeoutError, match=f"batch {ID} has not ended within 3 s; it goes on"):
-        played.run(await_ended(played.rules(), BatchSnapshot(batch()).awaited(Bar("", 3, wanted=False)), 3))
+        played.run(await_end(played.rules(), BatchView(None, batch()).awaited(ProgressBar("", 3, wanted=False)), 3))
 
 
 def given(played: Played, total: int, *, partial: bool = False, retry_for: float = 30) -> list[int]:

@@ -15,9 +15,9 @@ from tests.unit.scripted import Answer as Scripted
 from tests.unit.scripted import ScriptedServer, scripted_server
 
 from longrun.client import AsyncClient, Client
-from longrun.client.fetching import Wanted, fetch, told_digest
-from longrun.client.files import StoredFile, absolute, local_name, with_files
-from longrun.client.saving import collect
+from longrun.client.protocol.download import Wanted, digest_of, fetch
+from longrun.client.protocol.files import StoredFile, absolute, local_name, with_files
+from longrun.client.resources.files import collect
 from longrun.errors import ApiError, DownloadBroken, Unreachable
 
 from .played import BROKEN, Played, Stream, answer, problem
@@ -88,7 +88,7 @@ def test_the_digest_of_an_answer_counts_where_no_other_is_known() -> None:
     assert fetched(Played([content(DATA, repr_digest=f"sha-512=:AA==:, {told}")]), Wanted("/files/x")) == DATA
     with pytest.raises(DownloadBroken):
         fetched(Played([content(DATA[1:], repr_digest=told)]), Wanted("/files/x"))
-    assert told_digest({"repr-digest": "sha-512=:AA==:"}) == ""
+    assert digest_of({"repr-digest": "sha-512=:AA==:"}) == ""
 
 
 def test_a_refusal_is_final_and_patience_has_an_end() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from longrun.client.events import Event, EventParser, Pieces
+from longrun.client.protocol.events import Event, EventParser, Pieces
 from longrun.errors import StreamBroken
 
 

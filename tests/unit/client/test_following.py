@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from longrun.client.following import follow
-from longrun.client.wire import Lost
+from longrun.client.http.steps import Lost
+from longrun.client.protocol.follow import follow
 from longrun.errors import ApiError, Unreachable
 
 from .played import BROKEN, REFUSED, SILENT, Played, Stream, answer, problem

@@ -10,8 +10,8 @@ import pytest
 
 import longrun
 from longrun.client import AsyncClient, AsyncRemoteBatch, AsyncRemoteJob, Client, RemoteBatch, RemoteJob
-from longrun.client.batches import BatchSnapshot
-from longrun.client.snapshot import Options, Snapshot
+from longrun.client.protocol.options import Options
+from longrun.client.resources.views import BatchView, JobView
 from longrun.errors import LongrunError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "client.md").read_text()
@@ -34,9 +34,9 @@ def test_the_twins_have_the_same_verbs_with_the_same_parameters(ordinary: type[A
 
 
 def test_every_verb_option_and_exception_is_on_the_page() -> None:
-    jobs = set(verbs(RemoteJob)) - set(verbs(Snapshot))
+    jobs = set(verbs(RemoteJob)) - set(verbs(JobView))
     missing = [name for name in jobs if f"job.{name}(" not in PAGE and f"new.{name}(" not in PAGE]
-    missing += [name for name in set(verbs(RemoteBatch)) - set(verbs(BatchSnapshot)) if f"batch.{name}(" not in PAGE]
+    missing += [name for name in set(verbs(RemoteBatch)) - set(verbs(BatchView)) if f"batch.{name}(" not in PAGE]
     missing += [name for name in set(verbs(Client)) - {"listing"} if f"client.{name}(" not in PAGE and f"`{name}()`" not in PAGE]
     missing += [name for name in (*Options.__optional_keys__, *inspect.signature(Client).parameters) if name not in PAGE]
     for name in longrun.__all__:

@@ -16,10 +16,10 @@ from tests.unit.scripted import ScriptedServer
 
 from longrun import File
 from longrun.client import AsyncClient, Client
-from longrun.client.body import Multipart, Source
-from longrun.client.files import StoredFile
-from longrun.client.flows import submission, submit, upload
-from longrun.client.wire import Request
+from longrun.client.http.body import Multipart, Source
+from longrun.client.http.steps import Request
+from longrun.client.protocol.files import StoredFile
+from longrun.client.protocol.submit import submission, submit, upload
 
 from .played import BROKEN, Played, answer, problem
 
@@ -143,7 +143,8 @@ def test_what_is_no_file_is_refused_before_anything_is_sent(tmp_path: Path) -> N
 
 
 def test_names_cannot_break_out_of_their_header(tmp_path: Path) -> None:
-    body = Multipart(submission("x", {"a": Source_named('x"\r\nX-Evil: 1')}, {}).body.parts)  # type: ignore[union-attr]
+    body = submission("x", {"a": Source_named('x"\r\nX-Evil: 1')}, {}).body
+    assert isinstance(body, Multipart)
     head = b"".join(body).split(b"\r\n\r\n")[0]
     assert head.count(b"\r\n") == 2
     assert b'filename="x%22%0D%0AX-Evil: 1"' in head

@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 
-from longrun.client.flows import ask, await_change, await_end, call_json, error_of, listing, result, submission
-from longrun.client.wire import Answer
+from longrun.client.http.retry import error_of
+from longrun.client.http.steps import Answer
+from longrun.client.protocol.calls import ask, call_json, listing
+from longrun.client.protocol.submit import submission
+from longrun.client.protocol.wait import Awaited, await_end, refresh, result
 from longrun.errors import ApiError, Unreachable
 
 from .played import BROKEN, REFUSED, Played, answer, problem
+
+JOB = Awaited("/jobs/job_1", "job job_1")
 
 
 def job(status: str, **more: Any) -> Answer:
@@ -24,7 +29,7 @@ def prefer(played: Played) -> list[str | None]:
 def test_the_end_is_waited_for_by_long_polls() -> None:
     played = Played([job("queued"), job("running"), job("succeeded")], takes=20)
 
-    assert played.run(await_end(played.rules(), "job_1", None))["status"] == "succeeded"
+    assert played.run(await_end(played.rules(), JOB, None))["status"] == "succeeded"
     assert prefer(played) == ["wait=20"] * 3
     assert sum(played.slept) == 0
 
@@ -32,7 +37,7 @@ def test_the_end_is_waited_for_by_long_polls() -> None:
 def test_a_server_that_does_not_wait_is_not_asked_without_pause() -> None:
     played = Played([job("running"), job("running"), job("succeeded")], takes=0.25)
 
-    played.run(await_end(played.rules(), "job_1", None))
+    played.run(await_end(played.rules(), JOB, None))
 
     assert played.slept == pytest.approx([0.75, 0.75])
 
@@ -42,7 +47,7 @@ def test_a_time_limit_is_kept(takes: float) -> None:
     played = Played([job("running")], takes=takes)
 
     with pytest.raises(TimeoutError, match=r"job job_1 has not ended within 3.5 s; it goes on"):
-        played.run(await_end(played.rules(), "job_1", 3.5))
+        played.run(await_end(played.rules(), JOB, 3.5))
 
     assert 3.5 <= played.now - 100 <= 3.5 + takes
     assert prefer(played)[0] == "wait=3"
@@ -52,16 +57,16 @@ def test_a_time_limit_is_kept(takes: float) -> None:
 def test_a_time_limit_of_nothing_looks_once() -> None:
     played = Played([job("succeeded")])
 
-    assert played.run(await_end(played.rules(), "job_1", 0))["status"] == "succeeded"
+    assert played.run(await_end(played.rules(), JOB, 0))["status"] == "succeeded"
     with pytest.raises(TimeoutError):
-        Played([job("running")]).run(await_end(played.rules(), "job_1", 0))
+        Played([job("running")]).run(await_end(played.rules(), JOB, 0))
 
 
 def test_a_server_that_is_away_when_time_is_over_does_not_hide_that_it_is() -> None:
     played = Played([BROKEN])
 
     with pytest.raises(TimeoutError) as caught:
-        played.run(await_end(played.rules(), "job_1", 5))
+        played.run(await_end(played.rules(), JOB, 5))
 
     assert isinstance(caught.value.__cause__, Unreachable)
     assert played.now - 100 == pytest.approx(5, abs=0.1)
@@ -71,7 +76,7 @@ def test_a_server_that_stays_away_is_unreachable() -> None:
     played = Played([REFUSED])
 
     with pytest.raises(Unreachable):
-        played.run(await_end(played.rules(retry_for=10), "job_1", 60))
+        played.run(await_end(played.rules(retry_for=10), JOB, 60))
 
     assert played.now - 100 == pytest.approx(10, abs=0.1)
 
@@ -81,7 +86,7 @@ def test_not_there_and_gone_are_told_apart(status: int, code: str) -> None:
     played = Played([problem(status, code)])
 
     with pytest.raises(ApiError) as caught:
-        played.run(await_end(played.rules(), "job_1", 5))
+        played.run(await_end(played.rules(), JOB, 5))
 
     assert (caught.value.status, caught.value.code) == (status, code)
 
@@ -89,7 +94,7 @@ def test_not_there_and_gone_are_told_apart(status: int, code: str) -> None:
 def test_without_a_change_the_job_is_read_all_the_same() -> None:
     played = Played([answer(304), job("queued", position=1)], takes=2)
 
-    assert played.run(await_change(played.rules(), "job_1", 3, 2.0))["position"] == 1
+    assert played.run(refresh(played.rules(), {"id": "job_1", "version": 3}, 2.0))["position"] == 1
     assert (played.requests[0].headers["If-None-Match"], prefer(played)) == ('"3"', ["wait=2", None])
 
 

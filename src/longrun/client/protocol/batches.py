@@ -1,26 +1,24 @@
-"""Batches: many inputs in one request, a job for each. What is asked, step by step; see `flows`."""
+"""Batches: many inputs in one request, a job for each."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
-from longrun.client.body import Lines, Source
-from longrun.client.flows import LONG_POLL, Awaited, call_json, error_of, model_path, said, to_json, upload
-from longrun.client.inputs import Ids, all_files, with_ids
-from longrun.client.mapping import Bar
-from longrun.client.patience import Rules, Tries
-from longrun.client.snapshot import BatchOptions, Record
-from longrun.client.wire import SILENCE, UPLOAD, Answer, Flow, Give, Json, Lost, Request, Sleep, open_download, read
-
-_BAR_POLL = 2  #: seconds between two looks while somebody watches a bar
+from longrun.client.http.body import Lines
+from longrun.client.http.retry import Rules, Tries
+from longrun.client.http.steps import SILENCE, UPLOAD, Answer, Flow, Give, Json, Lost, Request, read, send
+from longrun.client.protocol.calls import call_json, path_of, to_json
+from longrun.client.protocol.inputs import all_files, with_ids
+from longrun.client.protocol.options import BatchOptions, split_options
+from longrun.client.protocol.submit import upload_all
 
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
-    """What has come of one input.
+    """The result of one input of a batch.
 
     Args:
         index: its number, from 0.
@@ -42,35 +40,6 @@ class BatchItem:
         return self.status == "succeeded"
 
 
-class BatchSnapshot(Record):
-    """A batch as the server last showed it. `refresh()` asks again."""
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many of its jobs: `total`, `pending`, `succeeded`, `failed`, `canceled`, `expired`."""
-        return dict(self.body["counts"])
-
-    @property
-    def progress(self) -> float:
-        """How much of it has ended, 0 to 1."""
-        return float(self.body["progress"])
-
-    def awaited(self, bar: Bar) -> Awaited:
-        """Its end, to be waited for; what is seen on the way is taken over and shown on `bar`."""
-
-        def see(body: Json) -> None:
-            self.body = body
-            done = self.counts["total"] - self.counts["pending"]
-            bar.reach(done, done - self.counts["succeeded"])
-
-        return Awaited(batch_path(self.id), f"batch {self.id}", _BAR_POLL if bar.shown else LONG_POLL, see)
-
-
-def batch_path(batch_id: str, rest: str = "") -> str:
-    """Path of a batch, or of what is below it, after `/api/v1`."""
-    return f"/batches/{quote(batch_id, safe='')}{rest}"
-
-
 def line_of(rules: Rules, input: Any) -> Flow[bytes]:
     """An input as a line of JSON; its files are uploaded first, and their ids stand in their place.
 
@@ -79,10 +48,7 @@ def line_of(rules: Rules, input: Any) -> Flow[bytes]:
         OSError: a file cannot be read.
         TypeError: the input is nothing that JSON can hold.
     """
-    ids: Ids = {}
-    for file in all_files(input):
-        stored = yield from upload(rules, Source.of(file))
-        ids = {**ids, id(file): stored["id"]}
+    ids = yield from upload_all(rules, all_files(input))
     return to_json({} if input is None else with_ids(input, ids))
 
 
@@ -93,23 +59,17 @@ def submit_batch(rules: Rules, model: str, lines: Lines, options: BatchOptions) 
         ApiError, Unreachable: both say whether the batch may exist.
         TypeError: there is no such option.
     """
-    members, headers = said(options, BatchOptions.__optional_keys__)
+    members, headers = split_options(options, BatchOptions.__optional_keys__)
     query = f"?{urlencode({'options': to_json(members)})}" if members else ""
-    batch: Json = yield from call_json(rules, Request("POST", model_path(model, f"/batches{query}"), headers, lines, limit=UPLOAD))
-    return batch
-
-
-def get_batch(rules: Rules, batch_id: str) -> Flow[Json]:
-    """The batch as it is now. Raises ApiError, Unreachable."""
-    batch: Json = yield from call_json(rules, Request("GET", batch_path(batch_id)))
+    batch: Json = yield from call_json(rules, Request("POST", path_of("models", model, f"/batches{query}"), headers, lines, limit=UPLOAD))
     return batch
 
 
 def results(rules: Rules, batch_id: str, total: int, *, partial: bool) -> Flow[None]:
-    """Give a `BatchItem` for each input, in their order. After a cut it goes on behind the last whole line.
+    """Give a `BatchItem` for each input, in their order. When the connection breaks, a new one goes on after the last whole line.
 
     Args:
-        rules: how patient.
+        rules: for how long it is tried again after a cut.
         batch_id: of the batch.
         total: how many there are.
         partial: whether it may still be under way.
@@ -119,7 +79,7 @@ def results(rules: Rules, batch_id: str, total: int, *, partial: bool) -> Flow[N
     """
     tries, after = Tries(rules), -1
     while after + 1 < total:
-        reply = yield from open_download(Request("GET", _results_path(batch_id, after, partial=partial), limit=SILENCE))
+        reply = yield from send(Request("GET", _results_path(batch_id, after, partial=partial), limit=SILENCE), "content")
         if isinstance(reply, Answer) and reply.status == 200:
             reached, reply = yield from _read_items(after)
             if reached > after:
@@ -130,19 +90,16 @@ def results(rules: Rules, batch_id: str, total: int, *, partial: bool) -> Flow[N
         elif isinstance(reply, Answer) and reply.status == 202:
             # The end was seen elsewhere: a replica of the server, or of the store, that is behind.
             reply = Answer(503, reply.headers, reply.content, reply.url)
-        pause = tries.pause(reply)
-        if pause is None:
-            raise error_of(reply, rules.url)
-        yield Sleep(pause)
+        yield from tries.wait(reply)
 
 
 def _results_path(batch_id: str, after: int, *, partial: bool) -> str:
     asked = [*([f"after={after}"] if after >= 0 else []), *(["partial=true"] if partial else [])]
-    return batch_path(batch_id, f"/results{'?' if asked else ''}{'&'.join(asked)}")
+    return path_of("batches", batch_id, f"/results{'?' if asked else ''}{'&'.join(asked)}")
 
 
 def _read_items(after: int) -> Flow[tuple[int, Lost]]:
-    """Give the items of an open answer; how far that went, and why it went no further."""
+    """Give the items of an open answer; returns the last index given, and why no more came."""
     rest = b""
     while True:
         piece = yield from read()

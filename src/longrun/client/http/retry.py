@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
-from longrun.client.wire import Answer, Lost
+from longrun.client.http.steps import Answer, Flow, Json, Lost, Sleep
+from longrun.errors import ApiError, CallError, Unreachable
 
 #: Statuses after which the same request may succeed: too many requests, and what servers and gateways say when they cannot serve just now.
 TRY_AGAIN = frozenset({429, 502, 503, 504})
@@ -18,15 +19,15 @@ _LONGEST = 60.0  # seconds that a Retry-After may ask for
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How patient a client is.
+    """For how long a client tries again.
 
     Args:
-        url: the server, for messages.
+        url: of the server.
         retry_for: seconds for which a call is tried again.
         refused_for: the same while nothing listens at the address.
-        say: told once a call that it is tried again, and why.
-        clock: seconds that only grow.
-        dice: a number from 0 to 1.
+        say: called with a text, once a call, when it is tried again.
+        clock: monotonic seconds.
+        dice: a random number from 0 to 1.
     """
 
     url: str
@@ -36,17 +37,12 @@ class Rules:
     clock: Callable[[], float] = time.monotonic
     dice: Callable[[], float] = random.random
 
-    @classmethod
-    def of(cls, url: str, retry_for: float, refused_for: float | None, say: Callable[[str], None] | None) -> Rules:
-        """The rules of a client, from the arguments of its constructor."""
-        return cls(url, retry_for, retry_for if refused_for is None else refused_for, say or (lambda _: None))
-
 
 class Tries:
     """The tries of one call.
 
     Args:
-        rules: how patient.
+        rules: for how long.
         until: when the caller's own time limit is over, by the rules' clock.
     """
 
@@ -57,12 +53,19 @@ class Tries:
         self.succeeded()
 
     def alive(self) -> None:
-        """There was a sign of life of the server: from here on the time is counted anew."""
+        """The server has answered something: `retry_for` counts from now on."""
         self._since = self._rules.clock()
 
     def succeeded(self) -> None:
-        """A try has brought something: the next failure is a first one again."""
-        self._failures, self._told = 0, False
+        """A try has brought something: pauses are short again after the next failure."""
+        self._failures, self._said = 0, False
+
+    def wait(self, reply: Answer | Lost) -> Flow[None]:
+        """Sleep until the next try. Raises ApiError, Unreachable: there is none."""
+        pause = self.pause(reply)
+        if pause is None:
+            raise error_of(reply, self._rules.url)
+        yield Sleep(pause)
 
     def pause(self, reply: Answer | Lost) -> float | None:
         """Seconds to wait before the next try; None = no further try.
@@ -81,14 +84,14 @@ class Tries:
             return None
         ceiling = min(_CAP, _BASE * 2.0**self._failures)
         self._failures = min(self._failures + 1, 16)
-        if not self._told:
-            self._told = True
+        if not self._said:
+            self._said = True
             self._rules.say(f"{self._rules.url} does not serve right now, trying again")
         return max(asked, min(self._rules.dice() * ceiling, left))
 
 
 def is_doubtful(reply: Answer | Lost) -> bool:
-    """Whether the request may have had its effect although no success was told."""
+    """Whether the request may have had its effect although no success was answered."""
     if isinstance(reply, Lost):
         return not (reply.refused or reply.hopeless)
     return reply.status in (502, 504) or b'"submit-unconfirmed"' in reply.content
@@ -104,3 +107,19 @@ def retry_after(text: str | None, now: Callable[[], float] = time.time) -> float
         return max(0.0, parsedate_to_datetime(text).timestamp() - now())
     except (ValueError, OverflowError):
         return 0.0
+
+
+def error_of(reply: Answer | Lost, url: str) -> CallError:
+    """The exception for a call that had no success."""
+    if isinstance(reply, Lost):
+        return Unreachable(url, reply.reason)
+    try:
+        found = reply.json()
+    except ValueError:
+        found = None
+    return no_success(reply, found if isinstance(found, dict) and "code" in found else {})
+
+
+def no_success(answer: Answer, problem: Json) -> ApiError:
+    """The exception for an answer: a problem, or ({}) something else, such as the page of a proxy."""
+    return ApiError(answer.status, problem, url=answer.url, text=answer.content[:200].decode("utf-8", errors="replace"))

@@ -50,7 +50,7 @@ def server_key(key: str | None) -> str:
 
 
 def is_here(url: str) -> bool:
-    """Whether the server is on this machine: a proxy from the environment must not stand between."""
+    """Whether the server is on this machine, so that no proxy of the environment is used."""
     return urlsplit(url).hostname in _LOOPBACK
 
 
@@ -60,7 +60,7 @@ def setting(name: str) -> str:
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """The variables of a `.env` file, as python-dotenv reads them, which the base install does without; none if there is no such file."""
+    """The variables of a `.env` file, if there is one, read as python-dotenv reads it (which the base install lacks)."""
     found: dict[str, str] = {}
     for line in _DOTENV_LINE.finditer(path.read_text("utf-8") if path.is_file() else ""):
         name, single, double, plain = line.groups()

@@ -1,4 +1,4 @@
-"""Fetching the bytes of a file, through whatever happens to the connections."""
+"""Downloading the bytes of a file, over as many connections as it takes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from longrun.client.files import Json, file_path
-from longrun.client.flows import call_json, error_of
-from longrun.client.patience import Rules, Tries
-from longrun.client.wire import SILENCE, Answer, Flow, Give, Lost, Request, open_download, read
-from longrun.client.wire import Sleep as Pause
+from longrun.client.http.retry import Rules, Tries
+from longrun.client.http.steps import SILENCE, Answer, Flow, Give, Json, Lost, Request, read, send
+from longrun.client.protocol.calls import path_of
 from longrun.errors import DownloadBroken
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -20,7 +18,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes that belong at `at`. Where an earlier piece was already there, it and all after it count no longer."""
+    """Bytes of a file, and where they begin. They replace everything from there on that came before."""
 
     at: int
     data: bytes
@@ -42,20 +40,12 @@ class Wanted:
 
     @classmethod
     def of(cls, file: Json) -> Wanted:
-        """A file of which the server has told. Its own URL is not used: it holds for a while only."""
-        return cls(file_path(str(file["id"]), "/content"), file.get("size"), str(file.get("digest") or ""))
-
-
-def get_file(rules: Rules, file_id: str) -> Flow[Json]:
-    """What the server knows of a file. Raises ApiError, Unreachable."""
-    file: Json = yield from call_json(rules, Request("GET", file_path(file_id)))
-    return file
+        """A file by its JSON. Its `url` is not used: that is valid for a while only."""
+        return cls(path_of("files", str(file["id"]), "/content"), file.get("size"), str(file.get("digest") or ""))
 
 
 def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
-    """Give the bytes as `Piece`s. After a cut it goes on where it was, if the server can.
-
-    A connection that has brought bytes is a sign of life: from there on the time is counted anew.
+    """Give the bytes as `Piece`s. When the connection breaks, a new one goes on where it was, if the server can do that.
 
     Raises:
         ApiError, Unreachable
@@ -65,7 +55,7 @@ def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
     got = _Got(wanted)
     while True:
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={got.size}-"} if got.size else {})}
-        reply = yield from open_download(Request("GET", wanted.path, headers, limit=SILENCE))
+        reply = yield from send(Request("GET", wanted.path, headers, limit=SILENCE), "content")
         if isinstance(reply, Answer) and reply.is_content:
             got.begin(reply)
             before = got.size
@@ -76,14 +66,11 @@ def fetch(rules: Rules, wanted: Wanted) -> Flow[None]:
             if got.size > before:
                 tries.alive()
                 tries.succeeded()
-        pause = tries.pause(reply)
-        if pause is None:
-            raise error_of(reply, rules.url)
-        yield Pause(pause)
+        yield from tries.wait(reply)
 
 
 def _read_on(got: _Got) -> Flow[Lost | None]:
-    """Give what comes; None: it was the rest."""
+    """Give the pieces of an open answer; returns why no more came, or None: the file is complete."""
     while True:
         data = yield from read()
         if isinstance(data, Lost):
@@ -96,7 +83,7 @@ def _read_on(got: _Got) -> Flow[Lost | None]:
 
 
 class _Got:
-    """What has come so far."""
+    """The part of the file that has come so far."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted, self._total, self._digest = wanted, wanted.size, wanted.digest
@@ -106,14 +93,14 @@ class _Got:
         self.size, self._hash = 0, hashlib.sha256()
 
     def begin(self, answer: Answer) -> None:
-        """An answer begins. One that is not the part that was asked for is all of it."""
+        """An answer begins: the part that was asked for, or else the whole file."""
         part = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", "")) if answer.status == 206 else None
         if self.size and (part is None or int(part[1]) != self.size):
             self._forget()
         if self._total is None:
-            told = part[2] if part else answer.headers.get("content-length", "")
-            self._total = int(told) if told.isdecimal() else None
-        self._digest = self._digest or told_digest(answer.headers)
+            length = part[2] if part else answer.headers.get("content-length", "")
+            self._total = int(length) if length.isdecimal() else None
+        self._digest = self._digest or digest_of(answer.headers)
 
     def take(self, data: bytes) -> None:
         """The next bytes."""
@@ -122,7 +109,7 @@ class _Got:
 
     @property
     def whole(self) -> bool:
-        """Whether that is all, as far as it is known."""
+        """Whether the file is complete, as far as its size is known."""
         return self._total is None or self.size >= self._total
 
     def check(self, url: str) -> None:
@@ -132,7 +119,7 @@ class _Got:
             raise DownloadBroken(f"{url}: what came of {self._wanted.path.partition('?')[0]} is not the file: {self.size} bytes, {digest}")
 
 
-def told_digest(headers: Mapping[str, str]) -> str:
-    """The digest that an answer tells with Repr-Digest (RFC 9530), as answers of ours write it; "" = none that we know."""
+def digest_of(headers: Mapping[str, str]) -> str:
+    """The SHA-256 of an answer's Repr-Digest (RFC 9530), as our servers write it; "" = there is none."""
     found = re.search(r"(?:^|[\s,])sha-256=:([A-Za-z0-9+/=]+):", headers.get("repr-digest", ""))
     return f"sha-256={found[1]}" if found else ""

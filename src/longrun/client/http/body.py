@@ -1,4 +1,4 @@
-"""Bodies that are read from disk while they are sent, and from the beginning at each try.
+"""Bodies of requests that are read from disk while they are sent, and again from their beginning at each try.
 
 With files in them `multipart/form-data` (RFC 7578), of many inputs JSON lines.
 """
@@ -14,22 +14,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import SEEK_END
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO
 
 PIECE = 256 * 1024  #: bytes read at once
 #: One file object may be in several inputs that are sent at the same time, and has one position only.
 _POSITION = threading.Lock()
-
-
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
-
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +26,12 @@ class Source:
     """Where the bytes of a file come from, as often as they are asked for.
 
     Args:
-        open: gives them from their beginning.
+        open: a binary file to read them from, at its beginning.
         name: for people; "" = none.
         content_type: what the caller says it is. The server judges by the bytes.
     """
 
-    open: Callable[[], _Readable]
+    open: Callable[[], Any]
     name: str = ""
     content_type: str = ""
 
@@ -69,7 +58,7 @@ class Source:
     def size(self) -> int:
         """Bytes. Raises OSError: it cannot be read."""
         with self.open() as file:
-            return file.seek(0, SEEK_END)
+            return int(file.seek(0, SEEK_END))
 
     def pieces(self) -> Iterator[bytes]:
         """The bytes in pieces. Raises OSError: it cannot be read."""
@@ -84,7 +73,7 @@ def is_file(value: object) -> bool:
 
 
 def _is_model_file(value: object) -> bool:
-    """Whether it is a `File`, as models have it; told by its looks, for the client loads nothing of the server."""
+    """Whether it is a `longrun.File`, judged by its attributes: the client imports nothing of the server."""
     return not isinstance(value, Path | io.IOBase) and all(hasattr(value, name) for name in ("open", "data_uri", "content_type", "name"))
 
 
@@ -99,7 +88,7 @@ def _name_of(file: Any) -> str:
 
 
 class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
-    """What a pipe gives, kept on disk when it is much: it must be there again for a second try. Goes with the source that reads it."""
+    """A copy of what a pipe gives, for a second try; on disk if it is large. Closed with the source that reads it."""
 
     def __init__(self, file: BinaryIO | None = None) -> None:
         super().__init__(max_size=4 * PIECE)
@@ -110,8 +99,8 @@ class _Spooled(tempfile.SpooledTemporaryFile[bytes]):
         self.close()
 
 
-class _Shared:
-    """A reader of a file object with a position of its own, which leaves the file open: whoever opened it closes it."""
+class _Shared(io.RawIOBase):
+    """A reader of a file object with a position of its own. It leaves the file open: the caller closes it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._at = file, 0
@@ -130,16 +119,10 @@ class _Shared:
             self._at = self._file.seek(offset, whence)
         return self._at
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None:
-        return None
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part.
+    """A part of a form.
 
     Args:
         name: of the field.
@@ -151,29 +134,12 @@ class Part:
 
     def head(self) -> bytes:
         """Its header lines."""
-        disposition = f'form-data; name="{_escaped(self.name)}"'
+        disposition, content_type = f'form-data; name="{_escaped(self.name)}"', "application/json"
         if isinstance(self.content, Source):
             # A part without a file name would be no file.
-            return _head(f'{disposition}; filename="{_escaped(self.content.name or "file")}"', self.content.content_type or _BYTES)
-        return _head(disposition, "application/json")
-
-    def size(self) -> int:
-        """Bytes of its content. Raises OSError: a file that cannot be read."""
-        return self.content.size() if isinstance(self.content, Source) else len(self.content)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Its content."""
-        if isinstance(self.content, Source):
-            yield from self.content.pieces()
-        else:
-            yield self.content
-
-
-_BYTES = "application/octet-stream"
-
-
-def _head(disposition: str, content_type: str) -> bytes:
-    return f"Content-Disposition: {disposition}\r\nContent-Type: {content_type}\r\n\r\n".encode("utf-8", "replace")
+            disposition += f'; filename="{_escaped(self.content.name or "file")}"'
+            content_type = self.content.content_type or "application/octet-stream"
+        return f"Content-Disposition: {disposition}\r\nContent-Type: {content_type}\r\n\r\n".encode("utf-8", "replace")
 
 
 def _escaped(name: str) -> str:
@@ -182,37 +148,30 @@ def _escaped(name: str) -> str:
 
 
 class Multipart:
-    """A body of parts, which can be sent again."""
+    """A form, which can be sent again."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts = tuple(parts)
-        self._boundary = f"longrun-{uuid.uuid4().hex}"
-
-    @property
-    def content_type(self) -> str:
-        """The header."""
-        return f"multipart/form-data; boundary={self._boundary}"
+        boundary = f"longrun-{uuid.uuid4().hex}"
+        self.content_type = f"multipart/form-data; boundary={boundary}"  #: the header
+        self._content: list[bytes | Source] = []
+        for part in parts:
+            self._content += [f"--{boundary}\r\n".encode() + part.head(), part.content, b"\r\n"]
+        self._content.append(f"--{boundary}--\r\n".encode())
 
     def length(self) -> int:
         """Bytes of it all, as long as no file changes. Raises OSError: a file cannot be read."""
-        return sum(len(self._before(part)) + part.size() + 2 for part in self.parts) + len(self._end())
+        return sum(each.size() if isinstance(each, Source) else len(each) for each in self._content)
 
     def __iter__(self) -> Iterator[bytes]:
-        for part in self.parts:
-            yield self._before(part)
-            yield from part.pieces()
-            yield b"\r\n"
-        yield self._end()
-
-    def _before(self, part: Part) -> bytes:
-        return f"--{self._boundary}\r\n".encode() + part.head()
-
-    def _end(self) -> bytes:
-        return f"--{self._boundary}--\r\n".encode()
+        for each in self._content:
+            if isinstance(each, Source):
+                yield from each.pieces()
+            else:
+                yield each
 
 
 class Lines:
-    """A body of JSON lines, which can be sent again: kept on disk when it is much."""
+    """A body of JSON lines, which can be sent again; on disk if it is large."""
 
     content_type = "application/x-ndjson"  #: the header
 
@@ -223,7 +182,7 @@ class Lines:
         self._file = file
 
     def add(self, line: bytes) -> None:
-        """One more; it has no line break in it. Raises OSError: the disk is full."""
+        """Add a line, given without its line break. Raises OSError: the disk is full."""
         self._size += self._file.write(line + b"\n")
         self.count += 1
 

@@ -1,4 +1,4 @@
-"""The events of a job: as objects, out of a byte stream, and the pieces of output among them."""
+"""The events of a job: parsed from a stream, and the pieces of output among them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from longrun.errors import StreamBroken
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One entry of a job's log. The types and their data are in `docs/http.md`; treat a type that you do not know as nothing.
+    """One entry of a job's log. The types and their data are in `docs/http.md`; ignore types that you do not know.
 
     Args:
         seq: 1, 2, 3…
@@ -35,7 +35,7 @@ class Event:
 
     @property
     def reach(self) -> int:
-        """The seq up to which a reader that has this event needs nothing more. A `gap` stands for all up to its `to`."""
+        """The last seq that this event stands for: its own; of a `gap`, which replaces events that are no longer kept, its `to`."""
         return max(self.seq, int(self.data.get("to", 0))) if self.type == "gap" else self.seq
 
 

@@ -1,41 +1,29 @@
-"""A job as the server last showed it."""
+"""Jobs and batches as the server last showed them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, Generic, TypeVar
 
-from longrun.client.events import Event
-from longrun.client.wire import Json
+from longrun.client.http.steps import Json
+from longrun.client.progress_bar import ProgressBar
+from longrun.client.protocol.calls import path_of
+from longrun.client.protocol.events import Event
+from longrun.client.protocol.wait import LONG_POLL, Awaited
 from longrun.errors import JobFailed
 
+C = TypeVar("C")  #: Caller or AsyncCaller
 
-class BatchOptions(TypedDict, total=False):
-    """What a batch may say besides the inputs; what is left out is for the model and the server to decide."""
-
-    priority: int  #: 0 to 9, 9 the most urgent
-    tags: Sequence[str]  #: to list jobs by
-    metadata: dict[str, Any]  #: given back with the job
-    policy: dict[str, Any]  #: limits for the job, or each job of the batch, such as `{"timeout": 60, "max_attempts": 3}`
-    webhook: Any  #: who is called at the end
-    #: The same key with the same input is the same job, also days later. Without one, every submit has a fresh key of its own.
-    idempotency_key: str | None
-
-
-class Options(BatchOptions, total=False):
-    """What a submit may say besides the input."""
-
-    delay: float  #: seconds until the job is queued
+_BAR_POLL = 2  #: seconds between two answers while somebody watches a bar
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Args:
-        fraction: 0 to 1; None = not told.
-        step: what it is at.
+        fraction: 0 to 1; None = not known.
+        step: what it is doing.
         message: more about that.
     """
 
@@ -44,15 +32,15 @@ class Progress:
     message: str | None = None
 
 
-class Record:
-    """What a job and a batch have in common, as the server last showed it.
+class View(Generic[C]):
+    """The members that a job and a batch have in common.
 
     Attributes:
         body: the JSON as it came, also with members that this version of the client does not know.
     """
 
-    def __init__(self, body: Json) -> None:
-        self.body = body
+    def __init__(self, caller: C, body: Json) -> None:
+        self._caller, self.body = caller, body
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.body.get('model')} {self.status}>"
@@ -74,7 +62,7 @@ class Record:
 
     @property
     def terminal(self) -> bool:
-        """Whether it has ended, however that was. What has ended never changes."""
+        """Whether it has ended, in whatever way. It then never changes."""
         return bool(self.body["terminal"])
 
     @property
@@ -108,7 +96,7 @@ class Record:
         return self.body.get("finished_at")
 
 
-class Snapshot(Record):
+class JobView(View[C]):
     """A job as the server last showed it: in an answer, or in the `done` event. `refresh()` asks again."""
 
     @property
@@ -118,9 +106,9 @@ class Snapshot(Record):
 
     @property
     def progress(self) -> Progress | None:
-        """How far the current attempt is; None = it has told nothing."""
-        told = self.body.get("progress")
-        return None if told is None else Progress(told.get("fraction"), told.get("step"), told.get("message"))
+        """How far the current attempt is; None = the model has reported nothing."""
+        shown = self.body.get("progress")
+        return None if shown is None else Progress(shown.get("fraction"), shown.get("step"), shown.get("message"))
 
     @property
     def position(self) -> int | None:
@@ -133,7 +121,7 @@ class Snapshot(Record):
         return self._with_files(self.body.get("output"))
 
     def _with_files(self, value: Any) -> Any:
-        """A value of an output, with what can be done with the files in it."""
+        """A value of an output, with an object in place of each file's JSON."""
         return value
 
     @property
@@ -153,7 +141,7 @@ class Snapshot(Record):
 
     @property
     def started_at(self) -> str | None:
-        """When the latest attempt started; None = none has."""
+        """When the latest attempt started; None = no attempt has."""
         return self.body.get("started_at")
 
     @property
@@ -162,7 +150,7 @@ class Snapshot(Record):
         return self.body.get("retry_of")
 
     def see(self, event: Event) -> None:
-        """Take over what an event tells of the job as a whole."""
+        """Take over the job's JSON from its last event."""
         if event.type == "done" and event.data.get("id") == self.id:
             self.body = event.data
 
@@ -170,3 +158,27 @@ class Snapshot(Record):
         """Raises JobFailed when the job has ended without an output."""
         if self.terminal and not self.succeeded:
             raise JobFailed(self, self.error or {})
+
+
+class BatchView(View[C]):
+    """A batch as the server last showed it. `refresh()` asks again."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of its jobs: `total`, `pending`, `succeeded`, `failed`, `canceled`, `expired`."""
+        return dict(self.body["counts"])
+
+    @property
+    def progress(self) -> float:
+        """How much of it has ended, 0 to 1."""
+        return float(self.body["progress"])
+
+    def awaited(self, bar: ProgressBar) -> Awaited:
+        """For `await_end`; each answer on the way becomes `body` and is shown on `bar`."""
+
+        def see(body: Json) -> None:
+            self.body = body
+            done = self.counts["total"] - self.counts["pending"]
+            bar.reach(done, done - self.counts["succeeded"])
+
+        return Awaited(path_of("batches", self.id), f"batch {self.id}", _BAR_POLL if bar.shown else LONG_POLL, see)

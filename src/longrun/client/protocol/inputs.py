@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from longrun.client.body import Part, Source, is_file
-from longrun.client.files import StoredFile
+from longrun.client.http.body import Part, Source, is_file
+from longrun.client.protocol.files import StoredFile
 
-#: Files by the number of the object (`id`): a file that stands in an input twice is uploaded once.
+#: The ids of uploaded files by `id(object)`: a file that stands in an input twice is uploaded once.
 Ids = Mapping[int, str]
 
 
 def hidden_files(input: Any) -> list[Any]:
-    """The files that cannot be parts of a form, because they stand deeper than a field, or a list of nothing but files, at the top."""
+    """The files that cannot be parts of a form, because they are deeper than a field, or a list of files, at the top."""
     if not isinstance(input, Mapping):
         return []
     found = {id(each): each for value in input.values() if not _is_form_field(value) for each in _files(value)}
@@ -41,7 +41,7 @@ def _files(value: Any) -> Iterator[Any]:
 
 
 def with_ids(value: Any, ids: Ids) -> Any:
-    """The same with ids in the place of files that the server has: those uploaded, and those that it gave (`StoredFile`)."""
+    """The value with ids in place of files that are on the server: those just uploaded (`ids`), and each `StoredFile`."""
     if id(value) in ids:
         return ids[id(value)]
     if isinstance(value, StoredFile):
@@ -57,7 +57,7 @@ def has_files(input: Any) -> bool:
 
 
 def form_parts(input: Mapping[str, Any], to_json: Any) -> list[Part]:
-    """The fields as parts of a form, files last, so that the server can refuse what is wrong with the others before they come.
+    """The fields as parts of a form, files last, so that the server can refuse wrong values before it receives the files.
 
     Raises:
         TypeError: a value is nothing that JSON can hold.

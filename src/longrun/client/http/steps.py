@@ -1,7 +1,7 @@
-"""What passes between the client's logic and its connections.
+"""The steps with which the client's logic drives its connections.
 
-The logic is written once, as generators (`Flow`) that yield what they want done and are sent what came of it; the two connections do it,
-each in its way. So every decision can be tested without a socket or a clock, and both clients behave the same.
+The logic is written once, as generators (`Flow`) that yield steps and are sent the results. `Connection` and `AsyncConnection` carry the
+steps out. So every decision can be tested without a socket or a clock, and both clients behave the same.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from longrun.client.body import Streamed
+from longrun.client.http.body import Streamed
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said. The names of `headers` are in lower case; `content` is empty for a stream that was opened."""
+    """What the server answered. The names of `headers` are in lower case; `content` is empty where the body is left to `Read`."""
 
     status: int
     headers: Mapping[str, str]
@@ -66,7 +66,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """No answer, or the rest of it did not come.
+    """No answer, or only a part of it, has come.
 
     Args:
         reason: in a few words.
@@ -83,25 +83,19 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Do the request and read the answer; gives `Answer` or `Lost`."""
-
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Do the request; if the answer is a stream, leave it open for `Read`. Gives `Answer` or `Lost`.
+    """Send the request; gives `Answer` or `Lost`.
 
     Args:
-        content: the bytes of a file are wanted, and not a stream of events.
+        request: what to send.
+        streamed: the body that is left to `Read` if it is the answer's: a stream of events, or the bytes of a file.
     """
 
     request: Request
-    content: bool = False
+    streamed: Literal["events", "content", ""] = ""
 
-    def is_wanted(self, answer: Answer) -> bool:
-        """Whether the answer is to be left open."""
-        return answer.is_content if self.content else answer.is_stream
+    def leaves_open(self, answer: Answer) -> bool:
+        """Whether the body of this answer is left to `Read`."""
+        return answer.is_stream if self.streamed == "events" else answer.is_content and self.streamed == "content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +117,13 @@ class Give:
     value: Any
 
 
-Step = Send | Open | Read | Sleep | Give
+Step = Send | Read | Sleep | Give
 Flow = Generator[Step, Any, T]
 
 
-def send(request: Request) -> Flow[Answer | Lost]:
+def send(request: Request, streamed: Literal["events", "content", ""] = "") -> Flow[Answer | Lost]:
     """`Send`, typed."""
-    reply: Answer | Lost = yield Send(request)
-    return reply
-
-
-def open_stream(request: Request) -> Flow[Answer | Lost]:
-    """`Open`, typed."""
-    reply: Answer | Lost = yield Open(request)
-    return reply
-
-
-def open_download(request: Request) -> Flow[Answer | Lost]:
-    """`Open` for the bytes of a file, typed."""
-    reply: Answer | Lost = yield Open(request, content=True)
+    reply: Answer | Lost = yield Send(request, streamed)
     return reply
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from longrun.client.flows import call, call_json, delete, submit
-from longrun.client.patience import is_doubtful, retry_after
-from longrun.client.wire import Answer, Lost, Request
+from longrun.client.http.retry import is_doubtful, retry_after
+from longrun.client.http.steps import Answer, Lost, Request
+from longrun.client.protocol.calls import call, call_json, delete
+from longrun.client.protocol.submit import submit
 from longrun.errors import ApiError, CallError, Unreachable
 
 from .played import BROKEN, REFUSED, SILENT, Played, answer, problem

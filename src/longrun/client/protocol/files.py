@@ -1,4 +1,4 @@
-"""Files that the server keeps, as its answers show them."""
+"""Files on the server as its answers show them, and what they are called when they are saved here."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from longrun.client.http.steps import Json
 from longrun.version import API_PREFIX
 
-Json = dict[str, Any]
 _ID = re.compile(r"file_[0-9a-f]{32}")
 F = TypeVar("F", bound="StoredFile")
 
 
 class StoredFile(Json):
-    """A file that the server keeps: its JSON as it came, with an absolute URL.
+    """A file on the server: its JSON as it came, with an absolute URL.
 
     Given in an input, it stands for its id: the output of one job can be the input of the next.
     """
@@ -58,7 +58,7 @@ class StoredFile(Json):
 
 
 def with_files(value: Any, make: Callable[[Json], F]) -> Any:
-    """A value with files made of what looks like one."""
+    """A value of an output in which `make` has replaced the JSON of each file."""
     if isinstance(value, dict):
         if _is_file(value):
             return make(value)
@@ -72,7 +72,7 @@ def _is_file(value: Json) -> bool:
 
 
 def absolute(base: str, url: str) -> str:
-    """A URL of an answer, against the server's.
+    """A URL of an answer, which may be relative to the server's.
 
     Args:
         base: the server's URL; it may have a path, of a proxy that takes it away again.
@@ -80,13 +80,8 @@ def absolute(base: str, url: str) -> str:
     return base + url if url.startswith(f"{API_PREFIX}/") else urljoin(f"{base}/", url)
 
 
-def file_path(file_id: str, rest: str = "") -> str:
-    """Path of a file, or of what is below it, after `/api/v1`."""
-    return f"/files/{quote(file_id, safe='')}{rest}"
-
-
 def target(file: str | Json, to: Path) -> Path:
-    """Where a file is saved: at `to`, or in it if that is a folder; there a number is added to a name that is taken already.
+    """Where a file is saved: at `to`; if that is a folder, in it, with a number added to a name that is taken.
 
     Args:
         file: its JSON, or its URL.
@@ -102,7 +97,7 @@ def target(file: str | Json, to: Path) -> Path:
 
 
 def local_name(file: str | Json) -> str:
-    """What to call it in a folder: its own name if that is one, else its id. Never a path, and not hidden, whatever a server says."""
+    """Its name in a folder: its own if that is usable, else its id. Never a path nor a hidden file, whatever the server sends."""
     if isinstance(file, str):
         steps = [step for step in urlsplit(file).path.split("/") if step.startswith("file_")]
         return steps[-1] if steps and steps[-1].replace("_", "").isalnum() else "file"

@@ -1,13 +1,13 @@
-"""Following a job's events through whatever happens to the connections."""
+"""Following a job's events over as many connections as it takes."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from longrun.client.events import Event, EventParser
-from longrun.client.flows import call, call_json, error_of, job_path
-from longrun.client.patience import Rules, Tries
-from longrun.client.wire import ANSWER, SILENCE, Answer, Flow, Give, Lost, Request, Sleep, open_stream, read
+from longrun.client.http.retry import Rules, Tries
+from longrun.client.http.steps import ANSWER, SILENCE, Answer, Flow, Give, Lost, Request, Sleep, read, send
+from longrun.client.protocol.calls import call, call_json, path_of
+from longrun.client.protocol.events import Event, EventParser
 
 _LOOK = 2  #: seconds between two pages of events where streams do not get through
 #: Answers to a request for a stream that say: not here. The pages of events then show whether there is such a job.
@@ -17,8 +17,8 @@ _NO_STREAM = frozenset({404, 405, 406, 415, 501})
 def follow(rules: Rules, job_id: str, after: int = 0) -> Flow[None]:
     """Give the events of a job with a seq over `after`, each once and in order, until `done`.
 
-    Each connection begins after the last event that was given, so it does not matter how often they break, which replica answers, or
-    whether the server was started anew. Where streams do not get through, pages of events are read instead.
+    Each connection begins after the last event that was given, so connections may break, and a restarted server or another
+    replica may answer. Where streams do not get through, pages of events are read instead.
 
     Raises:
         ApiError: the job is not there, is gone, or is not ours.
@@ -26,76 +26,75 @@ def follow(rules: Rules, job_id: str, after: int = 0) -> Flow[None]:
     """
     tries = Tries(rules)
     while True:
-        reply = yield from open_stream(_stream_of(job_id, after))
+        reply = yield from send(_stream_of(job_id, after), "events")
         if isinstance(reply, Answer) and reply.is_stream:
-            told = yield from _read_stream(after)
-            if told.ended:
+            seen = yield from _read_stream(after)
+            if seen.ended:
                 return
-            if told.heard:
+            if seen.heard:
                 tries.alive()
-            if told.after > after:
+            if seen.after > after:
                 tries.succeeded()
-            after, reply = told.after, told.lost
-            if reply.silent and not told.heard:
+            after, reply = seen.after, seen.lost
+            if reply.silent and not seen.heard:
                 break  # something between us and the server holds the stream back
         elif isinstance(reply, Answer) and reply.status == 204:
             return
         elif _is_refusal(reply):
             break
-        pause = tries.pause(reply)
-        if pause is None:
-            raise error_of(reply, rules.url)
-        yield Sleep(pause)
+        yield from tries.wait(reply)
     yield from _read_pages(rules, job_id, after)
 
 
 def _stream_of(job_id: str, after: int) -> Request:
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
-    return Request("GET", job_path(job_id, "/events"), headers, limit=SILENCE)
+    return Request("GET", path_of("jobs", job_id, "/events"), headers, limit=SILENCE)
 
 
 def _is_refusal(reply: Answer | Lost) -> bool:
-    """Whether this, in place of a stream, says that streams do not get through to us."""
+    """Whether this reply to a request for a stream means that streams do not get through."""
     if isinstance(reply, Lost):
         return reply.silent  # not even the head of the answer came
     return reply.status in _NO_STREAM or reply.status == 200
 
 
-class _Told(NamedTuple):
-    """What one connection has told: the last seq that was given, whether that was the end of the job, whether there was any byte."""
+class _Seen(NamedTuple):
+    """What came over one connection."""
 
-    after: int
-    ended: bool
-    heard: bool
-    lost: Lost
+    after: int  #: the last seq that was given
+    ended: bool  #: whether that was the end of the job
+    heard: bool  #: whether there was any byte
+    lost: Lost  #: why no more came
 
 
-def _read_stream(after: int) -> Flow[_Told]:
-    """Give what an open stream holds."""
+def _read_stream(after: int) -> Flow[_Seen]:
+    """Give the events of an open stream."""
     parser, heard = EventParser(), False
     while True:
         piece = yield from read()
         if isinstance(piece, Lost):
-            return _Told(after, False, heard, piece)
+            return _Seen(after, False, heard, piece)
         if not piece:
-            return _Told(after, False, heard, Lost("the stream ended before the job"))
+            return _Seen(after, False, heard, Lost("the stream ended before the job"))
         try:
             events = parser.feed(piece)
         except (ValueError, KeyError, TypeError):
-            return _Told(after, False, heard, Lost("the stream holds something that is no event"))
+            return _Seen(after, False, heard, Lost("the stream holds something that is no event"))
         heard = True
         for event in events:
             if event.reach > after:
                 after = event.reach
                 yield Give(event)
             if event.type == "done":
-                return _Told(after, True, heard, Lost(""))
+                return _Seen(after, True, heard, Lost(""))
 
 
 def _read_pages(rules: Rules, job_id: str, after: int) -> Flow[None]:
     """Give events page by page, looking again every two seconds, and at once when the job has ended."""
     while True:
-        page = yield from call_json(rules, Request("GET", job_path(job_id, f"/events?after={after}"), {"Accept": "application/json"}))
+        page = yield from call_json(
+            rules, Request("GET", path_of("jobs", job_id, f"/events?after={after}"), {"Accept": "application/json"})
+        )
         for body in page["events"]:
             event = Event.of(body)
             after = max(after, event.reach)
@@ -104,5 +103,5 @@ def _read_pages(rules: Rules, job_id: str, after: int) -> Flow[None]:
             return
         if not page["events"]:
             begun = rules.clock()
-            yield from call(rules, Request("GET", job_path(job_id), {"Prefer": f"wait={_LOOK}"}, limit=_LOOK + ANSWER))
+            yield from call(rules, Request("GET", path_of("jobs", job_id), {"Prefer": f"wait={_LOOK}"}, limit=_LOOK + ANSWER))
             yield Sleep(max(0.0, 1.0 - (rules.clock() - begun)))  # a server that does not wait must not be asked without pause

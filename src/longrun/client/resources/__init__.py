@@ -1,0 +1,1 @@
+"""What the two clients hand out: jobs, batches and files on a server."""
