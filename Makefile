@@ -18,14 +18,17 @@ UV = $(VENV)/bin/uv
 # The locks are complete, so nothing is resolved while installing: what is not in them is not installed.
 # Compiled at once: where PYTHONDONTWRITEBYTECODE is set, every process would compile all it imports, more than half of a start's CPU time.
 SYNC = $(UV) pip install --quiet --python $(PY) --no-deps --require-hashes --compile-bytecode
-COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate
+EXTRAS = --extra serve --extra embedded --extra s3 --extra images
 
 # Stamps: a target is built again when what it was made from is newer.
 UV_READY = $(VENV)/.uv-$(UV_VERSION)
 READY = $(VENV)/.ready
+DEV_READY = $(VENV)/.dev-ready
 DEMO_READY = $(VENV)/.demo-ready
 
-.PHONY: help demo serve test check format bench chaos lock clean bytecode
+.PHONY: help demo serve test check format bench chaos wheel lock clean bytecode
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -34,39 +37,46 @@ help: ## list these targets
 demo: $(DEMO_READY) ## embed eight sentences with a real model through the real service, on this machine
 	$(PY) examples/demo.py $(ARGS)
 
-serve: $(READY) ## serve a model file with everything it needs: make serve APP=examples/hello.py
+serve: $(READY) ## serve a model file with all it needs, and no more: make serve APP=examples/hello.py
 	$(PY) -m longrun serve $(APP) $(ARGS)
 
 test: bytecode ## run the tests: make test ARGS="-k words"
 	$(PY) -m pytest -q -n $(JOBS) -m "not chaos and not slow" $(ARGS)
 
 # The same for our own code, which the tests start in some hundred processes; what has not changed is not compiled again.
-bytecode: $(READY)
+bytecode: $(DEV_READY)
 	@$(PY) -m compileall -q src
 
-check: $(READY) ## formatting, lint, types, direction of imports
+check: $(DEV_READY) ## formatting, lint, types, direction of imports, declared dependencies
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/mypy --strict src
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/deptry src
 
-format: $(READY) ## let ruff rewrite what `make check` would complain about
+format: $(DEV_READY) ## let ruff rewrite what `make check` would complain about
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
 
-bench: $(DEMO_READY) ## measure everything beside its peers and write benchmarks/RESULTS.md: make bench ARGS=--quick
+bench: $(DEV_READY) $(DEMO_READY) ## measure everything beside its peers and write benchmarks/RESULTS.md: make bench ARGS=--quick
 	$(PY) benchmarks/run.py --write $(ARGS)
 
 chaos: bytecode ## break things under load and look for lost or doubled jobs; three random seeds, or: make chaos SEED=7
 	CHAOS_SEED="$(or $(SEED),$(shell $(PYTHON) -c 'import random; print(*random.sample(range(1, 10000), 3), sep=",")'))" \
 		$(PY) -m pytest -n $(JOBS) tests/chaos tests/e2e tests/integration -m "chaos or slow" -o faulthandler_timeout=600 $(ARGS)
 
+wheel: $(READY) ## build the wheel, install it in fresh environments without the locks, run jobs there
+	$(PY) tests/wheel.py --uv $(UV) $(ARGS)
+
+# What `make serve` installs, then what the tests need beside it, then the demo, then the peers of the benchmarks: the earlier bind the later.
 lock: $(UV_READY) ## resolve the dependencies again: make lock ARGS=--upgrade
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml --extra dev --extra flower -o requirements.lock
-	echo "$(TORCH)" | UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) pyproject.toml - --extra demo \
-		--constraints requirements.lock --excludes requirements-demo.excludes --no-emit-package torch -o requirements-demo.lock
+	$(COMPILE) $(ARGS) pyproject.toml requirements.in $(EXTRAS) -o requirements.lock
+	$(COMPILE) $(ARGS) pyproject.toml requirements.in $(EXTRAS) --extra flower --extra dev --constraints requirements.lock \
+		-o requirements-dev.lock
+	echo "$(TORCH)" | $(COMPILE) $(ARGS) pyproject.toml - $(EXTRAS) --extra demo --constraints requirements-dev.lock \
+		--excludes requirements-demo.excludes --no-emit-package torch -o requirements-demo.lock
 	for wanted in benchmarks/peers/*.in; do \
-		UV_CUSTOM_COMPILE_COMMAND="make lock" $(COMPILE) $(ARGS) $$wanted -o $${wanted%.in}.lock || exit 1; done
+		$(COMPILE) $(ARGS) $$wanted -o $${wanted%.in}.lock || exit 1; done
 
 clean: ## remove the environment, caches and build results (not data folders)
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -85,7 +95,12 @@ $(UV_READY):
 
 $(READY): $(UV_READY) requirements.lock pyproject.toml
 	$(SYNC) -r requirements.lock
+	@$(UV) pip uninstall --quiet --python $(PY) longrun 2>/dev/null  # our name of old, which is another project's
 	$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_READY): $(READY) requirements-dev.lock
+	$(SYNC) -r requirements-dev.lock
 	@touch $@
 
 # The lock first: pip then finds everything PyTorch needs but its CUDA parts in place, at the locked versions.

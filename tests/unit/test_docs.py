@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+import tomllib
 import types
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from longrun.settings import Settings
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+#: How the README links into the repository, for PyPI shows it too.
+OURS = re.compile(re.escape(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]) + "/(?:blob|tree)/main/")
 #: Codes that the contract names and no answer holds yet.
 RESERVED = {"rate-limited", "model-load-failed", "upstream-error", "step-failed"}
 #: `Problem` itself, and what only Python callers meet, are told apart in the text below the tables.
@@ -196,13 +199,14 @@ def test_every_option_of_a_command_is_in_its_section_and_no_other(name: str) -> 
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_relative_links_lead_somewhere(path: Path) -> None:
+def test_links_into_the_repository_lead_somewhere(path: Path) -> None:
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(path.read_text())):
-        if re.match(r"[a-z]+:", link):
+        ours = OURS.match(link)
+        if re.match(r"[a-z]+:", link) and not ours:
             continue
-        name, _, anchor = link.partition("#")
-        target = path.parent / name if name else path
+        name, _, anchor = link[ours.end() :].partition("#") if ours else link.partition("#")
+        target = ROOT / name if ours else path.parent / name if name else path
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert broken == []

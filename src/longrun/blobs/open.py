@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from longrun.blobs.contract import Blobs
 from longrun.blobs.folder import Folder
+from longrun.errors import needs_extra
 from longrun.settings import Settings
 
 
@@ -23,11 +24,13 @@ def open_blobs(settings: Settings) -> Blobs:
 
     Raises:
         SettingsError: the endpoint of the bucket cannot be used as it is set.
+        MissingExtra: what a bucket needs is not installed.
     """
     root = folder_of(settings)
     if root is None:
         place = urlsplit(settings.blobs)
-        from longrun.blobs.bucket import Bucket  # 16 MB that a folder does without
+        with needs_extra(f"LONGRUN_BLOBS={settings.blobs}"):
+            from longrun.blobs.bucket import Bucket  # 16 MB that a folder does without
 
         return Bucket.s3(place.netloc, place.path.strip("/")) if place.scheme == "s3" else Bucket.memory()
     return Folder(root, sync=settings.durability == "strict")

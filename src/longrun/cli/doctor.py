@@ -79,7 +79,7 @@ def read_machine() -> Machine:
         server = f"{identify(program)} ({program})"
     except SettingsError as error:
         why = str(error)
-    return Machine(sys.version_info[:3], server, why, visible_gpus(), _open_files())
+    return Machine(sys.version_info[:3], server, why, visible_gpus(), _open_files(), _stranger())
 
 
 def _open_files() -> int | None:
@@ -89,6 +89,15 @@ def _open_files() -> int | None:
         return None
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _stranger() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("longrun")
+    except PackageNotFoundError:
+        return None
 
 
 def read_app(settings: Settings) -> Served:
@@ -109,7 +118,7 @@ def read_app(settings: Settings) -> Served:
 def examine_files(settings: Settings) -> Finding:
     """Whether files can be kept. A folder that is not there yet is not made for that."""
     from longrun.blobs.open import folder_of, open_blobs
-    from longrun.errors import SettingsError
+    from longrun.errors import MissingExtra, SettingsError, install_line
     from longrun.service.doctor import Finding
     from longrun.service.keeper import KeeperLook
     from longrun.service.machine import examine_keeper
@@ -120,6 +129,8 @@ def examine_files(settings: Settings) -> Finding:
         return examine_keeper(place, None)
     try:
         blobs = open_blobs(settings)
+    except MissingExtra as error:
+        return Finding("refuse", "files", str(error), f"`{install_line(error.extra)}`")
     except SettingsError as error:
         return Finding("refuse", "files", str(error), "correct LONGRUN_BLOBS, or AWS_ENDPOINT_URL")
     try:

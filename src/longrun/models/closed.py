@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema, core_schema
 # Parts of a core schema that hold no schemas; a default may look like one.
 _OPAQUE = frozenset(("cls", "config", "default", "expected", "metadata", "serialization"))
 _WITH_CONFIG = frozenset(("model", "dataclass"))
+_CLASSES = frozenset(("typed-dict", "call"))  # that do not name theirs in every version of pydantic; `call` makes a named tuple
 
 
 def closed(schema: Any) -> Any:
@@ -34,6 +35,28 @@ def closed(schema: Any) -> Any:
     elif kind == "typed-dict" and "extra" not in getattr(schema.get("cls"), "__pydantic_config__", {}):
         copy["extra_behavior"] = "forbid" if schema.get("extra_behavior", "ignore") == "ignore" else schema["extra_behavior"]
     return copy
+
+
+def inlined(schema: CoreSchema) -> CoreSchema:
+    """A copy of a core schema in which what pydantic describes once, for an alias that stands in several places, stands in each of them.
+
+    Classes stay descriptions of their own, and so does what contains itself.
+    """
+    if schema["type"] != "definitions":
+        return schema
+    known = {each["ref"]: each for each in schema["definitions"] if "cls" not in each and each["type"] not in _CLASSES}
+
+    def replaced(part: Any, inside: tuple[str, ...] = ()) -> Any:
+        if isinstance(part, (list, tuple)):
+            return type(part)(replaced(each, inside) for each in part)
+        if not isinstance(part, dict):
+            return part
+        ref = part.get("schema_ref", "") if part.get("type") == "definition-ref" else ""
+        if ref in known and ref not in inside:
+            return replaced({name: value for name, value in known[ref].items() if name != "ref"}, (*inside, ref))
+        return {name: value if name in _OPAQUE else replaced(value, inside) for name, value in part.items()}
+
+    return replaced(schema)  # type: ignore[no-any-return]
 
 
 def kinds(schema: Any) -> set[str]:

