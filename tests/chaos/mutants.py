@@ -236,8 +236,8 @@ STORE_MUTANTS = [
         f"{FILE_UPLOADS}::test_an_api_that_stands_still_before_it_notes_a_file_does_not_accept_a_job_without_it[file]",
     ),
     Mutant(
-        "patience with a keeper that is away",
-        "worker/runner/files.py",
+        "patience with a blob store that is away",
+        "worker/runner/job_files.py",
         "_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)",
         "_PAUSES = ()",
         f"{FILE_OUTPUTS}::test_a_keeper_that_is_away_for_five_seconds_costs_no_work",

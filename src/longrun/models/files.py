@@ -327,11 +327,6 @@ def storing(store: Store) -> Iterator[None]:
         raise sink.error
 
 
-def is_storing() -> bool:
-    """Whether `storing` is in force here."""
-    return _sink.get() is not None
-
-
 def put_away(file: File) -> FileRef | None:
     """Store a file with what `storing` has set; None: nothing is set."""
     sink = _sink.get()

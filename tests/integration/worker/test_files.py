@@ -31,7 +31,7 @@ from longrun.media.scan import Scanner
 from longrun.models import File
 from longrun.settings import Settings
 from longrun.store.records import NewJob
-from longrun.worker.runner.files import JobFiles, Keeper
+from longrun.worker.runner.job_files import JobFiles, RunnerBlobs
 from longrun.worker.runner.settings import RunnerSettings
 
 __all__ = ["aws", "bucket", "s3_server"]
@@ -375,13 +375,13 @@ async def test_a_job_that_is_canceled_in_the_middle_of_a_large_upload_leaves_not
 ) -> None:
     asked = 0
 
-    def heed(stuck: bool) -> None:
+    def check(stuck: bool) -> None:
         nonlocal asked
         asked += 1
         if asked > 50:
             raise Canceled("told to stop")
 
-    files = JobFiles(Keeper(RunnerSettings(blobs=desk.url)), "job_1", 1, lambda kind, data: None, heed)
+    files = JobFiles(RunnerBlobs(RunnerSettings(blobs=desk.url)), "job_1", 1, lambda kind, data: None, check)
     with pytest.raises(Canceled):
         await asyncio.to_thread(files.store, File(bytes(20_000_000)))
     assert asked == 51

@@ -11,12 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longrun.errors import ResultTooLarge
-from longrun.worker.runner.flow import BURST, RATE, Flow
-from longrun.worker.runner.items import Items
-from longrun.worker.runner.lines import LONGEST, Lines
-from longrun.worker.runner.pipe import Pipe
-from longrun.worker.runner.reports import Reports
-from longrun.worker.runner.running import Running
+from longrun.worker.runner.context import Context
+from longrun.worker.runner.lines import BURST, LONGEST, RATE, Flow, Lines
+from longrun.worker.runner.outcome import Items
+from longrun.worker.runner.run import Run
 
 
 def lines(*written: bytes) -> list[str]:
@@ -103,39 +101,39 @@ class Frames:
         return [(kind, json.loads(data)) for _, (_, _, _, events) in self.sent for kind, data in events]
 
 
-def job() -> tuple[Running, Frames]:
+def job() -> tuple[Run, Frames]:
     frames = Frames()
-    return Running(("job_1", 1, b"{}", b""), Reports(cast(Pipe, frames))), frames
+    return Run(("job_1", 1, b"{}", b""), Context(frames.send)), frames
 
 
 def test_a_million_reports_of_progress_are_few_frames_and_the_last_one_counts() -> None:
-    running, frames = job()
-    handle = running.handle("m")
+    run, frames = job()
+    handle = run.handle("m")
     for n in range(100_000):
         handle.progress(n / 100_000)
     handle.progress(1.0)
-    running.close()
+    run.close()
     assert len(frames.sent) < 2000
     assert frames.events[0] == ("progress", {"fraction": 0.0, "step": None, "message": None})
     assert frames.events[-1][1]["fraction"] == 1.0
 
 
 def test_progress_is_not_moved_past_other_events() -> None:
-    running, frames = job()
-    handle = running.handle("m")
+    run, frames = job()
+    handle = run.handle("m")
     for n in range(3):
         handle.progress(0.1 * n)
         handle.progress(0.1 * n + 0.05)
-        running.emit_raw("output", b'{"value":%d}' % n)
-    running.close()
+        run.emit("output", b'{"value":%d}' % n)
+    run.close()
     told = [data.get("value", data.get("fraction")) for _, data in frames.events]
     assert told == pytest.approx([0.0, 0.05, 0, 0.15, 1, 0.25, 2])
 
 
 def test_what_was_said_leaves_the_process_soon_though_nothing_follows() -> None:
-    running, frames = job()
+    run, frames = job()
     for n in range(3):
-        running.emit_raw("output", b'{"value":%d}' % n)
+        run.emit("output", b'{"value":%d}' % n)
     said = time.monotonic()
     while len(frames.events) < 3:
         assert time.monotonic() < said + 5
@@ -143,24 +141,24 @@ def test_what_was_said_leaves_the_process_soon_though_nothing_follows() -> None:
 
 
 def test_what_comes_after_the_end_counts_for_nothing() -> None:
-    running, frames = job()
-    handle = running.handle("m")
+    run, frames = job()
+    handle = run.handle("m")
     handle.log("in time")
-    running.close()
+    run.close()
     handle.log("late")
     handle.progress(0.5)
-    running.hear(1, b"late\n")
+    run.written(1, b"late\n")
     time.sleep(0.05)
     assert [data["message"] for _, data in frames.events] == ["in time"]
 
 
 def test_words_that_json_cannot_hold_are_altered_and_do_no_harm() -> None:
-    running, frames = job()
-    handle = running.handle("m")
+    run, frames = job()
+    handle = run.handle("m")
     handle.log("half \ud800 pair, \0")
     handle.progress(0.5, "\udfff", cast(Any, ValueError("an object")))
     handle.log("x" * 10_000)
-    running.close()
+    run.close()
     assert [data.get("message") for _, data in frames.events] == [
         "half \ufffd pair, \ufffd",
         "an object",
@@ -169,20 +167,20 @@ def test_words_that_json_cannot_hold_are_altered_and_do_no_harm() -> None:
 
 
 def test_sums_stay_numbers_that_json_can_hold() -> None:
-    running, frames = job()
-    handle = running.handle("m")
+    run, frames = job()
+    handle = run.handle("m")
     for _ in range(100_000):
-        running.emit("usage", {"tokens": 10**15})
+        run.emit("usage", {"tokens": 10**15})
     with pytest.raises(ValueError, match="finite"):
         handle.usage(tokens=10**400)
-    running.close()
+    run.close()
     assert frames.events[-1][1]["tokens"] == pytest.approx(1e20)
 
 
 def test_usage_is_told_as_sums() -> None:
-    running, frames = job()
-    handle = running.handle("m")
+    run, frames = job()
+    handle = run.handle("m")
     handle.usage(tokens=3)
     handle.usage(tokens=4, cost_usd=0.5)
-    running.close()
+    run.close()
     assert frames.events[-1] == ("usage", {"tokens": 7, "cost_usd": 0.5})

@@ -1,4 +1,4 @@
-"""Files in a runner: a keeper that fails, a job that is told to stop, names and types, copies."""
+"""Files in a runner: a blob store that fails, a job that is to stop, names and types, copies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from longrun.blobs.folder import Folder
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, Canceled, ResultTooLarge, SoftTimeLimit
 from longrun.jobs.files import FileRef, referenced
 from longrun.models import File
-from longrun.worker.runner import files as under_test
+from longrun.worker.runner import job_files as under_test
+from longrun.worker.runner.context import Context
 from longrun.worker.runner.copies import Copies, remove_left
-from longrun.worker.runner.files import JobFiles, Keeper
-from longrun.worker.runner.reports import Reports
-from longrun.worker.runner.running import Running
+from longrun.worker.runner.job_files import JobFiles, RunnerBlobs
+from longrun.worker.runner.run import Run
 from longrun.worker.runner.settings import RunnerSettings
 
 
@@ -43,12 +43,12 @@ class Flaky(Folder):
 class Setting:
     """The files of a job on a folder."""
 
-    def __init__(self, tmp_path: Path, heed: Callable[[bool], None] = lambda stuck: None, **settings: Any) -> None:
-        self.keeper = Keeper(RunnerSettings(**{"max_file": 1000, "copies": str(tmp_path), **settings}))
+    def __init__(self, tmp_path: Path, check: Callable[[bool], None] = lambda stuck: None, **settings: Any) -> None:
+        self.runner = RunnerBlobs(RunnerSettings(**{"max_file": 1000, "copies": str(tmp_path), **settings}))
         self.blobs = Flaky(tmp_path / "files")
-        vars(self.keeper)["blobs"] = self.blobs
+        vars(self.runner)["blobs"] = self.blobs
         self.events: list[tuple[str, Any]] = []
-        self.files = JobFiles(self.keeper, "job_1", 2, lambda kind, data: self.events.append((kind, orjson.loads(data))), heed)
+        self.files = JobFiles(self.runner, "job_1", 2, lambda kind, data: self.events.append((kind, orjson.loads(data))), check)
 
     def keys(self) -> list[str]:
         return asyncio.run(self.blobs.keys())
@@ -60,7 +60,7 @@ def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "_LOOK", 0.001)
 
 
-def test_a_file_is_stored_under_its_job_and_attempt_and_told_after_that(tmp_path: Path) -> None:
+def test_a_file_is_stored_under_its_job_and_attempt_and_reported_after_that(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     ref = setting.files.store(File(b"words", name="a.txt"))
     assert ref.key == f"job_1/2/{ref.id}"
@@ -70,7 +70,7 @@ def test_a_file_is_stored_under_its_job_and_attempt_and_told_after_that(tmp_path
 
 
 @pytest.mark.parametrize("refusal", [BlobsFull, BlobsUnavailable])
-def test_a_keeper_that_fails_for_a_moment_is_asked_again_with_all_of_the_file(tmp_path: Path, refusal: Any) -> None:
+def test_a_blob_store_that_fails_for_a_moment_is_asked_again_with_all_of_the_file(tmp_path: Path, refusal: Any) -> None:
     setting = Setting(tmp_path)
     setting.blobs.refusals, setting.blobs.refusal = 2, refusal
     ref = setting.files.store(File(b"all of it"))
@@ -79,7 +79,7 @@ def test_a_keeper_that_fails_for_a_moment_is_asked_again_with_all_of_the_file(tm
     assert len(setting.events) == 1
 
 
-def test_a_keeper_that_goes_on_failing_fails_the_job_with_its_own_words_and_nothing_is_told(tmp_path: Path) -> None:
+def test_a_blob_store_that_goes_on_failing_fails_the_job_with_its_own_words_and_nothing_is_reported(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     setting.blobs.refusals = 99
     with pytest.raises(BlobsFull, match="It does not"):
@@ -95,12 +95,12 @@ def test_what_is_too_large_is_not_tried_again_and_leaves_nothing(tmp_path: Path)
     assert (setting.blobs.tried, setting.keys(), setting.events) == (1, [], [])
 
 
-def test_an_output_that_is_put_away_is_none_of_the_files_that_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_is_stored_is_none_of_the_files_that_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "MOST_MADE", 2)
     setting = Setting(tmp_path)
     for _ in range(2):
         setting.files.store(File(b"x"))
-    ref = referenced(setting.files.put_away(b'{"a":1}'))
+    ref = referenced(setting.files.store_output(b'{"a":1}'))
     assert ref is not None
     assert (ref.content_type, ref.name) == ("application/json", "output.json")
     with pytest.raises(ResultTooLarge, match="more than 2 files"):
@@ -129,13 +129,13 @@ def test_a_type_is_the_authors_if_a_browser_may_see_it_and_otherwise_that_of_the
     assert Setting(tmp_path).files.store(File(b"some words", content_type=given)).content_type == served
 
 
-def told_to_stop(kind: type[Canceled] | None, *, raised: bool = False) -> Running:
-    running = Running(("job_1", 1, b"{}", b""), Reports(pipe=None))  # type: ignore[arg-type]
+def stopping(kind: type[Canceled] | None, *, raised: bool = False) -> Run:
+    run = Run(("job_1", 1, b"{}", b""), Context(lambda *frame: None))
     if kind is not None:
-        running.tell(kind, is_async=False)
+        run.request_stop(kind, is_async=False)
     if raised:
-        running.was_told("flag")
-    return running
+        run.stop_was_raised("flag")
+    return run
 
 
 @pytest.mark.parametrize(
@@ -153,21 +153,21 @@ def told_to_stop(kind: type[Canceled] | None, *, raised: bool = False) -> Runnin
 def test_a_job_that_is_told_to_stop_hears_of_it_once_and_when_its_time_is_over_only_if_nothing_goes_on(
     kind: type[Canceled] | None, raised: bool, stuck: bool, stops: bool
 ) -> None:
-    running = told_to_stop(kind, raised=raised)
+    run = stopping(kind, raised=raised)
     if not stops:
-        running.heed(stuck)
+        run.check(stuck)
         return
     with pytest.raises(kind or Canceled):
-        running.heed(stuck)
-    assert running.raised == "flag"
+        run.check(stuck)
+    assert run.raised == "flag"
 
 
-def test_a_job_is_stopped_while_it_waits_for_the_keeper_and_between_two_pieces_of_a_file(tmp_path: Path) -> None:
-    waiting = Setting(tmp_path, told_to_stop(SoftTimeLimit).heed)
+def test_a_job_is_stopped_while_it_waits_for_the_blob_store_and_between_two_pieces_of_a_file(tmp_path: Path) -> None:
+    waiting = Setting(tmp_path, stopping(SoftTimeLimit).check)
     waiting.blobs.refusals = 1
     with pytest.raises(SoftTimeLimit):
         waiting.files.store(File(b"x"))
-    writing = Setting(tmp_path, told_to_stop(Canceled).heed, max_file=1 << 30)
+    writing = Setting(tmp_path, stopping(Canceled).check, max_file=1 << 30)
     with pytest.raises(Canceled):
         writing.files.store(File(bytes(1_000_000)))
     assert (writing.keys(), [*(tmp_path / "files" / ".parts").iterdir()]) == ([], [])
@@ -177,7 +177,7 @@ def test_a_job_is_stopped_while_it_waits_for_the_keeper_and_between_two_pieces_o
 
 
 class Far(Flaky):
-    """A keeper that has no files on this machine."""
+    """A blob store that has no files on this machine."""
 
     cut = 0
 
@@ -195,14 +195,14 @@ class Far(Flaky):
 def far(tmp_path: Path) -> tuple[Setting, FileRef]:
     setting = Setting(tmp_path)
     blobs = Far(tmp_path / "files")
-    vars(setting.keeper)["blobs"] = blobs
+    vars(setting.runner)["blobs"] = blobs
     stored = blobs.put_blocking("file_1", [b"words"], limit=10)
     return setting, FileRef("file_1", "file_1", stored.size, stored.digest)
 
 
 def test_a_file_that_is_far_away_is_fetched_once_and_its_copy_goes_with_the_job(tmp_path: Path) -> None:
     setting, ref = far(tmp_path)
-    setting.keeper.blobs.cut = 2  # type: ignore[attr-defined]
+    setting.runner.blobs.cut = 2  # type: ignore[attr-defined]
     with setting.files.open(ref) as file:
         assert file.read() == b"words"
         assert file.seek(1) == 1
@@ -210,9 +210,9 @@ def test_a_file_that_is_far_away_is_fetched_once_and_its_copy_goes_with_the_job(
     with setting.files.open(ref) as file:
         assert file.read() == b"words"
     assert setting.files.path(ref, ".png").suffix == ".png"
-    assert len([*setting.keeper.copies.folder.rglob("*")]) == 3
+    assert len([*setting.runner.copies.folder.rglob("*")]) == 3
     setting.files.close()
-    assert [*setting.keeper.copies.folder.rglob("*")] == []
+    assert [*setting.runner.copies.folder.rglob("*")] == []
 
 
 def test_what_is_not_there_any_longer_is_a_bad_input(tmp_path: Path) -> None:

@@ -10,16 +10,16 @@ from typing import Any, cast
 import pytest
 
 from longrun.errors import Canceled, SoftTimeLimit
+from longrun.worker.runner.context import Context
 from longrun.worker.runner.interrupts import Interrupts, awaited
-from longrun.worker.runner.reports import Reports
-from longrun.worker.runner.running import Running
+from longrun.worker.runner.run import Run
 
 
-def running(job_id: str = "job_1") -> Running:
-    return Running((job_id, 1, b"{}", b""), cast(Reports, None))
+def running(job_id: str = "job_1") -> Run:
+    return Run((job_id, 1, b"{}", b""), cast(Context, None))
 
 
-async def stopped(code: Any, kind: type[Canceled]) -> tuple[Running, asyncio.Task[Any]]:
+async def stopped(code: Any, kind: type[Canceled]) -> tuple[Run, asyncio.Task[Any]]:
     """Run `code` as a job, let it wait, and stop it as the executor does."""
     job = running()
 
@@ -29,7 +29,7 @@ async def stopped(code: Any, kind: type[Canceled]) -> tuple[Running, asyncio.Tas
     task = asyncio.ensure_future(run())
     await asyncio.sleep(0.01)
     assert job.inside
-    job.tell(kind, is_async=True)
+    job.request_stop(kind, is_async=True)
     task.cancel()
     await asyncio.wait([task], timeout=10)
     assert not job.inside
@@ -49,14 +49,14 @@ async def test_async_code_gets_its_reason_where_it_waits() -> None:
 
     job, task = await stopped(code(), SoftTimeLimit)
     assert task.result() == "something"
-    assert (job.raised, job.softened, task.cancelling()) == ("exception", True, 0)
+    assert (job.raised, job.partial, task.cancelling()) == ("exception", True, 0)
     assert issubclass(seen[0], asyncio.CancelledError)
 
 
 async def test_async_code_that_does_not_catch_it_ends_with_it() -> None:
     job, task = await stopped(asyncio.sleep(1000), Canceled)
     assert isinstance(task.exception() if not task.cancelled() else asyncio.CancelledError(), asyncio.CancelledError)
-    assert (job.raised, job.softened) == ("exception", False)
+    assert (job.raised, job.partial) == ("exception", False)
 
 
 async def test_a_cancellation_without_a_reason_stays_what_it_is() -> None:
@@ -88,20 +88,20 @@ async def test_an_inner_timeout_is_not_disturbed() -> None:
 def test_the_soft_limit_is_said_once_and_a_cancel_again_and_again() -> None:
     job = running()
     handle = job.handle("m")
-    job.tell(SoftTimeLimit, is_async=False)
+    job.request_stop(SoftTimeLimit, is_async=False)
     with pytest.raises(SoftTimeLimit):
         handle.check()
     handle.check()
     assert handle.canceled
-    assert (job.raised, job.softened) == ("flag", True)
-    job.tell(Canceled, is_async=False)
+    assert (job.raised, job.partial) == ("flag", True)
+    job.request_stop(Canceled, is_async=False)
     for _ in range(2):
         with pytest.raises(Canceled):
             handle.check()
     assert job.raised == "flag"
 
 
-def interrupted(code: Any, job: Running, interrupts: Interrupts, after: float = 0.1) -> Any:
+def interrupted(code: Any, job: Run, interrupts: Interrupts, after: float = 0.1) -> Any:
     """What `code` returns or raises on a thread of its own, when it is interrupted meanwhile."""
     ends: list[Any] = []
 
@@ -114,7 +114,7 @@ def interrupted(code: Any, job: Running, interrupts: Interrupts, after: float = 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     time.sleep(after)
-    job.tell(SoftTimeLimit, is_async=False)
+    job.request_stop(SoftTimeLimit, is_async=False)
     interrupts.interrupt(job)
     interrupts.interrupt(job)
     thread.join(20)
@@ -138,7 +138,7 @@ def test_a_loop_of_python_is_interrupted_once() -> None:
     job = running()
     assert interrupted(code, job, Interrupts()) == "something"
     assert len(caught) == 1
-    assert (job.raised, job.softened) == ("exception", True)
+    assert (job.raised, job.partial) == ("exception", True)
 
 
 def test_an_interrupt_waits_until_nobody_wants_the_batch() -> None:
@@ -147,7 +147,7 @@ def test_an_interrupt_waits_until_nobody_wants_the_batch() -> None:
     interrupts = Interrupts()
     assert interrupted(lambda: time.sleep(0.3) or "whole", one, interrupts) == "whole"
     assert not one.raised
-    other.tell(SoftTimeLimit, is_async=False)
+    other.request_stop(SoftTimeLimit, is_async=False)
     with pytest.raises(SoftTimeLimit):
         raise interrupted(lambda: [time.sleep(0.01) for _ in range(1000)], one, interrupts)
     assert one.raised == other.raised == "exception"
@@ -155,7 +155,7 @@ def test_an_interrupt_waits_until_nobody_wants_the_batch() -> None:
 
 def test_code_that_handles_its_flag_is_not_interrupted_meanwhile() -> None:
     job = running()
-    job.tell(SoftTimeLimit, is_async=False)
+    job.request_stop(SoftTimeLimit, is_async=False)
     with pytest.raises(SoftTimeLimit):
         job.handle("m").check()
     assert interrupted(lambda: [time.sleep(0.01) for _ in range(30)] and "in peace", job, Interrupts()) == "in peace"
@@ -175,7 +175,7 @@ def test_an_interrupt_never_strikes_between_two_calls() -> None:
 
         ends: list[Any] = []
 
-        def run(job: Running = job, interrupts: Interrupts = interrupts, code: Any = code, ends: list[Any] = ends) -> None:
+        def run(job: Run = job, interrupts: Interrupts = interrupts, code: Any = code, ends: list[Any] = ends) -> None:
             try:
                 ends.append(interrupts.call(job.group, code))
             except SoftTimeLimit:
@@ -188,8 +188,8 @@ def test_an_interrupt_never_strikes_between_two_calls() -> None:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         ready.wait(10)
-        job.tell(SoftTimeLimit, is_async=False)
+        job.request_stop(SoftTimeLimit, is_async=False)
         interrupts.interrupt(job)
         thread.join(10)
         assert len(ends) == 2 and ends[0] in ("whole", "stopped") and ends[1] == "after"
-        assert job.softened == (ends[0] == "stopped")
+        assert job.partial == (ends[0] == "stopped")

@@ -7,15 +7,15 @@ import threading
 import time
 from typing import Any, cast
 
-from longrun.errors import SoftTimeLimit
+from longrun.errors import Canceled, SoftTimeLimit
 from longrun.models import isolated_registry, model
 from longrun.worker.engine import Engine
 from longrun.worker.leases import Leases
 from longrun.worker.runner.async_executor import AsyncExecutor
+from longrun.worker.runner.context import Context
 from longrun.worker.runner.interrupts import Interrupts
-from longrun.worker.runner.pipe import Pipe
-from longrun.worker.runner.reports import Reports
-from longrun.worker.runner.running import Running
+from longrun.worker.runner.run import Run
+from longrun.worker.runner.sync_executor import SyncExecutor
 
 
 class Frames:
@@ -36,10 +36,10 @@ async def test_an_async_job_that_is_stopped_before_its_first_step_is_told_of() -
             await asyncio.sleep(seconds)
 
     spec, pipe = waits.__longrun__, Frames()  # type: ignore[attr-defined]
-    executor = AsyncExecutor(spec, spec.instantiate(), Reports(cast(Pipe, pipe)), asyncio.get_running_loop())
+    executor = AsyncExecutor(spec, spec.instantiate(), Context(pipe.send), loop=asyncio.get_running_loop())
     # Both orders are on the loop before it turns.
     executor.put([("job_1", 1, b'{"seconds": 1000}', b"")], batch=False)
-    executor.cancel([("job_1", 1)], SoftTimeLimit, interrupt=False)
+    executor.stop([("job_1", 1)], SoftTimeLimit, interrupt=False)
     for _ in range(100):
         await asyncio.sleep(0.01)
         if pipe.sent:
@@ -49,10 +49,36 @@ async def test_an_async_job_that_is_stopped_before_its_first_step_is_told_of() -
     assert done[0][:3] == ("job_1", 1, "canceled")
 
 
+def test_a_sync_job_that_loops_is_stopped_by_an_exception() -> None:
+    begun = threading.Event()
+    with isolated_registry():
+
+        @model
+        def loops(number: int) -> None:
+            begun.set()
+            while True:
+                pass
+
+    spec, pipe = loops.__longrun__, Frames()  # type: ignore[attr-defined]
+    executor = SyncExecutor(spec, spec.instantiate(), Context(pipe.send), threads=1)
+    executor.put([("job_1", 1, b'{"number": 1}', b"")], batch=False)
+    begun.wait(20)
+    executor.stop([("job_1", 1)], Canceled, interrupt=False)
+    time.sleep(0.1)
+    assert pipe.sent == []
+    executor.stop([("job_1", 1)], Canceled, interrupt=True)
+    until = time.monotonic() + 20
+    while not pipe.sent and time.monotonic() < until:
+        time.sleep(0.01)
+    ((kind, done),) = pipe.sent
+    assert kind == "done"
+    assert (done[0][:3], done[0][5]) == (("job_1", 1, "canceled"), "exception")
+
+
 def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -> None:
     go = threading.Event()
 
-    class Late(Running):
+    class Late(Run):
         """Lets the code return at the last moment before the interrupt, which holds the lock then."""
 
         @property
@@ -61,7 +87,7 @@ def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -
             time.sleep(0.3)
             return True
 
-    job, interrupts = Late(("job_1", 1, b"{}", b""), Reports(cast(Pipe, Frames()))), Interrupts()
+    job, interrupts = Late(("job_1", 1, b"{}", b""), Context(Frames().send)), Interrupts()
     begun = threading.Event()
 
     def code() -> str:
@@ -80,12 +106,12 @@ def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     begun.wait(20)
-    job.tell(SoftTimeLimit, is_async=False)
+    job.request_stop(SoftTimeLimit, is_async=False)
     interrupts.interrupt(job)
     thread.join(20)
     assert job.interrupted
     assert ends == ["whole"]
-    assert (job.raised, job.softened) == ("", False), "it was whole before its time was over"
+    assert (job.raised, job.partial) == ("", False), "it was whole before its time was over"
 
 
 async def test_a_cancel_that_comes_before_the_answer_to_the_claim_is_not_lost() -> None:

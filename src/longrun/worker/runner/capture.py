@@ -1,26 +1,45 @@
-"""What a runner prints, and which of its jobs said it.
+"""What a runner prints, and which of its runs said it.
 
-Python's streams know the job by a context variable, which async tasks and `asyncio.to_thread` inherit. What comes through the file
-descriptors 1 and 2 (C code, programs) belongs to the job that runs, if it is the only one. What cannot be told apart, or was said between
-jobs, reaches the operator's log alone: see docs/decisions/0013-captured-output.md.
+Python's streams know the run by a context variable, which async tasks and `asyncio.to_thread` inherit. What comes through the file
+descriptors 1 and 2 (C code, programs) belongs to the job that runs, if it is the only one. Where the speaker is not known, or no job runs,
+the output reaches the operator's log alone: see docs/decisions/0013-captured-output.md.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from longrun.worker.runner.descriptors import Descriptors
 from longrun.worker.runner.offspring import Offspring
 
-if TYPE_CHECKING:
-    from longrun.worker.runner.running import Running
-    from longrun.worker.runner.streams import Stream
 
-#: Who speaks here: a job, False = nobody that a caller may hear, None = not known.
-speaker: ContextVar[Running | Literal[False] | None] = ContextVar("speaker", default=None)
+class Speaker(Protocol):
+    """What is asked of a run here, and where events are sent."""
+
+    @property
+    def group(self) -> Sequence[Speaker]:
+        """Those that share its call of `predict`."""
+
+    @property
+    def closed(self) -> bool:
+        """Its code has ended."""
+
+    def written(self, source: int, data: bytes) -> None:
+        """Its code has written this to a stream or descriptor, `source`."""
+
+    def log(self, level: str, message: str) -> None:
+        """A line for its caller."""
+
+    def flush(self) -> None:
+        """Send what waits to be sent."""
+
+
+#: Whose code runs here: a job's, False = nobody's that a caller may hear, None = not known.
+speaker: ContextVar[Speaker | Literal[False] | None] = ContextVar("speaker", default=None)
 
 
 class Capture:
@@ -32,20 +51,20 @@ class Capture:
     Attributes:
         lock: of all that is said in this process. It may be taken again by the thread that has it: collecting garbage can print.
         forked: this is a child that the model forked. It has no threads of ours, and what it prints goes through its descriptors.
-        streams: what stands in for `sys.stdout` and `sys.stderr`.
+        pass_on: called when code has ended, to have the lines that it has begun.
     """
 
     def __init__(self, descriptors: Descriptors | None = None) -> None:
         self.lock = threading.RLock()
         self.forked = False
-        self.streams: list[Stream] = []
+        self.pass_on: list[Callable[[], None]] = []
         self._descriptors = descriptors
         self._offspring = Offspring()
-        self._here: set[Running] = set()
-        self._alone: Running | None = None
+        self._here: set[Speaker] = set()
+        self._alone: Speaker | None = None
         self._changes = 0
         if descriptors is not None:
-            descriptors.start(self.lock, self._hear)
+            descriptors.start(self.lock, self._written)
         os.register_at_fork(after_in_child=self._in_child)
 
     def _in_child(self) -> None:
@@ -59,7 +78,7 @@ class Capture:
 
     # -- jobs come and go -------------------------------------------------------------------------------------------------
 
-    def enter(self, group: list[Running]) -> None:
+    def enter(self, group: Sequence[Speaker]) -> None:
         """The code of `group` begins, on this thread or in this task."""
         if self._descriptors is None:
             return
@@ -69,15 +88,15 @@ class Capture:
             self._count()
         speaker.set(group[0] if len(group) == 1 else False)
 
-    def leave(self, running: Running) -> None:
-        """Its code has ended. All that it has written to the descriptors has been heard when this returns."""
-        if self._descriptors is None or running not in self._here:
+    def leave(self, run: Speaker) -> None:
+        """Its code has ended. All that it has written to the descriptors has been read when this returns."""
+        if self._descriptors is None or run not in self._here:
             return
         with self.lock:
             self._descriptors.drain()
-            for stream in self.streams:
-                stream.pass_on()
-            self._here.discard(running)
+            for pass_on in self.pass_on:
+                pass_on()
+            self._here.discard(run)
             self._offspring.look()
             self._count()
         speaker.set(False)
@@ -90,7 +109,7 @@ class Capture:
 
     # -- who speaks -------------------------------------------------------------------------------------------------------
 
-    def current(self) -> Running | None:
+    def current(self) -> Speaker | None:
         """The job whose code this is, as far as its caller may hear it."""
         who = speaker.get()
         if who is None:
@@ -106,10 +125,10 @@ class Capture:
             thread.longrun_job = (self._alone, self._changes)  # type: ignore[attr-defined]
 
     def drain(self) -> None:
-        """Hear what was written to the descriptors until now; to be called under the lock, before anything else that the job says."""
+        """Read what was written to the descriptors until now; to be called under the lock, before anything else that the job says."""
         if self._descriptors is not None and self._alone is not None:
             self._descriptors.drain()
 
-    def _hear(self, source: int, data: bytes) -> None:
+    def _written(self, source: int, data: bytes) -> None:
         if self._alone is not None and not self._offspring.strangers:
-            self._alone.hear(source, data)
+            self._alone.written(source, data)

@@ -36,13 +36,13 @@ class Descriptors:
     def _look(self) -> None:
         self._readable = Readable([reads for reads, _ in self._pipes.values()])
 
-    def start(self, lock: AbstractContextManager[Any], hear: Callable[[int, bytes], None]) -> None:
-        """Read from now on; `hear` gets descriptor and data, under `lock`."""
-        self._lock, self._hear = lock, hear
+    def start(self, lock: AbstractContextManager[Any], written: Callable[[int, bytes], None]) -> None:
+        """Read from now on; `written` gets descriptor and data, under `lock`."""
+        self._lock, self._written = lock, written
         threading.Thread(target=self._read, name="descriptors", daemon=True).start()
 
     def drain(self) -> None:
-        """Hear what was written until now; to be called under the lock."""
+        """Read what was written until now; to be called under the lock."""
         if self._readable():
             for source, (reads, operator) in list(self._pipes.items()):
                 self._drain(source, reads, operator)
@@ -55,7 +55,7 @@ class Descriptors:
                 self._look()
                 return
             write_all(operator, data)
-            self._hear(source, data)
+            self._written(source, data)
 
     def _read(self) -> None:
         """What code writes that gives nobody else a turn, and what comes between jobs."""

@@ -1,163 +1,247 @@
-"""What sync and async executors share: the way from a returned or raised value to the worker."""
+"""How jobs are run: the steps from their inputs to their outcomes, the same for sync and async models.
+
+The steps are coroutines. With a sync model nothing in them waits, and they run through on one of its threads (`sync_executor`); with an
+async model they are a task on the runner's event loop (`async_executor`). The two differ in how the model's code is called and
+interrupted, and in where our own work with files is done.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import orjson
 import structlog
 
-from longrun.errors import Canceled, InvalidOutput, SoftTimeLimit
+from longrun.errors import Canceled
 from longrun.jobs.files import INLINE, FileRef, referenced
 from longrun.models import ModelSpec
-from longrun.models.files import is_storing, storing
+from longrun.models.files import Store, storing
 from longrun.models.schema import Encoded
-from longrun.worker.runner.items import Items, check_size
+from longrun.worker.runner.context import Context
 from longrun.worker.runner.memory import Calls, Fit, is_out_of_memory, release
-from longrun.worker.runner.outcome import Done, done_error
-from longrun.worker.runner.reports import Reports
-from longrun.worker.runner.running import Key, Raw, Running
+from longrun.worker.runner.outcome import Done, Items, check_size, done_error, outputs_of_batch
+from longrun.worker.runner.run import Key, Raw, Run
 
+T = TypeVar("T")
+Encode = Callable[[Any], Encoded]
 log = structlog.get_logger("longrun.runner")
+#: A generator has yielded all.
+END = object()
 
 
-class Executor(Protocol):
-    """Runs jobs of one model."""
+class Executor(ABC):
+    """Runs the jobs of one model.
+
+    Args:
+        spec, instance: the model.
+        context: what its runs share.
+    """
+
+    def __init__(self, spec: ModelSpec, instance: Any, context: Context) -> None:
+        self.spec, self.instance, self.context, self._max_output = spec, instance, context, context.max_output
+        self._fit = Fit(spec.batched.max_size if spec.batched is not None else 1)
+        self._encode = partial(spec.output.encode, npy_over=INLINE)
+        self._batches, self._streams, self._has_files = spec.batched is not None, spec.streams, spec.output.may_hold_files
+        self.runs: dict[Key, Run] = {}
+
+    # -- what the worker asks for; called by the pipe's thread ------------------------------------------------------------
 
     def put(self, jobs: list[Raw], *, batch: bool, once: Collection[str] = ()) -> None:
-        """Take jobs; called by the pipe's thread. `once`: ids of those whose code must not be run a second time."""
+        """Run jobs, each by itself or in one call. `once`: ids of those whose code must not be run a second time."""
+        runs = [Run(raw, self.context, once=raw[0] in once) for raw in jobs]
+        self.runs.update({run.key: run for run in runs})
+        self._start([runs] if batch else [run.group for run in runs])
 
-    def cancel(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
-        """Stop those that are here; called by the pipe's thread. `interrupt`: they did not look at their flag."""
+    def stop(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
+        """Stop those that are here: the flag goes up at once. `interrupt`: they did not look at it."""
+        runs = [run for key in keys if (run := self.runs.get(key)) is not None]
+        for run in runs:
+            run.request_stop(kind, is_async=self.spec.is_async)
+        if runs:
+            self._interrupt(runs, interrupt)
 
     def recall(self, keys: list[Key]) -> None:
-        """Give back those that have not begun; called by the pipe's thread."""
+        """Give back those that have not begun, if any wait here."""
+        return
 
+    # -- the steps --------------------------------------------------------------------------------------------------------
 
-class Base:
-    def __init__(self, spec: ModelSpec, instance: Any, reports: Reports) -> None:
-        self.spec, self.instance, self.reports = spec, instance, reports
-        self.pipe, self.enter, self.leave = reports.pipe, reports.capture.enter, reports.capture.leave
-        self.jobs: dict[Key, Running] = {}
-        self.fit = Fit(spec.batched.max_size if spec.batched is not None else 1)
+    def run(self, group: list[Run], report: Callable[[Done], None]) -> Coroutine[Any, Any, None]:
+        """All steps of jobs that came together; `report` gets their outcomes."""
+        return self._run_batch(group, report) if self._batches else self._run_call(group, report)
 
-    def runnings(self, jobs: list[Raw], once: Collection[str]) -> list[Running]:
-        """What is kept of jobs here."""
-        return [Running(raw, self.reports, once=raw[0] in once) for raw in jobs]
+    async def _run_batch(self, group: list[Run], report: Callable[[Done], None]) -> None:
+        """One call, or several when that raises or is too large for the memory."""
+        calls = Calls(group, self._fit)
+        for part in calls:
+            await self._run_call(part, report, calls)
 
-    def fitted(self, size: int) -> None:
-        """A batch went well."""
-        before = self.fit.size
-        self.fit.fitted(size)
-        self.tell_fit(before)
+    async def _run_call(self, part: list[Run], report: Callable[[Done], None], calls: Calls | None = None) -> None:
+        runs, values = await self._resolve(part, report)
+        if not runs:
+            return
+        try:
+            outputs = await self._perform(runs, values)
+        except BaseException as error:
+            for run in self._failed(runs, calls, error):
+                report(self._error(run, error))
+        else:
+            for n, run in enumerate(runs):
+                report(await self._finish(run, outputs[n]))
 
-    def to_repeat(self, together: list[Running], calls: Calls, error: BaseException) -> list[Running]:
-        """A batch of several raised: plan its further calls. Returns those that are not run again, for which the exception counts."""
-        if all(running.once for running in together):
-            return together
+    async def _resolve(self, part: list[Run], report: Callable[[Done], None]) -> tuple[list[Run], list[Any]]:
+        """Parse the inputs. Who is to stop already, or has an input that does not fit, takes no further step."""
+        ready: list[Run] = []
+        values: list[Any] = []
+        begun = time.monotonic()
+        for run in part:
+            try:
+                run.begun = begun
+                if run.reason is not None:
+                    raise run.stop_error()
+                ref = referenced(run.input)
+                values.append(self._parsed(run) if ref is None else await self._off_loop(self._parsed, run, ref))
+                ready.append(run)
+            except BaseException as error:
+                report(self._error(run, error))
+        for run in ready:
+            run.group = ready
+        return ready, values
+
+    def _parsed(self, run: Run, ref: FileRef | None = None) -> Any:
+        """What `predict` is called with. Raises ValidationFailed, BadInput, BlobsUnavailable."""
+        data = orjson.loads(run.input if ref is None else run.files.read_input(ref))
+        if not run.input_files:
+            return self.spec.input.parse(data)
+        files = {name: FileRef.of(members) for name, members in orjson.loads(run.input_files).items()}
+        return self.spec.input.parse(data, files=files, attached=run.files)
+
+    async def _perform(self, runs: list[Run], values: list[Any]) -> Sequence[Any]:
+        """Call the model: what it returned for each run; what it yielded as JSON already."""
+        self.context.capture.enter(runs)
+        if not self._batches:
+            handle = runs[0].handle(self.spec.name)
+            call = self._collect if self._streams else self._call
+            return [await call(runs, lambda: self.instance.call(values[0], handle))]
+        handles = [run.handle(self.spec.name) for run in runs]
+        returned = await self._call(runs, lambda: self.instance.call_batch(values, handles))
+        ended = time.monotonic()
+        for run in runs:
+            run.ended = ended
+        self._adapt(self._fit.fitted, len(runs))
+        return outputs_of_batch(returned, len(runs))
+
+    async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:
+        """All that a generator yields: each value is an event, and a part of the output."""
+        items = Items(self._max_output, is_text=self.spec.output.is_text_stream)
+        iterator, (run,) = await self._iterate(runs, code), runs
+        stop: Canceled | None = None
+        while (value := await self._next(runs, iterator, stop)) is not END:
+            encode = self.spec.output.encode_item
+            encoded = await self._encode_files(run, encode, value) if self._has_files else encode(value)
+            if encoded.warnings:
+                run.warn(encoded.warnings)
+            items.add(encoded.data)
+            run.emit("output", b'{"value":' + encoded.data + b"}")
+            stop = run.error_at_yield()
+        return self.spec.output.join(items.values)
+
+    def _failed(self, runs: list[Run], calls: Calls | None, error: BaseException) -> list[Run]:
+        """Those for whom the exception counts. The others of a batch run again, in calls that are planned here."""
+        again = [run for run in runs if not run.once]
+        if calls is None or len(runs) == 1 or not again:
+            return runs
         if is_out_of_memory(error):
             release(error)
-        log.warning("batch raised, its items run again", model=self.spec.name, size=len(together), cause=type(error).__name__)
-        before = self.fit.size
-        calls.again([running for running in together if not running.once], error)
-        self.tell_fit(before)
-        for running in together:
-            self.leave(running)
-        return [running for running in together if running.once]
+        log.warning("batch raised, its items run again", model=self.spec.name, size=len(runs), cause=type(error).__name__)
+        self._adapt(calls.again, again, error)
+        for run in runs:
+            self.context.capture.leave(run)
+        return [run for run in runs if run.once]
 
-    def tell_fit(self, before: int) -> None:
-        """Let the worker know, if it has changed, how large its batches may be."""
-        if self.fit.size != before:
-            self.pipe.send("fits", self.spec.name, self.fit.size)
+    def _adapt(self, learn: Callable[..., None], *how: Any) -> None:
+        """Let the worker know if it has changed how large batches may be."""
+        before = self._fit.size
+        learn(*how)
+        if self._fit.size != before:
+            self.context.send("fits", self.spec.name, self._fit.size)
 
-    def recall(self, keys: list[Key]) -> None:
-        """Nothing waits here; see `Executor`."""
-
-    def parse(self, running: Running) -> Any:
-        """What `predict` is called with. Raises ValidationFailed, BadInput, BlobsUnavailable."""
-        ref = referenced(running.input)
-        data = orjson.loads(running.input if ref is None else running.files.read_input(ref))
-        if not running.input_files:
-            return self.spec.input.parse(data)
-        files = {name: FileRef.of(members) for name, members in orjson.loads(running.input_files).items()}
-        return self.spec.input.parse(data, files=files, attached=running.files)
-
-    def ok(self, running: Running, output: bytes, run_s: float) -> Done:
-        """The `done` entry of a job that returned. Raises ResultTooLarge, BlobsFull, BlobsUnavailable."""
-        check_size(len(output), self.reports.max_output)
-        if len(output) > INLINE:
-            output = running.files.put_away(output)
-        running.close()
-        return running.id, running.attempt, "partial" if running.softened else "ok", output, run_s, None
-
-    def items(self) -> Items:
-        """For what a generator will yield."""
-        return Items(self.reports.max_output, is_text=self.spec.output.is_text_stream)
-
-    def encode(self, running: Running, value: Any) -> bytes:
-        """The output as JSON, its files stored; a large array in .npy format.
-
-        Raises:
-            InvalidOutput, ResultTooLarge, BlobsFull, BlobsUnavailable
-        """
-        return self._encoded(running, partial(self.spec.output.encode, npy_over=INLINE), value)
-
-    def _encoded(self, running: Running, encode: Callable[[Any], Encoded], value: Any) -> bytes:
-        if self.spec.output.may_hold_files and not is_storing():
-            with storing(running.files.store):
-                encoded = encode(value)
-        else:
-            encoded = encode(value)
-        running.warn(encoded.warnings)
-        return encoded.data
-
-    def item(self, running: Running, value: Any, items: Items) -> None:
-        """One yielded value: an event, and a part of the output. Raises ResultTooLarge when that is too much now."""
-        data = self._encoded(running, self.spec.output.encode_item, value)
-        items.add(data)
-        running.emit_raw("output", b'{"value":' + data + b"}")
-
-    @staticmethod
-    def to_throw(running: Running) -> Canceled | None:
-        """What is to be raised at the `yield` that a generator stands at, so that it can end in its own way.
-
-        Raises:
-            Canceled: it was told before, and goes on yielding.
-        """
-        if running.reason is None:
-            return None
-        if not running.raised:
-            return running.stop()
-        if running.kind is not SoftTimeLimit:
-            raise running.stop()
-        return None
-
-    def outputs_of_batch(self, returned: Any, size: int) -> Sequence[Any]:
-        """One for each input; where the model has not returned as many, an error for each: its work is done, and is not done again."""
-        if isinstance(returned, list | tuple) and len(returned) == size:
-            return returned
-        got = f"{len(returned)} items" if isinstance(returned, list | tuple) else type(returned).__name__
-        return [InvalidOutput(f"A batch of {size} must return a list of {size}; the model returned {got}.") for _ in range(size)]
-
-    def one_of_batch(self, running: Running, output: Any, run_s: float) -> Done:
-        """An exception object in the returned list fails its item alone."""
+    async def _finish(self, run: Run, output: Any) -> Done:
+        """The outcome of a run whose call has returned. An exception object in the list of a batch fails its item alone."""
         try:
-            if isinstance(output, BaseException):
+            if self._batches and isinstance(output, BaseException):
                 raise output
-            return self.ok(running, self.encode(running, output), run_s)
-        except (Exception, Canceled) as error:
-            return self.settle(running, error, run_s)
+            if self._streams:
+                data = output
+            else:
+                encode = self._encode
+                encoded = await self._encode_files(run, encode, output) if self._has_files else encode(output)
+                if encoded.warnings:
+                    run.warn(encoded.warnings)
+                data = encoded.data
+            check_size(len(data), self._max_output)
+            seconds = run.seconds
+            if len(data) > INLINE:
+                data = await self._off_loop(run.files.store_output, data)
+            run.close()
+            return run.id, run.attempt, "partial" if run.partial else "ok", data, seconds, None
+        except BaseException as error:
+            return self._error(run, error)
 
-    def settle(self, running: Running, error: BaseException, run_s: float) -> Done:
-        """The `done` entry of a job that did not return."""
-        running.close()
-        if isinstance(error, Canceled | asyncio.CancelledError) and running.reason is not None:
-            return running.id, running.attempt, "canceled", b"", run_s, running.raised or None
-        log.warning("job raised", job_id=running.id, model=self.spec.name, attempt=running.attempt, exc_info=error)
-        done = done_error(running.id, running.attempt, error, self.spec, run_s, how=running.raised or None)
+    def _error(self, run: Run, error: BaseException) -> Done:
+        """The outcome of a run that raised or was stopped."""
+        seconds = run.seconds
+        run.close()
+        error = self._reported(error)
+        if isinstance(error, Canceled | asyncio.CancelledError) and run.reason is not None:
+            return run.id, run.attempt, "canceled", b"", seconds, run.raised or None
+        log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=run.attempt, exc_info=error)
+        done = done_error(run.id, run.attempt, error, self.spec, seconds, how=run.raised or None)
         if done[2] == "memory":
             release(error)
         return done
+
+    # -- where sync and async differ --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _start(self, groups: list[list[Run]]) -> None:
+        """Have `run` called for each group."""
+
+    @abstractmethod
+    def _interrupt(self, runs: list[Run], now: bool) -> None:
+        """Raise the reason in their code; `now`: it did not look at its flag."""
+
+    @abstractmethod
+    def _call(self, runs: list[Run], code: Callable[[], Any]) -> Awaitable[Any]:
+        """What the model's code returns. It can be interrupted in here, and in the two that follow, and nowhere else."""
+
+    @abstractmethod
+    def _iterate(self, runs: list[Run], code: Callable[[], Any]) -> Awaitable[Any]:
+        """The generator that the model's code returns."""
+
+    @abstractmethod
+    def _next(self, runs: list[Run], iterator: Any, stop: Canceled | None) -> Awaitable[Any]:
+        """What it yields next, or `END`; `stop` is raised at its `yield`, or here if it has no way to get it."""
+
+    def _reported(self, error: BaseException) -> BaseException:
+        """What counts as raised."""
+        return error
+
+    async def _off_loop(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Work of ours that may take long; where others would wait for it, it is done elsewhere."""
+        return call(*arguments)
+
+    async def _encode_files(self, run: Run, encode: Encode, value: Any) -> Encoded:
+        """What `encode` makes of a value that may hold files; they are stored."""
+        return encode_with_files(run.files.store, encode, value)
+
+
+def encode_with_files(store: Store, encode: Encode, value: Any) -> Encoded:
+    """Encode a value whose files are given to `store`."""
+    with storing(store):
+        return encode(value)

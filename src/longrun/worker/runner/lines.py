@@ -1,9 +1,13 @@
-"""From what is written to a terminal to the lines that a reader would see there: pure."""
+"""From what is written to a terminal to the lines that a reader would see there, and how many of them reach the caller: pure."""
 
 from __future__ import annotations
 
 #: Bytes of a line, or characters of a message, that are kept. A longer one is data, which belongs into the output.
 LONGEST = 8192
+#: Lines that may come at once, and lines a second in the long run. What a person reads, and a training loop or a verbose library prints, is
+#: far below; a loop that prints without end must not fill the store and the caller's stream.
+BURST = 2000
+RATE = 200.0
 
 
 class Lines:
@@ -58,6 +62,35 @@ class Lines:
         self._line.clear()
         self._cut, self._returned = 0, False
         return "" if text.isspace() else text
+
+
+class Flow:
+    """Lets so many lines through, and counts the others. After a flood it opens again when a second's worth of lines may pass."""
+
+    __slots__ = ("_at", "_dry", "_tokens", "left_out")
+
+    def __init__(self, now: float) -> None:
+        self._tokens, self._at, self._dry = float(BURST), now, False
+        self.left_out = 0
+
+    def lets_through(self, now: float) -> bool:
+        """Whether a line may pass at `now`, seconds of any steady clock."""
+        self._tokens = min(float(BURST), self._tokens + (now - self._at) * RATE)
+        self._at = now
+        if self._tokens < (RATE if self._dry else 1):
+            self._dry = True
+            self.left_out += 1
+            return False
+        self._dry = False
+        self._tokens -= 1
+        return True
+
+    def notice(self) -> str:
+        """What the caller reads of the lines left out, once; empty = none were."""
+        count, self.left_out = self.left_out, 0
+        if not count:
+            return ""
+        return f"{count:,} {'line' if count == 1 else 'lines'} left out: more than {BURST:,} at once and {RATE:,.0f} a second"
 
 
 def readable(text: str) -> str:

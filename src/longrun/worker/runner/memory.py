@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 import traceback
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -99,18 +98,20 @@ class Fit:
 class Calls:
     """The calls of `predict` that one batch takes: one, unless it is too large for the memory or raises.
 
-    Iterate over it and make each call; what is told by `again` comes later in the same iteration.
+    Iterate over it and make each call; what is planned by `again` comes later in the same iteration.
     """
 
     def __init__(self, group: Sequence[T], fit: Fit) -> None:
         self._fit = fit
-        self._todo: deque[list[Any]] = deque([list(group)])
+        self._todo = [list(group)]  # the next one last
 
     def __iter__(self) -> Iterator[list[Any]]:
         while self._todo:
-            part, *rest = _parts(self._todo.popleft(), self._fit.size)
-            self._todo.extendleft(reversed(rest))
-            yield part
+            part = self._todo.pop()
+            if len(part) > self._fit.size:
+                self._plan(part, self._fit.size)
+            else:
+                yield part
 
     def again(self, part: Sequence[T], error: BaseException) -> None:
         """`part` raised, and is run again: in smaller parts where memory was short, else item by item, as any of them may be bad."""
@@ -118,8 +119,7 @@ class Calls:
         if is_out_of_memory(error):
             self._fit.failed(len(part))
             size = min(self._fit.size, (len(part) + 1) // 2)
-        self._todo.extendleft(reversed(_parts(part, size)))
+        self._plan(part, size)
 
-
-def _parts(items: Sequence[T], size: int) -> list[list[T]]:
-    return [list(items[at : at + size]) for at in range(0, len(items), size)]
+    def _plan(self, part: Sequence[Any], size: int) -> None:
+        self._todo.extend(list(part[at : at + size]) for at in reversed(range(0, len(part), size)))

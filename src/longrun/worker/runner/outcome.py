@@ -1,16 +1,67 @@
-"""From what a model returned or raised to what the worker is told: pure."""
+"""From what a model returned, yielded or raised to what the worker gets: pure."""
 
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
-from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, Failure, JobError, ResultTooLarge, RetryAfter, ValidationFailed
+from longrun.errors import (
+    BadInput,
+    BlobsFull,
+    BlobsUnavailable,
+    Failure,
+    InvalidOutput,
+    JobError,
+    ResultTooLarge,
+    RetryAfter,
+    ValidationFailed,
+)
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
 from longrun.worker.runner.memory import is_out_of_memory
 
+#: An outcome, as it stands in a frame: id, attempt, kind, data, seconds, and what `worker.frames` says of the last.
 Done = tuple[str, int, str, bytes, float, Any]
+#: Values that a generator may yield: each is an event of its own, whatever its size.
+_MOST = 1_000_000
+
+
+class Items:
+    """What a generator has yielded so far, encoded and in order, as long as the output that it will be joined to fits.
+
+    Args:
+        max_output: most bytes of that output.
+        is_text: it is one text; otherwise a list.
+    """
+
+    def __init__(self, max_output: int, *, is_text: bool) -> None:
+        self.values: list[bytes] = []
+        self._limit = max_output
+        # A text has quotes around it, and its parts lose theirs; a list has brackets, and a comma for each value but the first.
+        self._size, self._extra = (2, -2) if is_text else (1, 1)
+
+    def add(self, value: bytes) -> None:
+        """Take a value. Raises ResultTooLarge when that is too much: an endless generator ends here, and not when memory does."""
+        self._size += len(value) + self._extra
+        check_size(self._size, self._limit, so_far=True)
+        if len(self.values) == _MOST:
+            raise ResultTooLarge(f"The model yielded more than {_MOST:,} values.")
+        self.values.append(value)
+
+
+def check_size(size: int, limit: int, *, so_far: bool = False) -> None:
+    """Raises ResultTooLarge when an output of `size` bytes is over the limit."""
+    if size > limit:
+        raise ResultTooLarge(f"The output has {size} bytes{' so far' if so_far else ''}; the limit is {limit}.")
+
+
+def outputs_of_batch(returned: Any, size: int) -> Sequence[Any]:
+    """One for each input; where the model has not returned as many, an error for each: its work is done, and is not done again."""
+    if isinstance(returned, list | tuple) and len(returned) == size:
+        return returned
+    got = f"{len(returned)} items" if isinstance(returned, list | tuple) else type(returned).__name__
+    return [InvalidOutput(f"A batch of {size} must return a list of {size}; the model returned {got}.") for _ in range(size)]
 
 
 def error_code(error: BaseException) -> str:
@@ -48,7 +99,7 @@ def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
 
 
 def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float, *, how: str | None) -> Done:
-    """The `done` entry of a job that raised; `how` it had been told to stop, if it was."""
+    """The `done` entry of a job that raised; `how` the reason to stop was raised in it, if it was."""
     asked = error.seconds if isinstance(error, RetryAfter) else None
     failure = failure_of(error, attempt)
     kind = "memory" if failure.code == "out-of-memory" else "error"

@@ -12,14 +12,11 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
-from longrun.worker.runner.capture import Capture, speaker
+from longrun.worker.runner.capture import Capture, Speaker, speaker
 from longrun.worker.runner.descriptors import Descriptors, write_all
 from longrun.worker.runner.lines import LONGEST
-
-if TYPE_CHECKING:
-    from longrun.worker.runner.running import Running
 
 
 class Stream(io.BufferedIOBase):
@@ -38,7 +35,7 @@ class Stream(io.BufferedIOBase):
         self.name = f"<{name}>"
         self._capture, self._number, self._operator = capture, number, operator
         self._kept = bytearray()
-        self._whose: Running | None = None
+        self._whose: Speaker | None = None
 
     def writable(self) -> bool:
         """True."""
@@ -66,7 +63,7 @@ class Stream(io.BufferedIOBase):
         return len(said)
 
     def flush(self) -> None:
-        """Have it heard, whether the line has ended or not."""
+        """Pass it on, whether the line has ended or not."""
         if self._kept and not self._capture.forked:
             with self._capture.lock:
                 self.pass_on()
@@ -78,7 +75,7 @@ class Stream(io.BufferedIOBase):
             if self._whose is not None:
                 # What was written to the descriptors came before.
                 self._capture.drain()
-                self._whose.hear(-self._number, data)
+                self._whose.written(-self._number, data)
             write_all(self._operator, data)
 
 
@@ -103,48 +100,48 @@ def capture_output(pipes: Mapping[int, tuple[int, int]] | None) -> tuple[Capture
     capture = Capture(Descriptors(dict(pipes)))
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = Stream(capture, name, number, pipes[number][1])
-        capture.streams.append(stream)
+        capture.pass_on.append(stream.pass_on)
         # Written through, for a text stream that keeps something back would mix the words of several jobs.
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
         setattr(sys, name, text)
         setattr(sys, f"__{name}__", text)
-    _hear_logging(capture)
-    _hear_warnings(capture)
+    _capture_logging(capture)
+    _capture_warnings(capture)
     _mark_threads(capture)
     # These print tracebacks.
-    threading.excepthook = _unheard(threading.excepthook)
-    sys.unraisablehook = _unheard(sys.unraisablehook)
+    threading.excepthook = _for_the_operator(threading.excepthook)
+    sys.unraisablehook = _for_the_operator(sys.unraisablehook)
     operator = os.fdopen(pipes[2][1], "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     if faulthandler.is_enabled():
         faulthandler.enable(operator)
     return capture, operator
 
 
-def _unheard(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
-    def call(told: Any) -> None:
+def _for_the_operator(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def call(details: Any) -> None:
         with nobody():
-            hook(told)
+            hook(details)
 
     return call
 
 
-def _hear_logging(capture: Capture) -> None:
-    """A record that a handler is about to write to one of our streams is told as what it is, once, and without its traceback."""
+def _capture_logging(capture: Capture) -> None:
+    """A record that a handler is about to write to one of our streams becomes a line of its own level, once, and without its traceback."""
     emit = logging.StreamHandler.emit
 
-    def heard(handler: Any, record: logging.LogRecord) -> None:
+    def captured(handler: Any, record: logging.LogRecord) -> None:
         who = capture.current() if _is_ours(handler.stream) else None
-        if who is not None and not getattr(record, "longrun_heard", False) and _is_for_callers(handler, record):
-            record.longrun_heard = True
+        if who is not None and not getattr(record, "longrun_captured", False) and _is_for_callers(handler, record):
+            record.longrun_captured = True
             try:
                 message = record.getMessage()
             except Exception:
                 message = str(record.msg)
-            who.say(level_of(record.levelno), message)
+            who.log(level_of(record.levelno), message)
         with nobody():
             emit(handler, record)
 
-    logging.StreamHandler.emit = heard  # type: ignore[method-assign, assignment]
+    logging.StreamHandler.emit = captured  # type: ignore[method-assign, assignment]
 
 
 def _is_ours(stream: Any) -> bool:
@@ -152,7 +149,7 @@ def _is_ours(stream: Any) -> bool:
 
 
 def _is_for_callers(handler: logging.Handler, record: logging.LogRecord) -> bool:
-    # asyncio tells of exceptions that nobody has caught, with their text and the files they come from.
+    # asyncio logs exceptions that nobody has caught, with their text and the files they come from.
     return record.name != "asyncio" and (handler is not logging.lastResort or record.levelno >= logging.WARNING)
 
 
@@ -164,21 +161,21 @@ def level_of(number: int) -> str:
     return "debug"
 
 
-def _hear_warnings(capture: Capture) -> None:
-    """A warning is told without the file and line that it comes from."""
+def _capture_warnings(capture: Capture) -> None:
+    """A warning becomes a line, without the file and line that it comes from."""
     show = warnings.showwarning
 
     @functools.wraps(show)
-    def heard(message: Any, category: Any, *details: Any, **named: Any) -> None:
+    def captured(message: Any, category: Any, *details: Any, **named: Any) -> None:
         # Those are filename, lineno, file, line.
         elsewhere = named.get("file") or (details[2] if len(details) > 2 else None)
         who = capture.current() if elsewhere is None and _is_ours(sys.stderr) else None
         if who is not None:
-            who.say("warning", f"{category.__name__}: {message}")
+            who.log("warning", f"{category.__name__}: {message}")
         with nobody():
             show(message, category, *details, **named)
 
-    warnings.showwarning = heard
+    warnings.showwarning = captured
 
 
 def _mark_threads(capture: Capture) -> None:

@@ -4,151 +4,104 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import structlog
-
 from longrun.errors import Canceled
 from longrun.models import ModelSpec
-from longrun.worker.runner.executor import Base
+from longrun.worker.runner.context import Context
+from longrun.worker.runner.executor import END, Executor
 from longrun.worker.runner.interrupts import Interrupts
-from longrun.worker.runner.memory import Calls
 from longrun.worker.runner.outcome import Done
-from longrun.worker.runner.reports import Reports
-from longrun.worker.runner.running import Key, Raw, Running
-
-log = structlog.get_logger("longrun.runner")
-_END = object()
+from longrun.worker.runner.run import Key, Run
 
 
-class SyncExecutor(Base):
+class SyncExecutor(Executor):
     """Runs sync jobs one after the other on each of its threads.
 
     Args:
         threads: threads to start here; the caller may add its own by calling `serve`.
     """
 
-    def __init__(self, spec: ModelSpec, instance: Any, reports: Reports, *, threads: int) -> None:
-        super().__init__(spec, instance, reports)
-        self._inbox: queue.SimpleQueue[list[Running]] = queue.SimpleQueue()
+    def __init__(self, spec: ModelSpec, instance: Any, context: Context, *, threads: int) -> None:
+        super().__init__(spec, instance, context)
+        self._inbox: queue.SimpleQueue[list[Run]] = queue.SimpleQueue()
         self._interrupts = Interrupts()
         for n in range(threads):
             threading.Thread(target=self.serve, name=f"{spec.name}-{n}", daemon=True).start()
 
-    def put(self, jobs: list[Raw], *, batch: bool, once: Collection[str] = ()) -> None:
-        runnings = self.runnings(jobs, once)
-        self.jobs.update((running.key, running) for running in runnings)
-        for group in [runnings] if batch else [[running] for running in runnings]:
-            self._inbox.put(group)
-
-    def cancel(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
-        for running in [self.jobs[key] for key in keys if key in self.jobs]:
-            running.tell(kind, is_async=False)
-            if interrupt:
-                self._interrupts.interrupt(running)
-
-    def recall(self, keys: list[Key]) -> None:
-        wanted = set(keys)
-        kept: list[list[Running]] = []
-        back: list[list[Running]] = []
-        with suppress(queue.Empty):
-            while True:
-                group = self._inbox.get_nowait()
-                (back if len(group) == 1 and group[0].key in wanted else kept).append(group)
-        # Only this thread puts jobs in, so those that stay keep their order.
-        for group in kept:
-            self._inbox.put(group)
-        for (running,) in back:
-            del self.jobs[running.key]
-        if back:
-            self.pipe.send("back", [running.key for (running,) in back])
-
     def serve(self) -> None:
         """Run jobs for ever, on the calling thread.
 
-        What has ended is told before the next job starts: should that one kill the process, the worker knows which it was, and no result
-        is lost.
+        Outcomes are sent before the next job starts: should that one kill the process, the worker knows which it was, and nothing is lost.
         """
         while True:
             group = self._inbox.get()
-            done = self._run_batch(group) if self.spec.batched else [self._run_one(group[0])]
-            for running in group:
-                self.jobs.pop(running.key, None)
-            self.pipe.send("done", done)
+            done: list[Done] = []
+            _run_through(self.run(group, done.append))
+            for run in group:
+                self.runs.pop(run.key, None)
+            self.context.send("done", done)
 
-    def _run_one(self, running: Running) -> Done:
-        begin = time.monotonic()
-        try:
-            if running.reason is not None:
-                raise running.stop()
-            value, handle = self.parse(running), running.handle(self.spec.name)
-            self.enter(running.group)
-            returned = self._interrupts.call(running.group, lambda: self.instance.call(value, handle))
-            output = self._drain(running, returned) if self.spec.streams else self.encode(running, returned)
-            return self.ok(running, output, time.monotonic() - begin)
-        except BaseException as error:
-            return self.settle(running, _no_exit(error), time.monotonic() - begin)
+    def recall(self, keys: list[Key]) -> None:
+        """Give back those that wait for a thread."""
+        wanted = set(keys)
+        waiting: list[list[Run]] = []
+        with suppress(queue.Empty):
+            while True:
+                waiting.append(self._inbox.get_nowait())
+        back = [group[0].key for group in waiting if len(group) == 1 and group[0].key in wanted]
+        for key in back:
+            del self.runs[key]
+        # Only this thread puts jobs in, so those that stay keep their order.
+        self._start([group for group in waiting if group[0].key in self.runs])
+        if back:
+            self.context.send("back", back)
 
-    def _drain(self, running: Running, returned: Any) -> bytes:
-        items = self.items()
-        iterator = self._interrupts.call(running.group, lambda: iter(returned))
-        further: Callable[[], Any] = partial(next, iterator, _END)
-        step = further
-        while (value := self._interrupts.call(running.group, step)) is not _END:
-            self.item(running, value, items)
-            stop = self.to_throw(running)
-            step = further if stop is None else partial(_throw, iterator, stop)
-        return self.spec.output.join(items.values)
+    def _start(self, groups: list[list[Run]]) -> None:
+        for group in groups:
+            self._inbox.put(group)
 
-    def _run_batch(self, group: list[Running]) -> list[Done]:
-        calls = Calls(group, self.fit)
-        return [done for part in calls for done in self._call_batch(part, calls)]
+    def _interrupt(self, runs: list[Run], now: bool) -> None:
+        if now:
+            for run in runs:
+                self._interrupts.interrupt(run)
 
-    def _call_batch(self, part: list[Running], calls: Calls) -> list[Done]:
-        """One call; what has ended by it."""
-        begin = time.monotonic()
-        ready: list[tuple[Running, Any]] = []
-        done: list[Done] = []
-        for running in part:
-            try:
-                if running.reason is not None:
-                    raise running.stop()
-                ready.append((running, self.parse(running)))
-            except (Exception, Canceled) as error:
-                done.append(self.settle(running, error, 0.0))
-        if not ready:
-            return done
-        together = [running for running, _ in ready]
-        for running in together:
-            running.group = together
-        try:
-            values, handles = [value for _, value in ready], [running.handle(self.spec.name) for running in together]
-            self.enter(together)
-            returned = self._interrupts.call(together, lambda: self.instance.call_batch(values, handles))
-        except BaseException as error:
-            ended = together if len(together) == 1 else self.to_repeat(together, calls, error)
-            return done + [self.settle(running, _no_exit(error), time.monotonic() - begin) for running in ended]
-        self.fitted(len(together))
-        run_s = time.monotonic() - begin
-        outputs = self.outputs_of_batch(returned, len(together))
-        return done + [self.one_of_batch(running, output, run_s) for running, output in zip(together, outputs, strict=True)]
+    async def _call(self, runs: list[Run], code: Callable[[], Any]) -> Any:
+        return self._interrupts.call(runs, code)
+
+    async def _iterate(self, runs: list[Run], code: Callable[[], Any]) -> Any:
+        return self._interrupts.call(runs, lambda: iter(code()))
+
+    async def _next(self, runs: list[Run], iterator: Any, stop: Canceled | None) -> Any:
+        return self._interrupts.call(runs, partial(next, iterator, END) if stop is None else partial(_throw, iterator, stop))
+
+    def _reported(self, error: BaseException) -> BaseException:
+        """What would end a thread or the process ends the job alone."""
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            return RuntimeError(f"predict() raised {type(error).__name__}")
+        # Python puts this around one that leaves a coroutine, as our steps are.
+        wrapped = isinstance(error, RuntimeError) and error.args == ("coroutine raised StopIteration",)
+        return error.__cause__ if wrapped and error.__cause__ is not None else error
 
 
-def _no_exit(error: BaseException) -> BaseException:
-    """What a model raises ends its job, and never the runner."""
-    return RuntimeError(f"predict() raised {type(error).__name__}") if isinstance(error, SystemExit | KeyboardInterrupt) else error
+def _run_through(steps: Coroutine[Any, Any, None]) -> None:
+    """Run steps that never wait."""
+    try:
+        steps.send(None)
+    except StopIteration:
+        return
+    raise RuntimeError("a step of a sync job waited")
 
 
 def _throw(iterator: Iterator[Any], stop: Canceled) -> Any:
-    """What a generator yields, told to stop; an iterator that cannot be told just stops."""
+    """What a generator yields after `stop`; an iterator that cannot get it just stops."""
     throw = getattr(iterator, "throw", None)
     if throw is None:
         raise stop
     try:
         return throw(stop)
     except StopIteration:
-        return _END
+        return END

@@ -1,4 +1,4 @@
-"""Files in a runner: opened where the keeper has them, and stored under the job and attempt that made them."""
+"""The files of a job in a runner: opened where the blob store has them, and stored under the job and attempt that made them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = structlog.get_logger("longrun.runner")
 
 #: Files that one attempt may make, beside its output (`store/scripts/lib_ends.lua` keeps no more).
 MOST_MADE = 1000
-#: Seconds before each further try of the keeper: one that is away for a moment must not cost the work that was done.
+#: Seconds before each further try of the blob store: one that is away for a moment must not cost the work that was done.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 #: Seconds between two looks at the flag in such a pause.
 _LOOK = 0.05
@@ -44,8 +44,8 @@ _TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9.+-]{0,100}(?:; charset=utf-8)?")
 _ACTIVE = re.compile(r"html|script|svg|[/+]xml")
 
 
-class Keeper:
-    """The keeper of files of this process, opened when it is first needed: long after the runner was spawned.
+class RunnerBlobs:
+    """The blob store as this process uses it: opened when it is first needed: long after the runner was spawned.
 
     Args:
         settings: of this runner.
@@ -57,7 +57,7 @@ class Keeper:
 
     @cached_property
     def blobs(self) -> Blobs:
-        """The keeper. Raises SettingsError."""
+        """The blob store. Raises SettingsError."""
         from longrun.blobs.open import open_blobs
 
         ours = self._settings
@@ -70,17 +70,19 @@ class Keeper:
 
 
 class JobFiles:
-    """The files of one attempt (see `models.files.Attached`). A keeper that is away or full is asked again for about 15 s.
+    """The files of one attempt (see `models.files.Attached`). A blob store that is away or full is asked again for about 15 s.
 
     Args:
-        keeper: of this process.
+        blobs: of this process.
         job_id, attempt: whose.
         emit: sends an event of the job.
-        heed: raises the reason if the job was told to stop and has not heard of it; `stuck`: there is nothing to be had by going on.
+        check: raises the reason if the job is to stop and its code has not seen that yet; `stuck`: the work gets no further.
     """
 
-    def __init__(self, keeper: Keeper, job_id: str, attempt: int, emit: Callable[[str, bytes], None], heed: Callable[[bool], None]) -> None:
-        self._keeper, self._prefix, self._emit, self._heed = keeper, f"{job_id}/{attempt}", emit, heed
+    def __init__(
+        self, blobs: RunnerBlobs, job_id: str, attempt: int, emit: Callable[[str, bytes], None], check: Callable[[bool], None]
+    ) -> None:
+        self._runner, self._prefix, self._emit, self._check = blobs, f"{job_id}/{attempt}", emit, check
         self._made = 0
         self._lock = threading.Lock()
         self._folder: Path | None = None
@@ -88,14 +90,14 @@ class JobFiles:
     def read_input(self, ref: FileRef) -> bytes:
         """An input that is kept as a file. Raises BadInput: it is not there any longer."""
         try:
-            return self._patiently(lambda: self._keeper.blobs.read_blocking(ref.key, ref.size))
+            return self._retried(lambda: self._runner.blobs.read_blocking(ref.key, ref.size))
         except BlobNotFound:
             raise BadInput("The input of this job is not there any longer.") from None
 
     def open(self, ref: FileRef) -> BinaryIO:
         """The stored bytes, for reading. Raises BadInput: they are not there any longer; BlobsUnavailable."""
         try:
-            return self._patiently(lambda: self._reached(ref)).open("rb")
+            return self._retried(lambda: self._reached(ref)).open("rb")
         except (BlobNotFound, FileNotFoundError):
             raise BadInput("A file of the input is not there any longer.") from None
 
@@ -107,26 +109,26 @@ class JobFiles:
         return copy
 
     def store(self, file: File) -> FileRef:
-        """Store a file that the model has made, and tell the store of it.
+        """Store a file that the model has made, and report it.
 
         Raises:
             ResultTooLarge: it, or their number, is over the limit.
-            BlobsFull, BlobsUnavailable: the keeper does not take it.
-            Canceled: the job was told to stop.
+            BlobsFull, BlobsUnavailable: the blob store does not take it.
+            Canceled: the job is to stop.
         """
         self._made += 1
         if self._made > MOST_MADE:
             raise ResultTooLarge(f"The job made more than {MOST_MADE:,} files.")
         return self._stored(file)
 
-    def put_away(self, output: bytes) -> bytes:
+    def store_output(self, output: bytes) -> bytes:
         """Store an output that is too large for the record; what the record holds in its place. Raises as `store` does."""
         name, content_type = ("output.npy", npy.MEDIA_TYPE) if npy.is_npy(output) else ("output.json", "application/json")
         return reference(self._stored(File(output, name=name, content_type=content_type)))
 
     def _stored(self, file: File) -> FileRef:
         kind = _plausible(file.content_type) or _sniffed(file)
-        ref = self._patiently(lambda: self._put(file, new_file_id(), kind, safe_name(file.name)))
+        ref = self._retried(lambda: self._put(file, new_file_id(), kind, safe_name(file.name)))
         self._emit("file", orjson.dumps(ref.members()))
         return ref
 
@@ -136,43 +138,43 @@ class JobFiles:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _put(self, file: File, file_id: str, kind: str, name: str) -> FileRef:
-        scanner, most = Scanner(), self._keeper.max_file
+        scanner, most = Scanner(), self._runner.max_file
         try:
-            stored = self._keeper.blobs.put_blocking(
-                f"{self._prefix}/{file_id}", self._looked_at(file, scanner), limit=most, content_type=kind, filename=name
+            stored = self._runner.blobs.put_blocking(
+                f"{self._prefix}/{file_id}", self._scanned(file, scanner), limit=most, content_type=kind, filename=name
             )
         except PayloadTooLarge:
             raise ResultTooLarge(f"A file that the model made has more than {most:,} bytes.") from None
         return FileRef(file_id, stored.key, stored.size, stored.digest, kind, name, scanner.close().to_json())
 
-    def _looked_at(self, file: File, scanner: Scanner) -> Iterator[bytes]:
+    def _scanned(self, file: File, scanner: Scanner) -> Iterator[bytes]:
         for chunk in file.chunks():
-            self._heed(False)
+            self._check(False)
             scanner.feed(chunk)
             yield chunk
 
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Do it, again after a pause when the keeper does not; the last refusal is raised."""
+    def _retried(self, work: Callable[[], T]) -> T:
+        """Do it, again after a pause when the blob store does not; the last refusal is raised."""
         for pause in _PAUSES:
             try:
                 return work()
             except (BlobsFull, BlobsUnavailable) as error:
-                log.warning("the keeper of files does not do it, trying again", reason=error.detail, pause=pause)
+                log.warning("the blob store does not do it, trying again", reason=error.detail, pause=pause)
             end = time.monotonic() + pause
             while time.monotonic() < end:
-                self._heed(True)
+                self._check(True)
                 time.sleep(_LOOK)
         return work()
 
     def _own_folder(self) -> Path:
         with self._lock:
             if self._folder is None:
-                self._folder = self._keeper.copies.for_one_job()
+                self._folder = self._runner.copies.for_one_job()
             return self._folder
 
     def _reached(self, ref: FileRef) -> Path:
         """The file itself where this machine has it; otherwise a copy, made once."""
-        path = self._keeper.blobs.path(ref.key)
+        path = self._runner.blobs.path(ref.key)
         if path is not None:
             return path
         copy = self._own_folder() / ref.id
@@ -188,8 +190,8 @@ class JobFiles:
 
     def _fetch(self, ref: FileRef, target: Path) -> None:
         with target.open("xb") as file:
-            for chunk in self._keeper.blobs.get_blocking(ref.key):
-                self._heed(False)
+            for chunk in self._runner.blobs.get_blocking(ref.key):
+                self._check(False)
                 file.write(chunk)
 
 

@@ -1,0 +1,240 @@
+"""One run: one attempt of a job in this runner, what it says to its worker, and how it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+
+from longrun.errors import Canceled, SoftTimeLimit
+from longrun.models import Job
+from longrun.worker.runner.context import GATHER, Context
+from longrun.worker.runner.job_files import JobFiles
+from longrun.worker.runner.lines import Flow, Lines, readable, shortened
+
+#: Integers up to this are the same in every reader of JSON.
+_EXACT = 2**53
+#: Most events of a frame, and bytes of outputs in it: at that size it goes at once.
+_MOST, _LARGE = 500, 1 << 18
+#: Kinds of which only the latest matters when nothing came in between.
+_LATEST = ("progress", "usage")
+#: Id, attempt, input (JSON or a reference), and the files of the input (JSON, empty = none).
+Raw = tuple[str, int, bytes, bytes]
+Key = tuple[str, int]
+
+
+class Run:
+    """One attempt of a job.
+
+    Args:
+        raw: as it came from the worker.
+        context: what it shares with others.
+        once: its code must not be run a second time.
+
+    Attributes:
+        key: id and attempt. An attempt that was given up may still be here when the next one comes.
+        group: those that share its call of `predict`, itself included.
+        kind: why it is to stop; `reason` is a class of its own for that, which notes that it was raised.
+        raised: how the reason was raised in the job's code: `flag` (by `job.*` or at a `yield`) or `exception`; empty = not yet.
+        partial: its code got the soft time limit, so what it returns is what it had by then.
+        interrupted: an exception is on its way into its code.
+        begun, ended: when the first step of its call began and, with a batch, when the model had returned, in monotonic time.
+        inside: its call of an async `predict` waits or runs.
+        closed: its code has ended, and what is said in its name no longer counts.
+    """
+
+    def __init__(self, raw: Raw, context: Context, *, once: bool = False) -> None:
+        self.id, self.attempt, self.input, self.input_files = raw
+        self.key: Key = self.id, self.attempt
+        self.once, self._context = once, context
+        self.group: list[Run] = [self]
+        self.kind: type[Canceled] | None = None
+        self.reason: type[Canceled] | None = None
+        self.raised = ""
+        self.begun = self.ended = 0.0
+        self.partial = self.interrupted = self.inside = self.closed = False
+        # Events that are not sent yet, the size of their data, and when some were sent, in monotonic time.
+        self._events: list[tuple[str, bytes | dict[str, Any]]] = []
+        self._size, self._sent = 0, 0.0
+        self._files: JobFiles | None = None
+        self._usage: dict[str, float] | None = None
+        self._flow: Flow | None = None
+        self._lines: dict[int, Lines] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken: with a batch the call, else all until now."""
+        return (self.ended or time.monotonic()) - self.begun
+
+    @property
+    def files(self) -> JobFiles:
+        """Reads and stores files in the name of this attempt."""
+        if self._files is None:
+            self._files = JobFiles(self._context.blobs, self.id, self.attempt, self.emit, self.check)
+        return self._files
+
+    def handle(self, model: str) -> Job:
+        """What the model gets as `job`."""
+        return Job(id=self.id, model=model, attempt=self.attempt, emit=self.emit, canceled=lambda: self.reason)
+
+    # -- how it is stopped ------------------------------------------------------------------------------------------------
+
+    def request_stop(self, kind: type[Canceled], *, is_async: bool) -> None:
+        """It is to stop. When there was another reason before, the new one counts."""
+        if self.kind is not kind:
+            self.raised, self.interrupted = "", False
+            self.kind, self.reason = kind, _reason(self, kind, is_async=is_async)
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether its call is to be interrupted: all that share it are to stop, and the reason was not raised there yet."""
+        return all(each.reason is not None and not each.raised and not each.interrupted for each in self.group)
+
+    def stop_error(self) -> Canceled:
+        """The reason, to be raised at a place where the job looks at its flag."""
+        assert self.reason is not None
+        return self.reason(f"{self.id} was told to stop")
+
+    def check(self, stuck: bool) -> None:
+        """While files are read and stored: raise the reason, unless it was raised before; what came after that is the work's own end.
+
+        When its time is over, what goes on well is given the grace that the worker gives, and may be done by then. `stuck`: it does not.
+        """
+        if self.kind is not None and not self.raised and (stuck or self.kind is not SoftTimeLimit):
+            raise self.stop_error()
+
+    def error_at_yield(self) -> Canceled | None:
+        """What is to be raised at the `yield` that a generator stands at, so that it can end in its own way.
+
+        Raises:
+            Canceled: that was done before, and it goes on yielding.
+        """
+        if self.reason is None:
+            return None
+        if not self.raised:
+            return self.stop_error()
+        if self.kind is not SoftTimeLimit:
+            raise self.stop_error()
+        return None
+
+    def stop_was_raised(self, how: str) -> None:
+        """The reason was raised in the code that the group shares."""
+        for each in self.group:
+            if each.reason is not None and each.kind is not None:
+                each.raised = each.raised or how
+                if issubclass(each.kind, SoftTimeLimit):
+                    each.partial = each.reason.told = True
+
+    # -- what it says -----------------------------------------------------------------------------------------------------
+
+    def emit(self, kind: str, data: bytes | dict[str, Any]) -> None:
+        """Send an event; bytes are JSON already. Usage is summed up here; the worker keeps what came last."""
+        with self._context.capture.lock:
+            self._context.capture.drain()
+            if isinstance(data, bytes):
+                self._add(kind, data)
+            elif kind == "log":
+                self.log(data["level"], data["message"])
+            elif kind == "usage":
+                usage = self._usage = self._usage or {}
+                for name, value in data.items():
+                    total = usage.get(name, 0) + value
+                    # Sums that JSON's readers would not keep exact are not exact here either.
+                    usage[name] = total if abs(total) <= _EXACT else float(total)
+                self._add("usage", dict(usage))
+            else:
+                self._add(kind, data)
+
+    def log(self, level: str, message: str) -> None:
+        """A line for the caller, unless there are too many of them."""
+        with self._context.capture.lock:
+            now = time.monotonic()
+            flow = self._flow = self._flow or Flow(now)
+            if flow.lets_through(now):
+                self._log_left_out(flow)
+                self._add("log", _to_json({"level": level, "message": readable(message)}))
+
+    def warn(self, warnings: list[str]) -> None:
+        """Tell callers that the output was altered to fit JSON."""
+        for warning in warnings:
+            self.emit("log", {"level": "warning", "message": warning})
+
+    def _log_left_out(self, flow: Flow) -> None:
+        notice = flow.notice()
+        if notice:
+            self._add("log", _to_json({"level": "warning", "message": notice}))
+
+    def written(self, source: int, data: bytes) -> None:
+        """Its code has written this; `source` tells streams apart, each of which has lines of its own."""
+        lines = self._lines = self._lines or {}
+        for line in lines.setdefault(source, Lines()).feed(data):
+            self.log("info", line)
+
+    def _add(self, kind: str, data: bytes | dict[str, Any]) -> None:
+        """Under the lock. What comes after the end, or from a process that the model forked, counts for nothing."""
+        if self.closed or self._context.capture.forked:
+            return
+        events = self._events
+        if kind in _LATEST and events and events[-1][0] == kind:
+            events[-1] = (kind, data)
+        else:
+            events.append((kind, data))
+            self._size += len(data)
+        if time.monotonic() - self._sent >= GATHER or len(events) >= _MOST or self._size >= _LARGE:
+            self.flush()
+        else:
+            self._context.flush_soon(self)
+
+    def flush(self) -> None:
+        """Send the events that wait; under the lock."""
+        if self._events:
+            events, self._events, self._size = self._events, [], 0
+            self._sent = time.monotonic()
+            packed = [(kind, data if isinstance(data, bytes) else _to_json(data)) for kind, data in events]
+            self._context.send("events", self.id, self.attempt, packed)
+
+    def close(self) -> None:
+        """Its code has ended: send all that it has said until now, and nothing after that."""
+        if self.closed:
+            return
+        with self._context.capture.lock:
+            self._context.capture.leave(self)
+            if self._lines:
+                for lines in self._lines.values():
+                    rest = lines.rest()
+                    if rest:
+                        self.log("info", rest)
+            if self._flow is not None:
+                self._log_left_out(self._flow)
+            if self._events:
+                self.flush()
+            self.closed = True
+        if self._files is not None:
+            self._files.close()
+
+
+def _reason(run: Run, kind: type[Canceled], *, is_async: bool) -> type[Canceled]:
+    """A subclass of `kind` for this job that notes when it is raised: with a text by `job.*` and at a `yield`, without one by an interrupt.
+
+    Async code knows its cancellation as `asyncio.CancelledError`, and what is built on that (task groups, timeouts) must see one.
+    """
+
+    def note(self: BaseException, *texts: str) -> None:
+        BaseException.__init__(self, *(texts or (f"{run.id} was told to stop",)))
+        run.stop_was_raised("flag" if texts else "exception")
+
+    bases = (kind, asyncio.CancelledError) if is_async else (kind,)
+    return type(kind.__name__, bases, {"__init__": note, "__module__": kind.__module__, "__doc__": kind.__doc__})
+
+
+def _to_json(data: dict[str, Any]) -> bytes:
+    """The data of an event. What a model says about its work must never end the work: text that is too long or no Unicode is altered."""
+    short = {name: shortened(value) if isinstance(value, str) else value for name, value in data.items()}
+    try:
+        return orjson.dumps(short)
+    except TypeError:
+        return orjson.dumps(
+            {name: value if isinstance(value, int | float | None) else readable(str(value)) for name, value in short.items()}
+        )
