@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from longrun.api.body import check_content_type, read_json
@@ -16,8 +16,7 @@ from longrun.api.multipart import in_time
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import job_view
-from longrun.service.parts import Parts
-from longrun.version import API_PREFIX
+from longrun.service.caller import Caller
 
 _FIXED = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
 _LONGEST_RETRY_AFTER = 60
@@ -45,13 +44,13 @@ def raw_response(data: bytes, status: int = 200, headers: Mapping[str, str] | No
     return _Json(data, status, headers)
 
 
-async def job_response(job: JobRecord, base: str, parts: Parts, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+async def job_response(caller: Caller, job: JobRecord, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A job, with `Retry-After` while it has not ended. Raises StoreUnavailable: URLs of its files cannot be signed."""
-    job = await parts.urls.job(job, base)
+    job = await caller.urls.job(job, caller.base)
     more = dict(headers or {})
     if not job.terminal:
         more["Retry-After"] = str(retry_after(job, time.time()))
-    return json_response(job_view(job, base, debug=parts.settings.expose_errors), status, more)
+    return json_response(job_view(job, caller.base, debug=caller.debug), status, more)
 
 
 def retry_after(job: JobRecord, now: float) -> int:
@@ -59,17 +58,6 @@ def retry_after(job: JobRecord, now: float) -> int:
     if job.due is None or job.status not in (Status.SCHEDULED, Status.RETRYING):
         return 1
     return max(1, min(_LONGEST_RETRY_AFTER, math.ceil(job.due / 1000 - now)))
-
-
-def base_url(request: HTTPConnection, parts: Parts) -> str:
-    """What stands before `/jobs` in URLs: the public URL when one is set, otherwise the path under which the app is reached."""
-    public = parts.settings.public_url.rstrip("/")
-    return f"{public or request.scope.get('root_path', '').rstrip('/')}{API_PREFIX}"
-
-
-def tenant_of(request: HTTPConnection) -> str:
-    """Who asks, as the doors found out."""
-    return str(request.scope["state"]["tenant"])
 
 
 async def read_body(request: Request) -> Any:

@@ -16,7 +16,7 @@ from longrun.models import ModelSpec
 from longrun.models.pointers import pointer
 from longrun.service import files
 from longrun.service.attach import MOST_FILES
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.store.files import FileRecord
 
 OPTIONS = "_options"
@@ -37,7 +37,7 @@ class SubmitForm:
     uploads: list[FileRecord] = field(default_factory=list)
 
 
-async def read_submit(request: Request, parts: Parts, tenant: str, spec: ModelSpec) -> tuple[dict[str, Any], list[FileRecord]]:
+async def read_submit(request: Request, caller: Caller, spec: ModelSpec) -> tuple[dict[str, Any], list[FileRecord]]:
     """The body of a submit, and the files that came with it.
 
     When it is left by an exception, what was stored meanwhile is removed again.
@@ -49,18 +49,18 @@ async def read_submit(request: Request, parts: Parts, tenant: str, spec: ModelSp
     """
     form = SubmitForm()
     try:
-        left = parts.settings.max_body
+        left = caller.settings.max_body
         async for part in read_parts(request.stream(), request.headers["content-type"]):
-            left -= await _take(part, form, parts, tenant, spec, left)
+            left -= await _take(part, form, caller, spec, left)
         schemas, definitions = spec.input.fields_schemas, spec.input.definitions
         data = {name: joined(name, found, schemas.get(name), definitions) for name, found in form.values.items()}
     except BaseException:
-        await files.discard(parts, tenant, [record.ref.id for record in form.uploads])
+        await files.discard(caller, [record.ref.id for record in form.uploads])
         raise
     return (form.options or {}) | {"input": data}, form.uploads
 
 
-async def _take(part: Part, form: SubmitForm, parts: Parts, tenant: str, spec: ModelSpec, left: int) -> int:  # noqa: PLR0917
+async def _take(part: Part, form: SubmitForm, caller: Caller, spec: ModelSpec, left: int) -> int:
     """Read one part; the bytes of it that count as text."""
     if part.name == OPTIONS:
         text = await part.text(left)
@@ -88,7 +88,7 @@ async def _take(part: Part, form: SubmitForm, parts: Parts, tenant: str, spec: M
         raise refused((part.name,), f"A job may be given {MOST_FILES} files at most")
     rule, many = rules[part.name]
     where = pointer("/input", (part.name, len(found)) if many else (part.name,))
-    record = await files.receive(parts, tenant, _all(first, part), filename=part.filename, rule=rule, pointer=where)
+    record = await files.receive(caller, _all(first, part), filename=part.filename, rule=rule, pointer=where)
     form.uploads.append(record)
     found.append(record.ref.id)
     return 0

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable
 from longrun.jobs.record import JobRecord
 from longrun.service import control
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.read import wait
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ async def unless_left(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(answer, leaving, return_exceptions=True)
 
 
-async def wait_beside(request: Request, parts: Parts, tenant: str, job_id: str, *, timeout: float) -> JobRecord:
+async def wait_beside(request: Request, caller: Caller, job_id: str, *, timeout: float) -> JobRecord:
     """As `wait`, for a caller whose job is canceled when it goes away before.
 
     Raises:
@@ -49,19 +49,19 @@ async def wait_beside(request: Request, parts: Parts, tenant: str, job_id: str, 
         StoreUnavailable, JobNotFound, JobGone
     """
     try:
-        return await unless_left(request, wait(parts, tenant, job_id, timeout=timeout))
+        return await unless_left(request, wait(caller, job_id, timeout=timeout))
     except ClientDisconnect:
-        await cancel_for_nobody(parts, tenant, job_id)
+        await cancel_for_nobody(caller, job_id)
         raise
 
 
-async def cancel_for_nobody(parts: Parts, tenant: str, job_id: str) -> None:
+async def cancel_for_nobody(caller: Caller, job_id: str) -> None:
     """Cancel the job of a caller that has gone away. When this process breaks connections off because it stops, the job goes on."""
-    if parts.store.follower.dismissed:
+    if caller.store.follower.dismissed:
         return
     with suppress(JobNotFound, JobGone):
         try:
-            job = await control.cancel(parts, tenant, job_id)
+            job = await control.cancel(caller, job_id)
         except StoreUnavailable as error:
             _log.warning("job of a caller that went away is not canceled", job_id=job_id, reason=str(error))
         else:

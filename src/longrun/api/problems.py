@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from longrun.errors import Problem, RangeNotSatisfiable, Unauthenticated, ValidationFailed
 from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
+from longrun.service.caller import Caller
 from longrun.store.connection import StoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -76,10 +77,10 @@ def problem_response(problem: Problem, scope: Scope, headers: Mapping[str, str] 
     return _response(problem.status, document(problem, scope), more)
 
 
-def job_problem_response(job: JobRecord, base: str, scope: Scope, *, debug: bool) -> Response:
+def job_problem_response(caller: Caller, job: JobRecord, scope: Scope) -> Response:
     """424: the job's own problem, in answer to a request for its output."""
     stored = job.error or orjson.dumps({"code": job.status.value, "attempt": job.attempt})
-    members = problem_of(stored, f"{base}/jobs/{job.id}", debug=debug)
+    members = problem_of(stored, f"{caller.base}/jobs/{job.id}", debug=caller.debug)
     return _response(424, members | {"job_id": job.id, "request_id": request_id(scope)}, {"Cache-Control": "no-store"})
 
 

@@ -11,7 +11,9 @@ import structlog
 from starlette.requests import HTTPConnection
 
 from longrun.errors import SettingsError, StoreUnavailable
+from longrun.service.caller import Caller
 from longrun.service.parts import Parts
+from longrun.version import API_PREFIX
 
 OpenParts = Callable[[], Parts]
 #: Runs until it is canceled; `longrun.wiring` passes the loop of the chores.
@@ -144,3 +146,13 @@ def parts_of(request: HTTPConnection) -> Parts:
     except SettingsError as error:
         _log.error("the service cannot be opened", reason=str(error))
         raise StoreUnavailable("The service is not set up. The operator finds the reason in the log.", retry_after=5) from error
+
+
+def caller_of(request: HTTPConnection) -> Caller:
+    """Who asks. URLs begin with the public URL when one is set, otherwise with the path under which the app is reached.
+
+    Raises as `parts_of` does.
+    """
+    parts = parts_of(request)
+    root = parts.settings.public_url.rstrip("/") or request.scope.get("root_path", "").rstrip("/")
+    return Caller(parts, request.scope["state"]["tenant"], f"{root}{API_PREFIX}")

@@ -16,8 +16,8 @@ from longrun.media.facts import Facts
 from longrun.media.names import safe_name
 from longrun.media.rules import Broken, FileRule, judge
 from longrun.media.scan import Scanner
+from longrun.service.caller import Caller
 from longrun.service.noting import noted
-from longrun.service.parts import Parts
 from longrun.store.files import FileRecord, gone
 
 #: Bytes after which a file whose format is not known yet has none that we know.
@@ -44,8 +44,7 @@ def narrowed(rule: FileRule | None, max_file: int) -> FileRule:
 
 
 async def receive(
-    parts: Parts,
-    tenant: str,
+    caller: Caller,
     chunks: AsyncIterator[bytes],
     *,
     filename: str = "",
@@ -68,14 +67,14 @@ async def receive(
         Exception: whatever `chunks` raises.
     """
     name = safe_name(filename)
-    rule = narrowed(rule, parts.settings.max_file)
+    rule = narrowed(rule, caller.settings.max_file)
     passing = _Passing(chunks, rule, filename, pointer)
     head = await passing.head()
     fresh = new_file_id()
-    stored = await parts.blobs.put(fresh, passing.rest(head), limit=rule.max_bytes, content_type=passing.facts.media_type, filename=name)
+    stored = await caller.blobs.put(fresh, passing.rest(head), limit=rule.max_bytes, content_type=passing.facts.media_type, filename=name)
     facts, since = passing.facts, time.monotonic()
     ref = FileRef(fresh, fresh, stored.size, stored.digest, facts.media_type, name, facts.to_json())
-    return await noted(parts.store, tenant, ref, keep=keep, since=since)
+    return await noted(caller.store, caller.tenant, ref, keep=keep, since=since)
 
 
 class _Passing:
@@ -116,11 +115,11 @@ class _Passing:
             raise refusal(broken, self._pointer)
 
 
-async def discard(parts: Parts, tenant: str, ids: Sequence[str]) -> None:
+async def discard(caller: Caller, ids: Sequence[str]) -> None:
     """Remove files that came with a request which makes no job. What cannot be removed now goes within the hour."""
     if ids:
         with suppress(Problem):
-            await parts.store.files.discard(ids, tenant)
+            await caller.store.files.discard(ids, caller.tenant)
 
 
 async def from_bytes(data: bytes) -> AsyncIterator[bytes]:
@@ -129,29 +128,29 @@ async def from_bytes(data: bytes) -> AsyncIterator[bytes]:
         yield data[at : at + (1 << 18)]
 
 
-def judge_record(parts: Parts, record: FileRecord, rules: Sequence[FileRule]) -> Broken | None:
+def judge_record(caller: Caller, record: FileRecord, rules: Sequence[FileRule]) -> Broken | None:
     """The rule that a stored file breaks; None: it keeps to one of the sets of rules."""
     facts, ref = Facts.from_json(dict(record.ref.facts)), record.ref
-    found = [judge(narrowed(rule, parts.settings.max_file), facts, ref.size, ref.name, final=True) for rule in rules]
+    found = [judge(narrowed(rule, caller.settings.max_file), facts, ref.size, ref.name, final=True) for rule in rules]
     return None if None in found else next(iter(found), None)
 
 
-async def get(parts: Parts, tenant: str, file_id: str) -> FileRecord:
+async def get(caller: Caller, file_id: str) -> FileRecord:
     """A file.
 
     Raises:
         FileNotFound: unknown, or another tenant's.
         FileGone: deleted or expired.
     """
-    return await parts.store.files.read(_known_form(file_id), tenant)
+    return await caller.store.files.read(_known_form(file_id), caller.tenant)
 
 
-async def delete(parts: Parts, tenant: str, file_id: str) -> None:
+async def delete(caller: Caller, file_id: str) -> None:
     """Hide a file at once; its bytes go with the last job that needs them. Raises FileNotFound, FileGone."""
-    await parts.store.files.delete(_known_form(file_id), tenant)
+    await caller.store.files.delete(_known_form(file_id), caller.tenant)
 
 
-async def readable(parts: Parts, tenant: str, file_id: str, query: Mapping[str, str], method: str) -> FileRecord:
+async def readable(caller: Caller, file_id: str, query: Mapping[str, str], method: str) -> FileRecord:
     """A file whose bytes may be read: by its tenant, or by whoever holds a signed URL.
 
     Args:
@@ -161,12 +160,12 @@ async def readable(parts: Parts, tenant: str, file_id: str, query: Mapping[str, 
         Forbidden: the signature is wrong or has expired.
         FileNotFound, FileGone
     """
-    if "sig" not in query and not tenant:
+    if "sig" not in query and not caller.tenant:
         raise Forbidden("This URL needs its signature, or a key of this service.")
     if "sig" not in query:
-        return await get(parts, tenant, file_id)
-    secret = await parts.urls.know()
-    owner, record = await parts.store.files.owned(file_id) if is_file_id(file_id) else ("", None)
+        return await get(caller, file_id)
+    secret = await caller.urls.know()
+    owner, record = await caller.store.files.owned(file_id) if is_file_id(file_id) else ("", None)
     # Said first, and after the same work for every id: who has no right to read does not learn what exists, or has existed.
     signing.verify([secret], query, method=method, tenant=owner, file=file_id)
     if record is None:
@@ -180,7 +179,7 @@ def _known_form(file_id: str) -> str:
     return file_id
 
 
-async def file_view(parts: Parts, record: FileRecord, base: str) -> dict[str, Any]:
+async def file_view(caller: Caller, record: FileRecord) -> dict[str, Any]:
     """The JSON body of a file."""
     ref = record.ref
     facts = {name: ref.facts.get(name) for name in ("format", "width", "height", "frames")}
@@ -193,5 +192,5 @@ async def file_view(parts: Parts, record: FileRecord, base: str) -> dict[str, An
         **facts,
         "created_at": rfc3339(record.created),
         "expires_at": rfc3339(record.expires),
-        "url": await parts.urls.url(record.tenant, ref.id, base),
+        "url": await caller.urls.url(record.tenant, ref.id, caller.base),
     }

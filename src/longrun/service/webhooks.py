@@ -17,7 +17,7 @@ from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import job_urls, job_view
 from longrun.service.batch_view import batch_view
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.read import make_cursor
 from longrun.service.request import ENDS, EndpointEvent, WebhookSecret, WebhookUrl, parsed
 from longrun.store.batches import BatchRecord
@@ -71,25 +71,25 @@ class Ledger:
     cursor: str | None
 
 
-def check_url(parts: Parts, url: str, where: str) -> None:
+def check_url(caller: Caller, url: str, where: str) -> None:
     """Judge a URL by what is written in it; nothing is resolved. Raises ValidationFailed with the pointer `where`."""
     try:
-        judge_url(url, Networks(parts.settings.allowed_networks))
+        judge_url(url, Networks(caller.settings.allowed_networks))
     except Refused as error:
         raise ValidationFailed(str(error), errors=[{"pointer": where, "detail": str(error)}]) from None
 
 
-async def endpoints(parts: Parts, tenant: str) -> list[Endpoint]:
+async def endpoints(caller: Caller) -> list[Endpoint]:
     """The tenant's endpoints, oldest first."""
-    return await parts.store.webhooks.endpoints(tenant)
+    return await caller.store.webhooks.endpoints(caller.tenant)
 
 
-async def endpoint(parts: Parts, tenant: str, endpoint_id: str) -> Endpoint:
+async def endpoint(caller: Caller, endpoint_id: str) -> Endpoint:
     """One endpoint. Raises WebhookEndpointNotFound."""
-    return _found(await parts.store.webhooks.endpoint(tenant, endpoint_id), endpoint_id)
+    return _found(await caller.store.webhooks.endpoint(caller.tenant, endpoint_id), endpoint_id)
 
 
-async def add_endpoint(parts: Parts, tenant: str, body: Any) -> Endpoint:
+async def add_endpoint(caller: Caller, body: Any) -> Endpoint:
     """Register a receiver.
 
     Raises:
@@ -97,57 +97,57 @@ async def add_endpoint(parts: Parts, tenant: str, body: Any) -> Endpoint:
         QuotaExceeded: the tenant has as many as it may have.
     """
     asked = parsed(EndpointRequest, body)
-    check_url(parts, asked.url, "/url")
+    check_url(caller, asked.url, "/url")
     members = asked.model_dump() | {"secret": asked.secret or new_secret()}
-    made = await parts.store.webhooks.add_endpoint(tenant, f"we_{secrets.token_hex(16)}", members)
+    made = await caller.store.webhooks.add_endpoint(caller.tenant, f"we_{secrets.token_hex(16)}", members)
     if made is None:
         raise QuotaExceeded(f"There are {MOST_ENDPOINTS} webhook endpoints. Delete one that is not needed any longer.")
     return made
 
 
-async def change_endpoint(parts: Parts, tenant: str, endpoint_id: str, body: Any) -> Endpoint:
+async def change_endpoint(caller: Caller, endpoint_id: str, body: Any) -> Endpoint:
     """Replace members of an endpoint. Raises ValidationFailed, WebhookEndpointNotFound."""
     asked = parsed(EndpointChange, body)
     if asked.url is not None:
-        check_url(parts, asked.url, "/url")
+        check_url(caller, asked.url, "/url")
     members: dict[str, Any] = asked.model_dump(exclude_none=True, exclude={"disabled"})
     if asked.disabled is not None:
         members["disabled_reason"] = "It was disabled by request." if asked.disabled else None
-    return _found(await parts.store.webhooks.change_endpoint(tenant, endpoint_id, members), endpoint_id)
+    return _found(await caller.store.webhooks.change_endpoint(caller.tenant, endpoint_id, members), endpoint_id)
 
 
-async def delete_endpoint(parts: Parts, tenant: str, endpoint_id: str) -> None:
+async def delete_endpoint(caller: Caller, endpoint_id: str) -> None:
     """Forget an endpoint; what is on its way to it is given up. Raises WebhookEndpointNotFound."""
-    if not await parts.store.webhooks.delete_endpoint(tenant, endpoint_id):
+    if not await caller.store.webhooks.delete_endpoint(caller.tenant, endpoint_id):
         _found(None, endpoint_id)
 
 
-async def rotate_endpoint(parts: Parts, tenant: str, endpoint_id: str, body: Any) -> Endpoint:
+async def rotate_endpoint(caller: Caller, endpoint_id: str, body: Any) -> Endpoint:
     """Give an endpoint another secret; the old one signs too for a while. Raises ValidationFailed, WebhookEndpointNotFound."""
     asked = parsed(Rotation, {} if body is None else body)
-    made = await parts.store.webhooks.rotate_endpoint(tenant, endpoint_id, asked.secret or new_secret(), asked.overlap)
+    made = await caller.store.webhooks.rotate_endpoint(caller.tenant, endpoint_id, asked.secret or new_secret(), asked.overlap)
     return _found(made, endpoint_id)
 
 
-async def test_endpoint(parts: Parts, tenant: str, endpoint_id: str) -> Delivery:
+async def test_endpoint(caller: Caller, endpoint_id: str) -> Delivery:
     """Send an endpoint a message of type `webhook.test`. Raises WebhookEndpointNotFound."""
     fresh = f"msg_{secrets.token_hex(16)}"
-    if not await parts.store.webhooks.test(tenant, endpoint_id, fresh):
+    if not await caller.store.webhooks.test(caller.tenant, endpoint_id, fresh):
         _found(None, endpoint_id)
-    return await delivery(parts, tenant, fresh)
+    return await delivery(caller, fresh)
 
 
-async def own_secret(parts: Parts, tenant: str) -> str:
+async def own_secret(caller: Caller) -> str:
     """The secret that signs the webhooks of jobs that bring none; made on first need."""
-    return await parts.store.webhooks.secret(tenant, new_secret())
+    return await caller.store.webhooks.secret(caller.tenant, new_secret())
 
 
-async def rotate_own_secret(parts: Parts, tenant: str, body: Any) -> str:
+async def rotate_own_secret(caller: Caller, body: Any) -> str:
     """Replace it; the old one signs too for a while. Raises ValidationFailed."""
     asked = parsed(Rotation, {} if body is None else body)
-    await own_secret(parts, tenant)
+    await own_secret(caller)
     secret = asked.secret or new_secret()
-    await parts.store.webhooks.rotate_secret(tenant, secret, asked.overlap)
+    await caller.store.webhooks.rotate_secret(caller.tenant, secret, asked.overlap)
     return secret
 
 
@@ -157,11 +157,11 @@ def _found(held: Endpoint | None, endpoint_id: str) -> Endpoint:
     return held
 
 
-async def deliveries(parts: Parts, tenant: str, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int) -> Ledger:
+async def deliveries(caller: Caller, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int) -> Ledger:
     """A page of the ledger, newest first. At most 2,000 are looked at, so a page may be short while `cursor` goes on."""
     found: list[Delivery] = []
     for _ in range(_PIECES):
-        page, cursor = await parts.store.webhooks.deliveries(tenant, cursor=cursor, look_at=min(100, limit), filters=filters)
+        page, cursor = await caller.store.webhooks.deliveries(caller.tenant, cursor=cursor, look_at=min(100, limit), filters=filters)
         found += page
         if len(found) > limit:
             last = found[limit - 1]
@@ -171,25 +171,25 @@ async def deliveries(parts: Parts, tenant: str, filters: Mapping[str, str], *, c
     return Ledger(found, make_cursor(*cursor) if cursor else None)
 
 
-async def delivery(parts: Parts, tenant: str, delivery_id: str) -> Delivery:
+async def delivery(caller: Caller, delivery_id: str) -> Delivery:
     """One delivery. Raises WebhookDeliveryNotFound."""
-    found = await parts.store.webhooks.delivery(tenant, delivery_id)
+    found = await caller.store.webhooks.delivery(caller.tenant, delivery_id)
     if found is None:
         raise WebhookDeliveryNotFound(f"There is no webhook delivery {delivery_id[:64]}.")
     return found
 
 
-async def redeliver(parts: Parts, tenant: str, delivery_id: str) -> Delivery:
+async def redeliver(caller: Caller, delivery_id: str) -> Delivery:
     """Send a message again, at once and with the same id; its schedule begins anew.
 
     Raises:
         WebhookDeliveryNotFound
         JobGone: the job it tells of is no longer there.
     """
-    done = await parts.store.webhooks.redeliver(tenant, delivery_id)
+    done = await caller.store.webhooks.redeliver(caller.tenant, delivery_id)
     if done == "gone":
         raise JobGone("The job that this message tells of was deleted or has expired.")
-    return await delivery(parts, tenant, delivery_id)
+    return await delivery(caller, delivery_id)
 
 
 def batch_message(due: Due, batch: BatchRecord, base: str) -> bytes:

@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from longrun.api import headers as ask
-from longrun.api.answers import base_url, raw_response, tenant_of
+from longrun.api.answers import raw_response
 from longrun.api.problems import problem_response, refuse
-from longrun.api.resources import parts_of, resources_of
+from longrun.api.resources import caller_of, resources_of
 from longrun.api.socket import EventSocket
 from longrun.api.sse import EventStream
 from longrun.errors import Problem, UpgradeRequired
@@ -23,17 +23,16 @@ from longrun.store.records import EventPage
 
 async def get_events(request: Request) -> Response:
     """The event stream; 204 when the job has ended and nothing is left; a page when JSON is asked for."""
-    parts, tenant, job_id = parts_of(request), tenant_of(request), request.path_params["job_id"]
-    query, base = request.query_params, base_url(request, parts)
+    caller, job_id, query = caller_of(request), request.path_params["job_id"], request.query_params
     types, after = ask.types(query), ask.after(query, request.headers.get("last-event-id"))
     # Read before the stream is opened: with its first byte the status is said.
     if ask.wants_page(request.headers.get("accept", "")):
-        page = await watch.events(parts, tenant, job_id, after, base)
+        page = await watch.events(caller, job_id, after)
         return raw_response(page_body(page, after, types))
-    first = await watch.events(parts, tenant, job_id, after, base, limit=1)
+    first = await watch.events(caller, job_id, after, limit=1)
     if first.status in TERMINAL and after >= first.latest:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    return EventStream(watch.follow(parts, tenant, job_id, after, base), resources_of(request), types)
+    return EventStream(watch.follow(caller, job_id, after), resources_of(request), types)
 
 
 async def get_socket(request: Request) -> Response:
@@ -45,16 +44,15 @@ async def get_socket(request: Request) -> Response:
 async def open_socket(socket: WebSocket) -> None:
     """The events as text frames; refused with a problem before the handshake."""
     try:
-        parts, tenant, job_id = parts_of(socket), tenant_of(socket), socket.path_params["job_id"]
-        base = base_url(socket, parts)
+        caller, job_id = caller_of(socket), socket.path_params["job_id"]
         types, after = ask.types(socket.query_params), ask.after(socket.query_params, socket.headers.get("last-event-id"))
-        await watch.events(parts, tenant, job_id, after, base, limit=1)
+        await watch.events(caller, job_id, after, limit=1)
     except Problem as problem:
         await refuse(problem, socket.scope, socket.receive, socket.send)
         return
-    events = watch.follow(parts, tenant, job_id, after, base)
-    cancel = partial(control.cancel, parts, tenant, job_id)
-    served = EventSocket(socket, events, after, types, cancel=cancel, resources=resources_of(socket), follower=parts.store.follower)
+    events = watch.follow(caller, job_id, after)
+    cancel = partial(control.cancel, caller, job_id)
+    served = EventSocket(socket, events, after, types, cancel=cancel, resources=resources_of(socket), follower=caller.store.follower)
     await served.serve()
 
 

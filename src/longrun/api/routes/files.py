@@ -12,15 +12,15 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from longrun.api.answers import base_url, json_response, tenant_of
+from longrun.api.answers import json_response
 from longrun.api.multipart import is_multipart, read_parts, steady
-from longrun.api.resources import parts_of
+from longrun.api.resources import caller_of
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, Problem, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.names import content_disposition
 from longrun.service import files
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.store.files import FileRecord
 
 #: Seconds for which a URL of the bucket itself opens: it is followed at once.
@@ -43,37 +43,36 @@ _log = structlog.get_logger("longrun.api")
 
 async def add_file(request: Request) -> Response:
     """201 and the file: the one file of a form, or the body itself."""
-    parts, tenant = parts_of(request), tenant_of(request)
-    keep = parts.settings.retention
+    caller = caller_of(request)
+    keep = caller.settings.retention
     content_type = request.headers.get("content-type", "")
     if is_multipart(content_type):
-        record = await _only_file(request, parts, tenant, keep)
+        record = await _only_file(request, caller, keep)
     elif _NO_FILE.match(content_type.strip()):
         raise UnsupportedMedia(
             "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
         )
     else:
         stream = steady(request.stream())
-        record = await files.receive(parts, tenant, stream, filename=request.query_params.get("name", ""), keep=keep)
-    base = base_url(request, parts)
-    return json_response(await files.file_view(parts, record, base), 201, {"Location": f"{base}/files/{record.ref.id}"})
+        record = await files.receive(caller, stream, filename=request.query_params.get("name", ""), keep=keep)
+    return json_response(await files.file_view(caller, record), 201, {"Location": f"{caller.base}/files/{record.ref.id}"})
 
 
-async def _only_file(request: Request, parts: Parts, tenant: str, keep: float) -> FileRecord:
+async def _only_file(request: Request, caller: Caller, keep: float) -> FileRecord:
     record: FileRecord | None = None
     try:
         async for part in read_parts(request.stream(), request.headers["content-type"]):
             if part.filename is None:
                 await part.text(64 * 1024)
             elif record is None:
-                record = await files.receive(parts, tenant, part.chunks(), filename=part.filename, keep=keep)
+                record = await files.receive(caller, part.chunks(), filename=part.filename, keep=keep)
             else:
                 raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
     except BaseException:
         # Its id was told to nobody.
         if record is not None:
             with suppress(Problem):
-                await parts.store.files.delete(record.ref.id, tenant)
+                await caller.store.files.delete(record.ref.id, caller.tenant)
         raise
     if record is None:
         raise ValidationFailed("The form holds no file: a part with a filename.", errors=[_finding("file", "missing")])
@@ -86,34 +85,33 @@ def _finding(name: str, detail: str) -> dict[str, str]:
 
 async def get_file(request: Request) -> Response:
     """200 and what is known of the file."""
-    parts = parts_of(request)
-    record = await files.get(parts, tenant_of(request), request.path_params["file_id"])
-    return json_response(await files.file_view(parts, record, base_url(request, parts)))
+    caller = caller_of(request)
+    return json_response(await files.file_view(caller, await files.get(caller, request.path_params["file_id"])))
 
 
 async def delete_file(request: Request) -> Response:
     """204; nobody sees it any more."""
-    await files.delete(parts_of(request), tenant_of(request), request.path_params["file_id"])
+    await files.delete(caller_of(request), request.path_params["file_id"])
     return Response(status_code=204, headers={"Cache-Control": "no-store"})
 
 
 async def get_content(request: Request) -> Response:
     """200 and the bytes, or 206 and those that were asked for; 307 to the bucket where that serves them itself."""
-    parts = parts_of(request)
+    caller = caller_of(request)
     query = dict(request.query_params)
-    record = await files.readable(parts, tenant_of(request), request.path_params["file_id"], query, request.method)
-    url = await parts.blobs.url(record.ref.key, expires=_BUCKET_URL)
+    record = await files.readable(caller, request.path_params["file_id"], query, request.method)
+    url = await caller.blobs.url(record.ref.key, expires=_BUCKET_URL)
     if url is not None and request.method == "GET":
         return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
-    return await content_response(request, parts, record.ref)
+    return await content_response(request, caller, record.ref)
 
 
-async def content_response(request: Request, parts: Parts, ref: FileRef, more: Mapping[str, str] | None = None) -> Response:
+async def content_response(request: Request, caller: Caller, ref: FileRef, more: Mapping[str, str] | None = None) -> Response:
     """The bytes of a file, or the one range of them that is asked for.
 
     Args:
         request: may name a range, and what its sender has already.
-        parts: the open service.
+        caller: who asks.
         ref: the file.
         more: further headers.
 
@@ -141,7 +139,7 @@ async def content_response(request: Request, parts: Parts, ref: FileRef, more: M
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     try:
-        chunks = await parts.blobs.get(ref.key, start=start, end=end)
+        chunks = await caller.blobs.get(ref.key, start=start, end=end)
     except BlobNotFound:
         raise FileGone(f"The bytes of {ref.id} are not there any longer.") from None
     return BoundedResponse(chunks, status, headers)

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longrun.api.answers import base_url, json_response
-from longrun.api.resources import parts_of
+from longrun.api.answers import json_response
+from longrun.api.resources import caller_of
 from longrun.models import ModelSpec
 from longrun.service.submit import model_policy
 from longrun.settings import Settings
@@ -16,16 +16,14 @@ from longrun.settings import Settings
 
 async def list_models(request: Request) -> Response:
     """200 and every model, by name."""
-    parts = parts_of(request)
-    base = base_url(request, parts)
-    return json_response({"models": [model_view(spec, parts.settings, base) for spec in parts.models]})
+    caller = caller_of(request)
+    return json_response({"models": [model_view(spec, caller.settings, caller.base) for spec in caller.models]})
 
 
 async def get_model(request: Request) -> Response:
     """200 and one model."""
-    parts = parts_of(request)
-    spec = parts.models.get(request.path_params["model"])
-    return json_response(model_view(spec, parts.settings, base_url(request, parts)))
+    caller = caller_of(request)
+    return json_response(model_view(caller.models.get(request.path_params["model"]), caller.settings, caller.base))
 
 
 def model_view(spec: ModelSpec, settings: Settings, base: str) -> dict[str, Any]:

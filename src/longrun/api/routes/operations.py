@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from longrun.api import metrics
-from longrun.api.answers import json_response, read_body, tenant_of
-from longrun.api.resources import Resources, parts_of
+from longrun.api.answers import json_response, read_body
+from longrun.api.resources import Resources, caller_of, parts_of
 from longrun.api.routes.jobs import listing
 from longrun.errors import LongrunError, ValidationFailed
 from longrun.service import control, overview
@@ -54,15 +54,15 @@ async def list_dead_letters(request: Request) -> Response:
 
 async def redrive(request: Request) -> Response:
     """200 and which dead letters became which new jobs."""
-    parts, tenant = parts_of(request), tenant_of(request)
+    caller = caller_of(request)
     asked = _parse_redrive(await read_body(request))
     if asked.ids is not None:
-        done = await control.redrive(parts, tenant, asked.ids)
+        done = await control.redrive(caller, asked.ids)
     else:
         if asked.cursor is not None:
             parse_cursor(asked.cursor, "/cursor")
         filters = Filters(model=asked.model, code=asked.code, tag=asked.tag)
-        done = await control.redrive_matching(parts, tenant, filters, cursor=asked.cursor)
+        done = await control.redrive_matching(caller, filters, cursor=asked.cursor)
     redriven = [{"id": old, "job_id": new} for old, new in done.jobs.items()]
     skipped = [{"id": old, "code": code} for old, code in done.skipped.items()]
     return json_response({"redriven": redriven, "skipped": skipped, "left": done.left, "next": done.next})

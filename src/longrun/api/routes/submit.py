@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from longrun.api import leaving
-from longrun.api.answers import base_url, job_response, read_body, tenant_of
+from longrun.api.answers import job_response, read_body
 from longrun.api.forms import read_submit
 from longrun.api.headers import idempotency_key, preference, wants_stream
 from longrun.api.multipart import is_multipart
-from longrun.api.resources import parts_of, resources_of
+from longrun.api.resources import caller_of, resources_of
 from longrun.api.sse import EventStream
 from longrun.errors import StoreUnavailable
 from longrun.service.files import discard
@@ -25,29 +25,29 @@ from longrun.service.watch import follow
 
 async def submit_job(request: Request) -> Response:
     """202 and the job; 200 when `Prefer: wait` saw its end; or its event stream at once."""
-    parts, tenant, headers = parts_of(request), tenant_of(request), request.headers
-    spec = parts.models.get(request.path_params["model"])
+    caller, headers = caller_of(request), request.headers
+    spec = caller.models.get(request.path_params["model"])
     key = idempotency_key(headers.getlist("idempotency-key"))
     prefer = preference(headers.getlist("prefer"))
     if is_multipart(headers.get("content-type")):
-        body, uploads = await read_submit(request, parts, tenant, spec)
+        body, uploads = await read_submit(request, caller, spec)
         try:
             asked = parse_request(body)
         except BaseException:
-            await discard(parts, tenant, [record.ref.id for record in uploads])
+            await discard(caller, [record.ref.id for record in uploads])
             raise
-        submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body, uploads=uploads)
+        submitted = await submit(caller, spec.name, asked, idempotency_key=key, body=body, uploads=uploads)
     else:
         body = await read_body(request)
         asked = parse_request(body)
-        submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body)
-    job, base = submitted.job, base_url(request, parts)
-    more = {"Location": f"{base}/jobs/{job.id}"}
+        submitted = await submit(caller, spec.name, asked, idempotency_key=key, body=body)
+    job = submitted.job
+    more = {"Location": f"{caller.base}/jobs/{job.id}"}
     if submitted.replayed:
         more["Idempotency-Replayed"] = "true"
     if wants_stream(headers.get("accept", "")):
-        on_leaving = partial(leaving.cancel_for_nobody, parts, tenant, job.id) if asked.cancel_on_disconnect else None
-        events = follow(parts, tenant, job.id, 0, base)
+        on_leaving = partial(leaving.cancel_for_nobody, caller, job.id) if asked.cancel_on_disconnect else None
+        events = follow(caller, job.id, 0)
         return EventStream(events, resources_of(request), headers=more, on_leaving=on_leaving)
     if prefer.applied is not None:
         more["Preference-Applied"] = prefer.applied
@@ -55,7 +55,7 @@ async def submit_job(request: Request) -> Response:
         # The job is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
             if asked.cancel_on_disconnect:
-                job = await leaving.wait_beside(request, parts, tenant, job.id, timeout=prefer.wait)
+                job = await leaving.wait_beside(request, caller, job.id, timeout=prefer.wait)
             else:
-                job = await leaving.unless_left(request, wait(parts, tenant, job.id, timeout=prefer.wait))
-    return await job_response(job, base, parts, status=200 if prefer.wait and job.terminal else 202, headers=more)
+                job = await leaving.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
+    return await job_response(caller, job, status=200 if prefer.wait and job.terminal else 202, headers=more)

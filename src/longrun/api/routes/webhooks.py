@@ -9,31 +9,28 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from longrun.api import headers as ask
-from longrun.api.answers import base_url, json_response, read_body, read_optional_body, tenant_of
-from longrun.api.resources import parts_of
+from longrun.api.answers import json_response, read_body, read_optional_body
+from longrun.api.resources import caller_of
 from longrun.clock import is_message_id
 from longrun.service import webhooks
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.read import parse_cursor
 
 
-def _asked(request: Request) -> tuple[Parts, str]:
-    return parts_of(request), tenant_of(request)
-
-
-def _endpoint(request: Request) -> tuple[Parts, str, str]:
-    return *_asked(request), request.path_params["endpoint_id"]
+def _endpoint(request: Request) -> tuple[Caller, str]:
+    return caller_of(request), request.path_params["endpoint_id"]
 
 
 async def list_endpoints(request: Request) -> Response:
     """200 and the endpoints, oldest first, without their secrets."""
-    return json_response({"endpoints": [webhooks.endpoint_view(each) for each in await webhooks.endpoints(*_asked(request))]})
+    return json_response({"endpoints": [webhooks.endpoint_view(each) for each in await webhooks.endpoints(caller_of(request))]})
 
 
 async def add_endpoint(request: Request) -> Response:
     """201 and the new endpoint with its secret."""
-    made = await webhooks.add_endpoint(*_asked(request), await read_body(request))
-    location = f"{base_url(request, parts_of(request))}/webhook-endpoints/{made.id}"
+    caller = caller_of(request)
+    made = await webhooks.add_endpoint(caller, await read_body(request))
+    location = f"{caller.base}/webhook-endpoints/{made.id}"
     return json_response(webhooks.endpoint_view(made, secret=True), 201, {"Location": location})
 
 
@@ -70,32 +67,32 @@ async def test_endpoint(request: Request) -> Response:
 
 async def get_secret(request: Request) -> Response:
     """200 and the secret that signs the webhooks of jobs that bring none."""
-    return json_response({"secret": await webhooks.own_secret(*_asked(request))})
+    return json_response({"secret": await webhooks.own_secret(caller_of(request))})
 
 
 async def rotate_secret(request: Request) -> Response:
     """200 and the new one; the old one signs too for a while."""
-    return json_response({"secret": await webhooks.rotate_own_secret(*_asked(request), await read_optional_body(request))})
+    return json_response({"secret": await webhooks.rotate_own_secret(caller_of(request), await read_optional_body(request))})
 
 
 async def list_deliveries(request: Request) -> Response:
     """200 and a page of deliveries, newest first."""
-    query = request.query_params
+    caller, query = caller_of(request), request.query_params
     cursor = None if "cursor" not in query else parse_cursor(query["cursor"], is_id=is_message_id)
-    found = await webhooks.deliveries(*_asked(request), ask.delivery_filters(query), cursor=cursor, limit=ask.limit(query))
+    found = await webhooks.deliveries(caller, ask.delivery_filters(query), cursor=cursor, limit=ask.limit(query))
     page: dict[str, Any] = {"deliveries": [webhooks.delivery_view(each) for each in found.deliveries], "next": None}
     if found.cursor is None:
         return json_response(page)
-    page["next"] = f"{base_url(request, parts_of(request))}/webhook-deliveries?{urlencode({**query, 'cursor': found.cursor})}"
+    page["next"] = f"{caller.base}/webhook-deliveries?{urlencode({**query, 'cursor': found.cursor})}"
     return json_response(page, headers={"Link": f'<{page["next"]}>; rel="next"'})
 
 
 async def get_delivery(request: Request) -> Response:
     """200 and one delivery with every try."""
-    return json_response(webhooks.delivery_view(await webhooks.delivery(*_asked(request), request.path_params["delivery_id"])))
+    return json_response(webhooks.delivery_view(await webhooks.delivery(caller_of(request), request.path_params["delivery_id"])))
 
 
 async def redeliver(request: Request) -> Response:
     """202 and the delivery; it is sent again at once, with the same id."""
-    sent = await webhooks.redeliver(*_asked(request), request.path_params["delivery_id"])
+    sent = await webhooks.redeliver(caller_of(request), request.path_params["delivery_id"])
     return json_response(webhooks.delivery_view(sent), 202)
