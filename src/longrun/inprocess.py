@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 from pydantic import BaseModel
 
+from longrun import wire
 from longrun.errors import JobUnsuccessful
-from longrun.jobs.failure import problem_of
-from longrun.jobs.view import job_view
 from longrun.models.files import File, as_file
 from longrun.service import control, read
 from longrun.service.caller import Caller
@@ -43,7 +43,7 @@ class JobHandle:
         """The job as `GET /jobs/{id}` shows it. Raises JobNotFound, JobGone."""
         caller = _caller(self.tenant)
         job = await caller.urls.job(await read.get(caller, self.id), caller.base)
-        view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, caller.base)))
+        view: dict[str, Any] = orjson.loads(wire.encode(wire.Job.of(job, caller.base)))
         return view
 
     async def result(self, timeout: float = 3600.0) -> Any:
@@ -62,9 +62,8 @@ class JobHandle:
         if not job.terminal:
             raise TimeoutError(f"job {self.id} has not ended within {timeout:g} s")
         if job.error is not None:
-            problem = problem_of(job.error, f"{caller.base}/jobs/{self.id}")
-            extra = {name: value for name, value in problem.items() if name != "detail"}
-            raise JobUnsuccessful(f"{problem['code']}: {problem['detail']}", **extra, job_id=self.id)
+            problem = msgspec.to_builtins(wire.JobProblem.of(job.error, f"{caller.base}/jobs/{self.id}"))
+            raise JobUnsuccessful(f"{problem['code']}: {problem.pop('detail')}", **problem, job_id=self.id)
         output = await whole_output(caller, job)
         return None if output is None else orjson.loads(await caller.urls.rendered(output, self.tenant, caller.base))
 

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longrun.api.head import head_of, route_path
+from longrun.api.http.request import head_of, route_path
 from longrun.api.problems import refuse
 from longrun.api.unread import Body, closing_when_unread, too_large
 from longrun.errors import Forbidden, MalformedRequest, Problem, Unauthenticated, UnsupportedMedia

@@ -14,7 +14,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from longrun.api.head import head_of
+from longrun.api.http.request import head_of
 from longrun.api.problems import INTERNAL, refuse
 from longrun.errors import Problem
 

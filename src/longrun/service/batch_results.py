@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
+from msgspec import UNSET, Raw
 
+from longrun import wire
 from longrun.clock import item_id
-from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
-from longrun.jobs.view import job_urls
 from longrun.service.caller import Caller
 from longrun.service.watch import whole_output
 from longrun.store.batches import MOST, BatchRecord
@@ -49,29 +48,29 @@ async def results(caller: Caller, batch: BatchRecord, first: int, most: int | No
 
 async def _line(caller: Caller, batch: BatchRecord, index: int, job: JobRecord | None) -> bytes:
     if job is None:
-        return _text(batch, index, "gone", {})
+        return _text(batch, index, "gone")
     if job.status is Status.SUCCEEDED:
         output = await whole_output(caller, job)
         if output is None:
-            return _text(batch, index, "gone", {})
+            return _text(batch, index, "gone")
         output = await caller.urls.rendered(output, batch.tenant, caller.base)
-        return _text(batch, index, "succeeded", {"output": orjson.Fragment(output)} | ({"partial": True} if job.partial else {}))
+        return _text(batch, index, "succeeded", output=Raw(output), partial=True if job.partial else UNSET)
     if job.terminal and job.error is not None:
-        return _text(batch, index, job.status.value, {"error": _problem(caller, job.error, job.id)})
-    return _text(batch, index, job.status.value, {})
+        return _text(batch, index, job.status.value, error=_problem(caller, job.error, job.id))
+    return _text(batch, index, job.status.value)
 
 
 def _unfed(caller: Caller, batch: BatchRecord, index: int) -> bytes:
     if batch.terminal and batch.canceling is None:
-        return _text(batch, index, "gone", {})  # the batch has expired meanwhile
+        return _text(batch, index, "gone")  # the batch has expired meanwhile
     if batch.canceling is None:
-        return _text(batch, index, "pending", {})
-    return _text(batch, index, "canceled", {"error": _problem(caller, _CANCELED, item_id(batch.id, index))})
+        return _text(batch, index, "pending")
+    return _text(batch, index, "canceled", error=_problem(caller, _CANCELED, item_id(batch.id, index)))
 
 
-def _problem(caller: Caller, error: bytes, job_id: str) -> dict[str, Any]:
-    return problem_of(error, job_urls(job_id, caller.base)["self"], debug=caller.debug)
+def _problem(caller: Caller, error: bytes, job_id: str) -> wire.JobProblem:
+    return wire.JobProblem.of(error, wire.JobUrls.of(job_id, caller.base).self, debug=caller.debug)
 
 
-def _text(batch: BatchRecord, index: int, status: str, more: dict[str, Any]) -> bytes:
-    return orjson.dumps({"index": index, "id": item_id(batch.id, index), "status": status, **more}, option=orjson.OPT_APPEND_NEWLINE)
+def _text(batch: BatchRecord, index: int, status: str, **more: Any) -> bytes:
+    return wire.encode(wire.BatchResult(index, item_id(batch.id, index), status, **more)) + b"\n"

@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
+from longrun import wire
 from longrun.blobs import signing
 from longrun.clock import is_file_id, new_file_id, rfc3339
 from longrun.errors import FileNotFound, Forbidden, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
@@ -179,18 +179,17 @@ def _known_form(file_id: str) -> str:
     return file_id
 
 
-async def file_view(caller: Caller, record: FileRecord) -> dict[str, Any]:
-    """The JSON body of a file."""
+async def file_view(caller: Caller, record: FileRecord) -> wire.File:
+    """A file as callers see it."""
     ref = record.ref
-    facts = {name: ref.facts.get(name) for name in ("format", "width", "height", "frames")}
-    return {
-        "id": ref.id,
-        "name": ref.name,
-        "content_type": ref.content_type,
-        "size": ref.size,
-        "digest": ref.digest,
-        **facts,
-        "created_at": rfc3339(record.created),
-        "expires_at": rfc3339(record.expires),
-        "url": await caller.urls.url(record.tenant, ref.id, caller.base),
-    }
+    return wire.File(
+        id=ref.id,
+        name=ref.name,
+        content_type=ref.content_type,
+        size=ref.size,
+        digest=ref.digest,
+        **{name: ref.facts.get(name) for name in ("format", "width", "height", "frames")},
+        created_at=rfc3339(record.created),
+        expires_at=rfc3339(record.expires),
+        url=await caller.urls.url(record.tenant, ref.id, caller.base),
+    )

@@ -10,6 +10,7 @@ from longrun.errors import ValidationFailed
 from longrun.service.jsontext import compact
 from longrun.webhooks.signing import check_secret
 from longrun.webhooks.urls import LONGEST
+from longrun.wire.webhooks import WebhookEvent
 
 MAX_DELAY = 30 * 86_400.0
 MAX_DURATION = 10 * 365 * 86_400.0
@@ -21,9 +22,6 @@ Asked = TypeVar("Asked", bound=BaseModel)
 Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
-WebhookEvent = Literal["job.started", "job.retrying", "job.succeeded", "job.failed", "job.canceled", "job.expired"]
-BatchEvent = Literal["batch.completed"]
-EndpointEvent = Literal[WebhookEvent, BatchEvent]
 #: What a webhook tells of when nothing else is asked for.
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
 

@@ -10,16 +10,15 @@ from typing import Any
 
 import orjson
 
+from longrun import wire
 from longrun.blobs.contract import BlobNotFound
 from longrun.clock import rfc3339
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable, UnknownModel
 from longrun.jobs import npy
 from longrun.jobs.events import Event, carried
-from longrun.jobs.failure import problem_of
 from longrun.jobs.files import FileRef
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import TERMINAL, Status
-from longrun.jobs.view import job_urls, job_view
 from longrun.service.caller import Caller
 from longrun.service.read import known_form
 from longrun.store.records import PAGE_BYTES, EventPage
@@ -124,21 +123,21 @@ async def _render(caller: Caller, job_id: str, event: Event) -> Event:
             return event
         return replace(event, data=done_data(await caller.urls.job(job, caller.base), caller.base, debug=caller.debug))
     if event.type == "retrying":
-        return replace(event, data=retrying_data(event.data, job_urls(job_id, caller.base)["self"], debug=caller.debug))
+        return replace(event, data=retrying_data(event.data, wire.JobUrls.of(job_id, caller.base).self, debug=caller.debug))
     return event
 
 
 def done_data(job: JobRecord, base: str, *, debug: bool = False) -> bytes:
     """The `done` event's data: the job, without an output of more than 64 KB."""
     small = job.output is None or len(job.output) <= INLINE_OUTPUT
-    return orjson.dumps(job_view(job, base, with_output=small, debug=debug))
+    return wire.encode(wire.Job.of(job, base, with_output=small, debug=debug))
 
 
 def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes:
     """The `retrying` event's data for callers: the reason as a problem, the time as RFC 3339."""
     members: dict[str, Any] = orjson.loads(stored)
-    reason = problem_of(members["reason"], instance, debug=debug)
-    return orjson.dumps({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
+    reason = wire.JobProblem.of(members["reason"], instance, debug=debug)
+    return wire.encode(wire.Retrying(reason, rfc3339(int(members["next_attempt_at"]))))
 
 
 async def output_so_far(caller: Caller, job_id: str) -> OutputSoFar:

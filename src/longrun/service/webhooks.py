@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import orjson
+from msgspec import UNSET, Raw
 from pydantic import BaseModel, ConfigDict, Field
 
+from longrun import wire
 from longrun.clock import is_batch_id, rfc3339
 from longrun.errors import JobGone, QuotaExceeded, ValidationFailed, WebhookDeliveryNotFound, WebhookEndpointNotFound
-from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
-from longrun.jobs.view import job_urls, job_view
 from longrun.service.batch_view import batch_view
 from longrun.service.caller import Caller
 from longrun.service.read import make_cursor
-from longrun.service.request import ENDS, EndpointEvent, WebhookSecret, WebhookUrl, parsed
+from longrun.service.request import ENDS, WebhookSecret, WebhookUrl, parsed
 from longrun.store.batches import BatchRecord
 from longrun.store.webhooks import MOST_ENDPOINTS, Delivery, Due, Endpoint
 from longrun.webhooks.guard import Networks, Refused
 from longrun.webhooks.guard import check_url as judge_url
 from longrun.webhooks.signing import new_secret
+from longrun.wire.webhooks import EndpointEvent
 
 DAY = 86_400.0
 #: Largest message; an output that would make it larger is left out.
@@ -194,7 +195,7 @@ async def redeliver(caller: Caller, delivery_id: str) -> Delivery:
 
 def batch_message(due: Due, batch: BatchRecord, base: str) -> bytes:
     """The body of a webhook about a batch: its `data` is the batch as GET shows it."""
-    return orjson.dumps({"type": due.type, "timestamp": rfc3339(due.created), "data": batch_view(batch, base)})
+    return _message(due, batch_view(batch, base))
 
 
 def message(due: Due, job: JobRecord | None, base: str) -> bytes:
@@ -203,66 +204,66 @@ def message(due: Due, job: JobRecord | None, base: str) -> bytes:
     For an end, `data` is the job as GET shows it; an output that would make the message larger than `MOST_BYTES` is left out, which
     `output_omitted` tells. For what happened on the way, it is what was true then, without an output.
     """
-    body: dict[str, Any] = {"type": due.type, "timestamp": rfc3339(due.created)}
     if job is None:
-        return orjson.dumps(body | {"data": {"message": "This is a test. The endpoint is set up well if it answers with 2xx."}})
+        return _message(due, wire.TestText("This is a test. The endpoint is set up well if it answers with 2xx."))
     if due.data:
-        return orjson.dumps(body | {"data": _then(due, job, base)})
-    view = job_view(job, base)
+        return _message(due, _then(due, job, base))
     # Every job that succeeded has an output: one that is not here is too large (see `Records.read`), or not kept any longer.
     omitted = job.output is None and job.status is Status.SUCCEEDED
-    whole = orjson.dumps(body | {"data": view | {"output_omitted": omitted}})
+    whole = _message(due, wire.JobMessage.of(job, base, output_omitted=omitted))
     if len(whole) <= MOST_BYTES or job.output is None:
         return whole
-    return orjson.dumps(body | {"data": view | {"output": None, "output_omitted": True}})
+    return _message(due, wire.JobMessage.of(replace(job, output=None), base, output_omitted=True))
 
 
-def _then(due: Due, job: JobRecord, base: str) -> dict[str, Any]:
-    held, urls = orjson.loads(due.data), job_urls(job.id, base)
-    error, again = held.get("error"), held.get("next_attempt_at")
-    return {
-        "id": job.id,
-        "model": job.model,
-        "status": held["status"],
-        "attempt": held["attempt"],
-        "next_attempt_at": rfc3339(again),
-        "error": None if error is None else problem_of(error, urls["self"]),
-        "tags": orjson.Fragment(job.tags or b"[]"),
-        "metadata": orjson.Fragment(job.metadata or b"{}"),
-        "urls": urls,
-    }
+def _message(due: Due, data: wire.JobMessage | wire.JobMoment | wire.Batch | wire.TestText) -> bytes:
+    return wire.encode(wire.Message(due.type, rfc3339(due.created), data))
 
 
-def endpoint_view(held: Endpoint, *, secret: bool = False) -> dict[str, Any]:
-    """The JSON body of an endpoint."""
-    view: dict[str, Any] = {
-        "id": held.id,
-        "url": held.url,
-        "events": list(held.events),
-        "description": held.description,
-        "disabled": held.disabled_reason is not None,
-        "disabled_reason": held.disabled_reason,
-        "created_at": rfc3339(held.created),
-    }
-    return view | ({"secret": held.secret} if secret else {})
+def _then(due: Due, job: JobRecord, base: str) -> wire.JobMoment:
+    held, urls = orjson.loads(due.data or b"{}"), wire.JobUrls.of(job.id, base)
+    error = held.get("error")
+    return wire.JobMoment(
+        id=job.id,
+        model=job.model,
+        status=Status(held["status"]),
+        attempt=held["attempt"],
+        next_attempt_at=rfc3339(held.get("next_attempt_at")),
+        error=None if error is None else wire.JobProblem.of(error, urls.self),
+        tags=Raw(job.tags or b"[]"),
+        metadata=Raw(job.metadata or b"{}"),
+        urls=urls,
+    )
 
 
-def delivery_view(held: Delivery) -> dict[str, Any]:
-    """The JSON body of a delivery."""
+def endpoint_view(held: Endpoint, *, secret: bool = False) -> wire.Endpoint:
+    """An endpoint as callers see it."""
+    return wire.Endpoint(
+        id=held.id,
+        url=held.url,
+        events=list(held.events),
+        description=held.description,
+        disabled=held.disabled_reason is not None,
+        disabled_reason=held.disabled_reason,
+        created_at=rfc3339(held.created),
+        secret=held.secret if secret else UNSET,
+    )
+
+
+def delivery_view(held: Delivery) -> wire.Delivery:
+    """A delivery as callers see it."""
     about_batch = held.job is not None and is_batch_id(held.job)
-    return {
-        "id": held.id,
-        "type": held.type,
-        "job": None if about_batch else held.job,
-        "batch": held.job if about_batch else None,
-        "endpoint": held.endpoint,
-        "url": held.url,
-        "status": held.status,
-        "reason": held.reason,
-        "created_at": rfc3339(held.created),
-        "finished_at": rfc3339(held.finished),
-        "next_attempt_at": rfc3339(held.due),
-        "tries": [
-            {"at": rfc3339(each.at), "status_code": each.status, "error": each.error, "seconds": each.seconds} for each in held.tries
-        ],
-    }
+    return wire.Delivery(
+        id=held.id,
+        type=held.type,
+        job=None if about_batch else held.job,
+        batch=held.job if about_batch else None,
+        endpoint=held.endpoint,
+        url=held.url,
+        status=held.status,
+        reason=held.reason,
+        created_at=rfc3339(held.created),
+        finished_at=rfc3339(held.finished),
+        next_attempt_at=rfc3339(held.due),
+        tries=[wire.DeliveryTry(rfc3339(each.at), each.status, each.error, each.seconds) for each in held.tries],
+    )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from longrun.clock import rfc3339
 from longrun.jobs import events
 from longrun.wire.base import Answer, Members, Time, about
+from longrun.wire.problems import JobProblem
 
 
 class Event(Answer):
@@ -17,7 +18,7 @@ class Event(Answer):
     seq: int
     attempt: int
     at: Time
-    type: Annotated[str, about("treat one that you do not know as if it were not there", enum=sorted(events.TYPES))]
+    type: Annotated[str, Meta(extra_json_schema={"enum": sorted(events.TYPES)})]
     data: Members
 
     @classmethod
@@ -39,3 +40,10 @@ class EventPage(Answer):
     events: list[Event]
     next: Annotated[int | None, about("`after` to go on with; null: the job has ended, and this was the rest")]
     terminal: bool
+
+
+class Retrying(Answer):
+    """The data of `retrying`."""
+
+    reason: JobProblem
+    next_attempt_at: Time

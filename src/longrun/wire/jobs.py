@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import orjson
 from msgspec import UNSET, Raw, UnsetType
@@ -49,12 +49,12 @@ def _stored_policy(data: bytes | None) -> Policy:
     return Policy.of(policies.Policy.from_json(data) if data else policies.Policy())
 
 
-class Progress(Answer, forbid_unknown_fields=False):
+class Progress(Answer, forbid_unknown_fields=False, kw_only=True):
     """How far the job is, in the words of its model."""
 
-    fraction: float | None | UnsetType
-    step: str | None | UnsetType
-    message: str | None | UnsetType
+    fraction: float | UnsetType | None = UNSET
+    step: str | UnsetType | None = UNSET
+    message: str | UnsetType | None = UNSET
     updated_at: Time | None
 
     @classmethod
@@ -63,7 +63,8 @@ class Progress(Answer, forbid_unknown_fields=False):
         if job.progress is None:
             return None
         held = orjson.loads(job.progress)
-        return cls(held.get("fraction", UNSET), held.get("step", UNSET), held.get("message", UNSET), rfc3339(job.progress_at))
+        said = {name: held[name] for name in ("fraction", "step", "message") if name in held}
+        return cls(**said, updated_at=rfc3339(job.progress_at))
 
 
 class Webhook(Answer):
@@ -130,9 +131,9 @@ class Job(Answer):
     batch: Annotated[str | None, about("the batch whose item it is")]
     batch_index: Annotated[int | None, about("its place there, from 0")]
     urls: JobUrls
-    output: Annotated[Json | None | UnsetType, about("what the model returned; left out of lists")] = UNSET
+    output: Annotated[Json | UnsetType, about("what the model returned; left out of lists")] = UNSET
     output_file: Annotated[
-        OutputFile | None | UnsetType, about("where the output is that is too large to stand here; left out of lists")
+        OutputFile | UnsetType | None, about("where the output is that is too large to stand here; left out of lists")
     ] = UNSET
 
     @classmethod
@@ -178,7 +179,7 @@ class Job(Answer):
             batch=job.batch,
             batch_index=job.batch_index,
             urls=urls,
-            output=(None if job.output is None else Raw(job.output)) if with_output else UNSET,
+            output=Raw(job.output or b"null") if with_output else UNSET,
             output_file=_output_file(job) if with_output else UNSET,
             **more,
         )

@@ -15,6 +15,7 @@ from longrun.wire.problems import JobProblem
 WebhookEvent = Literal["job.started", "job.retrying", "job.succeeded", "job.failed", "job.canceled", "job.expired"]
 BatchEvent = Literal["batch.completed"]
 EndpointEvent = Literal[WebhookEvent, BatchEvent]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
 
 
 class Endpoint(Answer):
@@ -60,7 +61,7 @@ class Delivery(Answer):
     batch: Annotated[str | None, about("the batch that it tells of")]
     endpoint: Annotated[str | None, about("null: the job's own webhook")]
     url: str
-    status: Literal["pending", "delivered", "failed"]
+    status: DeliveryStatus
     reason: Annotated[str | None, about("why it was given up")]
     created_at: Time
     finished_at: Time | None

@@ -21,7 +21,7 @@ from longrun.store.webhooks import Delivery, Endpoint, Try
 BASE = "https://example.org/ai/api/v1"
 JOB_ID, BATCH_ID, FILE_ID = f"job_{'0a' * 16}", f"batch_{'0b' * 16}", f"file_{'0c' * 16}"
 #: What is told apart only by its bytes: large and small floats, integers up to the largest, escapes, and characters of every length.
-HARD = orjson.dumps({"a\"\\/\n\u2028": [1e22, 1e16, 5e-324, 0.1, -0.0, 1.0, 2**64 - 1, -(2**63)], "é€😀\u007f": "\u0001\u001f\t", "": None})
+HARD = orjson.dumps({'a"\\/\n\u2028': [1e22, 1e16, 5e-324, 0.1, -0.0, 1.0, 2**64 - 1, -(2**63)], "é€😀\u007f": "\u0001\u001f\t", "": None})
 FAILURE = JobFailure(
     "timeout", 'It took "long".\n', 3, "TimeoutError", "Traceback: é\u2028", "SIGKILL", 137, 1 << 33, "a hint", "kill", 12.5, 0.001
 ).to_json()
@@ -43,7 +43,8 @@ def full_job(**given: Any) -> JobRecord:
     policy = Policy(4, 0.5, 300.0, 60, 55.5, 3600.0, 1e3, 12.0, "at_most_once", 2)
     members = {
         "status": "succeeded", "version": 17, "attempt": 2, "queued": 1_700_000_000_123, "started": 1_700_000_001_000,
-        "finished": 1_700_000_010_007, "expires": 1_700_086_410_007, "errors": 1, "output": HARD, "tags": b'["x","\xc3\xa9"]', "metadata": HARD,
+        "finished": 1_700_000_010_007, "expires": 1_700_086_410_007, "errors": 1, "output": HARD, "metadata": HARD,
+        "tags": b'["x","\xc3\xa9"]',
         "progress": b'{"fraction":0.30000000000000004,"step":"decoding","message":null}', "progress_at": 1_700_000_009_000,
         "usage": b'{"tokens":120,"cost_usd":0.002,"flops":1e+22,"run_s":9.007}', "policy": policy.to_json(), "retry_of": "job_1",
         "retried_by": "job_2", "hook": b'{"url":"https://a.example/x?y=1","events":["job.succeeded"],"secret":"whsec_x"}',
@@ -55,7 +56,7 @@ def full_job(**given: Any) -> JobRecord:
 def file_ref(**given: Any) -> FileRef:
     """A stored file."""
     facts = {"format": "png", "width": 10, "height": 20, "frames": 1}
-    return replace(FileRef(FILE_ID, "key", 12_345, "sha-256=abc=", "image/png", "a \"b\".png", facts), **given)
+    return replace(FileRef(FILE_ID, "key", 12_345, "sha-256=abc=", "image/png", 'a "b".png', facts), **given)
 
 
 JOBS: dict[str, tuple[JobRecord, dict[str, Any]]] = {
@@ -113,7 +114,9 @@ DELIVERIES = {
     "delivery-of-a-batch": Delivery(
         "msg_2", "batch.completed", BATCH_ID, None, "u", "failed", 1_700_000_000_123, None, 1_700_000_090_000, "given up", []
     ),
-    "delivery-test": Delivery("msg_3", "webhook.test", None, "we_1", "u", "delivered", 1_700_000_000_123, None, 1_700_000_000_400, None, []),
+    "delivery-test": Delivery(
+        "msg_3", "webhook.test", None, "we_1", "u", "delivered", 1_700_000_000_123, None, 1_700_000_000_400, None, []
+    ),
 }  # fmt: skip
 
 _HISTOGRAM = {"count": 4, "sum": 10, "buckets": [[1, 2], [2.5, 4]]}

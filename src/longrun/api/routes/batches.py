@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longrun.api import headers as ask
-from longrun.api.answers import json_response, read_body
+from longrun import wire
 from longrun.api.body import read_json
+from longrun.api.http.answers import json_response, no_content, page_response, read_body
+from longrun.api.http.parameters import ANY_VERSION, CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, etag
+from longrun.api.http.routing import TEXT, Answer, Body, Route, gives
 from longrun.api.jsonl import check_lines_charset, is_lines, read_lines
 from longrun.api.leaving import unless_left
 from longrun.api.multipart import steady
+from longrun.api.openapi import models
 from longrun.api.resources import caller_of
 from longrun.api.routes.files import BoundedResponse
 from longrun.blobs.contract import BlobNotFound
@@ -29,16 +32,12 @@ from longrun.service.caller import Caller
 from longrun.service.request import parsed
 from longrun.store.batches import BatchRecord
 
-#: Name of the query parameter that holds the options of a batch whose body is lines.
-OPTIONS = "options"
-
 
 async def submit_batch(request: Request) -> Response:
     """202 and the batch; 200 when `Prefer: wait` saw its end."""
-    caller, headers = caller_of(request), request.headers
+    caller = caller_of(request)
     spec = caller.models.get(request.path_params["model"])
-    key = ask.idempotency_key(headers.getlist("idempotency-key"))
-    prefer = ask.preference(headers.getlist("prefer"))
+    key, prefer = IDEMPOTENCY_KEY.of(request), PREFER.of(request)
     items, options = await _asked(request, caller)
     submitted = await batches.submit_batch(caller, spec, items, options, idempotency_key=key)
     batch = submitted.batch
@@ -56,7 +55,7 @@ async def submit_batch(request: Request) -> Response:
 
 async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item], BatchOptions]:
     """The inputs, and what holds for all of them."""
-    content_type, given = request.headers.get("content-type", ""), request.query_params.get(OPTIONS)
+    content_type, given = request.headers.get("content-type", ""), OPTIONS.of(request)
     options = {} if given is None else _options_in_query(given)
     most = caller.settings.max_body
     if is_lines(content_type):
@@ -69,7 +68,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
         finding = {"pointer": "", "detail": "must be an array of inputs, or an object with one of the members `inputs` and `file`"}
         raise ValidationFailed("The body holds no inputs.", errors=[finding])
     if given is not None:
-        finding = {"pointer": f"/query/{OPTIONS}", "detail": "the body has members of its own for them"}
+        finding = {"pointer": f"/query/{OPTIONS.name}", "detail": "the body has members of its own for them"}
         raise ValidationFailed("The options were given twice.", errors=[finding])
     inputs, file_id = body.pop("inputs", None), body.pop("file", None)
     asked = parsed(BatchOptions, body)
@@ -81,7 +80,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
 
 
 def _options_in_query(text: str) -> Any:
-    where = f"/query/{OPTIONS}"
+    where = f"/query/{OPTIONS.name}"
     try:
         return read_json(text.encode("utf-8", "surrogateescape"))
     except MalformedRequest as error:
@@ -119,26 +118,24 @@ async def get_batch(request: Request) -> Response:
     `Prefer: wait` waits for the end, or, when the caller says which version it has, for any change from that.
     """
     caller, batch_id = _named(request)
-    prefer = ask.preference(request.headers.getlist("prefer"))
-    known = ask.known_versions(request.headers.getlist("if-none-match"))
+    prefer, known = PREFER.of(request), KNOWN_VERSIONS.of(request)
     if prefer.wait:
-        versions = None if known is None or ask.ANY_VERSION in known else known
+        versions = None if known is None or ANY_VERSION in known else known
         batch = await unless_left(request, batches.wait(caller, batch_id, timeout=prefer.wait, known=versions))
     else:
         batch = await batches.get(caller, batch_id)
-    more = {"ETag": ask.etag(batch.version)}
+    more = {"ETag": etag(batch.version)}
     if prefer.wait:
         more["Preference-Applied"] = f"wait={prefer.wait:.0f}"
-    if known is not None and not known.isdisjoint({batch.version, ask.ANY_VERSION}):
-        return Response(status_code=304, headers={**more, "Cache-Control": "no-store"})
+    if known is not None and not known.isdisjoint({batch.version, ANY_VERSION}):
+        return no_content(304, more)
     return batch_response(batch, caller.base, headers=more)
 
 
-async def get_results(request: Request) -> Response:
+async def get_batch_results(request: Request) -> Response:
     """200 and a line for each item, in the order of the inputs; 202 and the batch while it goes on, unless `?partial=true`."""
     caller, batch_id = _named(request)
-    query = request.query_params
-    first, most, partial = ask.results_after(query) + 1, ask.results_limit(query), ask.flag(query, "partial")
+    first, most, partial = AFTER.of(request) + 1, MOST.of(request), PARTIAL.of(request)
     batch = await batches.get(caller, batch_id)
     if not batch.terminal and not partial:
         return batch_response(batch, caller.base, 202)
@@ -155,14 +152,70 @@ async def cancel_batch(request: Request) -> Response:
 
 async def list_batches(request: Request) -> Response:
     """200 and a page of the caller's batches, newest first."""
-    caller, query = caller_of(request), request.query_params
-    found, cursor = await batches.list_batches(caller, cursor=query.get("cursor"), limit=ask.limit(query))
-    page: dict[str, Any] = {"batches": [batch_view(each, caller.base) for each in found], "next": None}
-    if cursor is None:
-        return json_response(page)
-    page["next"] = f"{caller.base}/batches?{urlencode({**query, 'cursor': cursor})}"
-    return json_response(page, headers={"Link": f'<{page["next"]}>; rel="next"'})
+    caller = caller_of(request)
+    found, cursor = await batches.list_batches(caller, cursor=CURSOR.of(request), limit=LIMIT.of(request))
+    page = wire.BatchPage([batch_view(each, caller.base) for each in found], None)
+    return page_response(caller, request, "/batches", page, cursor)
 
 
 def _named(request: Request) -> tuple[Caller, str]:
     return caller_of(request), request.path_params["batch_id"]
+
+
+def _after(text: str | None) -> int:
+    if text is not None and not re.fullmatch(r"-1|[0-9]{1,12}", text):
+        raise ValueError("must be the index of an item, or -1")
+    return -1 if text is None else int(text)
+
+
+def _most(text: str | None) -> int | None:
+    if text is not None and not re.fullmatch(r"[1-9][0-9]{0,11}", text):
+        raise ValueError("must be a whole number of at least 1")
+    return None if text is None else int(text)
+
+
+def _flag(text: str | None) -> bool:
+    if text not in (None, "true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+OPTIONS = Query("options", "Of a body that is an array or lines: JSON of the members that stand beside `inputs` otherwise.", as_text)
+AFTER = Query("after", "Index of the last item that the caller has.", _after, {"type": "integer", "minimum": -1})
+MOST = Query("limit", "Items, all when not given.", _most, {"type": "integer", "minimum": 1})
+PARTIAL = Query("partial", "`true`: also before the end, with what is there.", _flag, {"type": "string", "enum": ["true", "false"]})
+
+_BATCH, _OF_BATCH, _TAG, _GONE = wire.Batch, "/batches/{batch_id}", "batches", (404, 410)
+_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
+_HOW = (
+    "Each input becomes a job, or nothing is accepted. A JSON array of inputs; or an object with `inputs`, or with `file`, the id of a "
+    "stored file of JSON lines, and options beside it; or JSON lines, an input each, with the options in the query."
+)
+#: No schema says what a stream of lines is: it would have to be that of each line.
+_LINES = Answer("A line for each item, in the order of the inputs.", {"application/x-ndjson": {}})
+ROUTES = [
+    Route(
+        "POST", "/models/{model}/batches", submit_batch, "Submit many inputs", _TAG,
+        {200: gives(_BATCH, "With `Prefer: wait`: the batch has ended.", *_HEADERS), 202: gives(_BATCH, "Accepted.", *_HEADERS)},
+        (404, 408, 410, 422, 507), (IDEMPOTENCY_KEY, PREFER, OPTIONS), Body({"application/jsonl": TEXT}), _HOW,
+        each_model=models.submit_batch,
+    ),
+    Route(
+        "GET", "/batches", list_batches, "Own batches, newest first", _TAG,
+        {200: gives(wire.BatchPage, "A page.", "Link")}, (422,), (CURSOR, LIMIT),
+    ),
+    Route(
+        "GET", _OF_BATCH, get_batch, "One batch", _TAG,
+        {200: gives(_BATCH, "The batch.", "ETag", "Retry-After"), 304: Answer("Not changed.")}, _GONE, (PREFER, KNOWN_VERSIONS),
+    ),
+    Route(
+        "GET", f"{_OF_BATCH}/results", get_batch_results, "What became of the items", _TAG,
+        {200: _LINES, 202: gives(_BATCH, "Not yet.", "Retry-After")}, (*_GONE, 422),
+        (PARTIAL, AFTER, MOST),
+        description="Each line is a `BatchResult`.", mentions=(wire.BatchResult,),
+    ),
+    Route(
+        "POST", f"{_OF_BATCH}/cancel", cancel_batch, "Stop a batch", _TAG,
+        {200: gives(_BATCH, "It has ended."), 202: gives(_BATCH, "It is being stopped.")}, _GONE,
+    ),
+]  # fmt: skip

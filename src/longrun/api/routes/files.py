@@ -12,7 +12,10 @@ import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from longrun.api.answers import json_response
+from longrun import wire
+from longrun.api.http.answers import json_response, no_content
+from longrun.api.http.parameters import Header, Query, as_text, first
+from longrun.api.http.routing import BINARY, Answer, Body, Route, gives
 from longrun.api.multipart import is_multipart, read_parts, steady
 from longrun.api.resources import caller_of
 from longrun.blobs.contract import BlobNotFound
@@ -54,7 +57,7 @@ async def add_file(request: Request) -> Response:
         )
     else:
         stream = steady(request.stream())
-        record = await files.receive(caller, stream, filename=request.query_params.get("name", ""), keep=keep)
+        record = await files.receive(caller, stream, filename=NAME.of(request) or "", keep=keep)
     return json_response(await files.file_view(caller, record), 201, {"Location": f"{caller.base}/files/{record.ref.id}"})
 
 
@@ -92,7 +95,7 @@ async def get_file(request: Request) -> Response:
 async def delete_file(request: Request) -> Response:
     """204; nobody sees it any more."""
     await files.delete(caller_of(request), request.path_params["file_id"])
-    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    return no_content()
 
 
 async def get_content(request: Request) -> Response:
@@ -128,7 +131,7 @@ async def content_response(request: Request, caller: Caller, ref: FileRef, more:
         "Repr-Digest": f"sha-256=:{ref.digest.removeprefix('sha-256=')}:",
         **(more or {}),
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if _matches(IF_NONE_MATCH.of(request), etag):
         return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control", "Vary") if name in headers})
     start, end, status = 0, ref.size, 200
     asked = _range(request, etag, ref.size)
@@ -154,7 +157,7 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
 
     Several ranges are not understood: their answers cost more than they are worth.
     """
-    header, condition = request.headers.get("range"), request.headers.get("if-range")
+    header, condition = RANGE.of(request), IF_RANGE.of(request)
     found = None if header is None or request.method != "GET" else _RANGE.fullmatch(header.strip())
     if found is None or (condition is not None and condition.strip() != etag) or not (found[1] or found[2]):
         return None
@@ -195,3 +198,36 @@ class BoundedResponse(StreamingResponse):
         except TimeoutError:
             _log.info("a reader of a file took nothing and is cut off")
             raise ClientDisconnect from None
+
+
+NAME = Query("name", "What the file is called, when it is the body itself.", as_text)
+RANGE = Header("Range", "One range of bytes; several are answered with the whole file.", first)
+IF_RANGE = Header("If-Range", "The ETag of the file that the range is of.", first)
+IF_NONE_MATCH = Header("If-None-Match", "ETags that the caller has.", first)
+SIGNED = tuple(
+    Query(name, "Of a signed URL, which needs no key; use such URLs as they are.", as_text) for name in ("expires", "kid", "sig")
+)
+
+_OF_FILE, _TAG, _GONE = "/files/{file_id}", "files", (404, 410)
+_ABOUT = ("ETag", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
+_CONTENT = {
+    200: Answer("The bytes.", {"*/*": BINARY}, _ABOUT),
+    206: Answer("The bytes that were asked for.", {"*/*": BINARY}, (*_ABOUT, "Content-Range")),
+    304: Answer("Not changed."),
+    307: Answer("They are in the bucket.", headers=("Location",)),
+}
+ROUTES = [
+    Route(
+        "POST", "/files", add_file, "Store a file, to be named in inputs", _TAG, {201: gives(wire.File, "Stored.", "Location")},
+        (408, 413, 415, 422, 507), (NAME,), Body({"multipart/form-data": wire.FileForm, "application/octet-stream": BINARY}),
+    ),
+    Route("GET", _OF_FILE, get_file, "What is known of a file", _TAG, {200: gives(wire.File, "The file.")}, _GONE),
+    Route(
+        "DELETE", _OF_FILE, delete_file, "Delete a file", _TAG,
+        {204: Answer("Hidden. Its bytes go with the last job that needs them.")}, _GONE,
+    ),
+    Route(
+        "GET", f"{_OF_FILE}/content", get_content, "The bytes of a file", _TAG, _CONTENT, (*_GONE, 416),
+        (RANGE, IF_RANGE, IF_NONE_MATCH, *SIGNED), key="signed",
+    ),
+]  # fmt: skip

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlencode
-
-import orjson
+from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from longrun.api import headers as ask
-from longrun.api.answers import job_response, json_response, raw_response
+from longrun import wire
+from longrun.api.http.answers import job_response, json_response, no_content, page_response, raw_response
+from longrun.api.http.parameters import ANY_VERSION, CURSOR, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, etag, wants_array
+from longrun.api.http.routing import BINARY, Answer, Route, gives
 from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import caller_of
 from longrun.api.routes.files import BoundedResponse, content_response
+from longrun.clock import parse_rfc3339
 from longrun.errors import JobGone
 from longrun.jobs.files import FileRef, only_file
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
-from longrun.jobs.view import attempt_view, job_urls, job_view
 from longrun.service import control, read, watch
 from longrun.service.caller import Caller
 
@@ -37,22 +36,21 @@ async def get_job(request: Request) -> Response:
     `Prefer: wait` waits for the end, or, when the caller says which version it has, for any change from that.
     """
     caller, job_id = _asked(request)
-    prefer = ask.preference(request.headers.getlist("prefer"))
-    known = ask.known_versions(request.headers.getlist("if-none-match"))
+    prefer, known = PREFER.of(request), KNOWN_VERSIONS.of(request)
     asked = _awaited(caller, job_id, prefer.wait, known)
     job = await (unless_left(request, asked) if prefer.wait else asked)
-    more = {"ETag": ask.etag(job.version)}
+    more = {"ETag": etag(job.version)}
     if prefer.wait:
         more["Preference-Applied"] = f"wait={prefer.wait:.0f}"
-    if known is not None and not known.isdisjoint({job.version, ask.ANY_VERSION}):
-        return Response(status_code=304, headers={**more, "Cache-Control": "no-store"})
+    if known is not None and not known.isdisjoint({job.version, ANY_VERSION}):
+        return no_content(304, more)
     return await job_response(caller, job, headers=more)
 
 
 async def _awaited(caller: Caller, job_id: str, seconds: float, known: frozenset[int] | None) -> JobRecord:
     if not seconds:
         return await read.get(caller, job_id)
-    if known is None or ask.ANY_VERSION in known:
+    if known is None or ANY_VERSION in known:
         return await read.wait(caller, job_id, timeout=seconds)
     return await read.wait(caller, job_id, timeout=seconds, until="change", known=known)
 
@@ -69,7 +67,7 @@ async def get_result(request: Request) -> Response:
     if job.status is not Status.SUCCEEDED:
         return job_problem_response(caller, job, request.scope)
     array = watch.kept_array(job)
-    if array is not None and ask.wants_array(request.headers.get("accept", "")):
+    if array is not None and wants_array(request.headers.get("accept", "")):
         return await content_response(request, caller, array, _VARIES)
     if array is not None:
         return await _text_of(caller, job_id, array)
@@ -99,18 +97,20 @@ async def get_output(request: Request) -> Response:
     """200 and the output so far of the current attempt."""
     caller, job_id = _asked(request)
     so_far = await watch.output_so_far(caller, job_id)
-    about = {"attempt": so_far.attempt, "status": so_far.status.value, "complete": so_far.complete, "truncated": so_far.truncated}
-    if so_far.array is not None:
-        return await _text_of(caller, job_id, so_far.array, orjson.dumps(about)[:-1] + b',"output":', b"}")
-    return json_response({**about, "output": orjson.Fragment(so_far.output)})
+    array, output = so_far.array, Raw(b"null" if so_far.array is not None else so_far.output)
+    answer = wire.OutputSoFar(so_far.attempt, so_far.status, so_far.complete, so_far.truncated, output)
+    if array is None:
+        return json_response(answer)
+    before, _, after = wire.encode(answer).rpartition(b"null")
+    return await _text_of(caller, job_id, array, before, after)
 
 
 async def get_attempts(request: Request) -> Response:
     """200 and the attempts, oldest first."""
     caller, job_id = _asked(request)
     found = await read.attempts(caller, job_id)
-    instance = job_urls(job_id, caller.base)["self"]
-    return json_response({"attempts": [attempt_view(each, instance, debug=caller.debug) for each in found]})
+    instance = wire.JobUrls.of(job_id, caller.base).self
+    return json_response(wire.AttemptList([wire.Attempt.of(each, instance, debug=caller.debug) for each in found]))
 
 
 async def cancel_job(request: Request) -> Response:
@@ -130,22 +130,76 @@ async def retry_job(request: Request) -> Response:
 async def delete_job(request: Request) -> Response:
     """204; the job is gone."""
     await control.delete(*_asked(request))
-    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    return no_content()
 
 
 async def list_jobs(request: Request) -> Response:
     """200 and a page of the caller's jobs, newest first."""
-    return await listing(request, "idx")
+    return await listing(request, "idx", "/jobs")
 
 
-async def listing(request: Request, index: read.Index) -> Response:
-    """A page of jobs of an index, with the URL of the next one in `next` and `Link`."""
-    caller, query = caller_of(request), request.query_params
-    found = await read.list_jobs(caller, ask.filters(query), cursor=query.get("cursor"), limit=ask.limit(query), index=index)
-    shown = [job_view(job, caller.base, with_output=False, debug=caller.debug) for job in found.jobs]
-    page: dict[str, Any] = {"jobs": shown, "next": None}
-    if found.cursor is None:
-        return json_response(page)
-    path = "jobs" if index == "idx" else "dead-letters"
-    page["next"] = f"{caller.base}/{path}?{urlencode({**query, 'cursor': found.cursor})}"
-    return json_response(page, headers={"Link": f'<{page["next"]}>; rel="next"'})
+async def listing(request: Request, index: read.Index, path: str) -> Response:
+    """A page of jobs of an index, which is listed at `path`."""
+    caller = caller_of(request)
+    found = await read.list_jobs(caller, filters(request), cursor=CURSOR.of(request), limit=LIMIT.of(request), index=index)
+    page = wire.JobPage([wire.Job.of(job, caller.base, with_output=False, debug=caller.debug) for job in found.jobs], None)
+    return page_response(caller, request, path, page, found.cursor)
+
+
+def filters(request: Request) -> read.Filters:
+    """What a listing is narrowed to. Raises ValidationFailed."""
+    return read.Filters(MODEL.of(request), STATUS.of(request), TAG.of(request), CODE.of(request), CREATED_AFTER.of(request))
+
+
+def _status(text: str | None) -> Status | None:
+    if text is not None and text not in set(Status):
+        raise ValueError(f"must be one of {', '.join(Status)}")
+    return None if text is None else Status(text)
+
+
+def _since(text: str | None) -> int:
+    if text is None:
+        return 0
+    try:
+        # A `+` of a time zone arrives as a space where a caller forgot to encode it.
+        return max(0, parse_rfc3339(text.replace(" ", "+") if "T" in text else text) + 1)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time such as 2026-01-31T09:30:00Z") from None
+
+
+MODEL = Query("model", "Jobs of this model.", as_text)
+STATUS = Query("status", "Jobs in this state.", _status)
+TAG = Query("tag", "Jobs with this tag.", as_text)
+CODE = Query("code", "Jobs whose error has this code.", as_text)
+CREATED_AFTER = Query("created_after", "Jobs created after this time (RFC 3339).", _since)
+LISTING = (MODEL, STATUS, TAG, CODE, CREATED_AFTER, CURSOR, LIMIT)
+
+_JOB, _OF_JOB, _TAG, _GONE = wire.Job, "/jobs/{job_id}", "jobs", (404, 410)
+_RESULT = {
+    200: gives({}, "The output. A large array is given in .npy format to those who ask for that.", array=BINARY),
+    202: gives(_JOB, "Not yet."),
+    303: Answer("The output is one file: it is there.", headers=("Location",)),
+    424: Answer("It did not succeed.", {"application/problem+json": wire.JobUnsuccessful}),
+}
+ROUTES = [
+    Route("GET", "/jobs", list_jobs, "Own jobs, newest first", _TAG, {200: gives(wire.JobPage, "A page.", "Link")}, (422,), LISTING),
+    Route(
+        "GET", _OF_JOB, get_job, "One job", _TAG, {200: gives(_JOB, "The job.", "ETag", "Retry-After"), 304: Answer("Not changed.")},
+        _GONE, (PREFER, KNOWN_VERSIONS),
+    ),
+    Route("DELETE", _OF_JOB, delete_job, "Erase an ended job", _TAG, {204: Answer("Erased.")}, (*_GONE, 409)),
+    Route("GET", f"{_OF_JOB}/result", get_result, "The output itself", _TAG, _RESULT, _GONE),
+    Route("GET", f"{_OF_JOB}/output", get_output, "The output so far", _TAG, {200: gives(wire.OutputSoFar, "So far.")}, _GONE),
+    Route(
+        "GET", f"{_OF_JOB}/attempts", get_attempts, "Who ran it, and how it went", _TAG, {200: gives(wire.AttemptList, "Attempts.")},
+        _GONE,
+    ),
+    Route(
+        "POST", f"{_OF_JOB}/cancel", cancel_job, "Stop a job", _TAG,
+        {200: gives(_JOB, "It has ended."), 202: gives(_JOB, "It is being stopped.")}, _GONE,
+    ),
+    Route(
+        "POST", f"{_OF_JOB}/retry", retry_job, "Run it again as a new job", _TAG, {202: gives(_JOB, "The new job.", "Location")},
+        (*_GONE, 409, 507),
+    ),
+]  # fmt: skip

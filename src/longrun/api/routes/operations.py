@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
+from longrun import wire
 from longrun.api import metrics
-from longrun.api.answers import json_response, read_body
+from longrun.api.http.answers import json_response, read_body
+from longrun.api.http.routing import TEXT, Answer, Handler, Route, gives, takes
 from longrun.api.resources import Resources, caller_of, parts_of
-from longrun.api.routes.jobs import listing
-from longrun.errors import LongrunError, ValidationFailed
+from longrun.api.routes.jobs import LISTING, listing
+from longrun.errors import LongrunError
 from longrun.service import control, overview
 from longrun.service.read import Filters, parse_cursor
-from longrun.service.request import findings
+from longrun.service.request import parsed
 
 _log = structlog.get_logger("longrun.api")
 
@@ -49,13 +51,13 @@ class RedriveRequest(BaseModel):
 
 async def list_dead_letters(request: Request) -> Response:
     """200 and a page of failed jobs that nobody has retried, latest first."""
-    return await listing(request, "dead")
+    return await listing(request, "dead", "/dead-letters")
 
 
-async def redrive(request: Request) -> Response:
+async def redrive_dead_letters(request: Request) -> Response:
     """200 and which dead letters became which new jobs."""
     caller = caller_of(request)
-    asked = _parse_redrive(await read_body(request))
+    asked = parsed(RedriveRequest, await read_body(request))
     if asked.ids is not None:
         done = await control.redrive(caller, asked.ids)
     else:
@@ -63,35 +65,28 @@ async def redrive(request: Request) -> Response:
             parse_cursor(asked.cursor, "/cursor")
         filters = Filters(model=asked.model, code=asked.code, tag=asked.tag)
         done = await control.redrive_matching(caller, filters, cursor=asked.cursor)
-    redriven = [{"id": old, "job_id": new} for old, new in done.jobs.items()]
-    skipped = [{"id": old, "code": code} for old, code in done.skipped.items()]
-    return json_response({"redriven": redriven, "skipped": skipped, "left": done.left, "next": done.next})
-
-
-def _parse_redrive(body: Any) -> RedriveRequest:
-    try:
-        return RedriveRequest.model_validate(body)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", errors=findings(error)) from None
+    redriven = [wire.RedrivenJob(old, new) for old, new in done.jobs.items()]
+    skipped = [wire.SkippedJob(old, code) for old, code in done.skipped.items()]
+    return json_response(wire.Redriven(redriven, skipped, done.left, done.next))
 
 
 async def get_queues(request: Request) -> Response:
     """200 and how much waits where."""
     parts = parts_of(request)
-    return json_response({"queues": overview.queues(parts, await overview.look(parts))})
+    return json_response(overview.queues(parts, await overview.look(parts)))
 
 
 async def get_workers(request: Request) -> Response:
     """200 and what the workers announce. With keys, job ids are left out: they may be another tenant's."""
     parts = parts_of(request)
     seen = await overview.look(parts)
-    return json_response({"workers": overview.workers(seen, jobs=not parts.settings.api_keys)})
+    return json_response(overview.workers(seen, jobs=not parts.settings.api_keys))
 
 
 async def get_stats(request: Request) -> Response:
     """200 and counts and times per model."""
     parts = parts_of(request)
-    return json_response({"models": overview.stats(parts, await overview.look(parts))})
+    return json_response(overview.stats(parts, await overview.look(parts)))
 
 
 async def get_scale(request: Request) -> Response:
@@ -102,7 +97,7 @@ async def get_scale(request: Request) -> Response:
 
 async def get_livez(request: Request) -> Response:
     """200: this process answers."""
-    return json_response({"live": True})
+    return json_response(wire.Live(live=True))
 
 
 async def get_readyz(request: Request) -> Response:
@@ -112,16 +107,16 @@ async def get_readyz(request: Request) -> Response:
     """
     resources: Resources = request.app.state.longrun
     if resources.stopping:
-        return json_response({"ready": False, "checks": {"api": "stopping"}}, 503, {"Retry-After": "2"})
+        return json_response(wire.Ready(ready=False, checks={"api": "stopping"}), 503, {"Retry-After": "2"})
     try:
         parts = parts_of(request)
         seen = await overview.look(parts)
         _, files = await asyncio.gather(parts.gate.know(), parts.keeper.checks())
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
-        return json_response({"ready": False, "checks": {"store": "does not answer"}, "workers": 0}, 503, {"Retry-After": "2"})
-    body = {"ready": not parts.gate.closed, "checks": parts.gate.checks() | files | seen.trouble, "workers": len(seen.workers)}
-    return json_response(body, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(body)
+        return json_response(wire.Ready(ready=False, checks={"store": "does not answer"}, workers=0), 503, {"Retry-After": "2"})
+    answer = wire.Ready(ready=not parts.gate.closed, checks=parts.gate.checks() | files | seen.trouble, workers=len(seen.workers))
+    return json_response(answer, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(answer)
 
 
 async def get_metrics(request: Request) -> Response:
@@ -129,3 +124,33 @@ async def get_metrics(request: Request) -> Response:
     parts = parts_of(request)
     text = metrics.render(metrics.families(parts, await overview.look(parts)))
     return Response(text, 200, {"Cache-Control": "no-store"}, metrics.CONTENT_TYPE)
+
+
+_TAG = "operations"
+
+
+def _look(path: str, handler: Handler, summary: str, shape: type, *problems: int) -> Route:
+    return Route("GET", path, handler, summary, _TAG, {200: gives(shape, summary)}, problems)
+
+
+_READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It does not, or is not.", "Retry-After")}
+ROUTES = [
+    Route(
+        "GET", "/dead-letters", list_dead_letters, "Failed jobs, latest first", _TAG,
+        {200: gives(wire.JobPage, "A page.", "Link")}, (422,), LISTING,
+    ),
+    Route(
+        "POST", "/dead-letters/redrive", redrive_dead_letters, "Retry dead letters", _TAG,
+        {200: gives(wire.Redriven, "What became of them.")}, (422, 507), body=takes(RedriveRequest),
+    ),
+    _look("/queues", get_queues, "How much waits where", wire.QueueList),
+    _look("/workers", get_workers, "Who runs what", wire.WorkerList),
+    _look("/stats", get_stats, "Counts and times per model", wire.Stats),
+    _look("/scale/{queue}", get_scale, "How much there is to do in a queue", wire.Scale, 404),
+    Route("GET", "/livez", get_livez, "Whether the process answers", _TAG, {200: gives(wire.Live, "It does.")}, key="none", prefix=""),
+    Route("GET", "/readyz", get_readyz, "Whether the store answers and is safe", _TAG, _READY, key="none", prefix=""),
+    Route(
+        "GET", "/metrics", get_metrics, "Figures for Prometheus", _TAG,
+        {200: Answer("Figures for Prometheus.", {"text/plain": TEXT})}, prefix="",
+    ),
+]  # fmt: skip

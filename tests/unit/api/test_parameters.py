@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Mapping
+from urllib.parse import urlencode
 
-from longrun.api import headers as ask
+import pytest
+from starlette.requests import Request
+
+from longrun.api.http import parameters as ask
+from longrun.api.routes import events
+from longrun.api.routes.jobs import filters
 from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.jobs.events import TYPES
 from longrun.jobs.states import Status
+
+
+def asked(query: Mapping[str, str], *headers: tuple[str, str]) -> Request:
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    return Request({"type": "http", "query_string": urlencode(query).encode(), "headers": raw})
 
 
 @pytest.mark.parametrize(
@@ -90,42 +101,42 @@ def test_accept_tells_streams_from_pages(accept: str, stream: bool, page: bool) 
 
 
 def test_last_event_id_wins_over_the_query() -> None:
-    assert ask.after({"after": "3"}, "7") == 7
-    assert ask.after({"after": "3"}, None) == 3
-    assert ask.after({"after": "3"}, "") == 3
-    assert ask.after({}, None) == 0
-    assert ask.after({"after": "9" * 100}, None) == 10**12
+    assert events.seen(asked({"after": "3"}, ("last-event-id", "7"))) == 7
+    assert events.seen(asked({"after": "3"})) == 3
+    assert events.seen(asked({"after": "3"}, ("last-event-id", ""))) == 3
+    assert events.seen(asked({})) == 0
+    assert events.seen(asked({"after": "9" * 100})) == 10**12
 
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "x", "", "٣", "9" * 101])
 def test_a_place_that_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(ValidationFailed, match="after"):
-        ask.after({"after": text}, None)
+        events.seen(asked({"after": text}))
 
 
 def test_types_are_checked() -> None:
-    assert ask.types({}) == TYPES
-    assert ask.types({"types": "output, done"}) == {"output", "done"}
+    assert events.TYPES.of(asked({})) == TYPES
+    assert events.TYPES.of(asked({"types": "output, done"})) == {"output", "done"}
     for text in ("", "output,nonsense", ","):
         with pytest.raises(ValidationFailed, match="types"):
-            ask.types({"types": text})
+            events.TYPES.of(asked({"types": text}))
 
 
 @pytest.mark.parametrize("text", ["0", "101", "-1", "x", "", "1.5"])
 def test_a_limit_outside_1_to_100_is_refused(text: str) -> None:
     with pytest.raises(ValidationFailed, match="limit"):
-        ask.limit({"limit": text})
+        ask.LIMIT.of(asked({"limit": text}))
 
 
 def test_filters_are_read() -> None:
-    found = ask.filters({"model": "echo", "status": "failed", "tag": "a", "created_after": "2026-01-31T09:30:00+01:00"})
+    found = filters(asked({"model": "echo", "status": "failed", "tag": "a", "created_after": "2026-01-31T09:30:00+01:00"}))
     assert (found.model, found.status, found.tag, found.since) == ("echo", Status.FAILED, "a", 1769848200001)
-    assert ask.filters({"created_after": "2026-01-31T09:30:00 01:00"}).since == 1769848200001
-    assert ask.filters({}).since == 0
-    assert ask.filters({"created_after": "0001-01-01T00:00:00+23:00"}).since == 0
+    assert filters(asked({"created_after": "2026-01-31T09:30:00 01:00"})).since == 1769848200001
+    assert filters(asked({})).since == 0
+    assert filters(asked({"created_after": "0001-01-01T00:00:00+23:00"})).since == 0
 
 
 @pytest.mark.parametrize("query", [{"status": "done"}, {"status": ""}, {"created_after": "yesterday"}, {"created_after": ""}])
 def test_filters_that_mean_nothing_are_refused(query: dict[str, str]) -> None:
     with pytest.raises(ValidationFailed):
-        ask.filters(query)
+        filters(asked(query))

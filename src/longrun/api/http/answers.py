@@ -6,20 +6,22 @@ import math
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
-import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from longrun import wire
 from longrun.api.body import check_content_type, read_json
 from longrun.api.multipart import in_time
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
-from longrun.jobs.view import job_view
 from longrun.service.caller import Caller
 
 _FIXED = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
 _LONGEST_RETRY_AFTER = 60
+
+Page = wire.JobPage | wire.BatchPage | wire.DeliveryPage
 
 
 class _Json(Response):
@@ -34,9 +36,9 @@ class _Json(Response):
         ]
 
 
-def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer that no cache keeps; `value` may hold `orjson.Fragment`s. `headers`: none of type, length and caching."""
-    return _Json(orjson.dumps(value), status, headers)
+def json_response(answer: wire.Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer as JSON that no cache keeps. `headers`: none of type, length and caching."""
+    return _Json(wire.encode(answer), status, headers)
 
 
 def raw_response(data: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -50,7 +52,20 @@ async def job_response(caller: Caller, job: JobRecord, *, status: int = 200, hea
     more = dict(headers or {})
     if not job.terminal:
         more["Retry-After"] = str(retry_after(job, time.time()))
-    return json_response(job_view(job, caller.base, debug=caller.debug), status, more)
+    return json_response(wire.Job.of(job, caller.base, debug=caller.debug), status, more)
+
+
+def page_response(caller: Caller, request: Request, path: str, page: Page, cursor: str | None) -> Response:
+    """A page of a listing, with the URL of the next one in `next` and `Link`; `path`: of the listing, `cursor`: None = it was the last."""
+    if cursor is None:
+        return json_response(page)
+    page.next = f"{caller.base}{path}?{urlencode({**request.query_params, 'cursor': cursor})}"
+    return json_response(page, headers={"Link": f'<{page.next}>; rel="next"'})
+
+
+def no_content(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer without a body that no cache keeps."""
+    return Response(status_code=status, headers={**(headers or {}), "Cache-Control": "no-store"})
 
 
 def retry_after(job: JobRecord, now: float) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 
+from longrun import wire
 from longrun.jobs.events import decode
-from longrun.jobs.failure import TITLES, JobFailure, problem_of
+from longrun.jobs.failure import TITLES, JobFailure
 from longrun.jobs.policy import Policy
 from longrun.jobs.record import FIELDS, AttemptRecord, JobRecord
 from longrun.jobs.states import MOVES, RETRYABLE, TERMINAL, Status
-from longrun.jobs.view import attempt_view, job_view
 
 CONTRACT = [
     "output_file",
@@ -59,7 +60,17 @@ def record(**given: Any) -> JobRecord:
 
 
 def shown(job: JobRecord, **options: Any) -> dict[str, Any]:
-    view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, "/api/v1", **options)))
+    view: dict[str, Any] = orjson.loads(wire.encode(wire.Job.of(job, "/api/v1", **options)))
+    return view
+
+
+def problem(stored: bytes, instance: str, *, debug: bool = False) -> dict[str, Any]:
+    members: dict[str, Any] = msgspec.to_builtins(wire.JobProblem.of(stored, instance, debug=debug))
+    return members
+
+
+def attempt(record: AttemptRecord, instance: str) -> dict[str, Any]:
+    view: dict[str, Any] = orjson.loads(wire.encode(wire.Attempt.of(record, instance)))
     return view
 
 
@@ -87,16 +98,16 @@ def test_retries_left_counts_errors_and_ends_with_the_job() -> None:
 
 def test_a_failure_is_a_problem_without_the_operators_text() -> None:
     stored = JobFailure("model-error", attempt=2, cause="ValueError", debug="secret").to_json()
-    problem = problem_of(stored, "/api/v1/jobs/x")
-    assert "secret" not in str(problem)
-    assert (problem["code"], problem["attempt"], problem["cause"], problem["status"]) == ("model-error", 2, "ValueError", 424)
-    assert problem_of(stored, "/", debug=True)["debug"] == "secret"
+    found = problem(stored, "/api/v1/jobs/x")
+    assert "secret" not in str(found)
+    assert (found["code"], found["attempt"], found["cause"], found["status"]) == ("model-error", 2, "ValueError", 424)
+    assert problem(stored, "/", debug=True)["debug"] == "secret"
     assert shown(record(status="failed", error=stored))["error"]["title"] == TITLES["model-error"]
 
 
 def test_events_are_cut_out_of_their_stored_form_without_parsing_the_data() -> None:
     event = decode(7, b'2 1700000000123 output {"value":"a b  c"}')
-    assert orjson.loads(event.to_json()) == {
+    assert orjson.loads(wire.encode(wire.Event.of(event))) == {
         "seq": 7, "attempt": 2, "at": "2023-11-14T22:13:20.123Z", "type": "output", "data": {"value": "a b  c"},
     }  # fmt: skip
     assert decode(8, b"2 1700000000123 done ").data == b"{}"
@@ -104,10 +115,10 @@ def test_events_are_cut_out_of_their_stored_form_without_parsing_the_data() -> N
 
 def test_attempts_show_how_they_ended() -> None:
     begun, ended = b'{"worker":"w","device":"cpu","at":1000}', b'3500 failed {"code":"timeout","detail":"d","attempt":1}'
-    view = attempt_view(AttemptRecord.from_fields(1, begun, ended, b'{"tokens":3}'), "/x")
+    view = attempt(AttemptRecord.from_fields(1, begun, ended, b'{"tokens":3}'), "/x")
     assert view["usage"] == {"tokens": 3}
     assert (view["worker"], view["run_s"], view["outcome"], view["error"]["code"]) == ("w", 2.5, "failed", "timeout")
-    running = attempt_view(AttemptRecord.from_fields(1, begun, None), "/x")
+    running = attempt(AttemptRecord.from_fields(1, begun, None), "/x")
     assert (running["finished_at"], running["outcome"], running["error"], running["usage"]) == (None, None, None, None)
 
 
@@ -126,7 +137,7 @@ def test_what_is_known_of_a_dead_process_is_shown_in_the_error() -> None:
     stored = JobFailure("worker-lost", attempt=3, signal="SIGSEGV", peak_memory=1 << 30, hint="h").to_json()
     error = shown(record(status="failed", error=stored))["error"]
     assert (error["signal"], error["peak_memory"], error["hint"], "exit_code" in error) == ("SIGSEGV", 1 << 30, "h", False)
-    assert "signal" not in problem_of(JobFailure("timeout").to_json(), "/x")
+    assert "signal" not in problem(JobFailure("timeout").to_json(), "/x")
 
 
 def test_a_failure_is_stored_whatever_its_texts_are() -> None:
@@ -136,5 +147,5 @@ def test_a_failure_is_stored_whatever_its_texts_are() -> None:
 
     for detail, told in ((ValueError("v"), "v"), ("a \ud800 b", "a ? b"), (Mute(), "Mute"), ("x" * 10**6, "x" * 4096)):
         stored = JobFailure("model-error", detail, cause="\udcff", debug="\udcff" * 10**5).to_json()  # type: ignore[arg-type]
-        assert problem_of(stored, "/x")["detail"] == told
+        assert problem(stored, "/x")["detail"] == told
         assert len(stored) < 32_000

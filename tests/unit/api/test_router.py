@@ -10,8 +10,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from longrun.api.head import Head, head_of, route_path
-from longrun.api.pages import Pages
+from longrun.api.http.request import Head, head_of, route_path
+from longrun.api.http.router import Router
 from longrun.api.routes import TABLE
 from longrun.errors import JobNotFound
 
@@ -32,7 +32,7 @@ async def otherwise(scope: Any, receive: Any, send: Any) -> None:
     await Response(b'"otherwise"')(scope, receive, send)
 
 
-PAGES = Pages(
+ROUTER = Router(
     otherwise,
     {
         "/jobs": {"GET": echo, "POST": echo},
@@ -52,7 +52,7 @@ async def ask(method: str, path: str, **scope: Any) -> tuple[int, dict[str, str]
         sent.append(message)
 
     full = {"type": "http", "method": method, "path": path, "headers": [(b"accept", b"a/b")], "query_string": b"", "app": object()} | scope
-    await PAGES(full, None, send)  # type: ignore[arg-type]  # no handler here reads a body
+    await ROUTER(full, None, send)  # type: ignore[arg-type]  # no handler here reads a body
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers, orjson.loads(sent[1]["body"])
 
@@ -96,13 +96,13 @@ async def test_every_other_path_goes_on_to_the_framework(path: str) -> None:
 
 
 async def test_a_websocket_goes_on_to_the_framework() -> None:
-    assert PAGES.find("/jobs") is not None
+    assert ROUTER.find("/jobs") is not None
     seen: list[str] = []
 
     async def sockets(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    await Pages(sockets, {"/jobs": {"GET": echo}})({"type": "websocket", "path": "/jobs"}, None, None)  # type: ignore[arg-type]
+    await Router(sockets, {"/jobs": {"GET": echo}})({"type": "websocket", "path": "/jobs"}, None, None)  # type: ignore[arg-type]
     assert seen == ["websocket"]
 
 
@@ -122,14 +122,14 @@ async def test_a_problem_that_is_raised_is_answered_and_what_nobody_knows_is_pas
 
 def test_one_place_in_a_path_has_one_name() -> None:
     with pytest.raises(ValueError, match="the parameter here is named job_id in another path"):
-        Pages(otherwise, {"/jobs/{job_id}": {"GET": echo}, "/jobs/{other}/x": {"GET": echo}})
+        Router(otherwise, {"/jobs/{job_id}": {"GET": echo}, "/jobs/{other}/x": {"GET": echo}})
 
 
 @pytest.mark.parametrize("path", TABLE)
 def test_every_path_of_the_contract_leads_to_its_own_handlers(path: str) -> None:
-    page = Pages(otherwise, TABLE).find(re.sub(r"{\w+}", "a", path))
-    assert page is not None
-    assert (page.handlers, page.parameters) == (TABLE[path], dict.fromkeys(re.findall(r"{(\w+)}", path), "a"))
+    found = Router(otherwise, TABLE).find(re.sub(r"{\w+}", "a", path))
+    assert found is not None
+    assert (found.handlers, found.parameters) == (TABLE[path], dict.fromkeys(re.findall(r"{(\w+)}", path), "a"))
 
 
 def test_a_head_knows_its_headers_whatever_their_case() -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from longrun.api.head import HeadedRequest, route_path
+from longrun.api.http.request import HeadedRequest, route_path
+from longrun.api.http.routing import Handler, Route
 from longrun.api.problems import answer_to
 
-Handler = Callable[[Request], Awaitable[Response]]
 #: Path → method → handler. A part of a path in braces is a parameter: one or more characters, no slash.
 Table = Mapping[str, Mapping[str, Handler]]
 
@@ -28,14 +26,14 @@ class _Part:
     handlers: Mapping[str, Handler] | None = None
 
 
-class Page(NamedTuple):
+class Found(NamedTuple):
     """Who answers at a path, by method, and the path's parameters."""
 
     handlers: Mapping[str, Handler]
     parameters: dict[str, str]
 
 
-class Pages:
+class Router:
     """ASGI middleware: requests for the paths of `table` are answered here, all others by `app`. What handlers raise becomes a problem."""
 
     def __init__(self, app: ASGIApp, table: Table) -> None:
@@ -43,7 +41,7 @@ class Pages:
         for path, handlers in table.items():
             _place(self._root, path).handlers = handlers
 
-    def find(self, path: str) -> Page | None:
+    def find(self, path: str) -> Found | None:
         """Who answers at `path`; a fixed part goes before a parameter."""
         at, parameters = self._root, {}
         for each in path.split("/"):
@@ -54,21 +52,29 @@ class Pages:
                 name, following = at.parameter
                 parameters[name] = each
             at = following
-        return None if at.handlers is None else Page(at.handlers, parameters)
+        return None if at.handlers is None else Found(at.handlers, parameters)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        page = self.find(route_path(scope)) if scope["type"] == "http" else None
-        if page is None:
+        found = self.find(route_path(scope)) if scope["type"] == "http" else None
+        if found is None:
             await self._app(scope, receive, send)
             return
-        scope["path_params"] = {**scope.get("path_params", {}), **page.parameters}
+        scope["path_params"] = {**scope.get("path_params", {}), **found.parameters}
         request = HeadedRequest(scope, receive, send)
         try:
-            response = await _handler(page.handlers, scope["method"])(request)
+            response = await _handler(found.handlers, scope["method"])(request)
         except Exception as error:
             response = answer_to(request, error)
         # An answer that fails has begun: only breaking the connection off tells the caller, which is not for us to do.
         await response(scope, receive, send)
+
+
+def table_of(routes: Iterable[Route]) -> Table:
+    """The handlers of these routes. One entry a path, so that `Allow` names all its methods."""
+    table: dict[str, dict[str, Handler]] = {}
+    for route in routes:
+        table.setdefault(route.full_path, {})[route.method] = route.handler
+    return table
 
 
 def _place(root: _Part, path: str) -> _Part:
@@ -87,7 +93,7 @@ def _place(root: _Part, path: str) -> _Part:
 
 
 def _handler(handlers: Mapping[str, Handler], method: str) -> Handler:
-    found = handlers.get("GET" if method == "HEAD" else method)
-    if found is None:
+    handler = handlers.get("GET" if method == "HEAD" else method)
+    if handler is None:
         raise HTTPException(405, headers={"Allow": ", ".join([*handlers, *(["HEAD"] if "GET" in handlers else [])])})
-    return found
+    return handler

@@ -1,0 +1,1 @@
+"""Requests, answers, and the way from a path to its handler."""
