@@ -24,7 +24,6 @@ from longrun.errors import Problem, RangeNotSatisfiable, Unauthenticated, Valida
 from longrun.jobs.record import JobRecord
 from longrun.service.caller import Caller
 from longrun.store.connection import StoreError
-from longrun.wire.problems import Finding
 
 MEDIA_TYPE = "application/problem+json"
 #: Codes of the framework's own answers; every other one is `http-<status>`.
@@ -57,7 +56,7 @@ def document(problem: Problem, scope: Scope) -> dict[str, Any]:
         code=problem.code,
         retryable=problem.retryable,
         request_id=request_id(scope),
-        errors=UNSET if problem.errors is None else [Finding(**each) for each in problem.errors],
+        errors=UNSET if problem.errors is None else [wire.Finding(**each) for each in problem.errors],
     )
     return {**msgspec.to_builtins(members), **problem.extra}
 

@@ -137,7 +137,7 @@ def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes
     """The `retrying` event's data for callers: the reason as a problem, the time as RFC 3339."""
     members: dict[str, Any] = orjson.loads(stored)
     reason = wire.JobProblem.of(members["reason"], instance, debug=debug)
-    return wire.encode(wire.Retrying(reason, rfc3339(int(members["next_attempt_at"]))))
+    return wire.encode({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
 
 
 async def output_so_far(caller: Caller, job_id: str) -> OutputSoFar:

@@ -205,7 +205,7 @@ def message(due: Due, job: JobRecord | None, base: str) -> bytes:
     `output_omitted` tells. For what happened on the way, it is what was true then, without an output.
     """
     if job is None:
-        return _message(due, wire.TestText("This is a test. The endpoint is set up well if it answers with 2xx."))
+        return _message(due, {"message": "This is a test. The endpoint is set up well if it answers with 2xx."})
     if due.data:
         return _message(due, _then(due, job, base))
     # Every job that succeeded has an output: one that is not here is too large (see `Records.read`), or not kept any longer.
@@ -216,24 +216,24 @@ def message(due: Due, job: JobRecord | None, base: str) -> bytes:
     return _message(due, wire.JobMessage.of(replace(job, output=None), base, output_omitted=True))
 
 
-def _message(due: Due, data: wire.JobMessage | wire.JobMoment | wire.Batch | wire.TestText) -> bytes:
-    return wire.encode(wire.Message(due.type, rfc3339(due.created), data))
+def _message(due: Due, data: wire.Answer | dict[str, Any]) -> bytes:
+    return wire.encode({"type": due.type, "timestamp": rfc3339(due.created), "data": data})
 
 
-def _then(due: Due, job: JobRecord, base: str) -> wire.JobMoment:
+def _then(due: Due, job: JobRecord, base: str) -> dict[str, Any]:
     held, urls = orjson.loads(due.data or b"{}"), wire.JobUrls.of(job.id, base)
     error = held.get("error")
-    return wire.JobMoment(
-        id=job.id,
-        model=job.model,
-        status=Status(held["status"]),
-        attempt=held["attempt"],
-        next_attempt_at=rfc3339(held.get("next_attempt_at")),
-        error=None if error is None else wire.JobProblem.of(error, urls.self),
-        tags=Raw(job.tags or b"[]"),
-        metadata=Raw(job.metadata or b"{}"),
-        urls=urls,
-    )
+    return {
+        "id": job.id,
+        "model": job.model,
+        "status": held["status"],
+        "attempt": held["attempt"],
+        "next_attempt_at": rfc3339(held.get("next_attempt_at")),
+        "error": None if error is None else wire.JobProblem.of(error, urls.self),
+        "tags": Raw(job.tags or b"[]"),
+        "metadata": Raw(job.metadata or b"{}"),
+        "urls": urls,
+    }
 
 
 def endpoint_view(held: Endpoint, *, secret: bool = False) -> wire.Endpoint:

@@ -9,7 +9,6 @@ from msgspec import Meta, Raw
 from longrun.clock import rfc3339
 from longrun.jobs import events
 from longrun.wire.base import Answer, Members, Time, about
-from longrun.wire.problems import JobProblem
 
 
 class Event(Answer):
@@ -40,10 +39,3 @@ class EventPage(Answer):
     events: list[Event]
     next: Annotated[int | None, about("`after` to go on with; null: the job has ended, and this was the rest")]
     terminal: bool
-
-
-class Retrying(Answer):
-    """The data of `retrying`."""
-
-    reason: JobProblem
-    next_attempt_at: Time

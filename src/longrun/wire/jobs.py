@@ -38,15 +38,11 @@ class Policy(Answer):
         """What callers may know of a policy."""
         return cls(*[getattr(policy, name) for name in cls.__struct_fields__])
 
-    @classmethod
-    def stored(cls, data: bytes | None) -> Policy:
+    @staticmethod
+    @lru_cache(maxsize=256)
+    def stored(data: bytes | None) -> Policy:
         """The policy of a record; None: it has none of its own. Most records have the policy of the one before."""
-        return _stored_policy(data)
-
-
-@lru_cache(maxsize=256)
-def _stored_policy(data: bytes | None) -> Policy:
-    return Policy.of(policies.Policy.from_json(data) if data else policies.Policy())
+        return Policy.of(policies.Policy.from_json(data) if data else policies.Policy())
 
 
 class Progress(Answer, forbid_unknown_fields=False, kw_only=True):
@@ -149,40 +145,21 @@ class Job(Answer):
         """
         urls = JobUrls.of(job.id, base)
         return cls(
-            id=job.id,
-            model=job.model,
-            status=job.status,
-            terminal=job.terminal,
-            version=job.version,
-            queue=job.queue,
-            priority=job.priority,
-            attempt=job.attempt,
-            retries_left=job.retries_left,
-            created_at=rfc3339(job.created),
-            queued_at=rfc3339(job.queued),
-            started_at=rfc3339(job.started),
-            finished_at=rfc3339(job.finished),
-            expires_at=rfc3339(job.expires),
+            id=job.id, model=job.model, status=job.status, terminal=job.terminal, version=job.version, queue=job.queue,
+            priority=job.priority, attempt=job.attempt, retries_left=job.retries_left, position=job.position, partial=job.partial,
+            created_at=rfc3339(job.created), queued_at=rfc3339(job.queued), started_at=rfc3339(job.started),
+            finished_at=rfc3339(job.finished), expires_at=rfc3339(job.expires),
             next_attempt_at=rfc3339(job.due) if job.status in _DELAYED else None,
-            position=job.position,
             progress=Progress.of(job),
             error=None if job.error is None else JobProblem.of(job.error, urls.self, debug=debug),
-            partial=job.partial,
-            usage=_usage(job),
-            tags=Raw(job.tags or b"[]"),
-            metadata=Raw(job.metadata or b"{}"),
-            policy=Policy.stored(job.policy),
-            webhook=Webhook.stored(job.hook),
-            retry_of=job.retry_of,
-            retried_by=job.retried_by,
-            parent=None,
-            batch=job.batch,
-            batch_index=job.batch_index,
+            usage=_usage(job), tags=Raw(job.tags or b"[]"), metadata=Raw(job.metadata or b"{}"),
+            policy=Policy.stored(job.policy), webhook=Webhook.stored(job.hook),
+            retry_of=job.retry_of, retried_by=job.retried_by, parent=None, batch=job.batch, batch_index=job.batch_index,
             urls=urls,
             output=Raw(job.output or b"null") if with_output else UNSET,
             output_file=_output_file(job) if with_output else UNSET,
             **more,
-        )
+        )  # fmt: skip
 
 
 def _usage(job: JobRecord) -> Raw:
@@ -241,16 +218,11 @@ class Attempt(Answer):
     def of(cls, attempt: AttemptRecord, instance: str, *, debug: bool = False) -> Self:
         """An attempt as callers see it; `instance` is the path of its job."""
         return cls(
-            attempt=attempt.attempt,
-            worker=attempt.worker,
-            device=attempt.device,
-            started_at=rfc3339(attempt.started),
-            finished_at=rfc3339(attempt.finished),
-            run_s=_seconds(attempt.started, attempt.finished),
-            outcome=attempt.outcome,
+            attempt=attempt.attempt, worker=attempt.worker, device=attempt.device, started_at=rfc3339(attempt.started),
+            finished_at=rfc3339(attempt.finished), run_s=_seconds(attempt.started, attempt.finished), outcome=attempt.outcome,
             usage=None if attempt.usage is None else as_it_is(attempt.usage),
             error=None if attempt.error is None else JobProblem.of(attempt.error, instance, debug=debug),
-        )
+        )  # fmt: skip
 
 
 class AttemptList(Answer):

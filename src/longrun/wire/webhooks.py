@@ -6,11 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, UnsetType
 
-from longrun.jobs.states import Status
-from longrun.wire.base import Answer, Members, Texts, Time, about
-from longrun.wire.batches import Batch
-from longrun.wire.jobs import JobMessage, JobUrls
-from longrun.wire.problems import JobProblem
+from longrun.wire.base import Answer, Time, about
 
 WebhookEvent = Literal["job.started", "job.retrying", "job.succeeded", "job.failed", "job.canceled", "job.expired"]
 BatchEvent = Literal["batch.completed"]
@@ -74,31 +70,3 @@ class DeliveryPage(Answer):
 
     deliveries: list[Delivery]
     next: str | None
-
-
-class TestText(Answer):
-    """What a test says."""
-
-    message: str
-
-
-class JobMoment(Answer):
-    """A job as it was when something happened on its way."""
-
-    id: str
-    model: str
-    status: Status
-    attempt: int
-    next_attempt_at: Time | None
-    error: JobProblem | None
-    tags: Texts
-    metadata: Members
-    urls: JobUrls
-
-
-class Message(Answer):
-    """The body of a webhook."""
-
-    type: str
-    timestamp: Time
-    data: JobMessage | JobMoment | Batch | TestText

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.body import check_content_type, read_json
+from longrun.api.http.parameters import ANY_VERSION, Preference
 from longrun.api.multipart import in_time
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
@@ -61,6 +62,14 @@ def page_response(caller: Caller, request: Request, path: str, page: Page, curso
         return json_response(page)
     page.next = f"{caller.base}{path}?{urlencode({**request.query_params, 'cursor': cursor})}"
     return json_response(page, headers={"Link": f'<{page.next}>; rel="next"'})
+
+
+def versioned(version: int, prefer: Preference, known: frozenset[int] | None) -> tuple[dict[str, str], bool]:
+    """Headers of an answer that has a version, and whether the caller has that already: 304."""
+    headers = {"ETag": f'"{version}"'}
+    if prefer.wait:
+        headers["Preference-Applied"] = f"wait={prefer.wait:.0f}"
+    return headers, known is not None and not known.isdisjoint({version, ANY_VERSION})
 
 
 def no_content(status: int = 204, headers: Mapping[str, str] | None = None) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -13,6 +13,7 @@ from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.jobs import npy
 
 T = TypeVar("T")
+D = TypeVar("D", int, None)
 
 MAX_WAIT = 60.0
 ANY_VERSION = -1
@@ -21,7 +22,7 @@ _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parameter(Generic[T]):
     """What a request may say besides its path and body.
 
@@ -39,54 +40,72 @@ class Parameter(Generic[T]):
     parse: Callable[[Any], T]
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
 
-    def of(self, request: HTTPConnection) -> T:
-        """The value in a request. Raises ValidationFailed, which names the parameter."""
+    def parsed(self, given: Any) -> T:
+        """The value. Raises ValidationFailed, which names the parameter."""
         try:
-            return self.parse(self._given(request))
+            return self.parse(given)
         except ValueError as error:
             finding = {"pointer": f"/{self.place}/{self.name}", "detail": str(error)}
             raise ValidationFailed(f"{self.name}: {error}", errors=[finding]) from None
 
-    def _given(self, request: HTTPConnection) -> Any:
-        raise NotImplementedError
 
-
-@dataclass(frozen=True, slots=True)
 class Query(Parameter[T]):
     """A query parameter; `parse` gets its text, None when it is absent."""
 
     place = "query"
 
-    def _given(self, request: HTTPConnection) -> str | None:
-        return request.query_params.get(self.name)
+    def of(self, request: HTTPConnection) -> T:
+        """The value in a request. Raises ValidationFailed."""
+        return self.parsed(request.query_params.get(self.name))
 
 
-@dataclass(frozen=True, slots=True)
 class Header(Parameter[T]):
     """A header; `parse` gets all its values, an empty list when it is absent."""
 
     place = "header"
 
-    def _given(self, request: HTTPConnection) -> list[str]:
-        return request.headers.getlist(self.name)
+    def of(self, request: HTTPConnection) -> T:
+        """The value in a request. Raises ValidationFailed."""
+        return self.parsed(request.headers.getlist(self.name))
 
 
 def as_text(text: str | None) -> str | None:
-    """A query parameter as it is."""
+    """Parses a query parameter that is taken as it is."""
     return text
 
 
 def first(values: list[str]) -> str | None:
-    """The first value of a header."""
+    """Parses a header that is given once."""
     return values[0] if values else None
 
 
-def _limit(text: str | None) -> int:
-    if text is None:
-        return 20
-    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
-        raise ValueError("must be a whole number from 1 to 100")
-    return int(text)
+def whole(form: str, detail: str, absent: D) -> Callable[[str | None], int | D]:
+    """Parses a whole number that is written in this form, a regular expression."""
+
+    def parse(text: str | None) -> int | D:
+        if text is not None and not re.fullmatch(form, text):
+            raise ValueError(detail)
+        return absent if text is None else int(text)
+
+    return parse
+
+
+def one_of(values: Collection[str]) -> Callable[[str | None], str | None]:
+    """Parses one of these texts."""
+
+    def parse(text: str | None) -> str | None:
+        if text is not None and text not in values:
+            raise ValueError(f"must be one of {', '.join(values)}")
+        return text
+
+    return parse
+
+
+def flag(text: str | None) -> bool:
+    """Parses `true` or `false`; false when absent."""
+    if text not in (None, "true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +169,23 @@ IDEMPOTENCY_KEY = Header(
 )
 KNOWN_VERSIONS = Header("If-None-Match", "Versions that the caller has.", known_versions)
 CURSOR = Query("cursor", "From `next` of the page before.", as_text)
-LIMIT = Query("limit", "How many a page holds, 20 when not given.", _limit, {"type": "integer", "minimum": 1, "maximum": 100})
+LIMIT = Query(
+    "limit",
+    "How many a page holds, 20 when not given.",
+    whole("0{0,2}[1-9]|0?[1-9][0-9]|100", "must be a whole number from 1 to 100", 20),
+    {"type": "integer", "minimum": 1, "maximum": 100},
+)
 
 
-def etag(version: int) -> str:
-    """The entity tag of a job's version."""
-    return f'"{version}"'
+def specific(known: frozenset[int] | None) -> frozenset[int] | None:
+    """The versions that are named one by one; None: none are."""
+    return None if known is None or ANY_VERSION in known else known
 
 
 def quality(accept: str, media_type: str) -> float:
     """How much the Accept header wants a media type by its name, 0 to 1; ranges such as `*/*` do not count."""
-    best = 0.0
-    for part in accept.split(","):
-        name, *parameters = [each.strip().lower() for each in part.split(";")]
-        if name == media_type:
-            best = max(best, _q(parameters))
-    return best
+    parts = ([each.strip().lower() for each in part.split(";")] for part in accept.split(","))
+    return max((_q(parameters) for name, *parameters in parts if name == media_type), default=0.0)
 
 
 def _q(parameters: list[str]) -> float:

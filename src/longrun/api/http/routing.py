@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from longrun.api.http.parameters import Parameter
+from longrun.jobs import npy
 from longrun.version import API_PREFIX
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -29,12 +31,19 @@ class Answer:
     headers: tuple[str, ...] = ()
 
 
-def gives(shape: Shape, description: str, *headers: str, **others: Shape) -> Answer:
-    """An answer that is JSON of this shape; `others`: see `MEDIA_TYPES`."""
-    return Answer(description, {"application/json": shape} | {MEDIA_TYPES[name]: each for name, each in others.items()}, headers)
+def gives(shape: Shape, description: str = "", *headers: str, stream: Shape | None = None, array: Shape | None = None) -> Answer:
+    """An answer that is JSON of this shape, described by the shape's own words when nothing else is said.
 
-
-MEDIA_TYPES = {"stream": "text/event-stream", "array": "application/x-npy"}
+    Args:
+        shape: of the JSON.
+        description: what it means.
+        headers: that the answer may have.
+        stream: of an event, when events can be asked for instead.
+        array: of the bytes, when the .npy format can be asked for instead.
+    """
+    content = {"application/json": shape, "text/event-stream": stream, npy.MEDIA_TYPE: array}
+    words = description or (shape.__doc__ or "").partition("\n")[0]
+    return Answer(words, {media_type: each for media_type, each in content.items() if each is not None}, headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,43 +62,60 @@ def takes(shape: Shape, *, required: bool = True) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path.
+    """One method of one path. `routes("GET", "/jobs", answers, …)` above its handler declares it, see `Routes`.
 
     Args:
         method: of HTTP.
         path: below the prefix; a part in braces is a parameter.
-        handler: answers.
-        summary: what it does, in a few words.
-        tag: groups the routes in the document.
         answers: by status, problems apart.
         problems: statuses of the problems it may answer with, beside those of every route.
         parameters: what the handler reads of the query and the headers.
         body: of the request.
-        description: more words.
         key: whether an API key is needed, where the service has some; `signed`: or a signed URL.
         prefix: stands before the path.
-        id: `operationId`; the handler's name.
         mentions: shapes that only the texts name.
         each_model: makes the route of one model, for the document; the model's name takes the place of `{model}`.
+        handler: answers. Its docstring is `summary` and `description`, its name the `id`.
+        tag: groups the routes in the document.
     """
 
     method: str
     path: str
-    handler: Handler
-    summary: str
-    tag: str
     answers: Mapping[int, Answer]
     problems: tuple[int, ...] = ()
     parameters: tuple[Parameter[Any], ...] = ()
+    _: KW_ONLY
     body: Body | None = None
-    description: str = ""
     key: Literal["needed", "signed", "none"] = "needed"
     prefix: str = API_PREFIX
-    id: str = ""
     mentions: tuple[type, ...] = ()
     each_model: Callable[[Route, Any], Route] | None = None
+    handler: Handler
+    tag: str
+    id: str
+    summary: str
+    description: str
 
     @property
     def full_path(self) -> str:
         """With its prefix."""
         return self.prefix + self.path
+
+
+class Routes(list[Route]):
+    """The routes of a tag. An instance declares them, as a decorator of their handlers that takes the first arguments of `Route`."""
+
+    def __init__(self, tag: str) -> None:
+        super().__init__()
+        self._tag = tag
+
+    def __call__(self, *declared: Any, **more: Any) -> Callable[[Handler], Handler]:
+        """Declare a route."""
+
+        def declare(handler: Handler) -> Handler:
+            summary, _, description = inspect.cleandoc(handler.__doc__ or "").partition("\n")
+            more["handler"], more["tag"], more["id"] = handler, self._tag, handler.__name__
+            self.append(Route(*declared, **more, summary=summary.rstrip("."), description=description.strip()))
+            return handler
+
+        return declare

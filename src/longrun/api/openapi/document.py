@@ -73,7 +73,7 @@ def _operation(route: Route, components: Components, *, keyed: bool) -> dict[str
     codes = (*_ALWAYS, *route.problems, *([401] if keyed and route.key != "none" else []))
     responses = {**{code: _problem(code) for code in codes}, **route.answers}
     described: dict[str, Any] = {
-        "operationId": route.id or route.handler.__name__,
+        "operationId": route.id,
         "summary": route.summary,
         "tags": [route.tag],
         "responses": {str(code): _response(each, components) for code, each in sorted(responses.items())},

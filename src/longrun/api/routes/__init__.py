@@ -1,4 +1,4 @@
-"""All routes of the contract, docs/http.md. Each is declared once, below its handler: for the router and for the OpenAPI document."""
+"""All routes of the contract, docs/http.md. Each is declared once, above its handler: for the router and for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,16 +8,7 @@ from longrun.api.http.router import table_of
 from longrun.api.routes import batches, events, files, jobs, models, operations, submit, webhooks
 from longrun.version import API_PREFIX
 
-ROUTES = [
-    *submit.ROUTES,
-    *models.ROUTES,
-    *jobs.ROUTES,
-    *events.ROUTES,
-    *batches.ROUTES,
-    *files.ROUTES,
-    *webhooks.ROUTES,
-    *operations.ROUTES,
-]
+ROUTES = [route for each in (submit, models, jobs, events, batches, files, webhooks, operations) for route in each.routes]
 TABLE = table_of(ROUTES)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -12,9 +11,9 @@ from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.body import read_json
-from longrun.api.http.answers import json_response, no_content, page_response, read_body
-from longrun.api.http.parameters import ANY_VERSION, CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, etag
-from longrun.api.http.routing import TEXT, Answer, Body, Route, gives
+from longrun.api.http.answers import json_response, no_content, page_response, read_body, versioned
+from longrun.api.http.parameters import CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, flag, specific, whole
+from longrun.api.http.routing import TEXT, Answer, Body, Routes, gives
 from longrun.api.jsonl import check_lines_charset, is_lines, read_lines
 from longrun.api.leaving import unless_left
 from longrun.api.multipart import steady
@@ -32,9 +31,43 @@ from longrun.service.caller import Caller
 from longrun.service.request import parsed
 from longrun.store.batches import BatchRecord
 
+OPTIONS = Query("options", "Of a body that is an array or lines: JSON of the members that stand beside `inputs` otherwise.", as_text)
+AFTER = Query(
+    "after",
+    "Index of the last item that the caller has.",
+    whole("-1|[0-9]{1,12}", "must be the index of an item, or -1", -1),
+    {"type": "integer", "minimum": -1},
+)
+MOST = Query(
+    "limit",
+    "Items, all when not given.",
+    whole("[1-9][0-9]{0,11}", "must be a whole number of at least 1", None),
+    {"type": "integer", "minimum": 1},
+)
+PARTIAL = Query("partial", "`true`: also before the end, with what is there.", flag, {"type": "string", "enum": ["true", "false"]})
 
+_BATCH, _GONE = wire.Batch, (404, 410)
+_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
+_SUBMITTED = {200: gives(_BATCH, "With `Prefer: wait`: the batch has ended.", *_HEADERS), 202: gives(_BATCH, "Accepted.", *_HEADERS)}
+#: One model's routes say what the JSON is.
+_BODY = Body({"application/jsonl": TEXT})
+_SEEN = {200: gives(_BATCH, "The batch.", "ETag", "Retry-After"), 304: Answer("Not changed.")}
+_RESULTS = {
+    # No schema says what a stream of lines is: it would have to be that of each line.
+    200: Answer("A line for each item, in the order of the inputs.", {"application/x-ndjson": {}}),
+    202: gives(_BATCH, "Not yet.", "Retry-After"),
+}
+_ASKED = (IDEMPOTENCY_KEY, PREFER, OPTIONS)
+routes = Routes("batches")
+
+
+@routes("POST", "/models/{model}/batches", _SUBMITTED, (*_GONE, 408, 422, 507), _ASKED, body=_BODY, each_model=models.submit_batch)
 async def submit_batch(request: Request) -> Response:
-    """202 and the batch; 200 when `Prefer: wait` saw its end."""
+    """Submit many inputs.
+
+    Each input becomes a job, or nothing is accepted. A JSON array of inputs; or an object with `inputs`, or with `file`, the id of a
+    stored file of JSON lines, and options beside it; or JSON lines, an input each, with the options in the query.
+    """
     caller = caller_of(request)
     spec = caller.models.get(request.path_params["model"])
     key, prefer = IDEMPOTENCY_KEY.of(request), PREFER.of(request)
@@ -112,28 +145,28 @@ def batch_response(batch: BatchRecord, base: str, status: int = 200, headers: di
     return json_response(batch_view(batch, base), status, {**(headers or {}), **more})
 
 
+@routes("GET", "/batches/{batch_id}", _SEEN, _GONE, (PREFER, KNOWN_VERSIONS))
 async def get_batch(request: Request) -> Response:
-    """200 and the batch; 304 when the caller's version is the latest.
+    """One batch.
 
     `Prefer: wait` waits for the end, or, when the caller says which version it has, for any change from that.
     """
     caller, batch_id = _named(request)
     prefer, known = PREFER.of(request), KNOWN_VERSIONS.of(request)
     if prefer.wait:
-        versions = None if known is None or ANY_VERSION in known else known
-        batch = await unless_left(request, batches.wait(caller, batch_id, timeout=prefer.wait, known=versions))
+        batch = await unless_left(request, batches.wait(caller, batch_id, timeout=prefer.wait, known=specific(known)))
     else:
         batch = await batches.get(caller, batch_id)
-    more = {"ETag": etag(batch.version)}
-    if prefer.wait:
-        more["Preference-Applied"] = f"wait={prefer.wait:.0f}"
-    if known is not None and not known.isdisjoint({batch.version, ANY_VERSION}):
-        return no_content(304, more)
-    return batch_response(batch, caller.base, headers=more)
+    more, unchanged = versioned(batch.version, prefer, known)
+    return no_content(304, more) if unchanged else batch_response(batch, caller.base, headers=more)
 
 
+@routes("GET", "/batches/{batch_id}/results", _RESULTS, (*_GONE, 422), (PARTIAL, AFTER, MOST), mentions=(wire.BatchResult,))
 async def get_batch_results(request: Request) -> Response:
-    """200 and a line for each item, in the order of the inputs; 202 and the batch while it goes on, unless `?partial=true`."""
+    """What became of the items.
+
+    Each line is a `BatchResult`.
+    """
     caller, batch_id = _named(request)
     first, most, partial = AFTER.of(request) + 1, MOST.of(request), PARTIAL.of(request)
     batch = await batches.get(caller, batch_id)
@@ -143,15 +176,17 @@ async def get_batch_results(request: Request) -> Response:
     return BoundedResponse(results(caller, batch, first, most), 200, headers)
 
 
+@routes("POST", "/batches/{batch_id}/cancel", {200: gives(_BATCH, "It has ended."), 202: gives(_BATCH, "It is being stopped.")}, _GONE)
 async def cancel_batch(request: Request) -> Response:
-    """202 while the batch is being stopped; 200 when it has ended."""
+    """Stop a batch."""
     caller, batch_id = _named(request)
     batch = await batches.cancel(caller, batch_id)
     return batch_response(batch, caller.base, 200 if batch.terminal else 202)
 
 
+@routes("GET", "/batches", {200: gives(wire.BatchPage, "", "Link")}, (422,), (CURSOR, LIMIT))
 async def list_batches(request: Request) -> Response:
-    """200 and a page of the caller's batches, newest first."""
+    """Own batches, newest first."""
     caller = caller_of(request)
     found, cursor = await batches.list_batches(caller, cursor=CURSOR.of(request), limit=LIMIT.of(request))
     page = wire.BatchPage([batch_view(each, caller.base) for each in found], None)
@@ -160,62 +195,3 @@ async def list_batches(request: Request) -> Response:
 
 def _named(request: Request) -> tuple[Caller, str]:
     return caller_of(request), request.path_params["batch_id"]
-
-
-def _after(text: str | None) -> int:
-    if text is not None and not re.fullmatch(r"-1|[0-9]{1,12}", text):
-        raise ValueError("must be the index of an item, or -1")
-    return -1 if text is None else int(text)
-
-
-def _most(text: str | None) -> int | None:
-    if text is not None and not re.fullmatch(r"[1-9][0-9]{0,11}", text):
-        raise ValueError("must be a whole number of at least 1")
-    return None if text is None else int(text)
-
-
-def _flag(text: str | None) -> bool:
-    if text not in (None, "true", "false"):
-        raise ValueError("must be true or false")
-    return text == "true"
-
-
-OPTIONS = Query("options", "Of a body that is an array or lines: JSON of the members that stand beside `inputs` otherwise.", as_text)
-AFTER = Query("after", "Index of the last item that the caller has.", _after, {"type": "integer", "minimum": -1})
-MOST = Query("limit", "Items, all when not given.", _most, {"type": "integer", "minimum": 1})
-PARTIAL = Query("partial", "`true`: also before the end, with what is there.", _flag, {"type": "string", "enum": ["true", "false"]})
-
-_BATCH, _OF_BATCH, _TAG, _GONE = wire.Batch, "/batches/{batch_id}", "batches", (404, 410)
-_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
-_HOW = (
-    "Each input becomes a job, or nothing is accepted. A JSON array of inputs; or an object with `inputs`, or with `file`, the id of a "
-    "stored file of JSON lines, and options beside it; or JSON lines, an input each, with the options in the query."
-)
-#: No schema says what a stream of lines is: it would have to be that of each line.
-_LINES = Answer("A line for each item, in the order of the inputs.", {"application/x-ndjson": {}})
-ROUTES = [
-    Route(
-        "POST", "/models/{model}/batches", submit_batch, "Submit many inputs", _TAG,
-        {200: gives(_BATCH, "With `Prefer: wait`: the batch has ended.", *_HEADERS), 202: gives(_BATCH, "Accepted.", *_HEADERS)},
-        (404, 408, 410, 422, 507), (IDEMPOTENCY_KEY, PREFER, OPTIONS), Body({"application/jsonl": TEXT}), _HOW,
-        each_model=models.submit_batch,
-    ),
-    Route(
-        "GET", "/batches", list_batches, "Own batches, newest first", _TAG,
-        {200: gives(wire.BatchPage, "A page.", "Link")}, (422,), (CURSOR, LIMIT),
-    ),
-    Route(
-        "GET", _OF_BATCH, get_batch, "One batch", _TAG,
-        {200: gives(_BATCH, "The batch.", "ETag", "Retry-After"), 304: Answer("Not changed.")}, _GONE, (PREFER, KNOWN_VERSIONS),
-    ),
-    Route(
-        "GET", f"{_OF_BATCH}/results", get_batch_results, "What became of the items", _TAG,
-        {200: _LINES, 202: gives(_BATCH, "Not yet.", "Retry-After")}, (*_GONE, 422),
-        (PARTIAL, AFTER, MOST),
-        description="Each line is a `BatchResult`.", mentions=(wire.BatchResult,),
-    ),
-    Route(
-        "POST", f"{_OF_BATCH}/cancel", cancel_batch, "Stop a batch", _TAG,
-        {200: gives(_BATCH, "It has ended."), 202: gives(_BATCH, "It is being stopped.")}, _GONE,
-    ),
-]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from starlette.requests import HTTPConnection, Request
@@ -11,8 +10,8 @@ from starlette.websockets import WebSocket
 
 from longrun import wire
 from longrun.api.http.answers import json_response, no_content
-from longrun.api.http.parameters import Header, Query, first, wants_page
-from longrun.api.http.routing import Answer, Route, gives
+from longrun.api.http.parameters import Header, Query, first, wants_page, whole
+from longrun.api.http.routing import Answer, Routes, gives
 from longrun.api.problems import problem_response, refuse
 from longrun.api.resources import caller_of, resources_of
 from longrun.api.socket import EventSocket
@@ -23,9 +22,38 @@ from longrun.jobs.states import TERMINAL
 from longrun.service import control, watch
 from longrun.store.records import EventPage
 
+#: No log is as long; larger numbers would not survive the store's arithmetic.
+_MAX_SEQ = 10**12
+_seq = whole("[0-9]{1,100}", "must be a whole number of at least 0", None)
 
+
+def _types(text: str | None) -> frozenset[str]:
+    if text is None:
+        return events.TYPES
+    named = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if not named or not named <= events.TYPES:
+        raise ValueError(f"must be a comma-separated list of {', '.join(sorted(events.TYPES))}")
+    return named
+
+
+AFTER = Query("after", "The last seq that the caller has.", _seq)
+TYPES = Query("types", "Comma-separated event types.", _types)
+LAST_EVENT_ID = Header("Last-Event-ID", "As `after`; wins over it.", lambda values: _seq((first(values) or "").strip() or None))
+
+_GONE = (404, 410)
+_ANSWERS = {200: gives(wire.EventPage, stream=wire.StreamedEvent), 204: Answer("Ended, and nothing is left.")}
+routes = Routes("jobs")
+
+
+def seen(request: HTTPConnection) -> int:
+    """The seq after which events are wanted: `Last-Event-ID` before `?after=`, 0 without both. Raises ValidationFailed."""
+    last = LAST_EVENT_ID.of(request)
+    return min((AFTER.of(request) if last is None else last) or 0, _MAX_SEQ)
+
+
+@routes("GET", "/jobs/{job_id}/events", _ANSWERS, (*_GONE, 422), (AFTER, TYPES, LAST_EVENT_ID))
 async def get_events(request: Request) -> Response:
-    """The event stream; 204 when the job has ended and nothing is left; a page when JSON is asked for."""
+    """Follow a job."""
     caller, job_id = caller_of(request), request.path_params["job_id"]
     types, after = TYPES.of(request), seen(request)
     # Read before the stream is opened: with its first byte the status is said.
@@ -38,8 +66,13 @@ async def get_events(request: Request) -> Response:
     return EventStream(watch.follow(caller, job_id, after), resources_of(request), types)
 
 
+@routes("GET", "/jobs/{job_id}/ws", {101: Answer("The handshake of a WebSocket is done.")}, (426, *_GONE, 422), (AFTER, TYPES))
 async def open_socket(request: Request) -> Response:
-    """426, for whoever asks without a handshake."""
+    """Follow a job over a WebSocket.
+
+    Open it as a WebSocket: the events of `/events`, a text frame each. The client may send `{"cancel": true}`, and nothing else.
+    """
+    # OpenAPI knows no WebSocket: what can be said of one is how its handshake is answered.
     detail = "This is a WebSocket. Open it with a WebSocket client, or read the same events at /events."
     return problem_response(UpgradeRequired(detail), request.scope, {"Upgrade": "websocket", "Connection": "Upgrade"})
 
@@ -65,54 +98,3 @@ def page_view(page: EventPage, after: int, types: frozenset[str]) -> wire.EventP
     terminal = page.status in TERMINAL
     shown = [wire.Event.of(event) for event in page.events if event.type in types]
     return wire.EventPage(shown, None if terminal and reached >= page.latest else reached, terminal)
-
-
-#: No log is as long; larger numbers would not survive the store's arithmetic.
-_MAX_SEQ = 10**12
-
-
-def _seq(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,100}", text):
-        raise ValueError("must be a whole number of at least 0")
-    return min(int(text), _MAX_SEQ)
-
-
-def _types(text: str | None) -> frozenset[str]:
-    if text is None:
-        return events.TYPES
-    named = frozenset(part.strip() for part in text.split(",") if part.strip())
-    if not named or not named <= events.TYPES:
-        raise ValueError(f"must be a comma-separated list of {', '.join(sorted(events.TYPES))}")
-    return named
-
-
-def _last(values: list[str]) -> int | None:
-    given = (first(values) or "").strip()
-    return _seq(given) if given else None
-
-
-AFTER = Query("after", "The last seq that the caller has.", lambda text: 0 if text is None else _seq(text))
-TYPES = Query("types", "Comma-separated event types.", _types)
-LAST_EVENT_ID = Header("Last-Event-ID", "As `after`; wins over it.", _last)
-
-
-def seen(request: HTTPConnection) -> int:
-    """The seq after which events are wanted: `Last-Event-ID` before `?after=`, 0 without both. Raises ValidationFailed."""
-    last = LAST_EVENT_ID.of(request)
-    return AFTER.of(request) if last is None else last
-
-
-_GONE = (404, 410)
-#: OpenAPI knows no WebSocket: what can be said of one is how its handshake is answered.
-_SOCKET = 'Open it as a WebSocket: the events of `/events`, a text frame each. The client may send `{"cancel": true}`, and nothing else.'
-ROUTES = [
-    Route(
-        "GET", "/jobs/{job_id}/events", get_events, "Follow a job", "jobs",
-        {200: gives(wire.EventPage, "The events.", stream=wire.StreamedEvent), 204: Answer("Ended, and nothing is left.")},
-        (*_GONE, 422), (AFTER, TYPES, LAST_EVENT_ID),
-    ),
-    Route(
-        "GET", "/jobs/{job_id}/ws", open_socket, "Follow a job over a WebSocket", "jobs",
-        {101: Answer("The handshake of a WebSocket is done.")}, (426, *_GONE, 422), (AFTER, TYPES), description=_SOCKET,
-    ),
-]  # fmt: skip

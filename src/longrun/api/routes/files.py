@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from longrun import wire
 from longrun.api.http.answers import json_response, no_content
 from longrun.api.http.parameters import Header, Query, as_text, first
-from longrun.api.http.routing import BINARY, Answer, Body, Route, gives
+from longrun.api.http.routing import BINARY, Answer, Body, Routes, gives
 from longrun.api.multipart import is_multipart, read_parts, steady
 from longrun.api.resources import caller_of
 from longrun.blobs.contract import BlobNotFound
@@ -25,6 +25,25 @@ from longrun.media.names import content_disposition
 from longrun.service import files
 from longrun.service.caller import Caller
 from longrun.store.files import FileRecord
+
+NAME = Query("name", "What the file is called, when it is the body itself.", as_text)
+RANGE = Header("Range", "One range of bytes; several are answered with the whole file.", first)
+IF_RANGE = Header("If-Range", "The ETag of the file that the range is of.", first)
+IF_NONE_MATCH = Header("If-None-Match", "ETags that the caller has.", first)
+_OF_URL = "Of a signed URL, which needs no key; use such URLs as they are."
+SIGNED = tuple(Query(name, _OF_URL, as_text) for name in ("expires", "kid", "sig"))
+
+_GONE = (404, 410)
+_BODY = Body({"multipart/form-data": wire.FileForm, "application/octet-stream": BINARY})
+_ABOUT = ("ETag", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
+_CONTENT = {
+    200: Answer("The bytes.", {"*/*": BINARY}, _ABOUT),
+    206: Answer("The bytes that were asked for.", {"*/*": BINARY}, (*_ABOUT, "Content-Range")),
+    304: Answer("Not changed."),
+    307: Answer("They are in the bucket.", headers=("Location",)),
+}
+routes = Routes("files")
+
 
 #: Seconds for which a URL of the bucket itself opens: it is followed at once.
 _BUCKET_URL = 60.0
@@ -44,8 +63,9 @@ _SAFE = {
 _log = structlog.get_logger("longrun.api")
 
 
+@routes("POST", "/files", {201: gives(wire.File, "Stored.", "Location")}, (408, 413, 415, 422, 507), (NAME,), body=_BODY)
 async def add_file(request: Request) -> Response:
-    """201 and the file: the one file of a form, or the body itself."""
+    """Store a file, to be named in inputs."""
     caller = caller_of(request)
     keep = caller.settings.retention
     content_type = request.headers.get("content-type", "")
@@ -86,20 +106,23 @@ def _finding(name: str, detail: str) -> dict[str, str]:
     return {"pointer": f"/{name}", "detail": detail}
 
 
+@routes("GET", "/files/{file_id}", {200: gives(wire.File)}, _GONE)
 async def get_file(request: Request) -> Response:
-    """200 and what is known of the file."""
+    """What is known of a file."""
     caller = caller_of(request)
     return json_response(await files.file_view(caller, await files.get(caller, request.path_params["file_id"])))
 
 
+@routes("DELETE", "/files/{file_id}", {204: Answer("Hidden. Its bytes go with the last job that needs them.")}, _GONE)
 async def delete_file(request: Request) -> Response:
-    """204; nobody sees it any more."""
+    """Delete a file."""
     await files.delete(caller_of(request), request.path_params["file_id"])
     return no_content()
 
 
+@routes("GET", "/files/{file_id}/content", _CONTENT, (*_GONE, 416), (RANGE, IF_RANGE, IF_NONE_MATCH, *SIGNED), key="signed")
 async def get_content(request: Request) -> Response:
-    """200 and the bytes, or 206 and those that were asked for; 307 to the bucket where that serves them itself."""
+    """The bytes of a file."""
     caller = caller_of(request)
     query = dict(request.query_params)
     record = await files.readable(caller, request.path_params["file_id"], query, request.method)
@@ -198,36 +221,3 @@ class BoundedResponse(StreamingResponse):
         except TimeoutError:
             _log.info("a reader of a file took nothing and is cut off")
             raise ClientDisconnect from None
-
-
-NAME = Query("name", "What the file is called, when it is the body itself.", as_text)
-RANGE = Header("Range", "One range of bytes; several are answered with the whole file.", first)
-IF_RANGE = Header("If-Range", "The ETag of the file that the range is of.", first)
-IF_NONE_MATCH = Header("If-None-Match", "ETags that the caller has.", first)
-SIGNED = tuple(
-    Query(name, "Of a signed URL, which needs no key; use such URLs as they are.", as_text) for name in ("expires", "kid", "sig")
-)
-
-_OF_FILE, _TAG, _GONE = "/files/{file_id}", "files", (404, 410)
-_ABOUT = ("ETag", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
-_CONTENT = {
-    200: Answer("The bytes.", {"*/*": BINARY}, _ABOUT),
-    206: Answer("The bytes that were asked for.", {"*/*": BINARY}, (*_ABOUT, "Content-Range")),
-    304: Answer("Not changed."),
-    307: Answer("They are in the bucket.", headers=("Location",)),
-}
-ROUTES = [
-    Route(
-        "POST", "/files", add_file, "Store a file, to be named in inputs", _TAG, {201: gives(wire.File, "Stored.", "Location")},
-        (408, 413, 415, 422, 507), (NAME,), Body({"multipart/form-data": wire.FileForm, "application/octet-stream": BINARY}),
-    ),
-    Route("GET", _OF_FILE, get_file, "What is known of a file", _TAG, {200: gives(wire.File, "The file.")}, _GONE),
-    Route(
-        "DELETE", _OF_FILE, delete_file, "Delete a file", _TAG,
-        {204: Answer("Hidden. Its bytes go with the last job that needs them.")}, _GONE,
-    ),
-    Route(
-        "GET", f"{_OF_FILE}/content", get_content, "The bytes of a file", _TAG, _CONTENT, (*_GONE, 416),
-        (RANGE, IF_RANGE, IF_NONE_MATCH, *SIGNED), key="signed",
-    ),
-]  # fmt: skip

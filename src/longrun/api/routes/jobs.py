@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from longrun import wire
-from longrun.api.http.answers import job_response, json_response, no_content, page_response, raw_response
-from longrun.api.http.parameters import ANY_VERSION, CURSOR, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, etag, wants_array
-from longrun.api.http.routing import BINARY, Answer, Route, gives
+from longrun.api.http.answers import job_response, json_response, no_content, page_response, raw_response, versioned
+from longrun.api.http.parameters import CURSOR, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, one_of, specific, wants_array
+from longrun.api.http.routing import BINARY, Answer, Routes, gives
 from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import caller_of
@@ -17,46 +17,66 @@ from longrun.api.routes.files import BoundedResponse, content_response
 from longrun.clock import parse_rfc3339
 from longrun.errors import JobGone
 from longrun.jobs.files import FileRef, only_file
-from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.service import control, read, watch
 from longrun.service.caller import Caller
 
+
+def _since(text: str | None) -> int:
+    if text is None:
+        return 0
+    try:
+        # A `+` of a time zone arrives as a space where a caller forgot to encode it.
+        return max(0, parse_rfc3339(text.replace(" ", "+") if "T" in text else text) + 1)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time such as 2026-01-31T09:30:00Z") from None
+
+
+MODEL = Query("model", "Jobs of this model.", as_text)
+STATUS = Query("status", "Jobs in this state.", one_of([*Status]))
+TAG = Query("tag", "Jobs with this tag.", as_text)
+CODE = Query("code", "Jobs whose error has this code.", as_text)
+CREATED_AFTER = Query("created_after", "Jobs created after this time (RFC 3339).", _since)
+LISTING = (MODEL, STATUS, TAG, CODE, CREATED_AFTER, CURSOR, LIMIT)
+
 #: The same output has several forms.
 _VARIES = {"Vary": "Accept"}
+_JOB, _GONE = wire.Job, (404, 410)
+_SEEN = {200: gives(_JOB, "The job.", "ETag", "Retry-After"), 304: Answer("Not changed.")}
+_RESULT = {
+    200: gives({}, "The output. A large array is given in .npy format to those who ask for that.", array=BINARY),
+    202: gives(_JOB, "Not yet."),
+    303: Answer("The output is one file: it is there.", headers=("Location",)),
+    424: Answer("It did not succeed.", {"application/problem+json": wire.JobUnsuccessful}),
+}
+routes = Routes("jobs")
 
 
 def _asked(request: Request) -> tuple[Caller, str]:
     return caller_of(request), request.path_params["job_id"]
 
 
+@routes("GET", "/jobs/{job_id}", _SEEN, _GONE, (PREFER, KNOWN_VERSIONS))
 async def get_job(request: Request) -> Response:
-    """200 and the job; 304 when the caller's version is the latest.
+    """One job.
 
     `Prefer: wait` waits for the end, or, when the caller says which version it has, for any change from that.
     """
     caller, job_id = _asked(request)
     prefer, known = PREFER.of(request), KNOWN_VERSIONS.of(request)
-    asked = _awaited(caller, job_id, prefer.wait, known)
-    job = await (unless_left(request, asked) if prefer.wait else asked)
-    more = {"ETag": etag(job.version)}
-    if prefer.wait:
-        more["Preference-Applied"] = f"wait={prefer.wait:.0f}"
-    if known is not None and not known.isdisjoint({job.version, ANY_VERSION}):
-        return no_content(304, more)
-    return await job_response(caller, job, headers=more)
+    if not prefer.wait:
+        job = await read.get(caller, job_id)
+    elif (versions := specific(known)) is None:
+        job = await unless_left(request, read.wait(caller, job_id, timeout=prefer.wait))
+    else:
+        job = await unless_left(request, read.wait(caller, job_id, timeout=prefer.wait, until="change", known=versions))
+    more, unchanged = versioned(job.version, prefer, known)
+    return no_content(304, more) if unchanged else await job_response(caller, job, headers=more)
 
 
-async def _awaited(caller: Caller, job_id: str, seconds: float, known: frozenset[int] | None) -> JobRecord:
-    if not seconds:
-        return await read.get(caller, job_id)
-    if known is None or ANY_VERSION in known:
-        return await read.wait(caller, job_id, timeout=seconds)
-    return await read.wait(caller, job_id, timeout=seconds, until="change", known=known)
-
-
+@routes("GET", "/jobs/{job_id}/result", _RESULT, _GONE)
 async def get_result(request: Request) -> Response:
-    """200 and the output itself, 303 when it is a file; 202 while it is not there yet; 424 and the job's problem when it never will be.
+    """The output itself.
 
     An array that is kept as one is given as it is to those who ask for it, and as JSON to others.
     """
@@ -93,8 +113,9 @@ async def _text_of(caller: Caller, job_id: str, array: FileRef, before: bytes = 
     return BoundedResponse(watch.array_text(caller, array, before, after), 200, headers)
 
 
+@routes("GET", "/jobs/{job_id}/output", {200: gives(wire.OutputSoFar)}, _GONE)
 async def get_output(request: Request) -> Response:
-    """200 and the output so far of the current attempt."""
+    """The output so far."""
     caller, job_id = _asked(request)
     so_far = await watch.output_so_far(caller, job_id)
     array, output = so_far.array, Raw(b"null" if so_far.array is not None else so_far.output)
@@ -105,36 +126,41 @@ async def get_output(request: Request) -> Response:
     return await _text_of(caller, job_id, array, before, after)
 
 
+@routes("GET", "/jobs/{job_id}/attempts", {200: gives(wire.AttemptList)}, _GONE)
 async def get_attempts(request: Request) -> Response:
-    """200 and the attempts, oldest first."""
+    """Who ran it, and how it went."""
     caller, job_id = _asked(request)
     found = await read.attempts(caller, job_id)
     instance = wire.JobUrls.of(job_id, caller.base).self
     return json_response(wire.AttemptList([wire.Attempt.of(each, instance, debug=caller.debug) for each in found]))
 
 
+@routes("POST", "/jobs/{job_id}/cancel", {200: gives(_JOB, "It has ended."), 202: gives(_JOB, "It is being stopped.")}, _GONE)
 async def cancel_job(request: Request) -> Response:
-    """202 while the job is being stopped; 200 when it has ended."""
+    """Stop a job."""
     caller, job_id = _asked(request)
     job = await control.cancel(caller, job_id)
     return await job_response(caller, job, status=200 if job.terminal else 202)
 
 
+@routes("POST", "/jobs/{job_id}/retry", {202: gives(_JOB, "The new job.", "Location")}, (*_GONE, 409, 507))
 async def retry_job(request: Request) -> Response:
-    """202 and a new job with the same input."""
+    """Run it again as a new job."""
     caller, job_id = _asked(request)
     job = await control.retry(caller, job_id)
     return await job_response(caller, job, status=202, headers={"Location": f"{caller.base}/jobs/{job.id}"})
 
 
+@routes("DELETE", "/jobs/{job_id}", {204: Answer("Erased.")}, (*_GONE, 409))
 async def delete_job(request: Request) -> Response:
-    """204; the job is gone."""
+    """Erase an ended job."""
     await control.delete(*_asked(request))
     return no_content()
 
 
+@routes("GET", "/jobs", {200: gives(wire.JobPage, "", "Link")}, (422,), LISTING)
 async def list_jobs(request: Request) -> Response:
-    """200 and a page of the caller's jobs, newest first."""
+    """Own jobs, newest first."""
     return await listing(request, "idx", "/jobs")
 
 
@@ -148,58 +174,6 @@ async def listing(request: Request, index: read.Index, path: str) -> Response:
 
 def filters(request: Request) -> read.Filters:
     """What a listing is narrowed to. Raises ValidationFailed."""
-    return read.Filters(MODEL.of(request), STATUS.of(request), TAG.of(request), CODE.of(request), CREATED_AFTER.of(request))
-
-
-def _status(text: str | None) -> Status | None:
-    if text is not None and text not in set(Status):
-        raise ValueError(f"must be one of {', '.join(Status)}")
-    return None if text is None else Status(text)
-
-
-def _since(text: str | None) -> int:
-    if text is None:
-        return 0
-    try:
-        # A `+` of a time zone arrives as a space where a caller forgot to encode it.
-        return max(0, parse_rfc3339(text.replace(" ", "+") if "T" in text else text) + 1)
-    except (ValueError, OverflowError):
-        raise ValueError("must be a time such as 2026-01-31T09:30:00Z") from None
-
-
-MODEL = Query("model", "Jobs of this model.", as_text)
-STATUS = Query("status", "Jobs in this state.", _status)
-TAG = Query("tag", "Jobs with this tag.", as_text)
-CODE = Query("code", "Jobs whose error has this code.", as_text)
-CREATED_AFTER = Query("created_after", "Jobs created after this time (RFC 3339).", _since)
-LISTING = (MODEL, STATUS, TAG, CODE, CREATED_AFTER, CURSOR, LIMIT)
-
-_JOB, _OF_JOB, _TAG, _GONE = wire.Job, "/jobs/{job_id}", "jobs", (404, 410)
-_RESULT = {
-    200: gives({}, "The output. A large array is given in .npy format to those who ask for that.", array=BINARY),
-    202: gives(_JOB, "Not yet."),
-    303: Answer("The output is one file: it is there.", headers=("Location",)),
-    424: Answer("It did not succeed.", {"application/problem+json": wire.JobUnsuccessful}),
-}
-ROUTES = [
-    Route("GET", "/jobs", list_jobs, "Own jobs, newest first", _TAG, {200: gives(wire.JobPage, "A page.", "Link")}, (422,), LISTING),
-    Route(
-        "GET", _OF_JOB, get_job, "One job", _TAG, {200: gives(_JOB, "The job.", "ETag", "Retry-After"), 304: Answer("Not changed.")},
-        _GONE, (PREFER, KNOWN_VERSIONS),
-    ),
-    Route("DELETE", _OF_JOB, delete_job, "Erase an ended job", _TAG, {204: Answer("Erased.")}, (*_GONE, 409)),
-    Route("GET", f"{_OF_JOB}/result", get_result, "The output itself", _TAG, _RESULT, _GONE),
-    Route("GET", f"{_OF_JOB}/output", get_output, "The output so far", _TAG, {200: gives(wire.OutputSoFar, "So far.")}, _GONE),
-    Route(
-        "GET", f"{_OF_JOB}/attempts", get_attempts, "Who ran it, and how it went", _TAG, {200: gives(wire.AttemptList, "Attempts.")},
-        _GONE,
-    ),
-    Route(
-        "POST", f"{_OF_JOB}/cancel", cancel_job, "Stop a job", _TAG,
-        {200: gives(_JOB, "It has ended."), 202: gives(_JOB, "It is being stopped.")}, _GONE,
-    ),
-    Route(
-        "POST", f"{_OF_JOB}/retry", retry_job, "Run it again as a new job", _TAG, {202: gives(_JOB, "The new job.", "Location")},
-        (*_GONE, 409, 507),
-    ),
-]  # fmt: skip
+    model, tag, code = MODEL.of(request), TAG.of(request), CODE.of(request)
+    status = STATUS.of(request)
+    return read.Filters(model, None if status is None else Status(status), tag, code, CREATED_AFTER.of(request))

@@ -7,21 +7,25 @@ from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.http.answers import json_response
-from longrun.api.http.routing import Route, gives
+from longrun.api.http.routing import Routes, gives
 from longrun.api.resources import caller_of
 from longrun.models import ModelSpec
 from longrun.service.submit import model_policy
 from longrun.settings import Settings
 
+routes = Routes("operations")
 
+
+@routes("GET", "/models", {200: gives(wire.ModelList)})
 async def list_models(request: Request) -> Response:
-    """200 and every model, by name."""
+    """Every model."""
     caller = caller_of(request)
     return json_response(wire.ModelList([model_view(spec, caller.settings, caller.base) for spec in caller.models]))
 
 
+@routes("GET", "/models/{model}", {200: gives(wire.Model)}, (404,))
 async def get_model(request: Request) -> Response:
-    """200 and one model."""
+    """One model."""
     caller = caller_of(request)
     return json_response(model_view(caller.models.get(request.path_params["model"]), caller.settings, caller.base))
 
@@ -48,9 +52,3 @@ def model_view(spec: ModelSpec, settings: Settings, base: str) -> wire.Model:
         },
         urls={"self": f"{base}/models/{spec.name}", "jobs": f"{base}/models/{spec.name}/jobs"},
     )
-
-
-ROUTES = [
-    Route("GET", "/models", list_models, "Every model", "operations", {200: gives(wire.ModelList, "Every model")}),
-    Route("GET", "/models/{model}", get_model, "One model", "operations", {200: gives(wire.Model, "One model")}, (404,)),
-]

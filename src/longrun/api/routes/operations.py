@@ -13,13 +13,17 @@ from starlette.responses import Response
 from longrun import wire
 from longrun.api import metrics
 from longrun.api.http.answers import json_response, read_body
-from longrun.api.http.routing import TEXT, Answer, Handler, Route, gives, takes
+from longrun.api.http.routing import TEXT, Answer, Routes, gives, takes
 from longrun.api.resources import Resources, caller_of, parts_of
 from longrun.api.routes.jobs import LISTING, listing
 from longrun.errors import LongrunError
 from longrun.service import control, overview
 from longrun.service.read import Filters, parse_cursor
 from longrun.service.request import parsed
+
+_READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It does not, or is not.", "Retry-After")}
+routes = Routes("operations")
+
 
 _log = structlog.get_logger("longrun.api")
 
@@ -49,13 +53,15 @@ class RedriveRequest(BaseModel):
         return self
 
 
+@routes("GET", "/dead-letters", {200: gives(wire.JobPage, "", "Link")}, (422,), LISTING)
 async def list_dead_letters(request: Request) -> Response:
-    """200 and a page of failed jobs that nobody has retried, latest first."""
+    """Failed jobs, latest first."""
     return await listing(request, "dead", "/dead-letters")
 
 
+@routes("POST", "/dead-letters/redrive", {200: gives(wire.Redriven)}, (422, 507), body=takes(RedriveRequest))
 async def redrive_dead_letters(request: Request) -> Response:
-    """200 and which dead letters became which new jobs."""
+    """Retry dead letters."""
     caller = caller_of(request)
     asked = parsed(RedriveRequest, await read_body(request))
     if asked.ids is not None:
@@ -70,40 +76,49 @@ async def redrive_dead_letters(request: Request) -> Response:
     return json_response(wire.Redriven(redriven, skipped, done.left, done.next))
 
 
+@routes("GET", "/queues", {200: gives(wire.QueueList)})
 async def get_queues(request: Request) -> Response:
-    """200 and how much waits where."""
+    """How much waits where."""
     parts = parts_of(request)
     return json_response(overview.queues(parts, await overview.look(parts)))
 
 
+@routes("GET", "/workers", {200: gives(wire.WorkerList)})
 async def get_workers(request: Request) -> Response:
-    """200 and what the workers announce. With keys, job ids are left out: they may be another tenant's."""
+    """Who runs what.
+
+    Where keys are needed, the ids of jobs are left out: they may be another tenant's.
+    """
     parts = parts_of(request)
     seen = await overview.look(parts)
     return json_response(overview.workers(seen, jobs=not parts.settings.api_keys))
 
 
+@routes("GET", "/stats", {200: gives(wire.Stats)})
 async def get_stats(request: Request) -> Response:
-    """200 and counts and times per model."""
+    """Counts and times per model."""
     parts = parts_of(request)
     return json_response(overview.stats(parts, await overview.look(parts)))
 
 
+@routes("GET", "/scale/{queue}", {200: gives(wire.Scale)}, (404,))
 async def get_scale(request: Request) -> Response:
-    """200 and how much there is to do in a queue, for an autoscaler."""
+    """How much there is to do in a queue."""
     parts = parts_of(request)
     return json_response(overview.scale(parts, await overview.look(parts), request.path_params["queue"]))
 
 
+@routes("GET", "/livez", {200: gives(wire.Live)}, key="none", prefix="")
 async def get_livez(request: Request) -> Response:
-    """200: this process answers."""
+    """Whether the process answers."""
     return json_response(wire.Live(live=True))
 
 
+@routes("GET", "/readyz", _READY, key="none", prefix="")
 async def get_readyz(request: Request) -> Response:
-    """200 when the store answers and jobs may be accepted, else 503; with the number of workers, which may be 0.
+    """Whether the store answers and is safe.
 
-    A keeper of files that is away is shown and is no reason for 503: all that needs no file goes on.
+    A storage of files that is away is shown and is no reason for 503: all that needs no file goes on.
     """
     resources: Resources = request.app.state.longrun
     if resources.stopping:
@@ -119,38 +134,9 @@ async def get_readyz(request: Request) -> Response:
     return json_response(answer, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(answer)
 
 
+@routes("GET", "/metrics", {200: Answer("The figures.", {"text/plain": TEXT})}, prefix="")
 async def get_metrics(request: Request) -> Response:
-    """200 and the figures for Prometheus."""
+    """Figures for Prometheus."""
     parts = parts_of(request)
     text = metrics.render(metrics.families(parts, await overview.look(parts)))
     return Response(text, 200, {"Cache-Control": "no-store"}, metrics.CONTENT_TYPE)
-
-
-_TAG = "operations"
-
-
-def _look(path: str, handler: Handler, summary: str, shape: type, *problems: int) -> Route:
-    return Route("GET", path, handler, summary, _TAG, {200: gives(shape, summary)}, problems)
-
-
-_READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It does not, or is not.", "Retry-After")}
-ROUTES = [
-    Route(
-        "GET", "/dead-letters", list_dead_letters, "Failed jobs, latest first", _TAG,
-        {200: gives(wire.JobPage, "A page.", "Link")}, (422,), LISTING,
-    ),
-    Route(
-        "POST", "/dead-letters/redrive", redrive_dead_letters, "Retry dead letters", _TAG,
-        {200: gives(wire.Redriven, "What became of them.")}, (422, 507), body=takes(RedriveRequest),
-    ),
-    _look("/queues", get_queues, "How much waits where", wire.QueueList),
-    _look("/workers", get_workers, "Who runs what", wire.WorkerList),
-    _look("/stats", get_stats, "Counts and times per model", wire.Stats),
-    _look("/scale/{queue}", get_scale, "How much there is to do in a queue", wire.Scale, 404),
-    Route("GET", "/livez", get_livez, "Whether the process answers", _TAG, {200: gives(wire.Live, "It does.")}, key="none", prefix=""),
-    Route("GET", "/readyz", get_readyz, "Whether the store answers and is safe", _TAG, _READY, key="none", prefix=""),
-    Route(
-        "GET", "/metrics", get_metrics, "Figures for Prometheus", _TAG,
-        {200: Answer("Figures for Prometheus.", {"text/plain": TEXT})}, prefix="",
-    ),
-]  # fmt: skip

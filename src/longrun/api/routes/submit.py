@@ -13,7 +13,7 @@ from longrun.api import leaving
 from longrun.api.forms import read_submit
 from longrun.api.http.answers import job_response, read_body
 from longrun.api.http.parameters import IDEMPOTENCY_KEY, PREFER, wants_stream
-from longrun.api.http.routing import Route, gives
+from longrun.api.http.routing import Routes, gives
 from longrun.api.multipart import is_multipart
 from longrun.api.openapi import models
 from longrun.api.resources import caller_of, resources_of
@@ -25,9 +25,15 @@ from longrun.service.request import parse_request
 from longrun.service.submit import submit
 from longrun.service.watch import follow
 
+_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
+_ENDED = "With `Prefer: wait`: the job has ended, however it did. Or the event stream."
+_ANSWERS = {200: gives(wire.Job, _ENDED, *_HEADERS, stream=wire.StreamedEvent), 202: gives(wire.Job, "Accepted.", *_HEADERS)}
+routes = Routes("models")
 
+
+@routes("POST", "/models/{model}/jobs", _ANSWERS, (404, 408, 422, 507), (IDEMPOTENCY_KEY, PREFER), each_model=models.submit)
 async def submit_job(request: Request) -> Response:
-    """202 and the job; 200 when `Prefer: wait` saw its end; or its event stream at once."""
+    """Submit a job."""
     caller, headers = caller_of(request), request.headers
     spec = caller.models.get(request.path_params["model"])
     key, prefer = IDEMPOTENCY_KEY.of(request), PREFER.of(request)
@@ -61,14 +67,3 @@ async def submit_job(request: Request) -> Response:
             else:
                 job = await leaving.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
     return await job_response(caller, job, status=200 if prefer.wait and job.terminal else 202, headers=more)
-
-
-_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
-_ENDED = "With `Prefer: wait`: the job has ended, however it did. Or the event stream."
-ROUTES = [
-    Route(
-        "POST", "/models/{model}/jobs", submit_job, "Submit a job", "models",
-        {200: gives(wire.Job, _ENDED, *_HEADERS, stream=wire.StreamedEvent), 202: gives(wire.Job, "Accepted.", *_HEADERS)},
-        (404, 408, 422, 507), (IDEMPOTENCY_KEY, PREFER), each_model=models.submit,
-    ),
-]  # fmt: skip

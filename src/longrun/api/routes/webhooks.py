@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.http.answers import json_response, no_content, page_response, read_body, read_optional_body
-from longrun.api.http.parameters import CURSOR, LIMIT, Query, as_text
-from longrun.api.http.routing import Answer, Route, gives, takes
+from longrun.api.http.parameters import CURSOR, LIMIT, Query, as_text, one_of
+from longrun.api.http.routing import Answer, Routes, gives, takes
 from longrun.api.resources import caller_of
 from longrun.clock import is_message_id
 from longrun.service import webhooks
@@ -18,68 +18,97 @@ from longrun.service.caller import Caller
 from longrun.service.read import parse_cursor
 from longrun.wire.webhooks import DeliveryStatus
 
+_STATUSES = get_args(DeliveryStatus)
+FILTERS = (
+    Query("job", "Deliveries about this job.", as_text),
+    Query("endpoint", "Deliveries to this endpoint.", as_text),
+    Query("status", "Deliveries in this state.", one_of(_STATUSES), {"type": "string", "enum": list(_STATUSES)}),
+)
+
+_ENDPOINT = wire.Endpoint
+_MADE = {201: gives(_ENDPOINT, "The endpoint, with its secret.", "Location")}
+_ROTATION = takes(webhooks.Rotation, required=False)
+routes = Routes("webhooks")
+
 
 def _named(request: Request) -> tuple[Caller, str]:
     return caller_of(request), request.path_params["endpoint_id"]
 
 
+@routes("GET", "/webhook-endpoints", {200: gives(wire.EndpointList)})
 async def list_webhook_endpoints(request: Request) -> Response:
-    """200 and the endpoints, oldest first, without their secrets."""
+    """Your endpoints."""
     found = await webhooks.endpoints(caller_of(request))
     return json_response(wire.EndpointList([webhooks.endpoint_view(each) for each in found]))
 
 
+@routes("POST", "/webhook-endpoints", _MADE, (409, 422, 507), body=takes(webhooks.EndpointRequest))
 async def add_webhook_endpoint(request: Request) -> Response:
-    """201 and the new endpoint with its secret."""
+    """Register a receiver."""
     caller = caller_of(request)
     made = await webhooks.add_endpoint(caller, await read_body(request))
     location = f"{caller.base}/webhook-endpoints/{made.id}"
     return json_response(webhooks.endpoint_view(made, secret=True), 201, {"Location": location})
 
 
+@routes("GET", "/webhook-endpoints/{endpoint_id}", {200: gives(_ENDPOINT)}, (404,))
 async def get_webhook_endpoint(request: Request) -> Response:
-    """200 and the endpoint."""
+    """One endpoint."""
     return json_response(webhooks.endpoint_view(await webhooks.endpoint(*_named(request))))
 
 
+@routes("PATCH", "/webhook-endpoints/{endpoint_id}", {200: gives(_ENDPOINT)}, (404, 422, 507), body=takes(webhooks.EndpointChange))
 async def change_webhook_endpoint(request: Request) -> Response:
-    """200 and the endpoint as it is now."""
+    """Change an endpoint."""
     return json_response(webhooks.endpoint_view(await webhooks.change_endpoint(*_named(request), await read_body(request))))
 
 
+@routes("DELETE", "/webhook-endpoints/{endpoint_id}", {204: Answer("Deleted.")}, (404,))
 async def delete_webhook_endpoint(request: Request) -> Response:
-    """204; it gets nothing any more."""
+    """Delete an endpoint."""
     await webhooks.delete_endpoint(*_named(request))
     return no_content()
 
 
+@routes("GET", "/webhook-endpoints/{endpoint_id}/secret", {200: gives(wire.Secret)}, (404,))
 async def get_webhook_endpoint_secret(request: Request) -> Response:
-    """200 and the secret that signs its messages."""
+    """What signs its messages."""
     return json_response(wire.Secret((await webhooks.endpoint(*_named(request))).secret))
 
 
+@routes("POST", "/webhook-endpoints/{endpoint_id}/rotate-secret", {200: gives(wire.Secret)}, (404, 422, 507), body=_ROTATION)
 async def rotate_webhook_endpoint_secret(request: Request) -> Response:
-    """200 and the new secret; the old one signs too for a while."""
+    """Replace its secret.
+
+    The old one signs too for a while.
+    """
     return json_response(wire.Secret((await webhooks.rotate_endpoint(*_named(request), await read_optional_body(request))).secret))
 
 
+@routes("POST", "/webhook-endpoints/{endpoint_id}/test", {202: gives(wire.Delivery, "The test is on its way.")}, (404, 507))
 async def test_webhook_endpoint(request: Request) -> Response:
-    """202 and the delivery of a test."""
+    """Send it a test."""
     return json_response(webhooks.delivery_view(await webhooks.test_endpoint(*_named(request))), 202)
 
 
+@routes("GET", "/webhook-secret", {200: gives(wire.Secret)}, (507,))
 async def get_webhook_secret(request: Request) -> Response:
-    """200 and the secret that signs the webhooks of jobs that bring none."""
+    """What signs the webhooks of jobs that bring no secret."""
     return json_response(wire.Secret(await webhooks.own_secret(caller_of(request))))
 
 
+@routes("POST", "/webhook-secret/rotate", {200: gives(wire.Secret)}, (422, 507), body=_ROTATION)
 async def rotate_webhook_secret(request: Request) -> Response:
-    """200 and the new one; the old one signs too for a while."""
+    """Replace it.
+
+    The old one signs too for a while.
+    """
     return json_response(wire.Secret(await webhooks.rotate_own_secret(caller_of(request), await read_optional_body(request))))
 
 
+@routes("GET", "/webhook-deliveries", {200: gives(wire.DeliveryPage, "", "Link")}, (422,), (*FILTERS, CURSOR, LIMIT))
 async def list_webhook_deliveries(request: Request) -> Response:
-    """200 and a page of deliveries, newest first."""
+    """What was sent, newest first."""
     caller, given = caller_of(request), CURSOR.of(request)
     cursor = None if given is None else parse_cursor(given, is_id=is_message_id)
     narrowed = {each.name: value for each in FILTERS if (value := each.of(request)) is not None}
@@ -88,65 +117,17 @@ async def list_webhook_deliveries(request: Request) -> Response:
     return page_response(caller, request, "/webhook-deliveries", page, found.cursor)
 
 
+@routes("GET", "/webhook-deliveries/{delivery_id}", {200: gives(wire.Delivery)}, (404,))
 async def get_webhook_delivery(request: Request) -> Response:
-    """200 and one delivery with every try."""
+    """One delivery."""
     return json_response(webhooks.delivery_view(await webhooks.delivery(caller_of(request), request.path_params["delivery_id"])))
 
 
+@routes("POST", "/webhook-deliveries/{delivery_id}/redeliver", {202: gives(wire.Delivery)}, (404, 410, 507))
 async def redeliver_webhook(request: Request) -> Response:
-    """202 and the delivery; it is sent again at once, with the same id."""
+    """Send it again.
+
+    At once, and with the same id.
+    """
     sent = await webhooks.redeliver(caller_of(request), request.path_params["delivery_id"])
     return json_response(webhooks.delivery_view(sent), 202)
-
-
-def _status(text: str | None) -> str | None:
-    if text is not None and text not in _STATUSES:
-        raise ValueError(f"must be one of {', '.join(_STATUSES)}")
-    return text
-
-
-_STATUSES = get_args(DeliveryStatus)
-FILTERS = (
-    Query("job", "Deliveries about this job.", as_text),
-    Query("endpoint", "Deliveries to this endpoint.", as_text),
-    Query("status", "Deliveries in this state.", _status, {"type": "string", "enum": list(_STATUSES)}),
-)
-
-_TAG, _ENDPOINTS, _OWN, _DELIVERIES = "webhooks", "/webhook-endpoints", "/webhook-secret", "/webhook-deliveries"
-_ENDPOINT, _DELIVERY = f"{_ENDPOINTS}/{{endpoint_id}}", f"{_DELIVERIES}/{{delivery_id}}"
-_ONE, _SENT, _SECRET = (
-    {200: gives(wire.Endpoint, "The endpoint.")},
-    gives(wire.Delivery, "The delivery."),
-    {200: gives(wire.Secret, "The secret.")},
-)
-_ROTATION = takes(webhooks.Rotation, required=False)
-ROUTES = [
-    Route("GET", _ENDPOINTS, list_webhook_endpoints, "Your endpoints", _TAG, {200: gives(wire.EndpointList, "All of them.")}),
-    Route(
-        "POST", _ENDPOINTS, add_webhook_endpoint, "Register a receiver", _TAG,
-        {201: gives(wire.Endpoint, "The endpoint, with its secret.", "Location")}, (409, 422, 507), body=takes(webhooks.EndpointRequest),
-    ),
-    Route("GET", _ENDPOINT, get_webhook_endpoint, "One endpoint", _TAG, _ONE, (404,)),
-    Route(
-        "PATCH", _ENDPOINT, change_webhook_endpoint, "Change an endpoint", _TAG, _ONE, (404, 422, 507),
-        body=takes(webhooks.EndpointChange),
-    ),
-    Route("DELETE", _ENDPOINT, delete_webhook_endpoint, "Delete an endpoint", _TAG, {204: Answer("Deleted.")}, (404,)),
-    Route("GET", f"{_ENDPOINT}/secret", get_webhook_endpoint_secret, "What signs its messages", _TAG, _SECRET, (404,)),
-    Route(
-        "POST", f"{_ENDPOINT}/rotate-secret", rotate_webhook_endpoint_secret, "Replace its secret", _TAG, _SECRET, (404, 422, 507),
-        body=_ROTATION,
-    ),
-    Route(
-        "POST", f"{_ENDPOINT}/test", test_webhook_endpoint, "Send it a test", _TAG,
-        {202: gives(wire.Delivery, "The test is on its way.")}, (404, 507),
-    ),
-    Route("GET", _OWN, get_webhook_secret, "What signs the webhooks of jobs that bring no secret", _TAG, _SECRET, (507,)),
-    Route("POST", f"{_OWN}/rotate", rotate_webhook_secret, "Replace it", _TAG, _SECRET, (422, 507), body=_ROTATION),
-    Route(
-        "GET", _DELIVERIES, list_webhook_deliveries, "What was sent, newest first", _TAG,
-        {200: gives(wire.DeliveryPage, "A page.", "Link")}, (422,), (*FILTERS, CURSOR, LIMIT),
-    ),
-    Route("GET", _DELIVERY, get_webhook_delivery, "One delivery", _TAG, {200: _SENT}, (404,)),
-    Route("POST", f"{_DELIVERY}/redeliver", redeliver_webhook, "Send it again", _TAG, {202: _SENT}, (404, 410, 507)),
-]  # fmt: skip
