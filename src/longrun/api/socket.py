@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from longrun import wire
 from longrun.api.resources import Resources, cut
 from longrun.api.stalled import PATIENCE
 from longrun.errors import JobGone, JobNotFound, Problem
 from longrun.jobs.events import TYPES, Event
 from longrun.store.follow import Follower
+from longrun.wire import event_json
 
 #: The subprotocol that is spoken here; it needs not be asked for.
 SUBPROTOCOL = "longrun.v1"
@@ -116,7 +116,7 @@ class EventSocket:
                 if event.type in self._types:
                     try:
                         async with asyncio.timeout(WRITE_PATIENCE):
-                            await self._socket.send_text(wire.encode(wire.Event.of(event)).decode())
+                            await self._socket.send_text(event_json(event).decode())
                     except TimeoutError:
                         return Close(1013, f"resume with ?after={self._told}")
                 self._told = event.seq

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from longrun import wire
 from longrun.api.resources import Resources, cut
 from longrun.jobs.events import TYPES, Event
+from longrun.wire import event_json
 
 #: Milliseconds after which a browser connects again.
 RETRY = 2000
@@ -31,7 +31,7 @@ def frame(event: Event) -> bytes:
 
     A named event would not reach `onmessage`, and one named `error` would collide with the browser's own.
     """
-    data = wire.encode(wire.Event.of(event))
+    data = event_json(event)
     if b"\n" in data or b"\r" in data:
         # Between the tokens of JSON text a line break is a space, and inside a string there is none.
         data = data.replace(b"\r", b" ").replace(b"\n", b" ")

@@ -28,6 +28,6 @@ def batch_view(batch: BatchRecord, base: str) -> wire.Batch:
         progress=round((batch.total - batch.left) / batch.total, 4),
         created_at=rfc3339(batch.created), finished_at=rfc3339(batch.finished), expires_at=rfc3339(batch.expires),
         tags=Raw(batch.tags or b"[]"), metadata=Raw(batch.metadata or b"{}"),
-        policy=wire.Policy.stored(batch.policy), webhook=wire.Webhook.stored(batch.hook),
+        policy=wire.Policy.stored(batch.policy), webhook=None if batch.hook is None else wire.Webhook.stored(batch.hook),
         urls=wire.BatchUrls(root, f"{root}/results", f"{root}/cancel"),
     )  # fmt: skip

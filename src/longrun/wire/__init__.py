@@ -2,7 +2,7 @@
 
 from longrun.wire.base import Answer, as_it_is, encode
 from longrun.wire.batches import Batch, BatchCounts, BatchPage, BatchResult, BatchUrls
-from longrun.wire.events import Event, EventPage, StreamedEvent
+from longrun.wire.events import Event, EventPage, StreamedEvent, event_json, event_view
 from longrun.wire.files import File, FileForm, OutputFile
 from longrun.wire.jobs import Attempt, AttemptList, Job, JobMessage, JobPage, JobUrls, OutputSoFar, Policy, Webhook
 from longrun.wire.operations import (  # fmt: skip
@@ -30,5 +30,5 @@ __all__ = [
     "DeliveryTry", "Endpoint", "EndpointList", "Event", "EventPage", "File", "FileForm", "Finding", "Job", "JobMessage", "JobPage",
     "JobProblem", "JobUnsuccessful", "JobUrls", "Lane", "LaneBatches", "Live", "Model", "ModelList", "ModelStats", "OutputFile",
     "OutputSoFar", "Policy", "Problem", "Queue", "QueueList", "Ready", "Redriven", "RedrivenJob", "Scale", "Secret", "SkippedJob",
-    "Stats", "StreamedEvent", "Webhook", "WorkerList", "as_it_is", "encode",
+    "Stats", "StreamedEvent", "Webhook", "WorkerList", "as_it_is", "encode", "event_json", "event_view",
 ]  # fmt: skip

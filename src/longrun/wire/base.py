@@ -9,7 +9,7 @@ import orjson
 from msgspec import Meta, Raw
 
 
-class Answer(msgspec.Struct, forbid_unknown_fields=True):
+class Answer(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The base of all answers.
 
     A member without a default is in every answer; one whose default is `UNSET` may be absent. `forbid_unknown_fields=False` says in the

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
 from msgspec import Meta, Raw
 
 from longrun.clock import rfc3339
 from longrun.jobs import events
-from longrun.wire.base import Answer, Members, Time, about
+from longrun.wire.base import Answer, Members, Time, about, encode
 
 
 class Event(Answer):
@@ -20,10 +20,15 @@ class Event(Answer):
     type: Annotated[str, Meta(extra_json_schema={"enum": sorted(events.TYPES)})]
     data: Members
 
-    @classmethod
-    def of(cls, event: events.Event) -> Self:
-        """The event as callers see it; its data must be theirs already (`service.watch`)."""
-        return cls(event.seq, event.attempt, rfc3339(event.at), event.type, Raw(event.data))
+
+def event_view(event: events.Event) -> Event:
+    """An event as callers see it; its data must be theirs already (`service.watch`)."""
+    return Event(event.seq, event.attempt, rfc3339(event.at), event.type, Raw(event.data))
+
+
+def event_json(event: events.Event) -> bytes:
+    """The same as JSON."""
+    return encode(event_view(event))
 
 
 class StreamedEvent(Answer, forbid_unknown_fields=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import orjson
 from msgspec import UNSET, Raw, UnsetType
@@ -54,13 +54,11 @@ class Progress(Answer, forbid_unknown_fields=False, kw_only=True):
     updated_at: Time | None
 
     @classmethod
-    def of(cls, job: JobRecord) -> Self | None:
-        """What the job has reported; None: nothing."""
-        if job.progress is None:
-            return None
-        held = orjson.loads(job.progress)
+    def stored(cls, data: bytes, at: int | None) -> Self:
+        """The progress of a record."""
+        held = orjson.loads(data)
         said = {name: held[name] for name in ("fraction", "step", "message") if name in held}
-        return cls(**said, updated_at=rfc3339(job.progress_at))
+        return cls(**said, updated_at=rfc3339(at))
 
 
 class Webhook(Answer):
@@ -70,10 +68,8 @@ class Webhook(Answer):
     events: list[str]
 
     @classmethod
-    def stored(cls, data: bytes | None) -> Self | None:
+    def stored(cls, data: bytes) -> Self:
         """The webhook of a record, without its secret."""
-        if data is None:
-            return None
         held = orjson.loads(data)
         return cls(held["url"], held["events"])
 
@@ -146,14 +142,14 @@ class Job(Answer):
         urls = JobUrls.of(job.id, base)
         return cls(
             id=job.id, model=job.model, status=job.status, terminal=job.terminal, version=job.version, queue=job.queue,
-            priority=job.priority, attempt=job.attempt, retries_left=job.retries_left, position=job.position, partial=job.partial,
+            priority=job.priority, attempt=job.attempt, retries_left=job.retries_left,
             created_at=rfc3339(job.created), queued_at=rfc3339(job.queued), started_at=rfc3339(job.started),
             finished_at=rfc3339(job.finished), expires_at=rfc3339(job.expires),
-            next_attempt_at=rfc3339(job.due) if job.status in _DELAYED else None,
-            progress=Progress.of(job),
+            next_attempt_at=rfc3339(job.due) if job.status in _DELAYED else None, position=job.position,
+            progress=None if job.progress is None else Progress.stored(job.progress, job.progress_at),
             error=None if job.error is None else JobProblem.of(job.error, urls.self, debug=debug),
-            usage=_usage(job), tags=Raw(job.tags or b"[]"), metadata=Raw(job.metadata or b"{}"),
-            policy=Policy.stored(job.policy), webhook=Webhook.stored(job.hook),
+            partial=job.partial, usage=_usage(job), tags=Raw(job.tags or b"[]"), metadata=Raw(job.metadata or b"{}"),
+            policy=Policy.stored(job.policy), webhook=None if job.hook is None else Webhook.stored(job.hook),
             retry_of=job.retry_of, retried_by=job.retried_by, parent=None, batch=job.batch, batch_index=job.batch_index,
             urls=urls,
             output=Raw(job.output or b"null") if with_output else UNSET,
@@ -163,7 +159,10 @@ class Job(Answer):
 
 
 def _usage(job: JobRecord) -> Raw:
-    return as_it_is({"queue_s": _seconds(job.queued, job.started), **({} if job.usage is None else orjson.loads(job.usage))})
+    usage: dict[str, Any] = {"queue_s": _seconds(job.queued, job.started)}
+    if job.usage is not None:
+        usage |= orjson.loads(job.usage)
+    return as_it_is(usage)
 
 
 def _output_file(job: JobRecord) -> OutputFile | None:
@@ -211,7 +210,7 @@ class Attempt(Answer):
     finished_at: Time | None
     run_s: float | None
     outcome: str | None
-    usage: Annotated[Members | None, about("figures that this attempt has reported; the job's `usage` has the sums")]
+    usage: Annotated[Json, about("figures that this attempt has reported; the job's `usage` has the sums", type=["object", "null"])]
     error: JobProblem | None
 
     @classmethod
@@ -220,7 +219,7 @@ class Attempt(Answer):
         return cls(
             attempt=attempt.attempt, worker=attempt.worker, device=attempt.device, started_at=rfc3339(attempt.started),
             finished_at=rfc3339(attempt.finished), run_s=_seconds(attempt.started, attempt.finished), outcome=attempt.outcome,
-            usage=None if attempt.usage is None else as_it_is(attempt.usage),
+            usage=as_it_is(attempt.usage),
             error=None if attempt.error is None else JobProblem.of(attempt.error, instance, debug=debug),
         )  # fmt: skip
 

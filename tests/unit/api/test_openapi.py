@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 
 from openapi_spec_validator import validate
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from longrun import model
+from longrun.api.http.routing import Answer, Routes
 from longrun.api.openapi.document import build_openapi
 from longrun.api.routes import ROUTES, TABLE
 from longrun.models import Registry, isolated_registry
@@ -94,3 +97,41 @@ def test_with_keys_everything_but_health_needs_one() -> None:
     assert open_paths == {"/livez", "/readyz"}
     assert "401" in document["paths"]["/api/v1/jobs"]["get"]["responses"]
     assert "401" not in document["paths"]["/livez"]["get"]["responses"]
+
+
+def test_a_model_whose_name_is_taken_by_a_component_gets_another() -> None:
+    with isolated_registry() as registry:
+
+        @model
+        def webhook(text: str) -> str:
+            """Its request is no WebhookRequest."""
+            return text
+
+    schemas = build_openapi(ROUTES, registry, Settings())["components"]["schemas"]
+    assert "url" in schemas["WebhookRequest"]["properties"]
+    assert set(schemas["Webhook2Request"]["properties"]) >= {"input", "priority"}
+
+
+def test_a_handlers_docstring_is_summary_and_description() -> None:
+    routes = Routes("things")
+
+    @routes("GET", "/things/{model}", {200: Answer("A thing.")}, (404,))
+    async def get_thing(request: Request) -> Response:
+        """One thing.
+
+        It is *there*.
+        """
+        raise NotImplementedError
+
+    operation = build_openapi(routes, Registry(), Settings())["paths"]["/api/v1/things/{model}"]["get"]
+    assert (operation["operationId"], operation["summary"], operation["description"]) == ("get_thing", "One thing", "It is *there*.")
+    assert operation["parameters"] == [
+        {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Name of the model."}
+    ]
+    assert sorted(operation["responses"]) == ["200", "400", "403", "404", "413", "415", "500", "503"]
+
+
+def test_no_operation_is_named_twice() -> None:
+    paths = build_openapi(ROUTES, models(), Settings())["paths"]
+    ids = [each["operationId"] for verbs in paths.values() for each in verbs.values()]
+    assert len(ids) == len(set(ids))

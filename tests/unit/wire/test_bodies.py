@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from msgspec import Raw
@@ -57,7 +58,7 @@ def structs() -> dict[str, wire.Answer]:
     error = wire.JobProblem.of(r.FAILURE, INSTANCE)
     shown: dict[str, wire.Answer] = {name: wire.Job.of(job, r.BASE, **options) for name, (job, options) in r.JOBS.items()}
     shown |= {name: wire.Attempt.of(each, INSTANCE) for name, each in r.ATTEMPTS.items()}
-    shown |= {name: wire.Event.of(each) for name, each in r.EVENTS.items()}
+    shown |= {name: wire.event_view(each) for name, each in r.EVENTS.items()}
     shown |= {name: batch_view(each, r.BASE) for name, each in r.BATCHES.items()}
     shown |= {name: endpoint_view(each) for name, each in r.ENDPOINTS.items()}
     shown |= {name: delivery_view(each) for name, each in r.DELIVERIES.items()}
@@ -123,3 +124,10 @@ async def test_a_file_has_the_bytes_that_were_recorded(name: str) -> None:
 
 def test_everything_that_was_recorded_is_compared() -> None:
     assert RECORDED.keys() == STRUCTS.keys() | TEXTS.keys() | r.FILES.keys()
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_what_was_recorded_fits_the_types_that_the_schema_is_made_of(name: str) -> None:
+    """Values are not checked when an answer is made: this is where a wrong one is seen."""
+    read: wire.Answer = msgspec.json.decode(RECORDED[name], type=type(STRUCTS[name]))
+    assert orjson.loads(wire.encode(read)) == orjson.loads(RECORDED[name])

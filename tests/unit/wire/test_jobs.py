@@ -107,7 +107,7 @@ def test_a_failure_is_a_problem_without_the_operators_text() -> None:
 
 def test_events_are_cut_out_of_their_stored_form_without_parsing_the_data() -> None:
     event = decode(7, b'2 1700000000123 output {"value":"a b  c"}')
-    assert orjson.loads(wire.encode(wire.Event.of(event))) == {
+    assert orjson.loads(wire.event_json(event)) == {
         "seq": 7, "attempt": 2, "at": "2023-11-14T22:13:20.123Z", "type": "output", "data": {"value": "a b  c"},
     }  # fmt: skip
     assert decode(8, b"2 1700000000123 done ").data == b"{}"

@@ -40,13 +40,9 @@ class Parameter(Generic[T]):
     parse: Callable[[Any], T]
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
 
-    def parsed(self, given: Any) -> T:
-        """The value. Raises ValidationFailed, which names the parameter."""
-        try:
-            return self.parse(given)
-        except ValueError as error:
-            finding = {"pointer": f"/{self.place}/{self.name}", "detail": str(error)}
-            raise ValidationFailed(f"{self.name}: {error}", errors=[finding]) from None
+    def refused(self, detail: str) -> ValidationFailed:
+        """What a value that is not right is answered with."""
+        return ValidationFailed(f"{self.name}: {detail}", errors=[{"pointer": f"/{self.place}/{self.name}", "detail": detail}])
 
 
 class Query(Parameter[T]):
@@ -56,7 +52,10 @@ class Query(Parameter[T]):
 
     def of(self, request: HTTPConnection) -> T:
         """The value in a request. Raises ValidationFailed."""
-        return self.parsed(request.query_params.get(self.name))
+        try:
+            return self.parse(request.query_params.get(self.name))
+        except ValueError as error:
+            raise self.refused(str(error)) from None
 
 
 class Header(Parameter[T]):
@@ -66,7 +65,10 @@ class Header(Parameter[T]):
 
     def of(self, request: HTTPConnection) -> T:
         """The value in a request. Raises ValidationFailed."""
-        return self.parsed(request.headers.getlist(self.name))
+        try:
+            return self.parse(request.headers.getlist(self.name))
+        except ValueError as error:
+            raise self.refused(str(error)) from None
 
 
 def as_text(text: str | None) -> str | None:

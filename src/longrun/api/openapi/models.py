@@ -29,7 +29,9 @@ class Described:
 
 def describe(models: Iterable[ModelSpec], components: Components) -> list[Described]:
     """Make the components of all models."""
-    return [_describe(spec, _free_title(spec.name, components), components) for spec in models]
+    options, beside = _members(SubmitRequest, components), _members(BatchOptions, components)
+    del options["input"]
+    return [_describe(spec, options, beside, components) for spec in models]
 
 
 def submit(route: Route, model: Described) -> Route:
@@ -57,17 +59,15 @@ def _own(route: Route, spec: ModelSpec, **more: Any) -> Route:
     return replace(route, path=route.path.replace("{model}", spec.name), each_model=None, **more)
 
 
-def _describe(spec: ModelSpec, title: str, components: Components) -> Described:
-    made = components.schemas
+def _describe(spec: ModelSpec, options: dict[str, Schema], beside: dict[str, Schema], components: Components) -> Described:
+    made, title = components.schemas, _free_title(spec.name, components)
     given = components.hoisted(spec.input.json_schema(), f"{title}Input")
     output = components.hoisted(spec.output.json_schema(), f"{title}Output")
-    options = {name: each for name, each in _members(SubmitRequest, components).items() if name != "input"}
     made[f"{title}Request"] = _closed({"input": given, **options}, "input")
     made[f"{title}Job"] = {"allOf": [ref("Job"), {"properties": {"output": {"anyOf": [output, {"type": "null"}]}}}]}
     made[f"{title}Form"] = form = _form(spec, components.resolved(given), options)
     inputs = {"type": "array", "items": given, "minItems": 1}
     file = {"type": "string", "description": "id of a file of JSON lines (POST /files)"}
-    beside = _members(BatchOptions, components)
     made[f"{title}Batch"] = {"oneOf": [inputs, _closed({"inputs": inputs, **beside}, "inputs"), _closed({"file": file, **beside}, "file")]}
     return Described(spec, title, form)
 

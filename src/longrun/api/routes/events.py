@@ -96,5 +96,5 @@ def page_view(page: EventPage, after: int, types: frozenset[str]) -> wire.EventP
     """A page of events as callers see it."""
     reached = page.events[-1].seq if page.events else after
     terminal = page.status in TERMINAL
-    shown = [wire.Event.of(event) for event in page.events if event.type in types]
+    shown = [wire.event_view(event) for event in page.events if event.type in types]
     return wire.EventPage(shown, None if terminal and reached >= page.latest else reached, terminal)

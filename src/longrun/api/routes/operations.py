@@ -53,7 +53,7 @@ class RedriveRequest(BaseModel):
         return self
 
 
-@routes("GET", "/dead-letters", {200: gives(wire.JobPage, "", "Link")}, (422,), LISTING)
+@routes("GET", "/dead-letters", {200: gives(wire.JobPage, "Failed jobs that nobody has retried.", "Link")}, (422,), LISTING)
 async def list_dead_letters(request: Request) -> Response:
     """Failed jobs, latest first."""
     return await listing(request, "dead", "/dead-letters")
