@@ -17,7 +17,7 @@ from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.clock import FILE_PREFIX, item_id
 from longrun.errors import BatchGone, BatchNotFound
 from longrun.jobs.files import INLINE, reference
-from longrun.service.noting import put_away
+from longrun.service.file_records import store_input
 from longrun.store.batches import MOST, Feeding, Line
 from longrun.store.store import Store
 
@@ -63,7 +63,7 @@ async def _line(store: Store, blobs: Blobs, tenant: str, batch_id: str, index: i
     value, _, files = data.rstrip(b"\n").partition(b"\t")
     if len(value) > INLINE:
         # Its id follows from the item's, so that a second feeder stores the same.
-        ref = await put_away(store, blobs, tenant, value, FILE_PREFIX + item_id(batch_id, index)[4:])
+        ref = await store_input(store, blobs, tenant, value, FILE_PREFIX + item_id(batch_id, index)[4:])
         value, files = reference(ref), orjson.dumps(orjson.loads(files or b"{}") | {ref.id: ref.members()})
     return Line(value, files, len(data))
 

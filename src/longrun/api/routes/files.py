@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 
 import structlog
@@ -16,11 +16,12 @@ from longrun.api.answers import json_response
 from longrun.api.multipart import is_multipart, read_parts, steady
 from longrun.api.resources import caller_of
 from longrun.blobs.contract import BlobNotFound
-from longrun.errors import FileGone, Problem, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
+from longrun.errors import FileGone, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.names import content_disposition
 from longrun.service import files
 from longrun.service.caller import Caller
+from longrun.service.uploads import Uploads
 from longrun.store.files import FileRecord
 
 #: Seconds for which a URL of the bucket itself opens: it is followed at once.
@@ -44,36 +45,29 @@ _log = structlog.get_logger("longrun.api")
 async def add_file(request: Request) -> Response:
     """201 and the file: the one file of a form, or the body itself."""
     caller = caller_of(request)
-    keep = caller.settings.retention
     content_type = request.headers.get("content-type", "")
-    if is_multipart(content_type):
-        record = await _only_file(request, caller, keep)
-    elif _NO_FILE.match(content_type.strip()):
-        raise UnsupportedMedia(
-            "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
-        )
-    else:
-        stream = steady(request.stream())
-        record = await files.receive(caller, stream, filename=request.query_params.get("name", ""), keep=keep)
+    async with Uploads(caller, keep=caller.settings.retention) as uploads:
+        if is_multipart(content_type):
+            record = await _only_file(request, uploads)
+        elif _NO_FILE.match(content_type.strip()):
+            raise UnsupportedMedia(
+                "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
+            )
+        else:
+            record = await uploads.receive(steady(request.stream()), filename=request.query_params.get("name", ""))
+        uploads.release()
     return json_response(await files.file_view(caller, record), 201, {"Location": f"{caller.base}/files/{record.ref.id}"})
 
 
-async def _only_file(request: Request, caller: Caller, keep: float) -> FileRecord:
+async def _only_file(request: Request, uploads: Uploads) -> FileRecord:
     record: FileRecord | None = None
-    try:
-        async for part in read_parts(request.stream(), request.headers["content-type"]):
-            if part.filename is None:
-                await part.text(64 * 1024)
-            elif record is None:
-                record = await files.receive(caller, part.chunks(), filename=part.filename, keep=keep)
-            else:
-                raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
-    except BaseException:
-        # Its id was told to nobody.
-        if record is not None:
-            with suppress(Problem):
-                await caller.store.files.delete(record.ref.id, caller.tenant)
-        raise
+    async for part in read_parts(request.stream(), request.headers["content-type"]):
+        if part.filename is None:
+            await part.text(64 * 1024)
+        elif record is None:
+            record = await uploads.receive(part.chunks(), filename=part.filename)
+        else:
+            raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
     if record is None:
         raise ValidationFailed("The form holds no file: a part with a filename.", errors=[_finding("file", "missing")])
     return record

@@ -16,10 +16,10 @@ from longrun.api.multipart import is_multipart
 from longrun.api.resources import caller_of, resources_of
 from longrun.api.sse import EventStream
 from longrun.errors import StoreUnavailable
-from longrun.service.files import discard
 from longrun.service.read import wait
 from longrun.service.request import parse_request
 from longrun.service.submit import submit
+from longrun.service.uploads import Uploads
 from longrun.service.watch import follow
 
 
@@ -29,18 +29,11 @@ async def submit_job(request: Request) -> Response:
     spec = caller.models.get(request.path_params["model"])
     key = idempotency_key(headers.getlist("idempotency-key"))
     prefer = preference(headers.getlist("prefer"))
-    if is_multipart(headers.get("content-type")):
-        body, uploads = await read_submit(request, caller, spec)
-        try:
-            asked = parse_request(body)
-        except BaseException:
-            await discard(caller, [record.ref.id for record in uploads])
-            raise
-        submitted = await submit(caller, spec.name, asked, idempotency_key=key, body=body, uploads=uploads)
-    else:
-        body = await read_body(request)
+    async with Uploads(caller) as uploads:
+        is_form = is_multipart(headers.get("content-type"))
+        body = await (read_submit(request, uploads, spec) if is_form else read_body(request))
         asked = parse_request(body)
-        submitted = await submit(caller, spec.name, asked, idempotency_key=key, body=body)
+        submitted = await submit(caller, spec.name, asked, uploads, idempotency_key=key, body=body)
     job = submitted.job
     more = {"Location": f"{caller.base}/jobs/{job.id}"}
     if submitted.replayed:
