@@ -11,8 +11,8 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from longrun.api.body import check_content_type, read_json
-from longrun.api.multipart import in_time
+from longrun.api.http.body import check_content_type, read_json
+from longrun.api.http.multipart import in_time
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.jobs.view import job_view

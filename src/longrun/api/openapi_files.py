@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from longrun.api.forms import OPTIONS
+from longrun.api.http.forms import OPTIONS
 from longrun.api.openapi_parts import header, in_path, ok, operation, query
 from longrun.api.schemas import INTEGER, TEXT, TIME, Schema, array, nullable, record, ref, text
 from longrun.models import ModelSpec

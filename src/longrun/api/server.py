@@ -18,9 +18,9 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from longrun.api.heads import BoundedHeads
+from longrun.api.http.protocol import HttpProtocol
+from longrun.api.http.write_timeout import WriteTimeout, bound_unsent
 from longrun.api.resources import Resources
-from longrun.api.stalled import Stalled, bound_unsent
 
 #: Objects that may be made and not freed until the collector looks at the youngest. A request makes hundreds and hardly a cycle.
 _YOUNG = 10_000
@@ -59,7 +59,7 @@ class ApiServer(uvicorn.Server):
                 proxy_headers=False,  # nothing here asks who calls, or by which scheme
                 lifespan="on",
                 timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
-                http=BoundedHeads,
+                http=HttpProtocol,
                 ws_max_size=64 * 1024,  # all that a client may say has 16 bytes
                 ws_per_message_deflate=False,  # events are small; a compressor costs each reader more memory than everything else
                 ws_ping_interval=20,
@@ -72,7 +72,7 @@ class ApiServer(uvicorn.Server):
         self._beside, self._on_ready = beside, on_ready
         self._told: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stalled = Stalled[asyncio.Transport]()
+        self._write_timeout = WriteTimeout[asyncio.Transport]()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -102,7 +102,7 @@ class ApiServer(uvicorn.Server):
             self._resources.dismiss()
             self.should_exit = True
         if counter % _TICKS == 0:
-            for transport in self._stalled.look(self._transports(), time.monotonic()):
+            for transport in self._write_timeout.look(self._transports(), time.monotonic()):
                 transport.abort()
         if not self.should_exit:
             await self._help_out()
@@ -122,7 +122,7 @@ class ApiServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         # As in uvicorn's `startup`.
-        return BoundedHeads(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _cut(self) -> None:
         """Break what is open: uvicorn waits for connections to close, also when it is in a hurry."""

@@ -31,12 +31,12 @@ _SHARE = 50
 _HOLD_S = 10.0
 #: Names the store whose files these are: what another store knows nothing of is no orphan.
 OWNER = "longrun-store"
-#: Shortest and longest pause before a keeper that is away is tried again.
+#: Shortest and longest pause before a blob store that is away is tried again.
 _PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 
 
 class Patience:
-    """Around work that needs the keeper: says once that it is away, tries again after longer and longer pauses, says that it is back."""
+    """Around work that needs the blob store: logs once that it is away, tries again after longer and longer pauses, logs its return."""
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._clock = what, clock
@@ -53,27 +53,27 @@ class Patience:
         except LongrunError:
             raise
         except Exception as error:
-            # Whatever a keeper comes up with, the chores beside this one must not end with it.
+            # Whatever a blob store comes up with, the chores beside this one must not end with it.
             self._failed(error)
         else:
             if self._pause:
-                log.info("the keeper of files is back", chore=self._what)
+                log.info("the blob store is back", chore=self._what)
             self._pause = 0.0
 
     def _failed(self, error: Exception) -> None:
         if not self._pause:
             unexpected = not isinstance(error, LongrunError)
-            log.warning("the keeper of files is away, it is tried again", chore=self._what, error=str(error), exc_info=unexpected)
+            log.warning("the blob store is away, it is tried again", chore=self._what, error=str(error), exc_info=unexpected)
         self._pause = min(max(_PAUSE_S, 2 * self._pause), _LONGEST_PAUSE_S)
         self._until = self._clock() + self._pause
 
 
 class FileChores:
-    """The rounds that need the keeper.
+    """The rounds that need the blob store.
 
     Args:
         store: says what may go.
-        blobs: the keeper.
+        blobs: the blob store.
         sweep_every: shortest time between two sweeps of all processes.
     """
 
@@ -127,7 +127,7 @@ class FileChores:
         return await self._files.needed(keys) | {OWNER}
 
     async def _is_ours(self) -> bool:
-        """Whether the keeper belongs to this store. To another one, or an empty one put in its place, all files would look like orphans."""
+        """Whether the blob store is that of this store. To another one, or an empty one in its place, all files would look like orphans."""
         about = await read_about(self._store, timeout=5)
         if about is None or not about.id:
             return False
@@ -135,7 +135,7 @@ class FileChores:
             await self._blobs.put_bytes(OWNER, about.id.encode(), content_type="text/plain")
         owner = (await self._blobs.read(OWNER, 1000)).decode("ascii", "replace")
         if owner != about.id and not self._foreign:
-            log.error("the keeper of files belongs to another store: it is not swept", owner=owner, store=about.id, mend=f"remove {OWNER}")
+            log.error("the blob store belongs to another store: it is not swept", owner=owner, store=about.id, mend=f"remove {OWNER}")
         self._foreign = owner != about.id
         return not self._foreign
 

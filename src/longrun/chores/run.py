@@ -72,7 +72,7 @@ async def _go_on(store: Store, blobs: Blobs, batch_id: str) -> None:
     try:
         await feed(store, blobs, batch_id, _BATCH_S)
     except (BlobsUnavailable, BlobsFull) as error:
-        log.warning("a batch waits for the keeper of files", batch_id=batch_id, error=str(error))
+        log.warning("a batch waits for the blob store", batch_id=batch_id, error=str(error))
 
 
 async def _sweep(store: Store) -> None:

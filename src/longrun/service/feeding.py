@@ -41,9 +41,9 @@ async def feed(store: Store, blobs: Blobs, batch_id: str, seconds: float) -> Non
     except (BatchNotFound, BatchGone):
         return
     except BlobNotFound:
-        # Fed, or canceled, by somebody else since we have looked; otherwise the keeper has lost what it was given.
+        # Fed, or canceled, by somebody else since we have looked; otherwise the blob store has lost what it was given.
         if (await store.batches.feeding(batch_id)).open:
-            log.error("the inputs of a batch are not there", batch_id=batch_id, mend="restore the keeper of files, or cancel the batch")
+            log.error("the inputs of a batch are not there", batch_id=batch_id, mend="restore the blob store, or cancel the batch")
 
 
 async def _feed(store: Store, blobs: Blobs, batch_id: str, at: Feeding, until: float) -> None:

@@ -10,7 +10,7 @@ from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec, Registry
 from longrun.service.fetcher import UrlFetcher
 from longrun.service.gate import Gate
-from longrun.service.keeper import KeeperLook
+from longrun.service.storage_health import StorageHealth
 from longrun.service.urls import UrlSigner
 from longrun.settings import Settings
 from longrun.store.store import Store
@@ -22,8 +22,8 @@ class Parts:
 
     Args:
         gate: whether jobs may be accepted; default: always. Somebody has to run its `watch`.
-        blobs: the keeper of bytes; default: the one that `settings` name.
-        keeper: what /readyz says of it.
+        blobs: the blob store; default: the one that `settings` name.
+        storage_health: what /readyz says of it.
         urls: signs URLs of files.
         fetcher: fetches URLs of inputs.
         policies: of the models that were asked for so far, see `longrun.service.submit.policy_of`.
@@ -34,7 +34,7 @@ class Parts:
     models: Registry
     gate: Gate = field(default_factory=Gate)
     blobs: Blobs = field(default=None)  # type: ignore[assignment]  # never None once it is made
-    keeper: KeeperLook = field(init=False)
+    storage_health: StorageHealth = field(init=False)
     urls: UrlSigner = field(init=False)
     fetcher: UrlFetcher = field(init=False)
     policies: dict[ModelSpec, Policy] = field(init=False, default_factory=dict)
@@ -42,13 +42,13 @@ class Parts:
     def __post_init__(self) -> None:
         if self.blobs is None:
             object.__setattr__(self, "blobs", open_blobs(self.settings))
-        object.__setattr__(self, "keeper", KeeperLook(self.blobs))
+        object.__setattr__(self, "storage_health", StorageHealth(self.blobs))
         object.__setattr__(self, "urls", UrlSigner(self.store))
         object.__setattr__(self, "fetcher", UrlFetcher(self.settings))
 
     async def close(self) -> None:
-        """Close the connections to the store, and give back what the keeper holds."""
-        self.keeper.close()
+        """Close the connections to the store, and give back what the blob store holds."""
+        self.storage_health.close()
         try:
             await self.fetcher.close()
             await self.store.close()

@@ -17,7 +17,7 @@ import pytest
 from tests.integration.api.conftest import PlayedWorker
 from tests.integration.api.test_stopping import Served, serving
 
-from longrun.api.stalled import Stalled
+from longrun.api.http.write_timeout import WriteTimeout
 from longrun.settings import Settings
 
 Submit = Callable[..., Any]
@@ -60,7 +60,7 @@ async def until(ready: Callable[[], Any], timeout: float = 20) -> None:
 async def impatient(settings: Settings) -> AsyncIterator[Served]:
     """A server that cuts readers off which take nothing for two seconds."""
     async with serving(settings) as served:
-        served._server._stalled = Stalled(patience=2)
+        served._server._write_timeout = WriteTimeout(patience=2)
         yield served
 
 

@@ -57,7 +57,7 @@ STAGES: dict[Send, list[str]] = {
     send_form: [
         "longrun.service.uploads.Uploads.receive",
         "longrun.service.uploads.record_file",
-        "longrun.api.multipart.Part.text",
+        "longrun.api.http.multipart.Part.text",
         "longrun.api.routes.submit.parse_request",
         "longrun.service.submit.policy_in_force",
         "longrun.models.schema.InputSchema.file_places",
@@ -79,7 +79,7 @@ STAGES: dict[Send, list[str]] = {
         "longrun.service.batches.start_within",
         "longrun.service.batches._accept",
     ],
-    send_file: ["longrun.service.uploads.record_file", "longrun.api.multipart.Part.text"],
+    send_file: ["longrun.service.uploads.record_file", "longrun.api.http.multipart.Part.text"],
 }
 #: After these the job may have been accepted, so that its files are kept.
 _ACCEPTED = ("_store", "_accept")
@@ -142,7 +142,7 @@ async def nothing_stays(kept: Any, store: Store, what: str) -> None:
 async def test_a_failure_leaves_nothing(
     caller: httpx.AsyncClient, kept: Any, store: Store, monkeypatch: pytest.MonkeyPatch, send: Send
 ) -> None:
-    monkeypatch.setattr("longrun.api.unread._MOMENT", 0.0)  # for who is still sending
+    monkeypatch.setattr("longrun.api.middleware.body_limit._MOMENT", 0.0)  # for who is still sending
     for (stage, after), error in itertools.product(cases(send), _ERRORS):
         what = f"{error!r} {'after' if after else 'before'} {stage}"
         with monkeypatch.context() as patched, capture_logs():

@@ -48,9 +48,9 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def blobs(root: Path) -> AsyncIterator[Flaky]:
-    keeper = Flaky(root)
-    yield keeper
-    keeper.close()
+    folder = Flaky(root)
+    yield folder
+    folder.close()
 
 
 @pytest.fixture(autouse=True)

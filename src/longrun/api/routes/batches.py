@@ -12,12 +12,12 @@ from starlette.responses import Response
 
 from longrun.api import headers as ask
 from longrun.api.answers import json_response, read_body
-from longrun.api.body import read_json
-from longrun.api.jsonl import check_lines_charset, is_lines, read_lines
-from longrun.api.leaving import unless_left
-from longrun.api.multipart import steady
+from longrun.api.http.body import read_json
+from longrun.api.http.jsonl import check_lines_charset, is_lines, read_lines
+from longrun.api.http.multipart import steady
 from longrun.api.resources import caller_of
 from longrun.api.routes.files import BoundedResponse
+from longrun.api.streams.disconnect import unless_left
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
 from longrun.service import batches, files

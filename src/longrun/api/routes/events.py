@@ -13,8 +13,8 @@ from longrun.api import headers as ask
 from longrun.api.answers import raw_response
 from longrun.api.problems import problem_response, refuse
 from longrun.api.resources import caller_of, resources_of
-from longrun.api.socket import EventSocket
-from longrun.api.sse import EventStream
+from longrun.api.streams.sse import EventStream
+from longrun.api.streams.websocket import EventSocket
 from longrun.errors import Problem, UpgradeRequired
 from longrun.jobs.states import TERMINAL
 from longrun.service import control, watch

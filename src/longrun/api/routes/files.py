@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from longrun.api.answers import json_response
-from longrun.api.multipart import is_multipart, read_parts, steady
+from longrun.api.http.multipart import is_multipart, read_parts, steady
 from longrun.api.resources import caller_of
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
@@ -175,7 +175,7 @@ class BoundedResponse(StreamingResponse):
     async def stream_response(self, send: Any) -> None:
         """As Starlette's, each piece with a limit of time."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        # Left by an exception, what is open in the keeper is closed now and not some day.
+        # Left by an exception, what is open in the blob store is closed now and not some day.
         async with aclosing(self._chunks):
             async for chunk in self._chunks:
                 for at in range(0, len(chunk), _PIECE):

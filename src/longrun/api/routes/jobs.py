@@ -11,10 +11,10 @@ from starlette.responses import RedirectResponse, Response
 
 from longrun.api import headers as ask
 from longrun.api.answers import job_response, json_response, raw_response
-from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import caller_of
 from longrun.api.routes.files import BoundedResponse, content_response
+from longrun.api.streams.disconnect import unless_left
 from longrun.errors import JobGone
 from longrun.jobs.files import FileRef, only_file
 from longrun.jobs.record import JobRecord

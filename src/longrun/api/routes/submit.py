@@ -8,13 +8,13 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longrun.api import leaving
 from longrun.api.answers import job_response, read_body
-from longrun.api.forms import read_submit
 from longrun.api.headers import idempotency_key, preference, wants_stream
-from longrun.api.multipart import is_multipart
+from longrun.api.http.forms import read_submit
+from longrun.api.http.multipart import is_multipart
 from longrun.api.resources import caller_of, resources_of
-from longrun.api.sse import EventStream
+from longrun.api.streams import disconnect
+from longrun.api.streams.sse import EventStream
 from longrun.errors import StoreUnavailable
 from longrun.service.read import wait
 from longrun.service.request import parse_request
@@ -39,7 +39,7 @@ async def submit_job(request: Request) -> Response:
     if submitted.replayed:
         more["Idempotency-Replayed"] = "true"
     if wants_stream(headers.get("accept", "")):
-        on_leaving = partial(leaving.cancel_for_nobody, caller, job.id) if asked.cancel_on_disconnect else None
+        on_leaving = partial(disconnect.cancel_for_nobody, caller, job.id) if asked.cancel_on_disconnect else None
         events = follow(caller, job.id, 0)
         return EventStream(events, resources_of(request), headers=more, on_leaving=on_leaving)
     if prefer.applied is not None:
@@ -48,7 +48,7 @@ async def submit_job(request: Request) -> Response:
         # The job is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
             if asked.cancel_on_disconnect:
-                job = await leaving.wait_beside(request, caller, job.id, timeout=prefer.wait)
+                job = await disconnect.wait_beside(request, caller, job.id, timeout=prefer.wait)
             else:
-                job = await leaving.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
+                job = await disconnect.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
     return await job_response(caller, job, status=200 if prefer.wait and job.terminal else 202, headers=more)

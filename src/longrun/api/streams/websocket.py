@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from longrun.api.http.write_timeout import PATIENCE
 from longrun.api.resources import Resources, cut
-from longrun.api.stalled import PATIENCE
 from longrun.errors import JobGone, JobNotFound, Problem
 from longrun.jobs.events import TYPES, Event
 from longrun.store.follow import Follower

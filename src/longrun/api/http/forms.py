@@ -8,9 +8,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-from longrun.api.body import read_json, refused_character
-from longrun.api.form_values import Json, Sent, joined, refused
-from longrun.api.multipart import Part, read_parts
+from longrun.api.http.body import read_json, refused_character
+from longrun.api.http.form_values import Json, Sent, joined, refused
+from longrun.api.http.multipart import Part, read_parts
 from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.models import ModelSpec
 from longrun.models.pointers import pointer

@@ -1,4 +1,4 @@
-"""Whether the keeper of files can be used, as /readyz shows it."""
+"""Whether the blob store can be used, as /readyz shows it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ EVERY_S = 10.0
 PATIENCE_S = 2.0
 
 
-class KeeperLook:
-    """Looks at a keeper now and then, however often it is asked.
+class StorageHealth:
+    """Looks at a blob store now and then, however often it is asked.
 
     Args:
-        blobs: the keeper.
+        blobs: the blob store.
         every: seconds that an answer holds.
         patience: seconds that a caller waits for a look at most.
     """
