@@ -26,6 +26,8 @@ from longrun.api.resources import Resources
 _YOUNG = 10_000
 #: Ticks of uvicorn (a tenth of a second each) between two looks for readers that take nothing.
 _TICKS = 10
+#: Seconds that a reader which takes nothing gets when this process stops.
+_STOP_PATIENCE = 3.0
 #: Connections taken from another process in one tick.
 _MOST_TAKEN = 100
 
@@ -102,11 +104,28 @@ class ApiServer(uvicorn.Server):
             self._resources.dismiss()
             self.should_exit = True
         if counter % _TICKS == 0:
-            for transport in self._write_timeout.look(self._transports(), time.monotonic()):
-                transport.abort()
+            self._cut_dead_readers()
         if not self.should_exit:
             await self._help_out()
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn. A reader that takes nothing does not hold it up for long."""
+        self._write_timeout = WriteTimeout[asyncio.Transport](_STOP_PATIENCE)
+        cutting = asyncio.create_task(self._keep_cutting())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    async def _keep_cutting(self) -> None:
+        while True:
+            self._cut_dead_readers()
+            await asyncio.sleep(_TICKS / 10)
+
+    def _cut_dead_readers(self) -> None:
+        for transport in self._write_timeout.look(self._transports(), time.monotonic()):
+            transport.abort()
 
     async def _help_out(self) -> None:
         loop = asyncio.get_running_loop()

@@ -90,6 +90,20 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_goes_on_later(impatien
     assert page.json()["events"][0]["seq"] == last + 1
 
 
+async def test_a_reader_that_takes_nothing_does_not_hold_up_a_stop(
+    settings: Settings, submit: Submit, worker: PlayedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longrun.api.server._STOP_PATIENCE", 1.0)
+    job = await talkative(submit, worker, 2)
+    async with serving(settings) as served:
+        dead = ask(port_of(served), job["urls"]["events"])
+        await until(lambda: _is(listeners(worker, job), 1))
+        await asyncio.sleep(0.5)
+        served.tell()
+        await served.ended(5)  # open requests may take ten seconds
+        dead.close()
+
+
 async def test_a_reader_that_is_slow_gets_everything(impatient: Served, submit: Submit, worker: PlayedWorker) -> None:
     job = await talkative(submit, worker, 1)
     await worker.store.claims.finish(job["id"], 1, "succeeded", b'"x"')

@@ -267,7 +267,6 @@ async def test_of_clients_that_vanish_nothing_is_left(settings: Settings, submit
                 break
             await asyncio.sleep(0.05)
         assert (listeners, left) == (0, [])
-        assert not app.state.longrun._streams
 
 
 async def test_a_reader_that_takes_nothing_is_told_where_to_go_on(

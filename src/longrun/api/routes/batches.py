@@ -16,7 +16,7 @@ from longrun.api.http.body import read_json
 from longrun.api.http.jsonl import check_lines_charset, is_lines, read_lines
 from longrun.api.http.multipart import steady
 from longrun.api.resources import caller_of
-from longrun.api.routes.files import BoundedResponse
+from longrun.api.streams.blob import BlobResponse
 from longrun.api.streams.disconnect import unless_left
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
@@ -143,7 +143,7 @@ async def get_results(request: Request) -> Response:
     if not batch.terminal and not partial:
         return batch_response(batch, caller.base, 202)
     headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
-    return BoundedResponse(results(caller, batch, first, most), 200, headers)
+    return BlobResponse(results(caller, batch, first, most), 200, headers)
 
 
 async def cancel_batch(request: Request) -> Response:

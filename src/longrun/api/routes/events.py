@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket
 from longrun.api import headers as ask
 from longrun.api.answers import raw_response
 from longrun.api.problems import problem_response, refuse
-from longrun.api.resources import caller_of, resources_of
+from longrun.api.resources import caller_of
 from longrun.api.streams.sse import EventStream
 from longrun.api.streams.websocket import EventSocket
 from longrun.errors import Problem, UpgradeRequired
@@ -32,7 +32,7 @@ async def get_events(request: Request) -> Response:
     first = await watch.events(caller, job_id, after, limit=1)
     if first.status in TERMINAL and after >= first.latest:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    return EventStream(watch.follow(caller, job_id, after), resources_of(request), types)
+    return EventStream(watch.follow(caller, job_id, after), types)
 
 
 async def get_socket(request: Request) -> Response:
@@ -52,7 +52,7 @@ async def open_socket(socket: WebSocket) -> None:
         return
     events = watch.follow(caller, job_id, after)
     cancel = partial(control.cancel, caller, job_id)
-    served = EventSocket(socket, events, after, types, cancel=cancel, resources=resources_of(socket), follower=caller.store.follower)
+    served = EventSocket(socket, events, after, types, cancel=cancel, follower=caller.store.follower)
     await served.serve()
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
-from typing import Any
+from collections.abc import Mapping
 
-import structlog
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from longrun.api.answers import json_response
 from longrun.api.http.multipart import is_multipart, read_parts, steady
 from longrun.api.resources import caller_of
+from longrun.api.streams.blob import BlobResponse
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
 from longrun.jobs.files import FileRef
@@ -26,8 +23,6 @@ from longrun.store.files import FileRecord
 
 #: Seconds for which a URL of the bucket itself opens: it is followed at once.
 _BUCKET_URL = 60.0
-#: Seconds in which a reader must take a piece of so many bytes: who takes two thousand a second is slow, not dead.
-_PATIENCE, _PIECE = 30.0, 64 * 1024
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 #: What says that the body is something other than a file.
 _NO_FILE = re.compile(r"application/json\b|multipart/", re.IGNORECASE)
@@ -38,8 +33,6 @@ _SAFE = {
     "Cache-Control": "private, no-store",
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
-
-_log = structlog.get_logger("longrun.api")
 
 
 async def add_file(request: Request) -> Response:
@@ -136,7 +129,7 @@ async def content_response(request: Request, caller: Caller, ref: FileRef, more:
         chunks = await caller.blobs.get(ref.key, start=start, end=end)
     except BlobNotFound:
         raise FileGone(f"The bytes of {ref.id} are not there any longer.") from None
-    return BoundedResponse(chunks, status, headers)
+    return BlobResponse(chunks, status, headers)
 
 
 def _matches(header: str | None, etag: str) -> bool:
@@ -162,30 +155,3 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise RangeNotSatisfiable(f"The file has {size} bytes.", size=size)
     return start, end
-
-
-class BoundedResponse(StreamingResponse):
-    """A stream whose reader is cut off when it takes nothing for half a minute."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:
-        super().__init__(chunks, status, headers)
-        self._chunks: Any = chunks
-        self.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-
-    async def stream_response(self, send: Any) -> None:
-        """As Starlette's, each piece with a limit of time."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        # Left by an exception, what is open in the blob store is closed now and not some day.
-        async with aclosing(self._chunks):
-            async for chunk in self._chunks:
-                for at in range(0, len(chunk), _PIECE):
-                    await self._send_in_time(chunk[at : at + _PIECE], send)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_in_time(self, piece: bytes, send: Any) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except TimeoutError:
-            _log.info("a reader of a file took nothing and is cut off")
-            raise ClientDisconnect from None

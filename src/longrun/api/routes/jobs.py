@@ -13,7 +13,8 @@ from longrun.api import headers as ask
 from longrun.api.answers import job_response, json_response, raw_response
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import caller_of
-from longrun.api.routes.files import BoundedResponse, content_response
+from longrun.api.routes.files import content_response
+from longrun.api.streams.blob import BlobResponse
 from longrun.api.streams.disconnect import unless_left
 from longrun.errors import JobGone
 from longrun.jobs.files import FileRef, only_file
@@ -92,7 +93,7 @@ async def _text_of(caller: Caller, job_id: str, array: FileRef, before: bytes = 
     if await caller.blobs.head(array.key) is None:
         raise _not_kept(job_id)
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **_VARIES}
-    return BoundedResponse(watch.array_text(caller, array, before, after), 200, headers)
+    return BlobResponse(watch.array_text(caller, array, before, after), 200, headers)
 
 
 async def get_output(request: Request) -> Response:

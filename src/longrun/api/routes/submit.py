@@ -12,7 +12,7 @@ from longrun.api.answers import job_response, read_body
 from longrun.api.headers import idempotency_key, preference, wants_stream
 from longrun.api.http.forms import read_submit
 from longrun.api.http.multipart import is_multipart
-from longrun.api.resources import caller_of, resources_of
+from longrun.api.resources import caller_of
 from longrun.api.streams import disconnect
 from longrun.api.streams.sse import EventStream
 from longrun.errors import StoreUnavailable
@@ -39,16 +39,16 @@ async def submit_job(request: Request) -> Response:
     if submitted.replayed:
         more["Idempotency-Replayed"] = "true"
     if wants_stream(headers.get("accept", "")):
-        on_leaving = partial(disconnect.cancel_for_nobody, caller, job.id) if asked.cancel_on_disconnect else None
+        on_leaving = partial(disconnect.cancel_abandoned, caller, job.id) if asked.cancel_on_disconnect else None
         events = follow(caller, job.id, 0)
-        return EventStream(events, resources_of(request), headers=more, on_leaving=on_leaving)
+        return EventStream(events, headers=more, on_leaving=on_leaving)
     if prefer.applied is not None:
         more["Preference-Applied"] = prefer.applied
     if prefer.wait:
         # The job is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
             if asked.cancel_on_disconnect:
-                job = await disconnect.wait_beside(request, caller, job.id, timeout=prefer.wait)
+                job = await disconnect.wait_or_cancel(request, caller, job.id, timeout=prefer.wait)
             else:
                 job = await disconnect.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
     return await job_response(caller, job, status=200 if prefer.wait and job.terminal else 202, headers=more)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import structlog
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable
 from longrun.jobs.record import JobRecord
@@ -21,27 +22,45 @@ T = TypeVar("T")
 _log = structlog.get_logger("longrun.api")
 
 
-async def unless_left(request: Request, waiting: Coroutine[Any, Any, T]) -> T:
-    """What `waiting` gives. It is canceled when the caller goes away before, so that nobody's wait holds nothing.
+async def disconnected(receive: Receive) -> None:
+    """Return when the connection is gone. The body was read before, or does not matter."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
-    Raises:
-        ClientDisconnect: the caller went away.
+
+@asynccontextmanager
+async def ended_by(leaving: asyncio.Future[Any]) -> AsyncIterator[None]:
+    """What is inside ends with ClientDisconnect as soon as `leaving` is done; `leaving` is canceled when it is left.
+
+    An asyncio.timeout without a time, which costs a reader less than a task of its own.
     """
-    answer = asyncio.ensure_future(waiting)
-    leaving = asyncio.ensure_future(_leaves(request))
+    limit = asyncio.timeout(None)
+
+    def end(_: object) -> None:
+        with suppress(RuntimeError):  # it is over, or being ended
+            limit.reschedule(asyncio.get_running_loop().time())
+
     try:
-        await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if answer.done():
-            return answer.result()
-        raise ClientDisconnect
+        async with limit:
+            leaving.add_done_callback(end)
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ClientDisconnect from None
     finally:
-        # Also when the server ends this request: then nobody has left.
-        answer.cancel()
+        leaving.remove_done_callback(end)
         leaving.cancel()
-        await asyncio.gather(answer, leaving, return_exceptions=True)
+        await asyncio.gather(leaving, return_exceptions=True)
 
 
-async def wait_beside(request: Request, caller: Caller, job_id: str, *, timeout: float) -> JobRecord:
+async def unless_left(request: Request, waiting: Awaitable[T]) -> T:
+    """What `waiting` gives. It ends when the caller goes away before, so that nobody's wait holds nothing. Raises ClientDisconnect."""
+    async with ended_by(asyncio.ensure_future(disconnected(request.receive))):
+        return await waiting
+
+
+async def wait_or_cancel(request: Request, caller: Caller, job_id: str, *, timeout: float) -> JobRecord:
     """As `wait`, for a caller whose job is canceled when it goes away before.
 
     Raises:
@@ -51,11 +70,11 @@ async def wait_beside(request: Request, caller: Caller, job_id: str, *, timeout:
     try:
         return await unless_left(request, wait(caller, job_id, timeout=timeout))
     except ClientDisconnect:
-        await cancel_for_nobody(caller, job_id)
+        await cancel_abandoned(caller, job_id)
         raise
 
 
-async def cancel_for_nobody(caller: Caller, job_id: str) -> None:
+async def cancel_abandoned(caller: Caller, job_id: str) -> None:
     """Cancel the job of a caller that has gone away. When this process breaks connections off because it stops, the job goes on."""
     if caller.store.follower.dismissed:
         return
@@ -66,9 +85,3 @@ async def cancel_for_nobody(caller: Caller, job_id: str) -> None:
             _log.warning("job of a caller that went away is not canceled", job_id=job_id, reason=str(error))
         else:
             _log.info("job canceled, its caller went away", job_id=job_id, status=job.status.value)
-
-
-async def _leaves(request: Request) -> None:
-    """Until the connection is gone; the body was read before."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
