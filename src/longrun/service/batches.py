@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from longrun.clock import is_batch_id, new_batch_id
 from longrun.errors import IdempotencyKeyReused, Problem, StorageFull, StoreUnavailable, ValidationFailed
@@ -109,36 +108,20 @@ async def _stored(  # noqa: PLR0917
 
 
 async def _accept(caller: Caller, batch: NewBatch, files: list[str]) -> Submitted:
+    store = caller.store.batches
     if files:
-        await caller.store.batches.bind(batch.id, batch.tenant, files)
-    outcome, found = await _confirmed(caller, batch)
-    if outcome in ("new", "replay"):
-        return Submitted(await _read_or_known(caller, batch, found, outcome), replayed=outcome == "replay")
-    if outcome == "reused":
-        raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
-    raise ValidationFailed("The inputs were removed before the batch was accepted. Send it again.")
-
-
-async def _confirmed(caller: Caller, batch: NewBatch) -> tuple[Literal["new", "replay", "reused", "nofile"], str]:
+        await store.bind(batch.id, batch.tenant, files)
     try:
-        return await caller.store.batches.accept(batch)
+        outcome, found = await store.accept(batch)
+        if outcome in ("new", "replay"):
+            return Submitted(await store.read(found, batch.tenant), replayed=outcome == "replay")
     except StorageFull:
         raise
     except StoreUnavailable as error:
         raise unconfirmed(error, "batch", batch.id) from error
-
-
-async def _read_or_known(caller: Caller, batch: NewBatch, found: str, outcome: str) -> BatchRecord:
-    """The record as it is; of a batch that was just accepted what is known of it, when the store goes away in this moment."""
-    try:
-        return await caller.store.batches.read(found, batch.tenant)
-    except StoreUnavailable:
-        if outcome != "new":
-            raise
-    return BatchRecord(
-        batch.id, batch.tenant, batch.model, batch.priority, "open", batch.total, 0, batch.total, int(time.time() * 1000),
-        tags=batch.tags, metadata=batch.metadata, policy=batch.policy, hook=batch.hook,
-    )  # fmt: skip
+    if outcome == "reused":
+        raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
+    raise ValidationFailed("The inputs were removed before the batch was accepted. Send it again.")
 
 
 async def get(caller: Caller, batch_id: str) -> BatchRecord:
