@@ -18,13 +18,12 @@ from longrun.errors import JobUnsuccessful
 from longrun.models.files import File, as_file
 from longrun.service import control, read
 from longrun.service.caller import Caller
-from longrun.service.files import discard, receive
 from longrun.service.parts import Parts
 from longrun.service.request import parse_request
 from longrun.service.submit import submit as accept
+from longrun.service.uploads import Uploads
 from longrun.service.watch import whole_output
 from longrun.settings import load_settings
-from longrun.store.files import FileRecord
 from longrun.wiring import open_parts
 
 TENANT = "default"
@@ -101,37 +100,32 @@ async def submit(
     Raises:
         UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull, StoreUnsafe, StoreUnavailable, SubmitUnconfirmed
     """
-    caller, uploads = _caller(tenant), list[FileRecord]()
+    caller = _caller(tenant)
     data = input.model_dump(mode="json", exclude_unset=True) if isinstance(input, BaseModel) else dict(input or {})
     body: dict[str, Any] = {"priority": priority, "delay": float(delay)}
     body |= {
         name: value for name, value in (("tags", list(tags)), ("metadata", metadata), ("policy", policy), ("webhook", webhook)) if value
     }
     name = model if isinstance(model, str) else model.__longrun__.name
-    caller.models.get(name)  # told before a file is stored
-    try:
-        body["input"] = {name: await _with_ids(caller, value, uploads) for name, value in (data | fields).items()}
-        asked = parse_request(body)
-    except BaseException:
-        await discard(caller, [record.ref.id for record in uploads])
-        raise
-    submitted = await accept(caller, name, asked, idempotency_key=idempotency_key, uploads=uploads)
+    caller.models.get(name)  # raises before a file is stored
+    async with Uploads(caller) as uploads:
+        body["input"] = {name: await _with_ids(uploads, value) for name, value in (data | fields).items()}
+        submitted = await accept(caller, name, parse_request(body), uploads, idempotency_key=idempotency_key)
     return JobHandle(submitted.job.id, tenant)
 
 
-async def _with_ids(caller: Caller, value: Any, uploads: list[FileRecord]) -> Any:
+async def _with_ids(uploads: Uploads, value: Any) -> Any:
     """A value with its files stored and named by their ids."""
     if isinstance(value, Mapping):
-        return {name: await _with_ids(caller, each, uploads) for name, each in value.items()}
+        return {name: await _with_ids(uploads, each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [await _with_ids(caller, each, uploads) for each in value]
+        return [await _with_ids(uploads, each) for each in value]
     file = File(value) if isinstance(value, Path) else as_file(value)
     if file is None:
         return value
     if file.id is not None:
         return file.id
-    uploads.append(await receive(caller, _pieces(file), filename=file.name))
-    return uploads[-1].ref.id
+    return (await uploads.receive(_pieces(file), filename=file.name)).ref.id
 
 
 async def _pieces(file: File) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""The application: doors, routes, problems and documentation put together. `longrun.wiring.create_app` hands it its parts."""
+"""The application: middleware, routes, problems and documentation put together. `longrun.wiring.create_app` hands it its parts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from longrun.api import problems
-from longrun.api.doors import Doors
-from longrun.api.frame import Frame
 from longrun.api.http.router import Router
 from longrun.api.limits import body_limits
+from longrun.api.middleware.access import AccessControl
+from longrun.api.middleware.request_id import RequestId
 from longrun.api.openapi.document import build_openapi
 from longrun.api.resources import OpenParts, Resources, StartChores
 from longrun.api.routes import ROUTES, TABLE, sockets
@@ -63,8 +63,8 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     app.openapi = _cached_openapi(models, settings)  # type: ignore[method-assign]
     problems.install(app)
     app.add_middleware(Router, table=TABLE)
-    app.add_middleware(Doors, settings=settings, limits=body_limits(models, settings))
-    app.add_middleware(Frame, is_stopping=lambda: resources.stopping)
+    app.add_middleware(AccessControl, settings=settings, limits=body_limits(models, settings))
+    app.add_middleware(RequestId, is_stopping=lambda: resources.stopping)
     return app
 
 

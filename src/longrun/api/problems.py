@@ -41,7 +41,7 @@ _log = structlog.get_logger("longrun.api")
 
 
 def request_id(scope: Scope) -> str:
-    """The id of the request, as `longrun.api.frame` noted it."""
+    """The id of the request, as `longrun.api.middleware.request_id` noted it."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 
@@ -147,7 +147,7 @@ _ANSWERS: dict[type[Exception], Callable[[HTTPConnection, Exception], Response]]
 
 
 def answer_to(request: HTTPConnection, error: Exception) -> Response:
-    """The answer for what a handler raised. Raised again when it is none of ours or the framework's: it ends in `longrun.api.frame`."""
+    """The answer for what a handler raised. What is none of ours or the framework's is raised again, for `middleware.request_id`."""
     for kind, answer in _ANSWERS.items():
         if isinstance(error, kind):
             return answer(request, error)

@@ -1,4 +1,4 @@
-"""The inputs of a batch on their way into the keeper: each is checked as it passes, and none is held longer than that.
+"""The inputs of a batch on their way into the blob store: each is checked as it passes, and none is held longer than that.
 
 A line of the stored file is one input as compact JSON; behind a tab, if it has files, the JSON of their references by id. Compact JSON
 holds neither tabs nor line breaks.

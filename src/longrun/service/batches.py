@@ -6,21 +6,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from longrun.clock import is_batch_id, new_batch_id, new_file_id
+from longrun.clock import is_batch_id, new_batch_id
 from longrun.errors import IdempotencyKeyReused, Problem, StorageFull, StoreUnavailable, ValidationFailed
 from longrun.jobs.files import FileRef
+from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec
 from longrun.service.batch_inputs import Item, Passing
 from longrun.service.batch_request import BatchOptions
 from longrun.service.caller import Caller
 from longrun.service.feeding import cancel_items, feed
-from longrun.service.files import discard
+from longrun.service.file_records import record_file
 from longrun.service.jsontext import compact
-from longrun.service.noting import noted
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
 from longrun.service.submit import policy_in_force, policy_of, start_within, stored_key, unconfirmed
+from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
 from longrun.store.batches import BatchRecord, NewBatch, not_found
 
@@ -65,15 +65,31 @@ async def submit_batch(
     if caller.gate.closed:
         await caller.gate.admit()
     passing = Passing(caller, spec, items, options.model_dump(exclude_unset=True))
-    file_id, batch_id = new_file_id(), new_batch_id()
+    async with Uploads(caller) as uploads:
+        batch = await _stored(uploads, passing, spec, options, policy, stored_key(idempotency_key))
+        submitted = await _accept(caller, batch, list(passing.files))
+        if not submitted.replayed:
+            uploads.release()
+    # It is accepted: whatever goes wrong from here on, a chore goes on with it.
+    with suppress(Problem):
+        await feed(caller.store, caller.blobs, submitted.batch.id, AT_ONCE)
+        submitted = replace(submitted, batch=await caller.store.batches.read(submitted.batch.id, caller.tenant))
+    return submitted
+
+
+async def _stored(  # noqa: PLR0917
+    uploads: Uploads, passing: Passing, spec: ModelSpec, options: BatchOptions, policy: Policy, key: str
+) -> NewBatch:
+    """The batch, ready to be accepted: its inputs are checked and stored."""
+    caller, file_id = uploads.caller, uploads.new_id()
     stored = await caller.blobs.put(
         file_id, passing.lines(), limit=_ANY_SIZE, content_type="application/jsonl", filename="inputs.jsonl"
     )  # fmt: skip
     since = time.monotonic()
     ref = FileRef(file_id, file_id, stored.size, stored.digest, "application/jsonl", "inputs.jsonl")
-    await noted(caller.store, caller.tenant, ref, keep=None, since=since)
-    batch = NewBatch(
-        id=batch_id,
+    await record_file(caller.store, caller.tenant, ref, keep=None, since=since)
+    return NewBatch(
+        id=new_batch_id(),
         tenant=caller.tenant,
         model=spec.name,
         queue=spec.queue,
@@ -83,59 +99,29 @@ async def submit_batch(
         key=ref.key,
         policy=policy.to_json(),
         start_within=start_within(policy, 0),
-        idempotency_key=stored_key(idempotency_key),
-        fingerprint=passing.fingerprint if idempotency_key else "",
+        idempotency_key=key,
+        fingerprint=passing.fingerprint if key else "",
         tags=compact(options.tags) if options.tags else None,
         metadata=compact(options.metadata) if options.metadata else None,
         hook=compact(options.webhook.model_dump(exclude_none=True)) if options.webhook else None,
     )
-    submitted = await _accept(caller, batch, list(passing.files))
-    # It is accepted: whatever goes wrong from here on, a chore goes on with it.
-    with suppress(Problem):
-        await feed(caller.store, caller.blobs, submitted.batch.id, AT_ONCE)
-        submitted = replace(submitted, batch=await caller.store.batches.read(submitted.batch.id, caller.tenant))
-    return submitted
 
 
 async def _accept(caller: Caller, batch: NewBatch, files: list[str]) -> Submitted:
+    store = caller.store.batches
+    if files:
+        await store.bind(batch.id, batch.tenant, files)
     try:
-        if files:
-            await caller.store.batches.bind(batch.id, batch.tenant, files)
-        outcome, found = await _confirmed(caller, batch)
+        outcome, found = await store.accept(batch)
         if outcome in ("new", "replay"):
-            if outcome == "replay":
-                await discard(caller, [batch.file])
-            return Submitted(await _read_or_known(caller, batch, found, outcome), replayed=outcome == "replay")
-        if outcome == "reused":
-            raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
-        raise ValidationFailed("The inputs were removed before the batch was accepted. Send it again.")
-    except BaseException as error:
-        # As in `attach.let_go`: what a store that is away holds goes within the hour.
-        if not isinstance(error, StoreUnavailable) or isinstance(error, StorageFull):
-            await discard(caller, [batch.file])
-        raise
-
-
-async def _confirmed(caller: Caller, batch: NewBatch) -> tuple[Literal["new", "replay", "reused", "nofile"], str]:
-    try:
-        return await caller.store.batches.accept(batch)
+            return Submitted(await store.read(found, batch.tenant), replayed=outcome == "replay")
     except StorageFull:
         raise
     except StoreUnavailable as error:
         raise unconfirmed(error, "batch", batch.id) from error
-
-
-async def _read_or_known(caller: Caller, batch: NewBatch, found: str, outcome: str) -> BatchRecord:
-    """The record as it is; of a batch that was just accepted what is known of it, when the store goes away in this moment."""
-    try:
-        return await caller.store.batches.read(found, batch.tenant)
-    except StoreUnavailable:
-        if outcome != "new":
-            raise
-    return BatchRecord(
-        batch.id, batch.tenant, batch.model, batch.priority, "open", batch.total, 0, batch.total, int(time.time() * 1000),
-        tags=batch.tags, metadata=batch.metadata, policy=batch.policy, hook=batch.hook,
-    )  # fmt: skip
+    if outcome == "reused":
+        raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
+    raise ValidationFailed("The inputs were removed before the batch was accepted. Send it again.")
 
 
 async def get(caller: Caller, batch_id: str) -> BatchRecord:

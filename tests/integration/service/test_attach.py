@@ -28,6 +28,7 @@ from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.service.request import parse_request
 from longrun.service.submit import Submitted, submit
+from longrun.service.uploads import Uploads, from_bytes
 from longrun.settings import Settings
 from longrun.store.store import Store
 
@@ -75,12 +76,15 @@ def uri(data: bytes, kind: str = "image/png") -> str:
 
 
 async def upload(caller: Caller, data: bytes, name: str = "a.png", **options: Any) -> str:
-    record = await service.receive(caller, service.from_bytes(data), filename=name, **({"keep": 3600.0} | options))
+    async with Uploads(caller, **({"keep": 3600.0} | options)) as uploads:
+        record = await uploads.receive(from_bytes(data), filename=name)
+        uploads.release()
     return record.ref.id
 
 
 async def send(caller: Caller, model: str = "look", key: str = "", **input: Any) -> Submitted:
-    return await submit(caller, model, parse_request({"input": input}), idempotency_key=key)
+    async with Uploads(caller) as uploads:
+        return await submit(caller, model, parse_request({"input": input}), uploads, idempotency_key=key)
 
 
 async def claimed(caller: Caller, job_id: str) -> tuple[Any, dict[str, Any]]:
@@ -217,7 +221,9 @@ async def test_a_repeated_submit_keeps_one_copy(caller):
 
 async def test_an_input_that_a_validator_refuses_at_last_leaves_no_file(caller):
     with pytest.raises(ValidationFailed):
-        await submit(caller, "look", parse_request({"input": {"image": uri(png())}, "delay": 5, "policy": {"total_timeout": 1}}))
+        async with Uploads(caller) as uploads:
+            body = {"input": {"image": uri(png())}, "delay": 5, "policy": {"total_timeout": 1}}
+            await submit(caller, "look", parse_request(body), uploads)
     assert await keys(caller) == []
 
 
@@ -243,7 +249,8 @@ async def test_an_upload_over_the_limit_is_stopped_at_once(caller):
             yield bytes(1000)
 
     with pytest.raises(PayloadTooLarge) as caught:
-        await service.receive(caller, endless(), rule=FileRule(max_bytes=10_000))
+        async with Uploads(caller) as uploads:
+            await uploads.receive(endless(), rule=FileRule(max_bytes=10_000))
     assert caught.value.extra["limit"] == 10_000
     assert given <= 11_000
     assert await keys(caller) == []
@@ -255,7 +262,8 @@ async def test_an_upload_that_breaks_off_leaves_nothing(caller):
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        await service.receive(caller, broken())
+        async with Uploads(caller) as uploads:
+            await uploads.receive(broken())
     assert await keys(caller) == []
     assert not [each for each in caller.blobs._root.rglob("*") if each.is_file()]  # type: ignore[attr-defined]
 

@@ -19,7 +19,9 @@ from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.service.request import parse_request
 from longrun.service.submit import Submitted, submit
+from longrun.service.uploads import Uploads, from_bytes
 from longrun.settings import Settings
+from longrun.store.files import FileRecord
 from longrun.store.store import Store
 
 TENANT = "me"
@@ -56,12 +58,24 @@ async def serving(body: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/cat.bin", seen
 
 
-async def upload(caller: Caller, data: bytes, **options: float | None) -> files.FileRecord:
-    return await files.receive(caller, files.from_bytes(data), **({"keep": 3600.0} | options))  # type: ignore[arg-type]
+async def upload(caller: Caller, data: bytes) -> FileRecord:
+    async with Uploads(caller, keep=3600) as uploads:
+        record = await uploads.receive(from_bytes(data))
+        uploads.release()
+        return record
 
 
-async def send(caller: Caller, file: str, key: str = "k", *uploads: files.FileRecord) -> Submitted:
-    return await submit(caller, "weigh", parse_request({"input": {"file": file}}), idempotency_key=key, uploads=uploads)
+async def send(caller: Caller, file: str, key: str = "k") -> Submitted:
+    async with Uploads(caller) as uploads:
+        return await submit(caller, "weigh", parse_request({"input": {"file": file}}), uploads, idempotency_key=key)
+
+
+async def send_with(caller: Caller, data: bytes, key: str = "k") -> tuple[Submitted, FileRecord]:
+    """A request that brings its file."""
+    async with Uploads(caller) as uploads:
+        record = await uploads.receive(from_bytes(data))
+        body = parse_request({"input": {"file": record.ref.id}})
+        return await submit(caller, "weigh", body, uploads, idempotency_key=key), record
 
 
 async def test_a_repeat_finds_its_job_also_when_its_file_was_deleted_since(caller: Caller) -> None:
@@ -82,10 +96,8 @@ async def test_a_repeat_with_other_bytes_is_another_request(caller: Caller) -> N
 
 
 async def test_what_a_repeat_brings_is_removed(caller: Caller) -> None:
-    file = await upload(caller, b"here", keep=None)
-    first = await send(caller, file.ref.id, "k", file)
-    once_more = await upload(caller, b"here", keep=None)
-    again = await send(caller, once_more.ref.id, "k", once_more)
+    first, _ = await send_with(caller, b"here")
+    again, once_more = await send_with(caller, b"here")
     assert (again.replayed, again.job.id) == (True, first.job.id)
     assert await caller.store.files.trash() == [once_more.ref.key]
 

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from longrun import wire
-from longrun.api.body import check_content_type, read_json
+from longrun.api.http.body import check_content_type, read_json
+from longrun.api.http.multipart import in_time
 from longrun.api.http.parameters import ANY_VERSION, Preference
-from longrun.api.multipart import in_time
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.service.caller import Caller

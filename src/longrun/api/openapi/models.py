@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from longrun.api.forms import OPTIONS
+from longrun.api.http.forms import OPTIONS
 from longrun.api.http.routing import BINARY, Answer, Body, Route
 from longrun.api.openapi.components import Components, Schema, ref
 from longrun.models import ModelSpec

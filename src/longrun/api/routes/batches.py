@@ -10,16 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from longrun import wire
-from longrun.api.body import read_json
 from longrun.api.http.answers import json_response, no_content, page_response, read_body, versioned
+from longrun.api.http.body import read_json
+from longrun.api.http.jsonl import check_lines_charset, is_lines, read_lines
+from longrun.api.http.multipart import steady
 from longrun.api.http.parameters import CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, flag, specific, whole
 from longrun.api.http.routing import TEXT, Answer, Body, Routes, gives
-from longrun.api.jsonl import check_lines_charset, is_lines, read_lines
-from longrun.api.leaving import unless_left
-from longrun.api.multipart import steady
 from longrun.api.openapi import models
 from longrun.api.resources import caller_of
-from longrun.api.routes.files import BoundedResponse
+from longrun.api.streams.blob import BlobResponse
+from longrun.api.streams.disconnect import unless_left
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
 from longrun.service import batches, files
@@ -173,7 +173,7 @@ async def get_batch_results(request: Request) -> Response:
     if not batch.terminal and not partial:
         return batch_response(batch, caller.base, 202)
     headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
-    return BoundedResponse(results(caller, batch, first, most), 200, headers)
+    return BlobResponse(results(caller, batch, first, most), 200, headers)
 
 
 @routes("POST", "/batches/{batch_id}/cancel", {200: gives(_BATCH, "It has ended."), 202: gives(_BATCH, "It is being stopped.")}, _GONE)

@@ -13,9 +13,9 @@ from longrun.api.http.answers import json_response, no_content
 from longrun.api.http.parameters import Header, Query, first, wants_page, whole
 from longrun.api.http.routing import Answer, Routes, gives
 from longrun.api.problems import problem_response, refuse
-from longrun.api.resources import caller_of, resources_of
-from longrun.api.socket import EventSocket
-from longrun.api.sse import EventStream
+from longrun.api.resources import caller_of
+from longrun.api.streams.sse import EventStream
+from longrun.api.streams.websocket import EventSocket
 from longrun.errors import Problem, UpgradeRequired
 from longrun.jobs import events
 from longrun.jobs.states import TERMINAL
@@ -63,7 +63,7 @@ async def get_events(request: Request) -> Response:
     page = await watch.events(caller, job_id, after, limit=1)
     if page.status in TERMINAL and after >= page.latest:
         return no_content()
-    return EventStream(watch.follow(caller, job_id, after), resources_of(request), types)
+    return EventStream(watch.follow(caller, job_id, after), types)
 
 
 @routes("GET", "/jobs/{job_id}/ws", {101: Answer("The handshake of a WebSocket is done.")}, (426, *_GONE, 422), (AFTER, TYPES))
@@ -88,7 +88,7 @@ async def serve_socket(socket: WebSocket) -> None:
         return
     pieces = watch.follow(caller, job_id, after)
     cancel = partial(control.cancel, caller, job_id)
-    served = EventSocket(socket, pieces, after, types, cancel=cancel, resources=resources_of(socket), follower=caller.store.follower)
+    served = EventSocket(socket, pieces, after, types, cancel=cancel, follower=caller.store.follower)
     await served.serve()
 
 

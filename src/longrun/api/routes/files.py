@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, suppress
-from typing import Any
+from collections.abc import Mapping
 
-import structlog
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from longrun import wire
 from longrun.api.http.answers import json_response, no_content
+from longrun.api.http.multipart import is_multipart, read_parts, steady
 from longrun.api.http.parameters import Header, Query, as_text, first
 from longrun.api.http.routing import BINARY, Answer, Body, Routes, gives
-from longrun.api.multipart import is_multipart, read_parts, steady
 from longrun.api.resources import caller_of
+from longrun.api.streams.blob import BlobResponse
 from longrun.blobs.contract import BlobNotFound
-from longrun.errors import FileGone, Problem, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
+from longrun.errors import FileGone, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.names import content_disposition
 from longrun.service import files
 from longrun.service.caller import Caller
+from longrun.service.uploads import Uploads
 from longrun.store.files import FileRecord
 
 NAME = Query("name", "What the file is called, when it is the body itself.", as_text)
@@ -47,8 +45,6 @@ routes = Routes("files")
 
 #: Seconds for which a URL of the bucket itself opens: it is followed at once.
 _BUCKET_URL = 60.0
-#: Seconds in which a reader must take a piece of so many bytes: who takes two thousand a second is slow, not dead.
-_PATIENCE, _PIECE = 30.0, 64 * 1024
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 #: What says that the body is something other than a file.
 _NO_FILE = re.compile(r"application/json\b|multipart/", re.IGNORECASE)
@@ -60,43 +56,34 @@ _SAFE = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-_log = structlog.get_logger("longrun.api")
-
 
 @routes("POST", "/files", {201: gives(wire.File, "Stored.", "Location")}, (408, 413, 415, 422, 507), (NAME,), body=_BODY)
 async def add_file(request: Request) -> Response:
     """Store a file, to be named in inputs."""
     caller = caller_of(request)
-    keep = caller.settings.retention
     content_type = request.headers.get("content-type", "")
-    if is_multipart(content_type):
-        record = await _only_file(request, caller, keep)
-    elif _NO_FILE.match(content_type.strip()):
-        raise UnsupportedMedia(
-            "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
-        )
-    else:
-        stream = steady(request.stream())
-        record = await files.receive(caller, stream, filename=NAME.of(request) or "", keep=keep)
+    async with Uploads(caller, keep=caller.settings.retention) as uploads:
+        if is_multipart(content_type):
+            record = await _only_file(request, uploads)
+        elif _NO_FILE.match(content_type.strip()):
+            raise UnsupportedMedia(
+                "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
+            )
+        else:
+            record = await uploads.receive(steady(request.stream()), filename=NAME.of(request) or "")
+        uploads.release()
     return json_response(await files.file_view(caller, record), 201, {"Location": f"{caller.base}/files/{record.ref.id}"})
 
 
-async def _only_file(request: Request, caller: Caller, keep: float) -> FileRecord:
+async def _only_file(request: Request, uploads: Uploads) -> FileRecord:
     record: FileRecord | None = None
-    try:
-        async for part in read_parts(request.stream(), request.headers["content-type"]):
-            if part.filename is None:
-                await part.text(64 * 1024)
-            elif record is None:
-                record = await files.receive(caller, part.chunks(), filename=part.filename, keep=keep)
-            else:
-                raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
-    except BaseException:
-        # Its id was told to nobody.
-        if record is not None:
-            with suppress(Problem):
-                await caller.store.files.delete(record.ref.id, caller.tenant)
-        raise
+    async for part in read_parts(request.stream(), request.headers["content-type"]):
+        if part.filename is None:
+            await part.text(64 * 1024)
+        elif record is None:
+            record = await uploads.receive(part.chunks(), filename=part.filename)
+        else:
+            raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
     if record is None:
         raise ValidationFailed("The form holds no file: a part with a filename.", errors=[_finding("file", "missing")])
     return record
@@ -168,7 +155,7 @@ async def content_response(request: Request, caller: Caller, ref: FileRef, more:
         chunks = await caller.blobs.get(ref.key, start=start, end=end)
     except BlobNotFound:
         raise FileGone(f"The bytes of {ref.id} are not there any longer.") from None
-    return BoundedResponse(chunks, status, headers)
+    return BlobResponse(chunks, status, headers)
 
 
 def _matches(header: str | None, etag: str) -> bool:
@@ -194,30 +181,3 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise RangeNotSatisfiable(f"The file has {size} bytes.", size=size)
     return start, end
-
-
-class BoundedResponse(StreamingResponse):
-    """A stream whose reader is cut off when it takes nothing for half a minute."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:
-        super().__init__(chunks, status, headers)
-        self._chunks: Any = chunks
-        self.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-
-    async def stream_response(self, send: Any) -> None:
-        """As Starlette's, each piece with a limit of time."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        # Left by an exception, what is open in the keeper is closed now and not some day.
-        async with aclosing(self._chunks):
-            async for chunk in self._chunks:
-                for at in range(0, len(chunk), _PIECE):
-                    await self._send_in_time(chunk[at : at + _PIECE], send)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_in_time(self, piece: bytes, send: Any) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except TimeoutError:
-            _log.info("a reader of a file took nothing and is cut off")
-            raise ClientDisconnect from None

@@ -10,10 +10,11 @@ from longrun import wire
 from longrun.api.http.answers import job_response, json_response, no_content, page_response, raw_response, versioned
 from longrun.api.http.parameters import CURSOR, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, one_of, specific, wants_array
 from longrun.api.http.routing import BINARY, Answer, Routes, gives
-from longrun.api.leaving import unless_left
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import caller_of
-from longrun.api.routes.files import BoundedResponse, content_response
+from longrun.api.routes.files import content_response
+from longrun.api.streams.blob import BlobResponse
+from longrun.api.streams.disconnect import unless_left
 from longrun.clock import parse_rfc3339
 from longrun.errors import JobGone
 from longrun.jobs.files import FileRef, only_file
@@ -110,7 +111,7 @@ async def _text_of(caller: Caller, job_id: str, array: FileRef, before: bytes = 
     if await caller.blobs.head(array.key) is None:
         raise _not_kept(job_id)
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", **_VARIES}
-    return BoundedResponse(watch.array_text(caller, array, before, after), 200, headers)
+    return BlobResponse(watch.array_text(caller, array, before, after), 200, headers)
 
 
 @routes("GET", "/jobs/{job_id}/output", {200: gives(wire.OutputSoFar)}, _GONE)

@@ -118,7 +118,7 @@ async def get_livez(request: Request) -> Response:
 async def get_readyz(request: Request) -> Response:
     """Whether the store answers and is safe.
 
-    A storage of files that is away is shown and is no reason for 503: all that needs no file goes on.
+    A blob store that is away is shown and is no reason for 503: all that needs no file goes on.
     """
     resources: Resources = request.app.state.longrun
     if resources.stopping:
@@ -126,7 +126,7 @@ async def get_readyz(request: Request) -> Response:
     try:
         parts = parts_of(request)
         seen = await overview.look(parts)
-        _, files = await asyncio.gather(parts.gate.know(), parts.keeper.checks())
+        _, files = await asyncio.gather(parts.gate.know(), parts.storage_health.checks())
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
         return json_response(wire.Ready(ready=False, checks={"store": "does not answer"}, workers=0), 503, {"Retry-After": "2"})

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from longrun.api.body import read_json
+from longrun.api.http.body import read_json
 from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.models.pointers import pointer
 

@@ -8,16 +8,14 @@ from typing import Any
 
 from starlette.requests import Request
 
-from longrun.api.body import read_json, refused_character
-from longrun.api.form_values import Json, Sent, joined, refused
-from longrun.api.multipart import Part, read_parts
+from longrun.api.http.body import read_json, refused_character
+from longrun.api.http.form_values import Json, Sent, joined, refused
+from longrun.api.http.multipart import Part, read_parts
 from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.models import ModelSpec
 from longrun.models.pointers import pointer
-from longrun.service import files
 from longrun.service.attach import MOST_FILES
-from longrun.service.caller import Caller
-from longrun.store.files import FileRecord
+from longrun.service.uploads import Uploads
 
 OPTIONS = "_options"
 
@@ -27,40 +25,33 @@ class SubmitForm:
     """What a form says.
 
     Attributes:
+        uploads: owns the files that are stored while the form is read.
         values: by field, in the order in which they came.
         options: the JSON body without `input`; None: they were not sent.
-        uploads: files that were stored while the form was read.
     """
 
+    uploads: Uploads
     values: dict[str, list[Any]] = field(default_factory=dict)
     options: dict[str, Any] | None = None
-    uploads: list[FileRecord] = field(default_factory=list)
 
 
-async def read_submit(request: Request, caller: Caller, spec: ModelSpec) -> tuple[dict[str, Any], list[FileRecord]]:
-    """The body of a submit, and the files that came with it.
-
-    When it is left by an exception, what was stored meanwhile is removed again.
+async def read_submit(request: Request, uploads: Uploads, spec: ModelSpec) -> dict[str, Any]:
+    """The body of a submit, in which files that came with it stand by their ids.
 
     Raises:
         MalformedRequest, PayloadTooLarge, UploadTooSlow: the form cannot be read.
         ValidationFailed, UnsupportedMedia: a field or a file is not right.
         BlobsFull, BlobsUnavailable, StorageFull, StoreUnavailable
     """
-    form = SubmitForm()
-    try:
-        left = caller.settings.max_body
-        async for part in read_parts(request.stream(), request.headers["content-type"]):
-            left -= await _take(part, form, caller, spec, left)
-        schemas, definitions = spec.input.fields_schemas, spec.input.definitions
-        data = {name: joined(name, found, schemas.get(name), definitions) for name, found in form.values.items()}
-    except BaseException:
-        await files.discard(caller, [record.ref.id for record in form.uploads])
-        raise
-    return (form.options or {}) | {"input": data}, form.uploads
+    form, left = SubmitForm(uploads), uploads.caller.settings.max_body
+    async for part in read_parts(request.stream(), request.headers["content-type"]):
+        left -= await _take(part, form, spec, left)
+    schemas, definitions = spec.input.fields_schemas, spec.input.definitions
+    data = {name: joined(name, found, schemas.get(name), definitions) for name, found in form.values.items()}
+    return (form.options or {}) | {"input": data}
 
 
-async def _take(part: Part, form: SubmitForm, caller: Caller, spec: ModelSpec, left: int) -> int:
+async def _take(part: Part, form: SubmitForm, spec: ModelSpec, left: int) -> int:
     """Read one part; the bytes of it that count as text."""
     if part.name == OPTIONS:
         text = await part.text(left)
@@ -84,12 +75,11 @@ async def _take(part: Part, form: SubmitForm, caller: Caller, spec: ModelSpec, l
         if not found:
             del form.values[part.name]
         return 0
-    if len(form.uploads) == MOST_FILES:
+    if len(form.uploads.records) == MOST_FILES:
         raise refused((part.name,), f"A job may be given {MOST_FILES} files at most")
     rule, many = rules[part.name]
     where = pointer("/input", (part.name, len(found)) if many else (part.name,))
-    record = await files.receive(caller, _all(first, part), filename=part.filename, rule=rule, pointer=where)
-    form.uploads.append(record)
+    record = await form.uploads.receive(_all(first, part), filename=part.filename, rule=rule, pointer=where)
     found.append(record.ref.id)
     return 0
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from longrun.api.resources import Resources, cut
+from longrun.api.streams.disconnect import disconnected, ended_by
 from longrun.jobs.events import TYPES, Event
 from longrun.wire import event_json
 
@@ -62,7 +63,6 @@ class EventStream(Response):
 
     Args:
         pieces: what to tell; end by themselves when the process is about to stop, so that the stream ends like any other.
-        resources: of the app.
         types: the types among them that the caller wants.
         headers: more of them.
         on_leaving: called when the caller goes away before the end.
@@ -73,45 +73,29 @@ class EventStream(Response):
     def __init__(
         self,
         pieces: AsyncGenerator[Sequence[Event], None],
-        resources: Resources,
         types: frozenset[str] = TYPES,
         headers: Mapping[str, str] | None = None,
         *,
         on_leaving: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.status_code, self.background = 200, None
-        self._pieces, self._resources, self._types, self._on_leaving = pieces, resources, types, on_leaving
+        self._pieces, self._types, self._on_leaving = pieces, types, on_leaving
         # no-transform: a proxy that compresses would hold tokens back until it has a block of them.
         self.init_headers({"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with the stream."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        leaving = asyncio.ensure_future(_leaves(receive))
         try:
             if scope["method"] != "HEAD":
-                await self._until(leaving, send)
+                async with ended_by(asyncio.ensure_future(disconnected(receive))):
+                    await self._tell(send)
             await send({"type": "http.response.body"})
-        except TimeoutError:
-            if leaving.done() and self._on_leaving is not None:
+        except ClientDisconnect:
+            if self._on_leaving is not None:
                 await self._on_leaving()
         finally:
-            leaving.cancel()
             await self._pieces.aclose()
-
-    async def _until(self, leaving: asyncio.Future[None], send: Send) -> None:
-        """Tell all. Raises TimeoutError when `leaving` is done before, or when a reader that takes nothing keeps us from stopping."""
-        async with asyncio.timeout(None) as limit:
-
-            def leave(_: object) -> None:
-                cut(limit)
-
-            with self._resources.streaming(limit):
-                leaving.add_done_callback(leave)
-                try:
-                    await self._tell(send)
-                finally:
-                    leaving.remove_done_callback(leave)
 
     async def _tell(self, send: Send) -> None:
         clock = asyncio.get_running_loop().time
@@ -128,9 +112,3 @@ class EventStream(Response):
 
 def _body(data: bytes) -> dict[str, object]:
     return {"type": "http.response.body", "body": data, "more_body": True}
-
-
-async def _leaves(receive: Receive) -> None:
-    """Until the connection is gone; the body was read before, or does not matter."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

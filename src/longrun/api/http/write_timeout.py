@@ -31,7 +31,7 @@ class _Held(NamedTuple):
     since: float
 
 
-class Stalled(Generic[T]):
+class WriteTimeout(Generic[T]):
     """Finds them by looking at all connections again and again.
 
     A connection counts from the moment it is full. From then on nothing is added to it until it has drained, so every byte that leaves

@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from longrun.api.resources import Resources, cut
-from longrun.api.stalled import PATIENCE
+from longrun.api.http.write_timeout import PATIENCE
+from longrun.api.streams.disconnect import ended_by
 from longrun.errors import JobGone, JobNotFound, Problem
 from longrun.jobs.events import TYPES, Event
 from longrun.store.follow import Follower
@@ -53,7 +54,6 @@ class EventSocket:
         after: the seq that the client has.
         types: the types that it wants.
         cancel: stops the job; raises a Problem when that is not possible.
-        resources: of the app.
         follower: knows whether this process is about to stop.
     """
 
@@ -65,11 +65,10 @@ class EventSocket:
         types: frozenset[str] = TYPES,
         *,
         cancel: Cancel,
-        resources: Resources,
         follower: Follower,
     ) -> None:
         self._socket, self._pieces, self._types = socket, pieces, types
-        self._cancel, self._resources, self._follower = cancel, resources, follower
+        self._cancel, self._follower = cancel, follower
         self._told = after
         self._ended = False
 
@@ -82,33 +81,18 @@ class EventSocket:
             return  # the client left before its handshake was answered: then ASGI servers raise this
         hearing = asyncio.ensure_future(self._hear())
         try:
-            close = await self._until(hearing)
+            try:
+                async with ended_by(hearing):
+                    close: Close | None = await self._tell()
+            except ClientDisconnect:
+                close = hearing.result()
             if close is not None:
                 async with asyncio.timeout(_LAST_WORD):
                     await self._socket.close(*close)
         except (WebSocketDisconnect, TimeoutError):
             pass
         finally:
-            hearing.cancel()
-            await asyncio.gather(hearing, return_exceptions=True)
             await self._pieces.aclose()
-
-    async def _until(self, hearing: asyncio.Future[Close | None]) -> Close | None:
-        """Tell all, unless the client leaves (None) or says something wrong before."""
-        try:
-            async with asyncio.timeout(None) as limit:
-
-                def leave(_: object) -> None:
-                    cut(limit)
-
-                with self._resources.streaming(limit):
-                    hearing.add_done_callback(leave)
-                    try:
-                        return await self._tell()
-                    finally:
-                        hearing.remove_done_callback(leave)
-        except TimeoutError:
-            return hearing.result() if hearing.done() else self._restart()
 
     async def _tell(self) -> Close:
         async for piece in self._pieces:
@@ -122,11 +106,8 @@ class EventSocket:
                 self._told = event.seq
                 self._ended = event.type == "done"
         if self._follower.dismissed and not self._ended:
-            return self._restart()
+            return Close(1012, f"resume with ?after={self._told}")
         return Close(1000, "the job has ended" if self._ended else "nothing is left, the job has ended or is gone")
-
-    def _restart(self) -> Close:
-        return Close(1012, f"resume with ?after={self._told}")
 
     async def _hear(self) -> Close | None:
         """Until the client leaves (None), or says what may not be said."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
-from longrun.api.body import check_charset, read_json
+from longrun.api.http.body import check_charset, read_json
 from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.service.batch_inputs import Item
 

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from longrun.api import doors
-from longrun.api.doors import Doors
+from longrun.api.middleware import access
+from longrun.api.middleware.access import AccessControl
 from longrun.errors import MalformedRequest, PayloadTooLarge, Unauthenticated
 from longrun.settings import Settings
 
@@ -46,7 +46,7 @@ async def knock(
         "http_version": "1.1",
         "headers": [(k.encode(), v.encode("latin-1")) for k, v in pairs],
     } | scope
-    await Doors(app, settings)(full, receive, send)
+    await AccessControl(app, settings)(full, receive, send)
     if sent[0]["type"] == "websocket.close":
         return sent[0]["code"], {}, sent[0]["reason"]
     found = {k.decode().lower(): v.decode() for k, v in sent[0]["headers"]}
@@ -102,9 +102,9 @@ async def test_pages_of_foreign_origins_do_not_whatever_the_method(origin: str, 
 
 
 async def test_default_ports_of_origins_count() -> None:
-    assert doors.same_origin("https://ai.example", "ai.example:443")
-    assert doors.same_origin("http://ai.example:80", "ai.example")
-    assert not doors.same_origin("https://ai.example", "ai.example:8443")
+    assert access.same_origin("https://ai.example", "ai.example:443")
+    assert access.same_origin("http://ai.example:80", "ai.example")
+    assert not access.same_origin("https://ai.example", "ai.example:8443")
 
 
 async def test_an_allowed_origin_comes_in_and_is_told_so() -> None:
@@ -141,7 +141,7 @@ async def test_no_key_or_a_wrong_one_is_refused(value: str | None) -> None:
 
 def test_two_authorization_headers_are_none() -> None:
     with pytest.raises(Unauthenticated):
-        doors.tenant_of(["Bearer key-of-ann", "Bearer key-of-ann"], {"ann": b"key-of-ann"})
+        access.tenant_of(["Bearer key-of-ann", "Bearer key-of-ann"], {"ann": b"key-of-ann"})
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
@@ -183,7 +183,7 @@ async def test_websockets_pass_the_same_doors() -> None:
 
 
 def test_a_missing_host_is_only_allowed_before_http_1_1() -> None:
-    assert doors.one_host([], "1.0") == ""
-    assert doors.one_host([], "2") == ""
+    assert access.one_host([], "1.0") == ""
+    assert access.one_host([], "2") == ""
     with pytest.raises(MalformedRequest):
-        doors.one_host([], "1.1")
+        access.one_host([], "1.1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from longrun.api.stalled import Stalled
+from longrun.api.http.write_timeout import WriteTimeout
 
 KB = 1024
 
@@ -17,7 +17,7 @@ class Connection:
 
 def cut_after(sizes: list[int]) -> int | None:
     """The second at which a connection is cut that holds these sizes, one a second."""
-    stalled, connection = Stalled[Connection](patience=5), Connection(0)
+    stalled, connection = WriteTimeout[Connection](patience=5), Connection(0)
     for second, size in enumerate(sizes):
         connection.size = size
         if stalled.look([connection], float(second)):
@@ -51,6 +51,6 @@ def test_one_that_has_drained_counts_from_the_next_time_it_is_full() -> None:
 
 
 def test_what_is_closed_is_forgotten() -> None:
-    stalled = Stalled[Connection](patience=5)
+    stalled = WriteTimeout[Connection](patience=5)
     stalled.look([Connection(70 * KB)], 0)
     assert stalled.look([], 10) == [] and not stalled._held

@@ -1,4 +1,4 @@
-"""What /readyz says of the keeper: looked at now and then, never waited for long."""
+"""What /readyz says of the blob store: looked at now and then, never waited for long."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import cast
 
 from longrun.blobs.contract import Blobs
 from longrun.errors import BlobsFull, BlobsUnavailable
-from longrun.service.keeper import KeeperLook
+from longrun.service.storage_health import StorageHealth
 
 
-class Keeper:
+class FakeBlobs:
     """Checks as it is told to."""
 
     def __init__(self) -> None:
@@ -27,57 +27,57 @@ class Keeper:
             raise self.error
 
 
-def look_at(keeper: Keeper, *, every: float = 10.0, patience: float = 2.0) -> KeeperLook:
-    return KeeperLook(cast(Blobs, keeper), every=every, patience=patience)
+def look_at(blobs: FakeBlobs, *, every: float = 10.0, patience: float = 2.0) -> StorageHealth:
+    return StorageHealth(cast(Blobs, blobs), every=every, patience=patience)
 
 
-async def test_a_keeper_is_looked_at_once_however_many_ask() -> None:
-    keeper = Keeper()
-    look = look_at(keeper)
+async def test_a_blob_store_is_looked_at_once_however_many_ask() -> None:
+    blobs = FakeBlobs()
+    look = look_at(blobs)
     answers = await asyncio.gather(*[look.checks() for _ in range(20)])
     assert [*answers, await look.checks()] == [{"files": "ok"}] * 21
-    assert keeper.looks == 1
+    assert blobs.looks == 1
 
 
 async def test_after_a_while_it_is_looked_at_again() -> None:
-    keeper = Keeper()
-    look = look_at(keeper, every=0.05)
+    blobs = FakeBlobs()
+    look = look_at(blobs, every=0.05)
     assert await look.checks() == {"files": "ok"}
-    keeper.error = BlobsUnavailable("It does not exist.")
+    blobs.error = BlobsUnavailable("It does not exist.")
     assert await look.checks() == {"files": "ok"}
     await asyncio.sleep(0.06)
     assert await look.checks() == {"files": "unavailable: It does not exist."}
-    keeper.error = BlobsFull("No room.")
+    blobs.error = BlobsFull("No room.")
     await asyncio.sleep(0.06)
     assert await look.checks() == {"files": "full: No room."}
-    keeper.error = RuntimeError("/a/path/of/ours")
+    blobs.error = RuntimeError("/a/path/of/ours")
     await asyncio.sleep(0.06)
     assert await look.checks() == {"files": "unavailable: RuntimeError"}
 
 
 async def test_one_that_hangs_is_waited_for_once_and_asked_once() -> None:
-    keeper = Keeper()
-    keeper.answers.clear()
-    look = look_at(keeper, patience=0.2)
+    blobs = FakeBlobs()
+    blobs.answers.clear()
+    look = look_at(blobs, patience=0.2)
     begun = time.monotonic()
     for _ in range(5):
         assert (await look.checks())["files"].startswith("unavailable: it does not answer")
     assert time.monotonic() - begun < 0.4, "those who come later need not wait again"
-    assert keeper.looks == 1
-    keeper.answers.set()
+    assert blobs.looks == 1
+    blobs.answers.set()
     await asyncio.sleep(0.01)
     assert await look.checks() == {"files": "ok"}
     look.close()
 
 
 async def test_a_caller_that_leaves_does_not_end_the_look() -> None:
-    keeper = Keeper()
-    keeper.answers.clear()
-    look = look_at(keeper)
+    blobs = FakeBlobs()
+    blobs.answers.clear()
+    look = look_at(blobs)
     caller = asyncio.create_task(look.checks())
     await asyncio.sleep(0.01)
     caller.cancel()
     await asyncio.gather(caller, return_exceptions=True)
-    keeper.answers.set()
+    blobs.answers.set()
     assert await look.checks() == {"files": "ok"}
-    assert keeper.looks == 1
+    assert blobs.looks == 1

@@ -24,7 +24,7 @@ _ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http
 _log = structlog.get_logger("longrun.api")
 
 
-class Frame:
+class RequestId:
     """See the module. Notes `request_id` in the scope's state.
 
     Args:

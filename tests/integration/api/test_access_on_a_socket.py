@@ -1,4 +1,4 @@
-"""The doors over a real server: what is refused is refused from the head alone."""
+"""Access over a real server: what is refused is refused from the head alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.integration.api.conftest import API, app_of, listening
 
-from longrun.api import multipart
+from longrun.api.http import multipart
 from longrun.settings import Settings
 
 SUBMIT = f"POST {API}/models/echo/jobs HTTP/1.1"

@@ -1,4 +1,4 @@
-"""The doors: who may come in at all. Everything here is judged from the request's head, before a byte of its body is read."""
+"""Access: who may come in at all. Everything here is judged from the request's head, before a byte of its body is read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longrun.api.http.request import head_of, route_path
+from longrun.api.middleware.body_limit import Body, closing_when_unread, too_large
 from longrun.api.problems import refuse
-from longrun.api.unread import Body, closing_when_unread, too_large
 from longrun.errors import Forbidden, MalformedRequest, Problem, Unauthenticated, UnsupportedMedia
 from longrun.settings import Settings
 from longrun.version import API_PREFIX
@@ -33,7 +33,7 @@ _EXPOSED = (
 )
 
 
-class Doors:
+class AccessControl:
     """ASGI middleware. Notes `tenant` in the scope's state."""
 
     def __init__(self, app: ASGIApp, settings: Settings, limits: BodyLimits | None = None) -> None:

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MOST_HEAD = 64 * 1024
 
 
-class BoundedHeads(HttpToolsProtocol):
+class HttpProtocol(HttpToolsProtocol):
     """HTTP/1.1 that counts what comes before a head is complete, and between the pieces of a body."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
