@@ -48,16 +48,10 @@ def request_id(scope: Scope) -> str:
 def document(problem: Problem, scope: Scope) -> dict[str, Any]:
     """The members of the problem document, those that only this problem has after the others."""
     members = wire.Problem(
-        type=f"urn:longrun:problem:{problem.code}",
-        title=problem.title,
-        status=problem.status,
-        detail=problem.detail,
-        instance=instance(scope),
-        code=problem.code,
-        retryable=problem.retryable,
-        request_id=request_id(scope),
+        type=f"urn:longrun:problem:{problem.code}", title=problem.title, status=problem.status, detail=problem.detail,
+        instance=instance(scope), code=problem.code, retryable=problem.retryable, request_id=request_id(scope),
         errors=UNSET if problem.errors is None else [wire.Finding(**each) for each in problem.errors],
-    )
+    )  # fmt: skip
     return {**msgspec.to_builtins(members), **problem.extra}
 
 

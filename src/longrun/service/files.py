@@ -70,13 +70,8 @@ async def file_view(caller: Caller, record: FileRecord) -> wire.File:
     """A file as callers see it."""
     ref = record.ref
     return wire.File(
-        id=ref.id,
-        name=ref.name,
-        content_type=ref.content_type,
-        size=ref.size,
-        digest=ref.digest,
+        id=ref.id, name=ref.name, content_type=ref.content_type, size=ref.size, digest=ref.digest,
         **{name: ref.facts.get(name) for name in ("format", "width", "height", "frames")},
-        created_at=rfc3339(record.created),
-        expires_at=rfc3339(record.expires),
+        created_at=rfc3339(record.created), expires_at=rfc3339(record.expires),
         url=await caller.urls.url(record.tenant, ref.id, caller.base),
-    )
+    )  # fmt: skip

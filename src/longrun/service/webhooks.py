@@ -239,31 +239,18 @@ def _then(due: Due, job: JobRecord, base: str) -> dict[str, Any]:
 def endpoint_view(held: Endpoint, *, secret: bool = False) -> wire.Endpoint:
     """An endpoint as callers see it."""
     return wire.Endpoint(
-        id=held.id,
-        url=held.url,
-        events=list(held.events),
-        description=held.description,
-        disabled=held.disabled_reason is not None,
-        disabled_reason=held.disabled_reason,
-        created_at=rfc3339(held.created),
-        secret=held.secret if secret else UNSET,
-    )
+        id=held.id, url=held.url, events=list(held.events), description=held.description,
+        disabled=held.disabled_reason is not None, disabled_reason=held.disabled_reason,
+        created_at=rfc3339(held.created), secret=held.secret if secret else UNSET,
+    )  # fmt: skip
 
 
 def delivery_view(held: Delivery) -> wire.Delivery:
     """A delivery as callers see it."""
     about_batch = held.job is not None and is_batch_id(held.job)
     return wire.Delivery(
-        id=held.id,
-        type=held.type,
-        job=None if about_batch else held.job,
-        batch=held.job if about_batch else None,
-        endpoint=held.endpoint,
-        url=held.url,
-        status=held.status,
-        reason=held.reason,
-        created_at=rfc3339(held.created),
-        finished_at=rfc3339(held.finished),
-        next_attempt_at=rfc3339(held.due),
+        id=held.id, type=held.type, job=None if about_batch else held.job, batch=held.job if about_batch else None,
+        endpoint=held.endpoint, url=held.url, status=held.status, reason=held.reason,
+        created_at=rfc3339(held.created), finished_at=rfc3339(held.finished), next_attempt_at=rfc3339(held.due),
         tries=[wire.DeliveryTry(rfc3339(each.at), each.status, each.error, each.seconds) for each in held.tries],
-    )
+    )  # fmt: skip

@@ -10,11 +10,6 @@ from msgspec import UNSET, UnsetType
 from longrun.jobs.failure import DEATH, RETRYABLE_CODES, STOP, TITLES, StoppedBy
 from longrun.wire.base import Answer, about
 
-_Type = Annotated[str, about("URN of the kind of problem")]
-_Detail = Annotated[str, about("what was wrong, and what to do")]
-_Code = Annotated[str, about("stable code to decide by")]
-_Instance = Annotated[str, about("path of the request")]
-
 
 class Finding(Answer):
     """One thing that is wrong with a request."""
@@ -23,30 +18,26 @@ class Finding(Answer):
     detail: str
 
 
-class Problem(Answer, forbid_unknown_fields=False):
-    """RFC 9457."""
-
-    type: _Type
+class _Kind(Answer):
+    type: Annotated[str, about("URN of the kind of problem")]
     title: str
     status: int
-    detail: _Detail
-    instance: _Instance
-    code: _Code
+    detail: Annotated[str, about("what was wrong, and what to do")]
+    instance: Annotated[str, about("path of the request")]
+    code: Annotated[str, about("stable code to decide by")]
     retryable: bool
+
+
+class Problem(_Kind, forbid_unknown_fields=False):
+    """RFC 9457."""
+
     request_id: Annotated[str, about("also in the header X-Request-Id; the operator's log names it")]
     errors: list[Finding] | UnsetType = UNSET
 
 
-class JobProblem(Answer):
+class JobProblem(_Kind):
     """Why a job did not succeed."""
 
-    type: _Type
-    title: str
-    status: int
-    detail: _Detail
-    instance: _Instance
-    code: _Code
-    retryable: bool
     attempt: int
     cause: str | None
     signal: Annotated[str | UnsetType, about("the signal that ended the job's process, such as SIGSEGV")] = UNSET
@@ -70,20 +61,13 @@ class JobProblem(Answer):
         """
         held: dict[str, Any] = orjson.loads(stored) if isinstance(stored, bytes) else stored
         code = held["code"]
+        known = {name: held[name] for name in (*DEATH, *STOP) if name in held}
         return cls(
-            type=f"urn:longrun:problem:{code}",
-            title=TITLES.get(code, "The job did not succeed"),
-            status=424,
-            detail=held.get("detail", ""),
-            instance=instance,
-            code=code,
-            retryable=code in RETRYABLE_CODES,
-            attempt=held.get("attempt", 0),
-            cause=held.get("cause"),
-            debug=held.get("debug", UNSET) if debug else UNSET,
-            **{name: held[name] for name in (*DEATH, *STOP) if name in held},
-            **more,
-        )
+            type=f"urn:longrun:problem:{code}", title=TITLES.get(code, "The job did not succeed"), status=424,
+            detail=held.get("detail", ""), instance=instance, code=code, retryable=code in RETRYABLE_CODES,
+            attempt=held.get("attempt", 0), cause=held.get("cause"), debug=held.get("debug", UNSET) if debug else UNSET,
+            **known, **more,
+        )  # fmt: skip
 
 
 class JobUnsuccessful(JobProblem, kw_only=True):

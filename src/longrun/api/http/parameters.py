@@ -40,9 +40,16 @@ class Parameter(Generic[T]):
     parse: Callable[[Any], T]
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
 
-    def refused(self, detail: str) -> ValidationFailed:
-        """What a value that is not right is answered with."""
-        return ValidationFailed(f"{self.name}: {detail}", errors=[{"pointer": f"/{self.place}/{self.name}", "detail": detail}])
+    def of(self, request: HTTPConnection) -> T:
+        """The value in a request. Raises ValidationFailed, which names the parameter."""
+        try:
+            return self.parse(self._given(request))
+        except ValueError as error:
+            finding = {"pointer": f"/{self.place}/{self.name}", "detail": str(error)}
+            raise ValidationFailed(f"{self.name}: {error}", errors=[finding]) from None
+
+    def _given(self, request: HTTPConnection) -> Any:
+        raise NotImplementedError
 
 
 class Query(Parameter[T]):
@@ -50,12 +57,8 @@ class Query(Parameter[T]):
 
     place = "query"
 
-    def of(self, request: HTTPConnection) -> T:
-        """The value in a request. Raises ValidationFailed."""
-        try:
-            return self.parse(request.query_params.get(self.name))
-        except ValueError as error:
-            raise self.refused(str(error)) from None
+    def _given(self, request: HTTPConnection) -> str | None:
+        return request.query_params.get(self.name)
 
 
 class Header(Parameter[T]):
@@ -63,12 +66,8 @@ class Header(Parameter[T]):
 
     place = "header"
 
-    def of(self, request: HTTPConnection) -> T:
-        """The value in a request. Raises ValidationFailed."""
-        try:
-            return self.parse(request.headers.getlist(self.name))
-        except ValueError as error:
-            raise self.refused(str(error)) from None
+    def _given(self, request: HTTPConnection) -> list[str]:
+        return request.headers.getlist(self.name)
 
 
 def as_text(text: str | None) -> str | None:

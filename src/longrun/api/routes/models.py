@@ -34,21 +34,14 @@ def model_view(spec: ModelSpec, settings: Settings, base: str) -> wire.Model:
     """A model as callers see it."""
     options = spec.options
     return wire.Model(
-        name=spec.name,
-        title=spec.title,
-        description=spec.description,
-        queue=spec.queue,
-        streams=spec.streams,
-        batched=spec.batched is not None,
-        input_schema=wire.as_it_is(spec.input.json_schema()),
-        output_schema=wire.as_it_is(spec.output.json_schema()),
+        name=spec.name, title=spec.title, description=spec.description, queue=spec.queue,
+        streams=spec.streams, batched=spec.batched is not None,
+        input_schema=wire.as_it_is(spec.input.json_schema()), output_schema=wire.as_it_is(spec.output.json_schema()),
         policy=wire.Policy.of(model_policy(options, settings)),
         limits={"max_body": settings.max_body, "max_output": settings.max_output, "max_queued": settings.max_queued},
         options={
-            "gpus": options.gpus,
-            "processes": options.processes,
-            "concurrency": spec.concurrency,
+            "gpus": options.gpus, "processes": options.processes, "concurrency": spec.concurrency,
             "max_batch_size": None if spec.batched is None else spec.batched.max_size,
         },
         urls={"self": f"{base}/models/{spec.name}", "jobs": f"{base}/models/{spec.name}/jobs"},
-    )
+    )  # fmt: skip
