@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
-from longrun.clock import is_job_id, new_job_id
+from longrun import wire
+from longrun.clock import new_job_id
 from longrun.errors import Problem, StoreUnavailable
 from longrun.jobs.record import JobRecord
 from longrun.service.caller import Caller
@@ -16,16 +16,6 @@ from longrun.service.read import Filters, known_form, list_jobs
 MOST = 1000
 _PAGES = 20
 _AT_ONCE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Redriven:
-    """What a redrive did."""
-
-    jobs: dict[str, str] = field(default_factory=dict)  #: old id → new id
-    skipped: dict[str, str] = field(default_factory=dict)  #: old id → code of the problem
-    left: int = 0  #: dead letters that the tenant still has
-    next: str | None = None  #: cursor to go on with; None = every dead letter that matched was handled
 
 
 async def cancel(caller: Caller, job_id: str) -> JobRecord:
@@ -62,18 +52,19 @@ async def delete(caller: Caller, job_id: str) -> None:
     await caller.store.records.delete(known_form(job_id), caller.tenant)
 
 
-async def redrive(caller: Caller, ids: Sequence[str]) -> Redriven:
+async def redrive(caller: Caller, ids: Sequence[str]) -> wire.Redriven:
     """Retry the dead letters named; what cannot be retried is told apart in `skipped`. At most `MOST` ids. Raises StoreUnsafe."""
     if caller.gate.closed:
         await caller.gate.admit()
-    result = Redriven()
+    result = wire.Redriven([], [], 0, None)
     todo = list(dict.fromkeys(ids))[:MOST]
     for start in range(0, len(todo), _AT_ONCE):
         await asyncio.gather(*(_redrive_one(caller, job_id, result) for job_id in todo[start : start + _AT_ONCE]))
-    return Redriven(result.jobs, result.skipped, await caller.store.records.dead(caller.tenant))
+    result.left = await caller.store.records.dead(caller.tenant)
+    return result
 
 
-async def redrive_matching(caller: Caller, filters: Filters, *, cursor: str | None = None) -> Redriven:
+async def redrive_matching(caller: Caller, filters: Filters, *, cursor: str | None = None) -> wire.Redriven:
     """Retry the dead letters that match, the latest first; at most `MOST`, then `next` leads to those that died before them.
 
     A job that is retried and fails again is a new dead letter, which stands before the cursor: going on never meets it.
@@ -88,16 +79,16 @@ async def redrive_matching(caller: Caller, filters: Filters, *, cursor: str | No
         cursor = page.cursor
         if cursor is None or len(ids) == MOST:
             break
-    return replace(await redrive(caller, ids), next=cursor)
+    result = await redrive(caller, ids)
+    result.next = cursor
+    return result
 
 
-async def _redrive_one(caller: Caller, job_id: str, result: Redriven) -> None:
-    if not is_job_id(job_id):
-        result.skipped[job_id] = "job-not-found"
-        return
+async def _redrive_one(caller: Caller, job_id: str, result: wire.Redriven) -> None:
     try:
-        result.jobs[job_id] = await caller.store.records.resubmit(job_id, caller.tenant, new_job_id())
+        fresh = await caller.store.records.resubmit(known_form(job_id), caller.tenant, new_job_id())
+        result.redriven.append(wire.RedrivenJob(job_id, fresh))
     except StoreUnavailable:
         raise
     except Problem as problem:
-        result.skipped[job_id] = problem.code
+        result.skipped.append(wire.SkippedJob(job_id, problem.code))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
+from msgspec import Raw
 
 from longrun import wire
 from longrun.blobs.contract import BlobNotFound
@@ -32,23 +33,6 @@ _IDLE = 10.0
 INLINE_OUTPUT = 64 * 1024
 #: Seconds between tries while the store is away and a reader stays connected.
 _AWAY = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class OutputSoFar:
-    """What the current attempt has yielded; `output` is JSON.
-
-    Args:
-        truncated: its beginning is not kept, as the log is limited.
-        array: the output is kept here in .npy format, and not in `output`.
-    """
-
-    attempt: int
-    status: Status
-    output: bytes
-    complete: bool
-    truncated: bool = False
-    array: FileRef | None = None
 
 
 async def events(caller: Caller, job_id: str, after: int, *, limit: int = PAGE, most_bytes: int = PAGE_BYTES) -> EventPage:
@@ -140,32 +124,38 @@ def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes
     return wire.encode({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
 
 
-async def output_so_far(caller: Caller, job_id: str) -> OutputSoFar:
+async def output_so_far(caller: Caller, job_id: str) -> tuple[wire.OutputSoFar, FileRef | None]:
     """The output of a job that succeeded, otherwise what the current attempt has yielded.
+
+    Also the file where the output is an array that is kept in .npy format: then the answer has null in its place.
 
     Raises:
         JobNotFound, JobGone, BlobsUnavailable
     """
-    found = await _output_so_far(caller, job_id)
-    return replace(found, output=await caller.urls.rendered(found.output, caller.tenant, caller.base))
-
-
-async def _output_so_far(caller: Caller, job_id: str) -> OutputSoFar:
     job = await caller.store.records.read(known_form(job_id), caller.tenant)
-    if job.status is Status.SUCCEEDED and (array := kept_array(job)) is not None:
-        return OutputSoFar(job.attempt, job.status, b"", complete=True, array=array)
-    if job.status is Status.SUCCEEDED:
-        return OutputSoFar(job.attempt, job.status, await whole_output(caller, job) or b"null", complete=True)
+    array, truncated, complete = None, False, job.status is Status.SUCCEEDED
+    if not complete:
+        output, truncated = await _yielded(caller, job)
+    elif (array := kept_array(job)) is not None:
+        output = b"null"
+    else:
+        output = await whole_output(caller, job) or b"null"
+    shown = Raw(await caller.urls.rendered(output, caller.tenant, caller.base))
+    return wire.OutputSoFar(job.attempt, job.status, complete, truncated, shown), array
+
+
+async def _yielded(caller: Caller, job: JobRecord) -> tuple[bytes, bool]:
+    """What the current attempt has yielded, and whether its beginning is not kept, as the log is limited."""
     values: list[bytes] = []
     truncated, after = False, 1
     while True:
-        page = await caller.store.records.events(job_id, caller.tenant, after, PAGE)
+        page = await caller.store.records.events(job.id, caller.tenant, after, PAGE)
         truncated = page.cut == job.attempt
         values += [_value(event.data) for event in page.events if event.type == "output" and event.attempt == job.attempt]
         if not page.events:
             break
         after = page.events[-1].seq
-    return OutputSoFar(job.attempt, job.status, joined(values, text=_is_text(caller, job.model)), False, truncated)
+    return joined(values, text=_is_text(caller, job.model)), truncated
 
 
 async def whole_output(caller: Caller, job: JobRecord) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -118,9 +117,7 @@ async def _text_of(caller: Caller, job_id: str, array: FileRef, before: bytes = 
 async def get_output(request: Request) -> Response:
     """The output so far."""
     caller, job_id = _asked(request)
-    so_far = await watch.output_so_far(caller, job_id)
-    array, output = so_far.array, Raw(b"null" if so_far.array is not None else so_far.output)
-    answer = wire.OutputSoFar(so_far.attempt, so_far.status, so_far.complete, so_far.truncated, output)
+    answer, array = await watch.output_so_far(caller, job_id)
     if array is None:
         return json_response(answer)
     before, _, after = wire.encode(answer).rpartition(b"null")

@@ -71,9 +71,7 @@ async def redrive_dead_letters(request: Request) -> Response:
             parse_cursor(asked.cursor, "/cursor")
         filters = Filters(model=asked.model, code=asked.code, tag=asked.tag)
         done = await control.redrive_matching(caller, filters, cursor=asked.cursor)
-    redriven = [wire.RedrivenJob(old, new) for old, new in done.jobs.items()]
-    skipped = [wire.SkippedJob(old, code) for old, code in done.skipped.items()]
-    return json_response(wire.Redriven(redriven, skipped, done.left, done.next))
+    return json_response(done)
 
 
 @routes("GET", "/queues", {200: gives(wire.QueueList)})
