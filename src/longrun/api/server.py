@@ -74,7 +74,7 @@ class ApiServer(uvicorn.Server):
         self._beside, self._on_ready = beside, on_ready
         self._told: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._write_timeout = WriteTimeout[asyncio.Transport]()
+        self._write_timeout = WriteTimeout()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -111,7 +111,7 @@ class ApiServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn. A reader that takes nothing does not hold it up for long."""
-        self._write_timeout = WriteTimeout[asyncio.Transport](_STOP_PATIENCE)
+        self._write_timeout = WriteTimeout(_STOP_PATIENCE)
         cutting = asyncio.create_task(self._keep_cutting())
         try:
             await super().shutdown(sockets)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from longrun.api.http.write_timeout import WriteTimeout
 
 KB = 1024
 
 
-class Connection:
+class Connection(asyncio.WriteTransport):
     def __init__(self, size: int) -> None:
+        super().__init__()
         self.size = size
 
     def get_write_buffer_size(self) -> int:
@@ -17,7 +20,7 @@ class Connection:
 
 def cut_after(sizes: list[int]) -> int | None:
     """The second at which a connection is cut that holds these sizes, one a second."""
-    stalled, connection = WriteTimeout[Connection](patience=5), Connection(0)
+    stalled, connection = WriteTimeout(patience=5), Connection(0)
     for second, size in enumerate(sizes):
         connection.size = size
         if stalled.look([connection], float(second)):
@@ -51,6 +54,6 @@ def test_one_that_has_drained_counts_from_the_next_time_it_is_full() -> None:
 
 
 def test_what_is_closed_is_forgotten() -> None:
-    stalled = WriteTimeout[Connection](patience=5)
+    stalled = WriteTimeout(patience=5)
     stalled.look([Connection(70 * KB)], 0)
     assert stalled.look([], 10) == [] and not stalled._held

@@ -98,10 +98,9 @@ class Form:
 
     def __init__(self, stream: AsyncIterator[bytes], boundary: bytes) -> None:
         self._stream = stream
-        self._told: deque[tuple[str, bytes]] = deque()
-        #: Headers of the part that is read now, and of those that are told and not yet asked for.
-        self._headers: dict[str, bytes] = {}
-        self._heads: deque[dict[str, bytes]] = deque()
+        #: What was read and nobody has asked for yet: the headers of a part, bytes of it, or None at its end.
+        self._events: deque[dict[str, bytes] | bytes | None] = deque()
+        self._headers: dict[str, bytes] = {}  #: of the part that is read now
         self._name, self._value, self._size = b"", b"", 0
         self._over = False
         self._parser = MultipartParser(
@@ -112,8 +111,8 @@ class Form:
                 "on_header_value": self._on_value,
                 "on_header_end": self._on_header,
                 "on_headers_finished": self._on_headers,
-                "on_part_data": lambda data, start, end: self._told.append(("data", data[start:end])),
-                "on_part_end": lambda: self._told.append(("end", b"")),
+                "on_part_data": lambda data, start, end: self._events.append(data[start:end]),
+                "on_part_end": lambda: self._events.append(None),
                 "on_end": self._on_end,
             },
             max_header_size=MOST_HEADERS,
@@ -121,19 +120,18 @@ class Form:
 
     async def next_part(self) -> Part | None:
         """The next part; None: there is none."""
-        while True:
-            kind, _ = await self._next()
-            if kind == "part":
-                return self._part()
-            if kind == "over":
-                return None
+        while await self._fill():
+            event = self._events.popleft()
+            if isinstance(event, dict):
+                return self._part(event)
+        return None
 
     async def data(self) -> bytes | None:
         """More of the part at hand; None: it has ended."""
-        if self._told and self._told[0][0] in ("part", "over"):
+        if not await self._fill() or isinstance(event := self._events[0], dict):
             return None
-        kind, data = await self._next()
-        return data if kind == "data" else None
+        self._events.popleft()
+        return event
 
     async def finish(self) -> None:
         """Read what follows the last boundary: little, or the connection is closed. Raises UploadTooSlow: the body does not end."""
@@ -141,12 +139,11 @@ class Form:
         while size <= _LONGEST_END and (data := await self._piece()) is not None:
             size += len(data)
 
-    async def _next(self) -> tuple[str, bytes]:
-        while not self._told:
-            if self._over:
-                return "over", b""
+    async def _fill(self) -> bool:
+        """Read until there is an event; False: the form is over."""
+        while not self._events and not self._over:
             await self._read()
-        return self._told.popleft()
+        return bool(self._events)
 
     async def _piece(self) -> bytes | None:
         return await in_time(anext(self._stream, None))
@@ -162,8 +159,7 @@ class Form:
                 raise _too_many_headers() from None
             raise MalformedRequest("The body is not a form as multipart/form-data has it, or not with this boundary.") from None
 
-    def _part(self) -> Part:
-        headers = self._heads.popleft()
+    def _part(self, headers: dict[str, bytes]) -> Part:
         disposition = headers.get("content-disposition", b"")
         kind, options = parse_options_header(_decoded(disposition))
         if kind != b"form-data" or b"name" not in options:
@@ -198,9 +194,7 @@ class Form:
         self._name = self._value = b""
 
     def _on_headers(self) -> None:
-        # Many parts may be read before the first one is asked for.
-        self._heads.append(self._headers)
-        self._told.append(("part", b""))
+        self._events.append(self._headers)
 
     def _on_end(self) -> None:
         self._over = True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 #: Seconds without a byte leaving for a connection that is full: longer than a hiccup of the network or a tab that slept for a moment,
 #: shorter than what a thousand dead readers may hold memory for.
@@ -16,22 +17,12 @@ _FULL, _FREE = 64 * 1024, 16 * 1024
 _UNSENT = 16 * 1024
 
 
-class Writing(Protocol):
-    """What we need of an asyncio transport."""
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes that wait to be sent."""
-
-
-T = TypeVar("T", bound=Writing)
-
-
 class _Held(NamedTuple):
     size: int
     since: float
 
 
-class WriteTimeout(Generic[T]):
+class WriteTimeout:
     """Finds them by looking at all connections again and again.
 
     A connection counts from the moment it is full. From then on nothing is added to it until it has drained, so every byte that leaves
@@ -40,11 +31,11 @@ class WriteTimeout(Generic[T]):
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
-        self._held: dict[T, _Held] = {}
+        self._held: dict[asyncio.WriteTransport, _Held] = {}
 
-    def look(self, connections: Iterable[T], now: float) -> list[T]:
+    def look(self, connections: Iterable[asyncio.WriteTransport], now: float) -> list[asyncio.WriteTransport]:
         """Those of `connections` from which nothing has left for too long; `now` in seconds."""
-        seen: dict[T, _Held] = {}
+        seen: dict[asyncio.WriteTransport, _Held] = {}
         for connection in connections:
             size = connection.get_write_buffer_size()
             held = self._held.get(connection)
