@@ -272,7 +272,7 @@ async def test_a_signed_url_opens_for_whoever_has_it(caller):
     file_id = await upload(caller, png())
     view = await service.file_view(caller, await service.get(caller, file_id))
     nobody = replace(caller, tenant="")
-    query = dict(pair.split("=", 1) for pair in view["url"].partition("?")[2].split("&"))
+    query = dict(pair.split("=", 1) for pair in view.url.partition("?")[2].split("&"))
     assert (await service.readable(nobody, file_id, query, "GET")).ref.id == file_id
     assert (await service.readable(nobody, file_id, query, "HEAD")).ref.id == file_id
     other = await upload(caller, png())
