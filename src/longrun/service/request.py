@@ -24,7 +24,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 WebhookEvent = Literal["job.started", "job.retrying", "job.succeeded", "job.failed", "job.canceled", "job.expired"]
 BatchEvent = Literal["batch.completed"]
 EndpointEvent = Literal[WebhookEvent, BatchEvent]
-#: What a webhook tells of when nothing else is asked for.
+#: The events of a webhook when nothing else is asked for.
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
 
 
