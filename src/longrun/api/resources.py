@@ -36,7 +36,7 @@ class Resources:
         start_chores: upkeep that runs beside the requests; None = none.
 
     Attributes:
-        stopping: this process was told to stop: balancers are to send nothing new here, and every answer closes its connection.
+        stopping: this process was asked to stop: balancers are to send nothing new here, and every answer closes its connection.
     """
 
     def __init__(self, open_parts: OpenParts, start_chores: StartChores | None) -> None:
@@ -94,7 +94,7 @@ def _report(chores: asyncio.Future[None]) -> None:
 def server_stops() -> bool:
     """Whether the uvicorn server of this process is about to stop, also when it is another application's.
 
-    It tells nobody before all connections are closed, and an open stream would keep it waiting. Its handler of SIGTERM is a method of the
+    It calls nobody before all connections are closed, and an open stream would keep it waiting. Its handler of SIGTERM is a method of the
     server, which is how we find it, as sse-starlette does.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)

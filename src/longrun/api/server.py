@@ -72,7 +72,7 @@ class ApiServer(uvicorn.Server):
         self._resources: Resources = app.state.longrun
         self._drain = drain
         self._beside, self._on_ready = beside, on_ready
-        self._told: float | None = None
+        self._stopping_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._write_timeout = WriteTimeout()
 
@@ -90,8 +90,8 @@ class ApiServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop. Uvicorn's own way would end event streams now, and would send the signal again at the end."""
-        if self._told is None:
-            self._told = time.monotonic()
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
             self._resources.stopping = True
         else:
             self.should_exit = self.force_exit = True
@@ -100,7 +100,7 @@ class ApiServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; true = shut down now."""
-        if self._told is not None and time.monotonic() >= self._told + self._drain:
+        if self._stopping_since is not None and time.monotonic() >= self._stopping_since + self._drain:
             self._resources.dismiss()
             self.should_exit = True
         if counter % _TICKS == 0:

@@ -53,7 +53,7 @@ async def delete(caller: Caller, job_id: str) -> None:
 
 
 async def redrive(caller: Caller, ids: Sequence[str]) -> wire.Redriven:
-    """Retry the dead letters named; what cannot be retried is told apart in `skipped`. At most `MOST` ids. Raises StoreUnsafe."""
+    """Retry the dead letters named; `skipped` says what cannot be retried, and why. At most `MOST` ids. Raises StoreUnsafe."""
     if caller.gate.closed:
         await caller.gate.admit()
     result = wire.Redriven([], [], 0, None)

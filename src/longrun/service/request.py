@@ -22,7 +22,7 @@ Asked = TypeVar("Asked", bound=BaseModel)
 Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
-#: What a webhook tells of when nothing else is asked for.
+#: The events of a webhook when nothing else is asked for.
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
 
 

@@ -27,7 +27,7 @@ from longrun.store.records import PAGE_BYTES, EventPage
 PAGE = 500
 #: Bytes of events that a reader of a stream holds at a time: there may be very many readers that are slow.
 _STREAM_BYTES = 32 * 1024
-#: Seconds without a note after which a reader of a stream looks into the store, as notes may be lost, and tells that there is nothing.
+#: Seconds without a note after which a reader of a stream looks into the store, as notes may be lost, and says that there is nothing.
 _IDLE = 10.0
 #: Largest output that the `done` event carries.
 INLINE_OUTPUT = 64 * 1024

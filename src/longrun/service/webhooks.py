@@ -185,7 +185,7 @@ async def redeliver(caller: Caller, delivery_id: str) -> Delivery:
 
     Raises:
         WebhookDeliveryNotFound
-        JobGone: the job it tells of is no longer there.
+        JobGone: the job it is about is no longer there.
     """
     done = await caller.store.webhooks.redeliver(caller.tenant, delivery_id)
     if done == "gone":
@@ -201,8 +201,8 @@ def batch_message(due: Due, batch: BatchRecord, base: str) -> bytes:
 def message(due: Due, job: JobRecord | None, base: str) -> bytes:
     """The body of a webhook: `type`, `timestamp`, `data`.
 
-    For an end, `data` is the job as GET shows it; an output that would make the message larger than `MOST_BYTES` is left out, which
-    `output_omitted` tells. For what happened on the way, it is what was true then, without an output.
+    For an end, `data` is the job as GET shows it; an output that would make the message larger than `MOST_BYTES` is left out,
+    as `output_omitted` says. For what happened on the way, it is what was true then, without an output.
     """
     if job is None:
         return _message(due, {"message": "This is a test. The endpoint is set up well if it answers with 2xx."})

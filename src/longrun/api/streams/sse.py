@@ -20,7 +20,7 @@ RETRY = 2000
 _NO_LINE_BREAKS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 #: Bytes that are handed to the server at once; what it cannot send yet it keeps, up to 64 KB and one of these.
 _CHUNK = 16 * 1024
-#: A stream that has nothing to tell sends a comment, unless it said something in the last seconds. `watch.follow` gives us the occasion
+#: A stream that has nothing to send gives a comment, unless it said something in the last seconds. `watch.follow` gives us the occasion
 #: every 10 s, so nobody hears nothing for more than 15 s.
 _QUIET = 5.0
 #: Without an empty line, as the hint: httpx-sse takes that for an event without data, and its users' `json()` fails.
@@ -62,7 +62,7 @@ class EventStream(Response):
     It costs a reader 17 KB less than sse-starlette's response (two tasks and no task group), which is most of what an idle reader holds.
 
     Args:
-        pieces: what to tell; end by themselves when the process is about to stop, so that the stream ends like any other.
+        pieces: the events; end by themselves when the process is about to stop, so that the stream ends like any other.
         types: the types among them that the caller wants.
         headers: more of them.
         on_leaving: called when the caller goes away before the end.
@@ -89,7 +89,7 @@ class EventStream(Response):
         try:
             if scope["method"] != "HEAD":
                 async with ended_by(asyncio.ensure_future(disconnected(receive))):
-                    await self._tell(send)
+                    await self._send_events(send)
             await send({"type": "http.response.body"})
         except ClientDisconnect:
             if self._on_leaving is not None:
@@ -97,7 +97,7 @@ class EventStream(Response):
         finally:
             await self._pieces.aclose()
 
-    async def _tell(self, send: Send) -> None:
+    async def _send_events(self, send: Send) -> None:
         clock = asyncio.get_running_loop().time
         await send(_body(b"retry: %d\n" % RETRY))
         said = clock()

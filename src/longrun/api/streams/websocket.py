@@ -50,7 +50,7 @@ class EventSocket:
 
     Args:
         socket: not yet accepted.
-        pieces: what to tell; end by themselves when the job has ended or the process is about to stop.
+        pieces: the events; end by themselves when the job has ended or the process is about to stop.
         after: the seq that the client has.
         types: the types that it wants.
         cancel: stops the job; raises a Problem when that is not possible.
@@ -69,11 +69,11 @@ class EventSocket:
     ) -> None:
         self._socket, self._pieces, self._types = socket, pieces, types
         self._cancel, self._follower = cancel, follower
-        self._told = after
+        self._sent = after
         self._ended = False
 
     async def serve(self) -> None:
-        """Accept, tell everything, close."""
+        """Accept, send everything, close."""
         offered = self._socket.scope.get("subprotocols", [])
         try:
             await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
@@ -83,7 +83,7 @@ class EventSocket:
         try:
             try:
                 async with ended_by(hearing):
-                    close: Close | None = await self._tell()
+                    close: Close | None = await self._send_events()
             except ClientDisconnect:
                 close = hearing.result()
             if close is not None:
@@ -94,7 +94,7 @@ class EventSocket:
         finally:
             await self._pieces.aclose()
 
-    async def _tell(self) -> Close:
+    async def _send_events(self) -> Close:
         async for piece in self._pieces:
             for event in piece:
                 if event.type in self._types:
@@ -102,11 +102,11 @@ class EventSocket:
                         async with asyncio.timeout(WRITE_PATIENCE):
                             await self._socket.send_text(event_json(event).decode())
                     except TimeoutError:
-                        return Close(1013, f"resume with ?after={self._told}")
-                self._told = event.seq
+                        return Close(1013, f"resume with ?after={self._sent}")
+                self._sent = event.seq
                 self._ended = event.type == "done"
         if self._follower.dismissed and not self._ended:
-            return Close(1012, f"resume with ?after={self._told}")
+            return Close(1012, f"resume with ?after={self._sent}")
         return Close(1000, "the job has ended" if self._ended else "nothing is left, the job has ended or is gone")
 
     async def _hear(self) -> Close | None:
