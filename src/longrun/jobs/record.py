@@ -70,8 +70,10 @@ class JobRecord:
     @property
     def retries_left(self) -> int:
         """Errors the job may still have and be run again."""
+        if self.terminal:
+            return 0
         policy = Policy.from_json(self.policy) if self.policy else Policy()
-        return 0 if self.terminal else max(0, policy.max_attempts - 1 - self.errors)
+        return max(0, policy.max_attempts - 1 - self.errors)
 
     @classmethod
     def from_fields(cls, job_id: str, values: Sequence[bytes | None], position: int | None = None) -> JobRecord:

@@ -10,11 +10,10 @@ import orjson
 
 from longrun.settings import Settings
 from longrun.store.connection import Connection
+from longrun.wire.webhooks import DeliveryStatus, EndpointEvent
 
 MOST_ENDPOINTS = 20
 Settled = Literal["delivered", "failed", "disabled", "retry", "release"]
-DeliveryStatus = Literal["pending", "delivered", "failed"]
-DELIVERY_STATUSES: tuple[DeliveryStatus, ...] = ("pending", "delivered", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,7 @@ class Endpoint:
 
     id: str
     url: str
-    events: Sequence[str]
+    events: Sequence[EndpointEvent]
     description: str
     created: int
     secret: str

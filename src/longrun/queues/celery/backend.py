@@ -26,9 +26,9 @@ from redis import Redis
 
 from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs import npy
-from longrun.jobs.failure import problem_of
 from longrun.jobs.files import referenced, with_urls
 from longrun.version import API_PREFIX
+from longrun.wire import JobProblem
 
 STATES = {
     "scheduled": "PENDING",
@@ -77,8 +77,8 @@ class StoreBackend(Backend):  # type: ignore[misc]
         if state == "SUCCESS":
             result = self._output(output)
         elif state in ("FAILURE", "RETRY") and error is not None:
-            problem = problem_of(error, f"{API_PREFIX}/jobs/{task_id}")
-            result = JobFailedError(f"{problem['code']}: {problem['detail']}")
+            problem = JobProblem.of(error, f"{API_PREFIX}/jobs/{task_id}")
+            result = JobFailedError(f"{problem.code}: {problem.detail}")
         elif state == "REVOKED":
             result = TaskRevokedError("the job was canceled")
         elif state == "STARTED":
