@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hiredis import pack_command
@@ -59,7 +59,7 @@ class Connection:
         patience: seconds without an answer after which the socket is dropped and a new one tried.
     """
 
-    def __init__(self, url: str, scripts: dict[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
+    def __init__(self, url: str, scripts: Mapping[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
         self.url = url
         # RESP2: a server too old for RESP3 can then be told apart from one that does not answer. No time limit of redis-py's own: it would
         # set a timer for each reply, and `_exchange` has one for the whole batch.
