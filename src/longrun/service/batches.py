@@ -20,9 +20,10 @@ from longrun.service.jsontext import compact
 from longrun.service.noting import noted
 from longrun.service.parts import Parts
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
-from longrun.service.submit import policy_in_force, policy_of, start_within, stored_key, unconfirmed
+from longrun.service.submit import policy_in_force, policy_of, stored_key, unconfirmed
 from longrun.service.webhooks import check_url
-from longrun.store.batches import BatchRecord, NewBatch, not_found
+from longrun.store.batches import BatchRecord, NewBatch
+from longrun.store.kinds import BATCH
 
 #: Seconds that a request goes on making jobs, or canceling them; what is left then is a chore.
 AT_ONCE = 1.0
@@ -83,7 +84,6 @@ async def submit_batch(
         file=file_id,
         key=ref.key,
         policy=policy.to_json(),
-        start_within=start_within(policy, 0),
         idempotency_key=stored_key(idempotency_key),
         fingerprint=passing.fingerprint if idempotency_key else "",
         tags=compact(options.tags) if options.tags else None,
@@ -189,5 +189,5 @@ async def cancel(parts: Parts, tenant: str, batch_id: str) -> BatchRecord:
 def known_form(batch_id: str) -> str:
     """`batch_id` when it has the form of an id. Raises BatchNotFound otherwise, without asking the store."""
     if not is_batch_id(batch_id):
-        raise not_found(batch_id)
+        raise BATCH.not_found(batch_id)
     return batch_id

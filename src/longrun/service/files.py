@@ -10,7 +10,7 @@ from typing import Any
 
 from longrun.blobs import signing
 from longrun.clock import is_file_id, new_file_id, rfc3339
-from longrun.errors import FileNotFound, Forbidden, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
+from longrun.errors import Forbidden, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.facts import Facts
 from longrun.media.names import safe_name
@@ -18,7 +18,8 @@ from longrun.media.rules import Broken, FileRule, judge
 from longrun.media.scan import Scanner
 from longrun.service.noting import noted
 from longrun.service.parts import Parts
-from longrun.store.files import FileRecord, gone
+from longrun.store.files import FileRecord
+from longrun.store.kinds import FILE
 
 #: Bytes after which a file whose format is not known yet has none that we know.
 _SNIFF = 4096
@@ -170,13 +171,13 @@ async def readable(parts: Parts, tenant: str, file_id: str, query: Mapping[str, 
     # Said first, and after the same work for every id: who has no right to read does not learn what exists, or has existed.
     signing.verify([secret], query, method=method, tenant=owner, file=file_id)
     if record is None:
-        raise gone(file_id)
+        raise FILE.expired(file_id)
     return record
 
 
 def _known_form(file_id: str) -> str:
     if not is_file_id(file_id):
-        raise FileNotFound(f"There is no file {file_id[:64]}.")
+        raise FILE.not_found(file_id)
     return file_id
 
 

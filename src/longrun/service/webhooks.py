@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from longrun.clock import is_batch_id, rfc3339
-from longrun.errors import JobGone, QuotaExceeded, ValidationFailed, WebhookDeliveryNotFound, WebhookEndpointNotFound
+from longrun.errors import QuotaExceeded, ValidationFailed
 from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
@@ -86,7 +86,7 @@ async def endpoints(parts: Parts, tenant: str) -> list[Endpoint]:
 
 async def endpoint(parts: Parts, tenant: str, endpoint_id: str) -> Endpoint:
     """One endpoint. Raises WebhookEndpointNotFound."""
-    return _found(await parts.store.webhooks.endpoint(tenant, endpoint_id), endpoint_id)
+    return await parts.store.webhooks.endpoint(tenant, endpoint_id)
 
 
 async def add_endpoint(parts: Parts, tenant: str, body: Any) -> Endpoint:
@@ -113,27 +113,24 @@ async def change_endpoint(parts: Parts, tenant: str, endpoint_id: str, body: Any
     members: dict[str, Any] = asked.model_dump(exclude_none=True, exclude={"disabled"})
     if asked.disabled is not None:
         members["disabled_reason"] = "It was disabled by request." if asked.disabled else None
-    return _found(await parts.store.webhooks.change_endpoint(tenant, endpoint_id, members), endpoint_id)
+    return await parts.store.webhooks.change_endpoint(tenant, endpoint_id, members)
 
 
 async def delete_endpoint(parts: Parts, tenant: str, endpoint_id: str) -> None:
     """Forget an endpoint; what is on its way to it is given up. Raises WebhookEndpointNotFound."""
-    if not await parts.store.webhooks.delete_endpoint(tenant, endpoint_id):
-        _found(None, endpoint_id)
+    await parts.store.webhooks.delete_endpoint(tenant, endpoint_id)
 
 
 async def rotate_endpoint(parts: Parts, tenant: str, endpoint_id: str, body: Any) -> Endpoint:
     """Give an endpoint another secret; the old one signs too for a while. Raises ValidationFailed, WebhookEndpointNotFound."""
     asked = parsed(Rotation, {} if body is None else body)
-    made = await parts.store.webhooks.rotate_endpoint(tenant, endpoint_id, asked.secret or new_secret(), asked.overlap)
-    return _found(made, endpoint_id)
+    return await parts.store.webhooks.rotate_endpoint(tenant, endpoint_id, asked.secret or new_secret(), asked.overlap)
 
 
 async def test_endpoint(parts: Parts, tenant: str, endpoint_id: str) -> Delivery:
     """Send an endpoint a message of type `webhook.test`. Raises WebhookEndpointNotFound."""
     fresh = f"msg_{secrets.token_hex(16)}"
-    if not await parts.store.webhooks.test(tenant, endpoint_id, fresh):
-        _found(None, endpoint_id)
+    await parts.store.webhooks.test(tenant, endpoint_id, fresh)
     return await delivery(parts, tenant, fresh)
 
 
@@ -149,12 +146,6 @@ async def rotate_own_secret(parts: Parts, tenant: str, body: Any) -> str:
     secret = asked.secret or new_secret()
     await parts.store.webhooks.rotate_secret(tenant, secret, asked.overlap)
     return secret
-
-
-def _found(held: Endpoint | None, endpoint_id: str) -> Endpoint:
-    if held is None:
-        raise WebhookEndpointNotFound(f"There is no webhook endpoint {endpoint_id[:64]}.")
-    return held
 
 
 async def deliveries(parts: Parts, tenant: str, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int) -> Ledger:
@@ -173,10 +164,7 @@ async def deliveries(parts: Parts, tenant: str, filters: Mapping[str, str], *, c
 
 async def delivery(parts: Parts, tenant: str, delivery_id: str) -> Delivery:
     """One delivery. Raises WebhookDeliveryNotFound."""
-    found = await parts.store.webhooks.delivery(tenant, delivery_id)
-    if found is None:
-        raise WebhookDeliveryNotFound(f"There is no webhook delivery {delivery_id[:64]}.")
-    return found
+    return await parts.store.webhooks.delivery(tenant, delivery_id)
 
 
 async def redeliver(parts: Parts, tenant: str, delivery_id: str) -> Delivery:
@@ -186,9 +174,7 @@ async def redeliver(parts: Parts, tenant: str, delivery_id: str) -> Delivery:
         WebhookDeliveryNotFound
         JobGone: the job it tells of is no longer there.
     """
-    done = await parts.store.webhooks.redeliver(tenant, delivery_id)
-    if done == "gone":
-        raise JobGone("The job that this message tells of was deleted or has expired.")
+    await parts.store.webhooks.redeliver(tenant, delivery_id)
     return await delivery(parts, tenant, delivery_id)
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from longrun.clock import item_id
-from longrun.errors import BatchGone, BatchNotFound, ValidationFailed
+from longrun.errors import ValidationFailed
 from longrun.jobs.record import JobRecord
 from longrun.settings import Settings
 from longrun.store.connection import Connection
 from longrun.store.files import UNBOUND
+from longrun.store.kinds import BATCH
 
 #: Fields of the hash that a read returns, in this order.
 FIELDS = (
@@ -39,7 +40,6 @@ class NewBatch:
     file: str  #: id of the file that holds the inputs
     key: str  #: of its bytes
     policy: bytes
-    start_within: float | None = None  #: seconds
     idempotency_key: str = ""
     fingerprint: str = ""
     tags: bytes | None = None
@@ -146,8 +146,8 @@ class Batches:
             ValidationFailed: one is not there, or not any longer.
         """
         for at in range(0, len(files), MOST):
-            done, *missing = await self._run("bind_batch", batch_id, tenant, int(UNBOUND * 1000), *files[at : at + MOST])
-            if not done:
+            outcome, *missing = await self._run("bind_batch", batch_id, tenant, int(UNBOUND * 1000), *files[at : at + MOST])
+            if outcome == b"nofile":
                 finding = {"pointer": "/inputs", "detail": f"There is no file {missing[0].decode()}"}
                 raise ValidationFailed("A file that the inputs name was deleted or has expired.", errors=[finding])
 
@@ -157,13 +157,12 @@ class Batches:
         `nofile`: the file of its inputs has been removed meanwhile.
         """
         more: list[str | bytes | int] = ["model", batch.model, "queue", batch.queue, "priority", batch.priority]
-        more += ["policy", batch.policy, "key", batch.key]
-        more += [] if batch.start_within is None else ["within", int(batch.start_within * 1000)]
+        more += ["key", batch.key]
         for name, value in (("tags", batch.tags), ("metadata", batch.metadata), ("hook", batch.hook)):
             more += [] if value is None else [name, value]
         outcome, *other = await self._run(
             "accept_batch", batch.id, batch.tenant, batch.idempotency_key, batch.fingerprint, batch.file, batch.total,
-            int(PATIENCE * 1000), *more,
+            int(PATIENCE * 1000), batch.policy, *more,
         )  # fmt: skip
         return outcome.decode(), other[0].decode() if other else batch.id
 
@@ -177,12 +176,7 @@ class Batches:
         return BatchRecord.from_fields(batch_id, await self._read(batch_id, tenant, FIELDS))
 
     async def _read(self, batch_id: str, tenant: str, fields: Sequence[str]) -> Sequence[bytes | None]:
-        there, *values = await self._run("read_batch", batch_id, tenant, *fields)
-        if there == 0:
-            raise not_found(batch_id)
-        if there == -1:
-            raise gone(batch_id)
-        found: Sequence[bytes | None] = values[0]
+        found: Sequence[bytes | None] = BATCH.found(batch_id, await self._run("read_batch", batch_id, tenant, *fields))[0]
         return found
 
     async def page(self, tenant: str, *, cursor: tuple[str, str] | None, limit: int) -> tuple[list[BatchRecord], tuple[str, str] | None]:
@@ -193,8 +187,13 @@ class Batches:
         return found, (score_b.decode(), last_b.decode()) if looked == limit else None
 
     async def items(self, batch_id: str, tenant: str, first: int, limit: int, most_bytes: int) -> list[JobRecord | None]:
-        """Up to `limit` (<= 100) items from `first` on that have become jobs; None = gone. `most_bytes`: of outputs, but for the first."""
+        """Up to `limit` (<= 100) items from `first` on that have become jobs; None = gone. `most_bytes`: of outputs, but for the first.
+
+        Raises as `read` does.
+        """
         rows = await self._run("batch_items", batch_id, tenant, first, limit, most_bytes)
+        if rows:
+            BATCH.found(batch_id, rows)
         return [None if row == b"" else JobRecord.from_fields(item_id(batch_id, first + i), row) for i, row in enumerate(rows)]
 
     async def feeding(self, batch_id: str) -> Feeding:
@@ -215,11 +214,7 @@ class Batches:
 
     async def cancel(self, batch_id: str, tenant: str) -> bool:
         """Ask a batch to stop; whether it goes on with that (`cancel_items`). Raises as `read` does."""
-        (outcome,) = await self._run("cancel_batch", batch_id, tenant, self._tombstone)
-        if outcome == b"none":
-            raise not_found(batch_id)
-        if outcome == b"gone":
-            raise gone(batch_id)
+        (outcome,) = BATCH.found(batch_id, await self._run("cancel_batch", batch_id, tenant, self._tombstone))
         return bool(outcome == b"canceling")
 
     async def cancel_items(self, batch_id: str) -> int:
@@ -229,13 +224,3 @@ class Batches:
     async def due(self) -> list[str]:
         """Batches that somebody must go on with; others will not be told of them for a while."""
         return [found.decode() for found in await self._run("due_batches", MOST, self._tombstone, int(PATIENCE * 1000))]
-
-
-def not_found(batch_id: str) -> BatchNotFound:
-    """The same answer for an unknown batch and for another tenant's."""
-    return BatchNotFound(f"There is no batch {batch_id[:64]}.")
-
-
-def gone(batch_id: str) -> BatchGone:
-    """The answer for a batch that has expired."""
-    return BatchGone(f"Batch {batch_id} has expired.")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from longrun.errors import JobGone, JobNotFound, NotFinished, NotRetryable, ValidationFailed
+from longrun.errors import NotFinished, NotRetryable, ValidationFailed
 from longrun.jobs.events import Event, decode, gap
 from longrun.jobs.files import FileRef
 from longrun.jobs.record import AttemptRecord, JobRecord
@@ -16,6 +16,7 @@ from longrun.jobs.states import Status
 from longrun.settings import Settings
 from longrun.store.connection import Connection
 from longrun.store.files import MOST_FILES
+from longrun.store.kinds import JOB
 
 #: Bytes of events that one read of a log takes at most: a reader costs bounded memory, whatever the events' size.
 PAGE_BYTES = 256 * 1024
@@ -33,7 +34,6 @@ class NewJob:
     input: bytes
     policy: bytes
     delay: float = 0.0  #: seconds
-    start_within: float | None = None  #: seconds, counted from the end of `delay`
     idempotency_key: str = ""
     fingerprint: str = ""
     tags: bytes | None = None
@@ -104,16 +104,14 @@ class Records:
         """
         if len(job.files) > MOST_FILES:
             raise ValidationFailed(f"A job may have {MOST_FILES:,} files at most.")
-        more: list[str | bytes] = ["policy", job.policy]
-        more += ["tags", job.tags] if job.tags is not None else []
+        more: list[str | bytes] = ["tags", job.tags] if job.tags is not None else []
         more += ["metadata", job.metadata] if job.metadata is not None else []
         more += ["hook", job.hook] if job.hook is not None else []
         more += ["files", orjson.dumps({ref.id: ref.members() for ref in job.files})] if job.files else []
         files = " ".join(ref.id for ref in job.files)
-        within = "" if job.start_within is None else str(int(job.start_within * 1000))
         reply = await self._run(
-            "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, int(job.delay * 1000), self._max_queued,
-            within, job.idempotency_key, job.fingerprint, files, *more,
+            "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, job.policy, int(job.delay * 1000),
+            self._max_queued, job.idempotency_key, job.fingerprint, files, *more,
         )  # fmt: skip
         outcome = reply[0].decode()
         if outcome == "new":
@@ -135,14 +133,10 @@ class Records:
         Raises:
             JobNotFound, JobGone, NotRetryable
         """
-        outcome, *rest = await self._run("resubmit", job_id, tenant, new_id)
+        outcome, made = JOB.found(job_id, await self._run("resubmit", job_id, tenant, new_id))
         if outcome == b"new":
-            return str(rest[0].decode())
-        if outcome == b"none":
-            raise not_found(job_id)
-        if outcome == b"gone":
-            raise gone(job_id)
-        raise NotRetryable(f"Job {job_id} is {rest[0].decode()}; only a failed, canceled or expired job can be retried.")
+            return str(made.decode())
+        raise NotRetryable(f"Job {job_id} is {made.decode()}; only a failed, canceled or expired job can be retried.")
 
     async def read(self, job_id: str, tenant: str, *, most_output: int | None = None) -> JobRecord:
         """The record; without its output when that has more than `most_output` bytes.
@@ -151,12 +145,8 @@ class Records:
             JobNotFound: unknown, or another tenant's.
             JobGone: deleted or expired.
         """
-        reply = await self._run("read", job_id, tenant, "" if most_output is None else most_output)
-        if reply[0] == 0:
-            raise not_found(job_id)
-        if reply[0] == -1:
-            raise gone(job_id)
-        return JobRecord.from_fields(job_id, reply[2], reply[1] or None)
+        position, values = JOB.found(job_id, await self._run("read", job_id, tenant, "" if most_output is None else most_output))
+        return JobRecord.from_fields(job_id, values, position or None)
 
     async def list(
         self,
@@ -185,11 +175,7 @@ class Records:
 
     async def attempts(self, job_id: str, tenant: str) -> Sequence[AttemptRecord]:
         """The job's attempts, oldest first, the latest hundred at most. Raises as `read` does."""
-        count, *rows = await self._run("attempts", job_id, tenant)
-        if count == -2:
-            raise not_found(job_id)
-        if count == -1:
-            raise gone(job_id)
+        count, *rows = JOB.found(job_id, await self._run("attempts", job_id, tenant))
         first = max(1, count - 99)
         return [
             AttemptRecord.from_fields(first + i // 3, rows[i], rows[i + 1] or None, rows[i + 2] or None) for i in range(0, len(rows), 3)
@@ -200,11 +186,7 @@ class Records:
 
         Event 1 (`queued`) is rendered from the record. Raises as `read` does.
         """
-        reply = await self._run("events", job_id, tenant, after, limit, most_bytes)
-        if reply[0] == 0:
-            raise not_found(job_id)
-        if reply[0] == -1:
-            raise gone(job_id)
+        reply = JOB.found(job_id, await self._run("events", job_id, tenant, after, limit, most_bytes))
         status, attempt, latest, created, cut, first, *stored = reply
         events = [Event(1, 0, int(created), "queued", b"{}")] if after < 1 else []
         kept = [decode(first + i, data) for i, data in enumerate(stored)]
@@ -214,11 +196,7 @@ class Records:
 
     async def cancel(self, job_id: str, tenant: str) -> Status:
         """Ask the job to stop; the status after that. Raises as `read` does."""
-        (status,) = await self._run("cancel", job_id, tenant)
-        if status == b"none":
-            raise not_found(job_id)
-        if status == b"gone":
-            raise gone(job_id)
+        (status,) = JOB.found(job_id, await self._run("cancel", job_id, tenant))
         return Status(status.decode())
 
     async def delete(self, job_id: str, tenant: str) -> None:
@@ -228,12 +206,8 @@ class Records:
             JobNotFound, JobGone
             NotFinished: the job has not ended.
         """
-        (outcome,) = await self._run("delete", job_id, tenant, self._tombstone)
-        if outcome == 0:
-            raise not_found(job_id)
-        if outcome == -1:
-            raise gone(job_id)
-        if outcome == -2:
+        (outcome,) = JOB.found(job_id, await self._run("delete", job_id, tenant, self._tombstone))
+        if outcome == b"unended":
             raise NotFinished(f"Job {job_id} has not ended. Cancel it first, then delete it.")
 
     async def depths(self) -> Sequence[LaneDepth]:
@@ -253,13 +227,3 @@ class Records:
         counters: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
         trouble = {told[i].decode(): told[i + 1].decode() for i in range(0, len(told), 2)}
         return workers, {name.decode(): int(value) for name, value in counters.items()}, claimed, trouble
-
-
-def not_found(job_id: str) -> JobNotFound:
-    """The same answer for an unknown job and for another tenant's."""
-    return JobNotFound(f"There is no job {job_id[:64]}.")
-
-
-def gone(job_id: str) -> JobGone:
-    """The answer for a job that was deleted or has expired."""
-    return JobGone(f"Job {job_id} was deleted or has expired.")

@@ -18,6 +18,7 @@ _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
 _DEFINED = re.compile(r"local (?:function )?(\w+(?:, *\w+)*)")
+_STRING = re.compile(r"'(?:\\.|[^'\\])*'")
 _NAMES = re.compile(r"\w+")
 
 
@@ -67,7 +68,7 @@ def parse_library(library: str) -> Sequence[Definition]:
     for text in _DEFINITION.findall(_COMMENT.sub("", library)):
         defined = _DEFINED.match(text)
         names = frozenset(_NAMES.findall(defined[1] if defined else ""))
-        found.append(Definition(text, names, frozenset(_NAMES.findall(text))))
+        found.append(Definition(text, names, _named(text)))
     return found
 
 
@@ -77,12 +78,17 @@ def with_library(definitions: Sequence[Definition], script: str) -> str:
     The server makes all functions of the text anew in every run: the whole library costs 3 µs a run, more than most scripts themselves.
     """
     script = _COMMENT.sub("", script)
-    named, needed = set(_NAMES.findall(script)), [script]
+    named, needed = set(_named(script)), [script]
     for definition in reversed(definitions):
         if not named.isdisjoint(definition.defined):
             named |= definition.names
             needed.append(definition.text)
     return "".join(reversed(needed))
+
+
+def _named(text: str) -> frozenset[str]:
+    """All words of a Lua text that are no part of a string (`'expire'` is the name of a key, and no use of the function `expire`)."""
+    return frozenset(_NAMES.findall(_STRING.sub("", text)))
 
 
 def _filled_in(ticket: str) -> str:

@@ -35,6 +35,10 @@ def test_what_only_a_comment_names_is_left_out() -> None:
     assert with_library(LIBRARY, "-- As four() does.\nreturn 1\n") == "return 1\n"
 
 
+def test_what_only_a_string_names_is_left_out() -> None:
+    assert with_library(LIBRARY, "return 'four', 'it\\'s two'\n") == "return 'four', 'it\\'s two'\n"
+
+
 def test_a_name_inside_a_longer_one_does_not_count() -> None:
     assert with_library(LIBRARY, "return fourteen, my_two\n") == "return fourteen, my_two\n"
 

@@ -23,12 +23,7 @@ if wanted.id or wanted.job then
     past = past or each[1] == ARGV[3]
   end
 else
-  local start = 0
-  if ARGV[3] ~= '' then
-    local rank = redis.call('ZREVRANK', index, ARGV[3])
-    start = rank and rank + 1 or redis.call('ZCOUNT', index, '(' .. ARGV[2], '+inf')
-  end
-  found = redis.call('ZREVRANGE', index, start, start + n - 1, 'WITHSCORES')
+  found = page(index, ARGV[2], ARGV[3], n)
 end
 local out = {#found / 2, ARGV[2], ARGV[3]}
 for i = 1, #found, 2 do

@@ -9,7 +9,7 @@ local function end_of(batch)
   return r[1] and tonumber(r[1]) + 1 or t + 3600000
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
+for _, id in ipairs(overdue('expire', t, ARGV[2])) do
   local k = record(id)
   local r = redis.call('HMGET', k, 'expires', 'batch')
   local expires = tonumber(r[1] or 0)

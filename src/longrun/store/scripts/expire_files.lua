@@ -8,7 +8,7 @@ for _, job in ipairs(redis.call('ZRANGE', P .. 'let-go', 0, most - 1)) do
   n = n + math.max(1, let_go(job, t, ARGV[1], most - n))
 end
 if n >= most then return n end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'file-expire', '-inf', int(t), 'LIMIT', 0, most - n)) do
+for _, id in ipairs(overdue('file-expire', t, most - n)) do
   local r = redis.call('HMGET', file(id), 'key', 'expires')
   if r[1] and (r[2] or not needed(id)) then
     hide_file(id, t, ARGV[1], '1')

@@ -7,7 +7,7 @@ redis.call('SET', P .. 'swept', int(t))
 if t - last > lease / 2 then redis.call('SET', P .. 'amnesty', int(t + lease), 'PX', int(lease)) end
 if redis.call('EXISTS', P .. 'amnesty') == 1 then return {} end
 local out = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
+for _, id in ipairs(overdue('lease', t, ARGV[2])) do
   local k = record(id)
   local status = redis.call('HGET', k, 'status')
   if status == 'running' or status == 'canceling' then
