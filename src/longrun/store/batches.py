@@ -1,4 +1,4 @@
-"""Batches in the store: their records, and how their items become jobs. The inputs themselves lie in the keeper (`longrun.blobs`)."""
+"""Batches in the store: their records, and how their items become jobs. The inputs themselves lie in the blob store (`longrun.blobs`)."""
 
 from __future__ import annotations
 
@@ -222,5 +222,5 @@ class Batches:
         return int(await self._run("cancel_items", batch_id, MOST))
 
     async def due(self) -> list[str]:
-        """Batches that somebody must go on with; others will not be told of them for a while."""
+        """Batches that somebody must go on with; for a while nobody else gets them."""
         return [found.decode() for found in await self._run("due_batches", MOST, self._tombstone, int(PATIENCE * 1000))]

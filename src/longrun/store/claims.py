@@ -85,7 +85,7 @@ class Claims:
         """Append events, the first of them number `first` (0-based) of this attempt. False: the attempt is stale.
 
         `progress` is the latest progress as JSON, or empty. A log over its limits loses its oldest events.
-        An event of type `file` (JSON of `FileRef.members()`, key `<job>/<attempt>/<file>`) makes a file the job's own; nobody is told.
+        An event of type `file` (JSON of `FileRef.members()`, key `<job>/<attempt>/<file>`) makes a file the job's own, unseen by readers.
         In the place of one that cannot be kept (an attempt may make 1,000, and its output) stands an event of type `log`.
         """
         flat = [value for event in events for value in event]
@@ -112,10 +112,10 @@ class Claims:
         answers: list[str | LongrunError | None] = [None] * len(endings)
         for piece, call in zip(pieces, calls, strict=True):
             try:
-                told = await call
+                replies = await call
             except LongrunError as error:
-                told = [error] * len(piece)
-            for at, each in zip(piece, told, strict=True):
+                replies = [error] * len(piece)
+            for at, each in zip(piece, replies, strict=True):
                 answers[at] = _ended(endings[at].id, each)
         return answers
 
@@ -132,9 +132,9 @@ class Claims:
         """
         return self.status(await self._run("hand_back", job_id, attempt, mode, error, group, usage, timeout=PATIENCE))
 
-    async def untake(self, job_ids: Sequence[str]) -> None:
+    async def requeue(self, job_ids: Sequence[str]) -> None:
         """Put up to 100 tickets back that were popped and not claimed."""
-        await self._run("untake", *job_ids)
+        await self._run("requeue", *job_ids)
 
     async def wake(self, worker: str) -> None:
         """Interrupt a worker that waits for tickets of other lanes than those it has room for now."""

@@ -91,7 +91,7 @@ class Files:
             await self._run("discard_files", tenant, *ids[at : at + MOST])
 
     async def needed(self, keys: Sequence[str]) -> set[str]:
-        """Of up to 100 keys of the keeper those that are not to be swept.
+        """Of up to 100 keys of the blob store those that are not to be swept.
 
         They are a file's that is not gone or that a job needs, were written by an attempt that runs now, or are in the trash already.
         """
@@ -115,7 +115,7 @@ class Files:
         return bytes(await self._run("file_secret", secrets.token_bytes(32)))
 
     async def sweep_turn(self, seconds: float) -> bool:
-        """Whether this process may sweep the keeper now. For so many seconds nobody else may."""
+        """Whether this process may sweep the blob store now. For so many seconds nobody else may."""
         key, nonce = f"{self._prefix}file-sweep", secrets.token_hex(8)
         await self._command("SET", key, nonce, "NX", "PX", int(seconds * 1000))
         if await self._command("GET", key) != nonce.encode():

@@ -222,8 +222,8 @@ class Records:
 
     async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int, dict[str, str]]:
         """What workers announce (JSON each), the counters `<model>:<what>`, the number of claimed jobs, and what is wrong by part."""
-        workers, flat, claimed, _now, told = await self._run("overview")
+        workers, flat, claimed, _now, pairs = await self._run("overview")
         # RESP3 turns HGETALL inside a script's reply into a flat list all the same.
         counters: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
-        trouble = {told[i].decode(): told[i + 1].decode() for i in range(0, len(told), 2)}
+        trouble = {pairs[i].decode(): pairs[i + 1].decode() for i in range(0, len(pairs), 2)}
         return workers, {name.decode(): int(value) for name, value in counters.items()}, claimed, trouble

@@ -35,7 +35,7 @@ class Upkeep:
             if cursor == b"0":
                 return moved
 
-    async def tell_trouble(self, part: str, text: str, life: float) -> None:
+    async def report_trouble(self, part: str, text: str, life: float) -> None:
         """Have /readyz show for `life` seconds that something is wrong with a part, such as `worker@host`; empty text = no longer."""
         await self._run("trouble", part, text, int(life * 1000))
 

@@ -3,7 +3,7 @@
 for i = 4, #ARGV do
   if not theirs(file(ARGV[i]), ARGV[2]) then return {'nofile', ARGV[i]} end
 end
--- Never accepted, it is let go by due_batches.lua.
+-- Of a batch that is never accepted, due_batches.lua releases the files.
 redis.call('ZADD', P .. 'batch-due', 'NX', int(now() + ARGV[3]), ARGV[1])
 for i = 4, #ARGV do bind_file(ARGV[i], ARGV[1]) end
 return {'bound'}

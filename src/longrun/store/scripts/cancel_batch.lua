@@ -8,7 +8,7 @@ pass_when_full()
 if not r[5] then
   redis.call('HSET', b, 'canceling', int(t), 'stopped', 0)
   redis.call('ZADD', P .. 'batch-due', int(t), id)
-  let_go(id, t, ARGV[3], FILES_AT_ONCE)
+  release_files(id, t, ARGV[3], FILES_AT_ONCE)
   local unfed = r[7] - r[6]
   if unfed > 0 then count_items(id, t, 'canceled', unfed) end
 end

@@ -18,7 +18,7 @@ for _, id in ipairs(overdue('batch-due', t, ARGV[1])) do
   else
     -- It was never accepted.
     redis.call('ZREM', P .. 'batch-due', id)
-    let_go(id, t, ARGV[2], FILES_AT_ONCE)
+    release_files(id, t, ARGV[2], FILES_AT_ONCE)
   end
 end
 return out

@@ -19,7 +19,7 @@ for _, id in ipairs(overdue('expire', t, ARGV[2])) do
   elseif expires > t then
     -- retain_for 0: data goes now, status and error stay until `expires`.
     redis.call('HDEL', k, 'output', 'input', 'files', 'progress')
-    files = files - let_go(id, t, ARGV[1], files)
+    files = files - release_files(id, t, ARGV[1], files)
     -- Of the events the last one stays: who asks for the others gets a gap, and then `done`.
     local log = P .. 'ev:' .. id
     redis.call('HINCRBY', k, 'base', math.max(0, redis.call('LLEN', log) - 1))

@@ -5,7 +5,7 @@ local t, n, most = now(), 0, tonumber(ARGV[2])
 for _, job in ipairs(redis.call('ZRANGE', P .. 'let-go', 0, most - 1)) do
   if n >= most then return n end
   -- A job counts as one, also when it has nothing left.
-  n = n + math.max(1, let_go(job, t, ARGV[1], most - n))
+  n = n + math.max(1, release_files(job, t, ARGV[1], most - n))
 end
 if n >= most then return n end
 for _, id in ipairs(overdue('file-expire', t, most - n)) do

@@ -32,7 +32,7 @@ for i = 1, n do
   if files ~= '' then
     for each in pairs(cjson.decode(files)) do bind_file(each, id) end
   end
-  -- Their order: a microsecond apart in the listing; in the lane, whose scores are large, as near as a double can tell.
+  -- Their order: a microsecond apart in the listing; in the lane, whose scores are large, as near as a double can hold.
   index[2 * i - 1], index[2 * i] = moment(at + i / 1000), id
   waiting[2 * i - 1], waiting[2 * i] = place_in_lane(priority, at + i / 50), id
   if within then deadlines[2 * i - 1], deadlines[2 * i] = int(t + within), id end
@@ -49,6 +49,6 @@ if fed < tonumber(r[8]) then
   redis.call('ZADD', P .. 'batch-due', int(t + (n < came and 1000 or ARGV[5])), batch)
 else
   redis.call('ZREM', P .. 'batch-due', batch)
-  let_go(batch, t, ARGV[4], FILES_AT_ONCE)
+  release_files(batch, t, ARGV[4], FILES_AT_ONCE)
 end
 return {'fed', fed, offset}

@@ -12,7 +12,7 @@ local function now()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- Order inside a lane needs more than milliseconds; with nine spans in front of it a double still tells 0.01 ms apart.
+-- Order inside a lane needs more than milliseconds; with nine spans in front of it a double still distinguishes 0.01 ms.
 local function instant()
   local t = redis.call('TIME')
   return t[1] * 1000 + t[2] / 1000

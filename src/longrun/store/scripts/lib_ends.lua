@@ -158,7 +158,7 @@ local function hide_file(id, t, tombstone, why)
 end
 
 -- A job that has no use for its files any more lets go of `most` of them; the rest is left to expire_files.lua. Returns how many went.
-local function let_go(job, t, tombstone, most)
+local function release_files(job, t, tombstone, most)
   local uses = P .. 'uses:' .. job
   local gone = most > 0 and redis.call('SPOP', uses, int(most)) or {}
   for _, id in ipairs(gone) do
@@ -193,7 +193,7 @@ local function bury(id, k, t, tombstone, most)
   local tenant = entomb(id, k, 'idx', tombstone)
   redis.call('ZREM', P .. 'dead:' .. tenant, id)
   redis.call('ZREM', P .. 'expire', id)
-  return let_go(id, t, tombstone, most)
+  return release_files(id, t, tombstone, most)
 end
 
 -- A new job: record, files, place in the listing, deadline; then it waits in its lane, or `delay` ms for that. `files`: ids. `...`: further fields.
