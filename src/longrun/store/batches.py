@@ -10,7 +10,7 @@ from longrun.clock import item_id
 from longrun.errors import ValidationFailed
 from longrun.jobs.record import JobRecord
 from longrun.settings import Settings
-from longrun.store.connection import Connection
+from longrun.store.connection import Connection, Cursor, cursor_after, given
 from longrun.store.files import UNBOUND
 from longrun.store.kinds import BATCH
 
@@ -156,10 +156,10 @@ class Batches:
 
         `nofile`: the file of its inputs has been removed meanwhile.
         """
-        more: list[str | bytes | int] = ["model", batch.model, "queue", batch.queue, "priority", batch.priority]
-        more += ["key", batch.key]
-        for name, value in (("tags", batch.tags), ("metadata", batch.metadata), ("hook", batch.hook)):
-            more += [] if value is None else [name, value]
+        more = given(
+            model=batch.model, queue=batch.queue, priority=batch.priority, key=batch.key,
+            tags=batch.tags, metadata=batch.metadata, hook=batch.hook,
+        )  # fmt: skip
         outcome, *other = await self._run(
             "accept_batch", batch.id, batch.tenant, batch.idempotency_key, batch.fingerprint, batch.file, batch.total,
             int(PATIENCE * 1000), batch.policy, *more,
@@ -179,12 +179,11 @@ class Batches:
         found: Sequence[bytes | None] = BATCH.found(batch_id, await self._run("read_batch", batch_id, tenant, *fields))[0]
         return found
 
-    async def page(self, tenant: str, *, cursor: tuple[str, str] | None, limit: int) -> tuple[list[BatchRecord], tuple[str, str] | None]:
+    async def page(self, tenant: str, *, cursor: Cursor | None, limit: int) -> tuple[list[BatchRecord], Cursor | None]:
         """Up to `limit` (<= 100) batches below `cursor`, newest first, and the cursor of the next ones; None = there are none."""
-        score, last = cursor or ("", "")
-        looked, score_b, last_b, *rows = await self._run("list_batches", tenant, score, last, limit, *FIELDS)
+        looked, score, last, *rows = await self._run("list_batches", tenant, *(cursor or ("", "")), limit, *FIELDS)
         found = [BatchRecord.from_fields(rows[i].decode(), rows[i + 1]) for i in range(0, len(rows), 2)]
-        return found, (score_b.decode(), last_b.decode()) if looked == limit else None
+        return found, cursor_after(looked, limit, score, last)
 
     async def items(self, batch_id: str, tenant: str, first: int, limit: int, most_bytes: int) -> list[JobRecord | None]:
         """Up to `limit` (<= 100) items from `first` on that have become jobs; None = gone. `most_bytes`: of outputs, but for the first.

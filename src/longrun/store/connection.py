@@ -23,11 +23,23 @@ from longrun.errors import LongrunError, StorageFull, StoreUnavailable
 from longrun.store.scripts import Script
 
 Arg = str | bytes | int | float
+#: Where a page of a listing ends: score and id of its last entry. ("", "") = before the newest.
+Cursor = tuple[str, str]
 #: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script.
 _NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS")
 _BATCH = 512
 #: What a connection that is no good says. RuntimeError is uvloop's word for a transport that the other side has closed.
 _BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
+
+
+def given(**fields: Arg | None) -> list[Arg]:
+    """Names and values of the fields that have one, as scripts take them: name, value, name, value…"""
+    return [each for name, value in fields.items() if value is not None for each in (name, value)]
+
+
+def cursor_after(looked: int, asked: int, score: bytes, last: bytes) -> Cursor | None:
+    """Where to go on; None when nothing older is left."""
+    return (score.decode(), last.decode()) if looked == asked else None
 
 
 class StoreError(LongrunError):

@@ -79,23 +79,6 @@ file-sweep          string, one interval. Nonce of the process that sweeps the b
 about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
 nothing             never written: see `pass_when_full` in lib.lua
 
-Channels: `note:<id>` (something about the job changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>` (commands to a
-worker: `cancel <id>`).
+Channels: `note:<id>` (something about the job or batch changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>`
+(commands to a worker: `cancel <id>`), `hooks` (webhooks are due).
 """
-
-from __future__ import annotations
-
-
-def note_channel(prefix: str, job_id: str) -> str:
-    """Channel on which a job's changes are announced."""
-    return f"{prefix}note:{job_id}"
-
-
-def hooks_channel(prefix: str) -> str:
-    """Channel on which it is announced that webhooks are due."""
-    return f"{prefix}hooks"
-
-
-def worker_channel(prefix: str, worker: str) -> str:
-    """Channel on which a worker gets commands."""
-    return f"{prefix}ctl:{worker}"

@@ -14,7 +14,7 @@ from longrun.jobs.files import FileRef
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.settings import Settings
-from longrun.store.connection import Connection
+from longrun.store.connection import Connection, Cursor, cursor_after, given
 from longrun.store.files import MOST_FILES
 from longrun.store.kinds import JOB
 
@@ -57,7 +57,7 @@ class Page:
     """One piece of a listing. `cursor` is None when nothing older is left."""
 
     jobs: list[JobRecord] = field(default_factory=list)
-    cursor: tuple[str, str] | None = None
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +104,12 @@ class Records:
         """
         if len(job.files) > MOST_FILES:
             raise ValidationFailed(f"A job may have {MOST_FILES:,} files at most.")
-        more: list[str | bytes] = ["tags", job.tags] if job.tags is not None else []
-        more += ["metadata", job.metadata] if job.metadata is not None else []
-        more += ["hook", job.hook] if job.hook is not None else []
-        more += ["files", orjson.dumps({ref.id: ref.members() for ref in job.files})] if job.files else []
-        files = " ".join(ref.id for ref in job.files)
+        files = orjson.dumps({ref.id: ref.members() for ref in job.files}) if job.files else None
+        more = given(tags=job.tags, metadata=job.metadata, hook=job.hook, files=files)
+        ids = " ".join(ref.id for ref in job.files)
         reply = await self._run(
             "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, job.policy, int(job.delay * 1000),
-            self._max_queued, job.idempotency_key, job.fingerprint, files, *more,
+            self._max_queued, job.idempotency_key, job.fingerprint, ids, *more,
         )  # fmt: skip
         outcome = reply[0].decode()
         if outcome == "new":
@@ -152,7 +150,7 @@ class Records:
         self,
         tenant: str,
         *,
-        cursor: tuple[str, str] | None,
+        cursor: Cursor | None,
         look_at: int,
         since: int,
         filters: Sequence[tuple[str, str]],
@@ -163,11 +161,9 @@ class Records:
         Filters are pairs of `model`, `status` or `tag` and a value; a tag is JSON text. `index` is `idx`, or `dead` for dead letters.
         """
         flat = [text for pair in filters for text in pair]
-        score, last = cursor or ("", "")
-        looked, score_b, last_b, *rows = await self._run("list", index, tenant, score, last, look_at, since, *flat)
+        looked, score, last, *rows = await self._run("list", index, tenant, *(cursor or ("", "")), look_at, since, *flat)
         jobs = [JobRecord.from_fields(rows[i].decode(), rows[i + 1]) for i in range(0, len(rows), 2)]
-        more = looked == look_at
-        return Page(jobs, (score_b.decode(), last_b.decode()) if more else None)
+        return Page(jobs, cursor_after(looked, look_at, score, last))
 
     async def dead(self, tenant: str) -> int:
         """How many dead letters the tenant has."""

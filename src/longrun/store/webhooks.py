@@ -9,7 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from longrun.settings import Settings
-from longrun.store.connection import Connection
+from longrun.store.connection import Connection, Cursor, cursor_after
 from longrun.store.kinds import DELIVERY, ENDPOINT
 
 MOST_ENDPOINTS = 20
@@ -195,16 +195,15 @@ class Webhooks:
         return bool(reply[0])
 
     async def deliveries(
-        self, tenant: str, *, cursor: tuple[str, str] | None, look_at: int, filters: Mapping[str, str]
-    ) -> tuple[list[Delivery], tuple[str, str] | None]:
+        self, tenant: str, *, cursor: Cursor | None, look_at: int, filters: Mapping[str, str]
+    ) -> tuple[list[Delivery], Cursor | None]:
         """Look at up to `look_at` (<= 100) deliveries below `cursor`, newest first; those that fit all `filters`, and the next cursor.
 
         Filters: `id`, `job`, `endpoint`, `status`.
         """
         flat = [text for pair in filters.items() for text in pair]
         looked, score, last, *rows = await self._run("deliveries", tenant, *(cursor or ("", "")), look_at, *flat)
-        found = [Delivery.from_fields(row) for row in rows]
-        return found, (score.decode(), last.decode()) if looked == look_at else None
+        return [Delivery.from_fields(row) for row in rows], cursor_after(looked, look_at, score, last)
 
     async def delivery(self, tenant: str, delivery_id: str) -> Delivery:
         """One delivery. Raises WebhookDeliveryNotFound."""

@@ -17,8 +17,7 @@ if wanted.id or wanted.job then
   local past = ARGV[3] == ''
   for _, each in ipairs(dated) do
     if past and #found < 2 * n then
-      found[#found + 1] = each[1]
-      found[#found + 1] = each[2]
+      found[#found + 1], found[#found + 2] = each[1], each[2]
     end
     past = past or each[1] == ARGV[3]
   end

@@ -7,9 +7,13 @@ local FIELDS = {@FIELDS@}
 local SPAN = 1e13
 local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
 
+local clock
 local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not clock then
+    local t = redis.call('TIME')
+    clock = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return clock
 end
 
 -- Order inside a lane needs more than milliseconds; with nine spans in front of it a double still distinguishes 0.01 ms.
@@ -28,16 +32,13 @@ local function record(id) return P .. 'job:' .. id end
 
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
 
--- Whether a record with these fields is not to be seen any more: it was deleted, or its time is over, also when no chore has got to it yet.
-local function is_gone(gone, expires, t) return gone or (expires and tonumber(expires) <= (t or now())) end
-
 -- Fields from the fourth value on of the record at `k` (a job, batch, file or delivery), when it is this tenant's (false: whoever's). Otherwise nil and what
--- the script answers then: {'none'} (it is not there or another tenant's: the same answer) or {'gone', whose it was}; `store/kinds.py` reads both. Of one whose
--- time is over and which is still stored the fields come third, for those who erase it.
+-- the script answers then: {'none'} (it is not there or another tenant's: the same answer) or {'gone', whose it was} (deleted, or its time is over, also when no
+-- chore has got to it yet); `store/kinds.py` reads both. Of one that is only over the fields come third, for those who erase it.
 local function theirs(k, tenant, ...)
   local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', ...)
   if not r[1] or (tenant and r[1] ~= tenant) then return nil, {'none'} end
-  if is_gone(r[2], r[3]) then return nil, {'gone', r[1]}, not r[2] and r end
+  if r[2] or (r[3] and tonumber(r[3]) <= now()) then return nil, {'gone', r[1]}, not r[2] and r end
   return r
 end
 
@@ -196,10 +197,6 @@ end
 -- A failure built by a script, in the form of jobs/failure.py.
 local function failure(code, detail, attempt)
   return '{"code":"' .. code .. '","detail":"' .. detail .. '","attempt":' .. attempt .. '}'
-end
-
-local function worker_lost(worker, attempt)
-  return failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
 end
 
 -- How attempt `n` ended, as the field `z:<n>`.

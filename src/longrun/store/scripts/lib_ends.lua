@@ -118,6 +118,12 @@ local function hand_back(id, k, t, mode, err, group)
   return 'queued'
 end
 
+-- Take a job from a worker that is lost, and add its id and its status after that to `out`.
+local function take_back(id, k, t, worker, attempt, out)
+  local err = failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
+  out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, 'crash', err)
+end
+
 -- Whether `attempt` still owns the job: the fence in front of every write of a worker.
 local function owned(now_at, status, attempt) return now_at == attempt and (status == 'running' or status == 'canceling'), status end
 

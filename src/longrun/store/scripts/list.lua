@@ -2,7 +2,7 @@
 -- oldest created ms, then any of the pairs model|status|tag and its value ('tag' as JSON text).
 -- Returns {looked at, last score, last id, id, values, id, values, …}.
 local found = page(P .. ARGV[1] .. ':' .. ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-local out, oldest, t = {#found / 2, ARGV[3], ARGV[4]}, tonumber(ARGV[6]), now()
+local out, oldest = {#found / 2, ARGV[3], ARGV[4]}, tonumber(ARGV[6])
 for i = 1, #found, 2 do
   local id, score = found[i], found[i + 1]
   out[2], out[3] = score, id
@@ -10,17 +10,16 @@ for i = 1, #found, 2 do
     out[1] = 0
     break
   end
-  local r = redis.call('HMGET', record(id), 'model', 'status', 'tags', 'gone', 'expires')
-  local fits = r[2] and not is_gone(r[4], r[5], t)
+  local fits = theirs(record(id), ARGV[2], 'model', 'status', 'tags')
+  local r = fits
   for j = 7, #ARGV, 2 do
     local what, want = ARGV[j], ARGV[j + 1]
-    if what == 'model' then fits = fits and r[1] == want
-    elseif what == 'status' then fits = fits and r[2] == want
-    else fits = fits and r[3] and string.find(r[3], want, 1, true) end
+    if what == 'model' then fits = fits and r[4] == want
+    elseif what == 'status' then fits = fits and r[5] == want
+    else fits = fits and r[6] and string.find(r[6], want, 1, true) end
   end
   if fits then
-    out[#out + 1] = id
-    out[#out + 1] = redis.call('HMGET', record(id), unpack(FIELDS))
+    out[#out + 1], out[#out + 2] = id, redis.call('HMGET', record(id), unpack(FIELDS))
   end
 end
 return out

@@ -9,8 +9,7 @@ for i = 1, #scan[2], 2 do
   local k = record(id)
   local r = redis.call('HMGET', k, 'worker', 'status', 'attempt')
   if r[1] == ARGV[1] and (r[2] == 'running' or r[2] == 'canceling') then
-    out[#out + 1] = id
-    out[#out + 1] = hand_back(id, k, t, 'crash', worker_lost(r[1], r[3]))
+    take_back(id, k, t, r[1], r[3], out)
   end
 end
 if scan[1] == '0' then

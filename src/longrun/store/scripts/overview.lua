@@ -11,8 +11,7 @@ local trouble, all = {}, redis.call('HGETALL', P .. 'trouble')
 for i = 1, #all, 2 do
   local until_, text = string.match(all[i + 1], '^(%d+) (.*)$')
   if tonumber(until_) > t then
-    trouble[#trouble + 1] = all[i]
-    trouble[#trouble + 1] = text
+    trouble[#trouble + 1], trouble[#trouble + 2] = all[i], text
   else
     redis.call('HDEL', P .. 'trouble', all[i])
   end

@@ -15,14 +15,9 @@ for level = 0, 9 do
         if take then
           for _, ticket in ipairs(take) do
             local id = string.match(ticket, '"id": ?"(job_%x+)"')
-            out[#out + 1] = ARGV[i]
-            out[#out + 1] = tostring(level)
-            out[#out + 1] = id or ''
+            out[#out + 1], out[#out + 2], out[#out + 3] = ARGV[i], tostring(level), id or ''
             n, free[i] = n + 1, free[i] - 1
-            if id then
-              notes[#notes + 1] = t
-              notes[#notes + 1] = id
-            end
+            if id then notes[#notes + 1], notes[#notes + 2] = t, id end
           end
           again = true
         end

@@ -6,10 +6,9 @@
 local id, tenant, model, queue, delay = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[8])
 local lane = queue .. '.' .. model
 local wait = P .. 'wait:' .. lane
-local function place() return (redis.call('ZRANK', wait, id) or -1) + 1 end
 
 local created = redis.call('HGET', record(id), 'created')
-if created then return {'new', place(), created} end
+if created then return {'new', (redis.call('ZRANK', wait, id) or -1) + 1, created} end
 local bound = key_of(tenant, ARGV[10])
 local again = repeated(bound, ARGV[11])
 if again then return again end
@@ -17,9 +16,11 @@ local depth = redis.call('ZCARD', wait)
 if depth >= tonumber(ARGV[9]) then return {'full', depth} end
 
 local files = {}
-for each in string.gmatch(ARGV[12], '%S+') do
-  if not theirs(file(each), tenant) then return {'nofile', each} end
-  files[#files + 1] = each
+if ARGV[12] ~= '' then
+  for each in string.gmatch(ARGV[12], '%S+') do
+    if not theirs(file(each), tenant) then return {'nofile', each} end
+    files[#files + 1] = each
+  end
 end
 local stamp = new_job(id, tenant, model, queue, ARGV[5], ARGV[6], ARGV[7], instant(), delay, files, unpack(ARGV, 13))
 if bound then
@@ -28,4 +29,4 @@ if bound then
 end
 -- A lane in which jobs wait is known already.
 if depth == 0 and delay == 0 then redis.call('SADD', P .. 'lanes', lane) end
-return {'new', place(), stamp}
+return {'new', (redis.call('ZRANK', wait, id) or -1) + 1, stamp}
