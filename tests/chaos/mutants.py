@@ -182,7 +182,7 @@ STORE_MUTANTS = [
         f"{FILES}::test_the_bytes_of_a_deleted_file_stay_until_the_last_job_that_needs_them_is_gone",
     ),
     Mutant(
-        "the other jobs that need a file of a buried one",
+        "the other jobs that need a file of an erased one",
         "store/scripts/lib_ends.lua",
         "and not needed(id) then drop_file(id, t, tombstone) end\n  end",
         "then drop_file(id, t, tombstone) end\n  end",

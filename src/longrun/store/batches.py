@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from longrun.clock import item_id
 from longrun.errors import ValidationFailed
-from longrun.jobs.record import JobRecord
+from longrun.jobs.record import JobRecord, typed
 from longrun.settings import Settings
 from longrun.store.connection import Connection, Cursor, cursor_after, given
 from longrun.store.files import UNBOUND
@@ -20,7 +20,7 @@ FIELDS = (
     "created", "finished", "expires", "tags", "metadata", "policy", "hook",
 )  # fmt: skip
 _TEXTS = frozenset({"tenant", "model", "status"})
-_JSON = frozenset({"tags", "metadata", "policy", "hook"})
+_INTS = frozenset(FIELDS) - _TEXTS - {"tags", "metadata", "policy", "hook"}
 #: Items that one script makes, reads or cancels at most.
 MOST = 100
 #: Seconds after which another process goes on where one has stopped.
@@ -85,11 +85,7 @@ class BatchRecord:
     @classmethod
     def from_fields(cls, batch_id: str, values: Sequence[bytes | None]) -> BatchRecord:
         """Build the record from the values of `FIELDS`."""
-        given: dict[str, Any] = {}
-        for name, value in zip(FIELDS, values, strict=True):
-            if value is not None:
-                given[name] = value if name in _JSON else value.decode() if name in _TEXTS else int(value)
-        return cls(id=batch_id, **given)
+        return cls(id=batch_id, **typed(FIELDS, values, ints=_INTS, texts=_TEXTS))
 
 
 @dataclass(frozen=True, slots=True)

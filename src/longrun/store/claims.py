@@ -64,11 +64,11 @@ class Claims:
         self._log_limits = (settings.max_events, settings.max_event_bytes)
 
     async def claim(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
-        """Take a queued job for `worker`; None when it is not to be had (ended, taken, gone)."""
+        """Take a queued job for `worker`; None when it cannot be taken (it has ended, was taken, or is gone)."""
         return (await self.claim_all([job_id], nonce, worker, device))[0]
 
     async def claim_all(self, job_ids: Sequence[str], nonce: str, worker: str, device: str) -> list[Claim | None]:
-        """Take several queued jobs in one trip; one answer for each, as of `claim`."""
+        """Take several queued jobs in one trip; for each what `claim` returns."""
         pieces = [job_ids[at : at + MOST] for at in range(0, len(job_ids), MOST)]
         calls = [self._start("claim", nonce, worker, device, self._lease, *piece, timeout=PATIENCE) for piece in pieces]
         claims: list[Claim | None] = []
@@ -166,7 +166,7 @@ def _ended(job_id: str, reply: Any) -> str | LongrunError | None:
 
 def _claim(job_id: str, reply: Any) -> Claim | None:
     if isinstance(reply, ResponseError):
-        # It fails alone. What the store knows of it brings it back, and an operator may read this.
+        # It fails alone, is claimed again later, and an operator may read this.
         log.error("job cannot be claimed", job_id=job_id, error=str(reply))
         return None
     if reply[0] == 0:

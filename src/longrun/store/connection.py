@@ -28,7 +28,7 @@ Cursor = tuple[str, str]
 #: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script.
 _NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS")
 _BATCH = 512
-#: What a connection that is no good says. RuntimeError is uvloop's word for a transport that the other side has closed.
+#: Errors of a broken connection. uvloop raises RuntimeError for a transport that the other side has closed.
 _BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
 
 
@@ -43,7 +43,7 @@ def cursor_after(looked: int, asked: int, score: bytes, last: bytes) -> Cursor |
 
 
 class StoreError(LongrunError):
-    """The store refused a command for a reason that trying again does not mend: a defect, or a server that is no Redis."""
+    """The store refused a command, and would again: a defect, or a server that is no Redis."""
 
 
 class _Call:

@@ -98,7 +98,7 @@ class Files:
         return {key for key, keep in zip(keys, await self._run("needed_files", *keys), strict=True) if keep}
 
     async def expire(self) -> int:
-        """Let files go whose time is over, and those of buried jobs; how many were looked at (<= 100)."""
+        """Remove files whose time is over, and those of erased jobs; how many were looked at (<= 100)."""
         return int(await self._run("expire_files", self._tombstone, MOST))
 
     async def trash(self) -> list[str]:
@@ -124,7 +124,7 @@ class Files:
         return True
 
     async def hold_turn(self, seconds: float) -> None:
-        """Have nobody sweep for so many seconds from now on: the turn of this process, if it still has it."""
+        """Extend the turn of this process to so many seconds from now, if it still has it."""
         key = f"{self._prefix}file-sweep"
         if await self._command("GET", key) == self._nonce.encode():
             await self._command("PEXPIRE", key, int(seconds * 1000))

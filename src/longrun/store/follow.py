@@ -23,7 +23,7 @@ _CONFIRM = 0.5
 _SILENT = "longrun-silent"
 #: Messages, and bytes of them, that are kept for a reader that does not take them; it finds out by their seqs that some are missing.
 _MOST, _MOST_BYTES = 100, 64 * 1024
-#: The message that readers get when they are not to wait any longer.
+#: The message that tells readers to stop waiting.
 DISMISSED = b"dismissed"
 
 
@@ -114,7 +114,7 @@ class Follower:
                 self._send(self._command("unsubscribe", channel))
 
     def dismiss(self) -> None:
-        """Have every reader stop waiting, and nobody begin to."""
+        """Make every reader stop waiting, now and from now on."""
         self.dismissed = True
         for group in self._channels.values():
             self._hand_out(group, DISMISSED)

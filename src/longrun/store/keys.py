@@ -68,10 +68,10 @@ file:<id>           hash, until it is gone and no job needs it, then a tombstone
   ref                 JSON of `jobs.files.FileRef`
   key                 of the bytes, as in `ref`; there as long as the bytes are
   expires             ms when it goes; without the field it lives as long as a job needs it
-  gone                what deleted it: nobody sees it any more. The bytes, and the record, stay while a job needs them
+  gone                nonce of its deletion, or 1: nobody sees it any more. The bytes, and the record, stay while a job needs them
 needs:<file>        set, as the bytes. Jobs and batches that need the file
-uses:<job>          set, until the job is buried, or the batch is fed. Files that it needs: of its input, and those that it has made
-let-go              zset. Buried job → ms: its `uses:` were too many to be released at once
+uses:<job>          set, until the job is erased, or the batch is fed. Files that it needs: of its input, and those that it has made
+let-go              zset. Erased job → ms: its `uses:` were too many to be released at once
 file-expire         zset. File id → ms when it goes, or, without a time of its own, when a job must have come to need it
 trash               zset. Key in the blob store → ms: bytes that nobody needs, to be removed there
 filesecret          string. 32 random bytes that sign the URLs of files

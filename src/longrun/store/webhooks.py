@@ -181,7 +181,7 @@ class Webhooks:
         return [Due.from_values(flat[i : i + 10]) for i in range(0, len(flat), 10)]
 
     async def settle(self, due: Due, outcome: Settled, *, delay: float = 0.0, tried: Try | None = None, reason: str = "") -> bool:
-        """Say what became of a try. False: stale, another try has begun.
+        """Record the outcome of a try. False: stale, another try has begun.
 
         Args:
             due: what was claimed.

@@ -50,7 +50,7 @@ def test_the_scripts_are_put_together_once_for_all_stores_of_a_process() -> None
 @pytest.mark.parametrize("name", ["submit", "claim", "finish", "heartbeat"])
 def test_the_scripts_that_run_for_every_job_do_not_carry_what_only_others_use(name: str) -> None:
     source = load_scripts("p:", ticket_template())[name].source.decode()
-    assert "local function bury" not in source
+    assert "local function erase" not in source
     assert "@" not in source
 
 

@@ -13,7 +13,7 @@ for _, id in ipairs(overdue('batch-due', t, ARGV[1])) do
     redis.call('ZADD', P .. 'batch-due', r[2], id)
   elseif r[1] then
     -- Its items find out that it has gone when their own time comes (expire.lua).
-    entomb(id, b, 'batches', ARGV[2])
+    leave_tombstone(id, b, 'batches', ARGV[2])
     redis.call('ZREM', P .. 'batch-due', id)
   else
     -- It was never accepted.

@@ -27,7 +27,7 @@ for _, id in ipairs(overdue('expire', t, ARGV[2])) do
     redis.call('HDEL', k, 'log_bytes')
     redis.call('ZADD', P .. 'expire', int(expires), id)
   else
-    files = files - bury(id, k, t, ARGV[1], files)
+    files = files - erase(id, k, t, ARGV[1], files)
   end
   n = n + 1
 end

@@ -1,4 +1,4 @@
--- Files whose time is over, and those of buried jobs that were too many to go at once. ARGV: tombstone ms, most files (<= 100).
+-- Files whose time is over, and those of erased jobs that were too many to go at once. ARGV: tombstone ms, most files (<= 100).
 -- Returns how many were looked at.
 pass_when_full()
 local t, n, most = now(), 0, tonumber(ARGV[2])

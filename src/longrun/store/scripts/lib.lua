@@ -7,6 +7,7 @@ local FIELDS = {@FIELDS@}
 local SPAN = 1e13
 local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
 
+-- Asked once in each run.
 local clock
 local function now()
   if not clock then

@@ -60,11 +60,18 @@ local function stop(id, k, t, status, attempt, worker)
   return status
 end
 
--- What was to stop is stopped while it ran.
+-- The end of a job that was asked to stop while it ran.
 local function end_canceled(id, k, t, attempt)
   end_attempt(k, attempt, t, 'canceled')
   finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))
   return 'canceled'
+end
+
+-- The end of a job whose worker or runner died, when it is not to run again.
+local function fail(id, k, t, attempt, err)
+  end_attempt(k, attempt, t, 'crashed', err)
+  finalize(id, k, t, 'failed', nil, err)
+  return 'failed'
 end
 
 -- A job that has run and waits again has `total_timeout` alone; `start_within` was for its first start.
@@ -89,10 +96,7 @@ local function hand_back(id, k, t, mode, err, group)
     -- What is known of the end (signal, memory, worker) stays in the failure.
     local e = err and cjson.decode(err) or {detail = 'The worker was lost while the job ran.', attempt = tonumber(attempt)}
     e.code, e.detail = 'outcome-unknown', e.detail .. ' Whether its work was done is not known. It is not run again.'
-    local unknown = cjson.encode(e)
-    end_attempt(k, attempt, t, 'crashed', unknown)
-    finalize(id, k, t, 'failed', nil, unknown)
-    return 'failed'
+    return fail(id, k, t, attempt, cjson.encode(e))
   end
   if mode == 'crash' then
     local crashes = redis.call('HINCRBY', k, 'crashes', 1)
@@ -100,9 +104,7 @@ local function hand_back(id, k, t, mode, err, group)
     if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id) end
     if crashes >= policy.max_crashes then
       err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
-      end_attempt(k, attempt, t, 'crashed', err)
-      finalize(id, k, t, 'failed', nil, err)
-      return 'failed'
+      return fail(id, k, t, attempt, err)
     end
   elseif mode == 'suspect' then
     redis.call('HSET', k, 'suspect', group or id)
@@ -135,7 +137,7 @@ end
 local function file(id) return P .. 'file:' .. id end
 local function needed(id) return redis.call('EXISTS', P .. 'needs:' .. id) == 1 end
 
--- How many files one script lets go, and how many an attempt may make: a thousand, and its output. What was made before it does not count.
+-- How many files one script releases, and how many an attempt may make: a thousand, and its output. What was made before it does not count.
 local FILES_AT_ONCE, MOST_MADE = 100, 1001
 
 local function bind_file(id, job)
@@ -143,7 +145,7 @@ local function bind_file(id, job)
   redis.call('SADD', P .. 'uses:' .. job, id)
 end
 
--- What is gone and nobody needs: its bytes are for the trash, and of the record stays for a while that it was there.
+-- Remove a file that was deleted and that nobody needs: its bytes go to the trash, its record becomes a tombstone.
 local function drop_file(id, t, tombstone)
   local k = file(id)
   local r = redis.call('HMGET', k, 'tenant', 'key', 'gone')
@@ -156,14 +158,14 @@ local function drop_file(id, t, tombstone)
   end
 end
 
--- A file goes: nobody sees it from now on. Its bytes stay until no job needs them. `why`: what `gone` says.
+-- Hide a file from now on. Its bytes stay until no job needs them. `why`: the value of `gone`.
 local function hide_file(id, t, tombstone, why)
   redis.call('HSET', file(id), 'gone', why)
   redis.call('ZREM', P .. 'file-expire', id)
   if not needed(id) then drop_file(id, t, tombstone) end
 end
 
--- A job that has no use for its files any more lets go of `most` of them; the rest is left to expire_files.lua. Returns how many went.
+-- Release up to `most` files of a job that does not need them any more; expire_files.lua does the rest. Returns how many.
 local function release_files(job, t, tombstone, most)
   local uses = P .. 'uses:' .. job
   local gone = most > 0 and redis.call('SPOP', uses, int(most)) or {}
@@ -182,7 +184,7 @@ local function release_files(job, t, tombstone, most)
 end
 
 -- Put a tombstone in the place of the record of a job or batch. Returns whose it was.
-local function entomb(id, k, index, tombstone)
+local function leave_tombstone(id, k, index, tombstone)
   local r = redis.call('HMGET', k, 'tenant', 'idem')
   redis.call('DEL', k, P .. 'ev:' .. id)
   redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
@@ -195,8 +197,8 @@ local function entomb(id, k, index, tombstone)
 end
 
 -- Erase a job. Returns how many of its files went, `most` at most.
-local function bury(id, k, t, tombstone, most)
-  local tenant = entomb(id, k, 'idx', tombstone)
+local function erase(id, k, t, tombstone, most)
+  local tenant = leave_tombstone(id, k, 'idx', tombstone)
   redis.call('ZREM', P .. 'dead:' .. tenant, id)
   redis.call('ZREM', P .. 'expire', id)
   return release_files(id, t, tombstone, most)
