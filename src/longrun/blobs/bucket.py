@@ -89,21 +89,19 @@ class Bucket(Blobs):
             return S3Store(self._bucket, prefix=self._prefix or None, client_options=client, retry_config=_RETRY, **where)
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, limit: int, content_type: str = "", filename: str = "") -> Stored:
-        meter = Meter(limit)
-        options = {"attributes": self._attributes(content_type, filename), "chunk_size": _PART, "max_concurrency": 1}
+        meter, options = Meter(limit), _options(content_type, filename)
         checked(key)
         try:
             await asyncio.wait_for(self._uploads.acquire(), _UPLOAD_WAIT)
         except TimeoutError:
             raise BlobsUnavailable("Too many uploads at once.", retry_after=5) from None
         try:
-            head, rest = [], False
+            head = []
             async for chunk in chunks:
                 head.append(meter.pass_on(bytes(chunk)))
                 if meter.size > _PART:
-                    rest = True
                     break
-            if rest:
+            if meter.size > _PART:
                 await _Feed(head, chunks, meter).into(self._store, key, options)
             else:
                 with _translated_errors():
@@ -113,8 +111,7 @@ class Bucket(Blobs):
         return meter.stored(key)
 
     def put_blocking(self, key: str, chunks: Iterable[bytes], *, limit: int, content_type: str = "", filename: str = "") -> Stored:
-        meter, raised = Meter(limit), list[Exception]()
-        options = {"attributes": self._attributes(content_type, filename), "chunk_size": _PART, "max_concurrency": 1}
+        meter, raised, options = Meter(limit), list[Exception](), _options(content_type, filename)
         checked(key)
         metered, head = _metered(chunks, meter, raised), []
         for chunk in metered:
@@ -225,9 +222,12 @@ class Bucket(Blobs):
             written: datetime = (await self._store.head_async(_PROBE))["last_modified"]
             return written
 
-    def _attributes(self, content_type: str, filename: str) -> dict[str, str]:
-        name = f"; filename*=UTF-8''{quote(filename, safe='')}" if filename else ""  # RFC 8187
-        return {"Content-Type": content_type or "application/octet-stream", "Content-Disposition": f"attachment{name}"}
+
+def _options(content_type: str, filename: str) -> dict[str, Any]:
+    """How obstore is to upload: a part after the other, and what the bucket answers with the bytes."""
+    name = f"; filename*=UTF-8''{quote(filename, safe='')}" if filename else ""  # RFC 8187
+    headers = {"Content-Type": content_type or "application/octet-stream", "Content-Disposition": f"attachment{name}"}
+    return {"attributes": headers, "chunk_size": _PART, "max_concurrency": 1}
 
 
 def _endpoint() -> str:
