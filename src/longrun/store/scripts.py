@@ -50,7 +50,7 @@ def load_scripts(prefix: str, ticket: str) -> Mapping[str, Script]:
             so that a submit sends an id over the wire and not 800 bytes of message.
     """
     folder = resources.files("longrun.store") / "scripts"
-    fields = ", ".join(f"'{name}'" for name in FIELDS)
+    fields = ", ".join("output" if name == "output" else f"'{name}'" for name in FIELDS)
     library = "".join((folder / name).read_text("utf-8") for name in LIBRARY)
     definitions = parse_library(library.replace("@PREFIX@", prefix).replace("@FIELDS@", fields).replace("@TICKET@", _filled_in(ticket)))
     scripts = {}

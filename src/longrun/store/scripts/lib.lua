@@ -2,7 +2,6 @@
 -- one does not. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
 -- Time is the server's; a worker's clock never counts. All times are milliseconds since the epoch.
 local P = '@PREFIX@'
-local FIELDS = {@FIELDS@}
 -- Span of one priority in the score of `wait:`; milliseconds since the epoch stay below it until the year 2286.
 local SPAN = 1e13
 local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
@@ -30,6 +29,12 @@ local function place_in_lane(priority, at) return string.format('%.2f', (9 - pri
 
 local function int(n) return string.format('%.0f', n) end
 local function record(id) return P .. 'job:' .. id end
+
+-- The fields of a job's record that readers get; the output is left out before it is read, by asking for a field that no record has.
+local function fields_of(k, without_output)
+  local output = without_output and 'nothing' or 'output'
+  return redis.call('HMGET', k, @FIELDS@)
+end
 
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
 

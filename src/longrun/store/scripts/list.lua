@@ -19,7 +19,7 @@ for i = 1, #found, 2 do
     else fits = fits and r[6] and string.find(r[6], want, 1, true) end
   end
   if fits then
-    out[#out + 1], out[#out + 2] = id, redis.call('HMGET', record(id), unpack(FIELDS))
+    out[#out + 1], out[#out + 2] = id, fields_of(record(id))
   end
 end
 return out
