@@ -19,10 +19,11 @@ from longrun.service.feeding import cancel_items, feed
 from longrun.service.file_records import record_file
 from longrun.service.jsontext import compact
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
-from longrun.service.submit import policy_in_force, policy_of, start_within, stored_key, unconfirmed
+from longrun.service.submit import policy_in_force, policy_of, stored_key, unconfirmed
 from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
-from longrun.store.batches import BatchRecord, NewBatch, not_found
+from longrun.store.batches import BatchRecord, NewBatch
+from longrun.store.kinds import BATCH
 
 #: Seconds that a request goes on making jobs, or canceling them; what is left then is a chore.
 AT_ONCE = 1.0
@@ -98,7 +99,6 @@ async def _stored(  # noqa: PLR0917
         file=file_id,
         key=ref.key,
         policy=policy.to_json(),
-        start_within=start_within(policy, 0),
         idempotency_key=key,
         fingerprint=passing.fingerprint if key else "",
         tags=compact(options.tags) if options.tags else None,
@@ -174,5 +174,5 @@ async def cancel(caller: Caller, batch_id: str) -> BatchRecord:
 def known_form(batch_id: str) -> str:
     """`batch_id` when it has the form of an id. Raises BatchNotFound otherwise, without asking the store."""
     if not is_batch_id(batch_id):
-        raise not_found(batch_id)
+        raise BATCH.not_found(batch_id)
     return batch_id

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from longrun import wire
 from longrun.blobs import signing
 from longrun.clock import is_file_id, rfc3339
-from longrun.errors import FileNotFound, Forbidden
+from longrun.errors import Forbidden
 from longrun.media.facts import Facts
 from longrun.media.rules import Broken, FileRule, judge
 from longrun.service.caller import Caller
 from longrun.service.uploads import narrowed
-from longrun.store.files import FileRecord, gone
+from longrun.store.files import FileRecord
+from longrun.store.kinds import FILE
 
 
 def judge_record(caller: Caller, record: FileRecord, rules: Sequence[FileRule]) -> Broken | None:
@@ -56,13 +57,13 @@ async def readable(caller: Caller, file_id: str, query: Mapping[str, str], metho
     # Said first, and after the same work for every id: who has no right to read does not learn what exists, or has existed.
     signing.verify([secret], query, method=method, tenant=owner, file=file_id)
     if record is None:
-        raise gone(file_id)
+        raise FILE.expired(file_id)
     return record
 
 
 def _known_form(file_id: str) -> str:
     if not is_file_id(file_id):
-        raise FileNotFound(f"There is no file {file_id[:64]}.")
+        raise FILE.not_found(file_id)
     return file_id
 
 

@@ -18,7 +18,7 @@ from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.service.caller import Caller
 from longrun.store.follow import DISMISSED, Listener
-from longrun.store.records import not_found
+from longrun.store.kinds import JOB
 
 #: Pub/sub may drop messages: a waiting reader reads again after this many seconds.
 RE_READ = 15.0
@@ -162,5 +162,5 @@ def parse_cursor(cursor: str, where: str = "/query/cursor", *, is_id: Callable[[
 def known_form(job_id: str) -> str:
     """`job_id` when it has the form of an id. Raises JobNotFound otherwise, without asking the store."""
     if not is_job_id(job_id):
-        raise not_found(job_id)
+        raise JOB.not_found(job_id)
     return job_id

@@ -63,6 +63,7 @@ async def submit(
     if key and spec.input.has_files and (repeated := await _repeated(uploads, spec.name, key, sent)):
         return repeated
     inputs = await attach(spec, request.input, uploads)
+    check_delay(policy, request.delay)
     if request.webhook is not None:
         check_url(caller, request.webhook.url, "/webhook/url")
     if caller.gate.closed:
@@ -76,7 +77,6 @@ async def submit(
         input=inputs.data,
         policy=policy.to_json(),
         delay=request.delay,
-        start_within=start_within(policy, request.delay),
         idempotency_key=key,
         fingerprint=fingerprint(spec.name, by_digest(sent, inputs.files)) if key else "",
         tags=compact(request.tags) if request.tags else None,
@@ -190,13 +190,11 @@ def model_policy(options: ModelOptions, settings: Settings) -> Policy:
     return plain if retry is None else replace(plain, max_attempts=retry.attempts, backoff=retry.backoff, max_delay=retry.max_delay)
 
 
-def start_within(policy: Policy, delay: float) -> float | None:
-    """Seconds after `delay` by which the job must have started: whichever limit ends first."""
-    left = None if policy.total_timeout is None else policy.total_timeout - delay
-    if left is not None and left <= 0:
+def check_delay(policy: Policy, delay: float) -> None:
+    """Raises ValidationFailed: the job's time would be over before it is queued."""
+    if policy.total_timeout is not None and delay >= policy.total_timeout:
         finding = {"pointer": "/delay", "detail": f"must be shorter than the job's total_timeout ({policy.total_timeout:g} s)"}
         raise ValidationFailed("The job would be over before it is queued.", errors=[finding])
-    return min((limit for limit in (policy.start_within, left) if limit is not None), default=None)
 
 
 def stored_key(idempotency_key: str) -> str:

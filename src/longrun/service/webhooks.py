@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from longrun import wire
 from longrun.clock import is_batch_id, rfc3339
-from longrun.errors import JobGone, QuotaExceeded, ValidationFailed, WebhookDeliveryNotFound, WebhookEndpointNotFound
+from longrun.errors import QuotaExceeded, ValidationFailed
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.service.batch_view import batch_view
@@ -87,7 +87,7 @@ async def endpoints(caller: Caller) -> list[Endpoint]:
 
 async def endpoint(caller: Caller, endpoint_id: str) -> Endpoint:
     """One endpoint. Raises WebhookEndpointNotFound."""
-    return _found(await caller.store.webhooks.endpoint(caller.tenant, endpoint_id), endpoint_id)
+    return await caller.store.webhooks.endpoint(caller.tenant, endpoint_id)
 
 
 async def add_endpoint(caller: Caller, body: Any) -> Endpoint:
@@ -114,27 +114,24 @@ async def change_endpoint(caller: Caller, endpoint_id: str, body: Any) -> Endpoi
     members: dict[str, Any] = asked.model_dump(exclude_none=True, exclude={"disabled"})
     if asked.disabled is not None:
         members["disabled_reason"] = "It was disabled by request." if asked.disabled else None
-    return _found(await caller.store.webhooks.change_endpoint(caller.tenant, endpoint_id, members), endpoint_id)
+    return await caller.store.webhooks.change_endpoint(caller.tenant, endpoint_id, members)
 
 
 async def delete_endpoint(caller: Caller, endpoint_id: str) -> None:
     """Forget an endpoint; what is on its way to it is given up. Raises WebhookEndpointNotFound."""
-    if not await caller.store.webhooks.delete_endpoint(caller.tenant, endpoint_id):
-        _found(None, endpoint_id)
+    await caller.store.webhooks.delete_endpoint(caller.tenant, endpoint_id)
 
 
 async def rotate_endpoint(caller: Caller, endpoint_id: str, body: Any) -> Endpoint:
     """Give an endpoint another secret; the old one signs too for a while. Raises ValidationFailed, WebhookEndpointNotFound."""
     asked = parsed(Rotation, {} if body is None else body)
-    made = await caller.store.webhooks.rotate_endpoint(caller.tenant, endpoint_id, asked.secret or new_secret(), asked.overlap)
-    return _found(made, endpoint_id)
+    return await caller.store.webhooks.rotate_endpoint(caller.tenant, endpoint_id, asked.secret or new_secret(), asked.overlap)
 
 
 async def test_endpoint(caller: Caller, endpoint_id: str) -> Delivery:
     """Send an endpoint a message of type `webhook.test`. Raises WebhookEndpointNotFound."""
     fresh = f"msg_{secrets.token_hex(16)}"
-    if not await caller.store.webhooks.test(caller.tenant, endpoint_id, fresh):
-        _found(None, endpoint_id)
+    await caller.store.webhooks.test(caller.tenant, endpoint_id, fresh)
     return await delivery(caller, fresh)
 
 
@@ -150,12 +147,6 @@ async def rotate_own_secret(caller: Caller, body: Any) -> str:
     secret = asked.secret or new_secret()
     await caller.store.webhooks.rotate_secret(caller.tenant, secret, asked.overlap)
     return secret
-
-
-def _found(held: Endpoint | None, endpoint_id: str) -> Endpoint:
-    if held is None:
-        raise WebhookEndpointNotFound(f"There is no webhook endpoint {endpoint_id[:64]}.")
-    return held
 
 
 async def deliveries(caller: Caller, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int) -> Ledger:
@@ -174,10 +165,7 @@ async def deliveries(caller: Caller, filters: Mapping[str, str], *, cursor: tupl
 
 async def delivery(caller: Caller, delivery_id: str) -> Delivery:
     """One delivery. Raises WebhookDeliveryNotFound."""
-    found = await caller.store.webhooks.delivery(caller.tenant, delivery_id)
-    if found is None:
-        raise WebhookDeliveryNotFound(f"There is no webhook delivery {delivery_id[:64]}.")
-    return found
+    return await caller.store.webhooks.delivery(caller.tenant, delivery_id)
 
 
 async def redeliver(caller: Caller, delivery_id: str) -> Delivery:
@@ -187,9 +175,7 @@ async def redeliver(caller: Caller, delivery_id: str) -> Delivery:
         WebhookDeliveryNotFound
         JobGone: the job it is about is no longer there.
     """
-    done = await caller.store.webhooks.redeliver(caller.tenant, delivery_id)
-    if done == "gone":
-        raise JobGone("The job that this message tells of was deleted or has expired.")
+    await caller.store.webhooks.redeliver(caller.tenant, delivery_id)
     return await delivery(caller, delivery_id)
 
 

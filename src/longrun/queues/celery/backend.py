@@ -1,4 +1,4 @@
-"""A read-only Celery result backend over the Store: `AsyncResult(job_id)` tells what every other reader is told.
+"""A read-only Celery result backend over the Store: `AsyncResult(job_id)` says what every other reader sees.
 
 | job                                   | Celery state |
 |---------------------------------------|--------------|
@@ -99,7 +99,7 @@ class StoreBackend(Backend):  # type: ignore[misc]
         """What the model returned. Its files are named by the paths at which they are served; those need a key."""
         ref = referenced(stored)
         if ref is not None and self._read_file is None:
-            raise LongrunError("This output is kept as a file, and this application was not told where files are.")
+            raise LongrunError("This output is kept as a file, and this application does not know where files are.")
         output = stored if ref is None else self._read_file(ref.key)
         if output is not None and npy.is_npy(output):
             output = b"".join(npy.to_json([output]))
