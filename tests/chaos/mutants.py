@@ -16,6 +16,7 @@ FILES = "tests/integration/store/test_files.py"
 JOB_FILES = "tests/integration/store/test_job_files.py"
 TENANTS = "tests/integration/store/test_tenants.py"
 DEADLINES = "tests/integration/store/test_deadlines.py"
+UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
 FILE_UPLOADS = "tests/chaos/test_file_uploads.py"
 FILE_OUTPUTS = "tests/chaos/test_file_outputs.py"
@@ -231,11 +232,18 @@ STORE_MUTANTS = [
         f"{FILE_CHORES}::test_the_files_of_another_store_are_no_orphans",
     ),
     Mutant(
-        "files that are noted in time",
-        "service/noting.py",
-        "if time.monotonic() - since > _NOTED_WITHIN:",
+        "files that are recorded in time",
+        "service/file_records.py",
+        "if time.monotonic() - since > _RECORDED_WITHIN:",
         "if False:",
         f"{FILE_UPLOADS}::test_an_api_that_stands_still_before_it_notes_a_file_does_not_accept_a_job_without_it[file]",
+    ),
+    Mutant(
+        "files of a request that makes no job",
+        "service/uploads.py",
+        "if self._owned and not is_away:",
+        "if False:",
+        f"{UPLOADS}::test_a_failure_leaves_nothing[send_form]",
     ),
     Mutant(
         "patience with a blob store that is away",

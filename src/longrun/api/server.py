@@ -24,8 +24,8 @@ from longrun.api.resources import Resources
 
 #: Objects that may be made and not freed until the collector looks at the youngest. A request makes hundreds and hardly a cycle.
 _YOUNG = 10_000
-#: Ticks of uvicorn (a tenth of a second each) between two looks for readers that take nothing.
-_TICKS = 10
+#: Seconds between two looks for readers that take nothing.
+_LOOK = 1.0
 #: Seconds that a reader which takes nothing gets when this process stops.
 _STOP_PATIENCE = 3.0
 #: Connections taken from another process in one tick.
@@ -75,6 +75,7 @@ class ApiServer(uvicorn.Server):
         self._stopping_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._write_timeout = WriteTimeout()
+        self._cutting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -84,6 +85,7 @@ class ApiServer(uvicorn.Server):
         for each in self._beside:
             each.setblocking(False)  # their own process may not have come to it yet
         await super().startup(sockets)
+        self._cutting = self._loop.create_task(self._cut_dead_readers())
         _spare_the_collector()
         if self.started and self._on_ready is not None:
             self._on_ready()
@@ -103,8 +105,6 @@ class ApiServer(uvicorn.Server):
         if self._stopping_since is not None and time.monotonic() >= self._stopping_since + self._drain:
             self._resources.dismiss()
             self.should_exit = True
-        if counter % _TICKS == 0:
-            self._cut_dead_readers()
         if not self.should_exit:
             await self._help_out()
         return await super().on_tick(counter)
@@ -112,20 +112,17 @@ class ApiServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn. A reader that takes nothing does not hold it up for long."""
         self._write_timeout = WriteTimeout(_STOP_PATIENCE)
-        cutting = asyncio.create_task(self._keep_cutting())
         try:
             await super().shutdown(sockets)
         finally:
-            cutting.cancel()
+            if self._cutting is not None:
+                self._cutting.cancel()
 
-    async def _keep_cutting(self) -> None:
+    async def _cut_dead_readers(self) -> None:
         while True:
-            self._cut_dead_readers()
-            await asyncio.sleep(_TICKS / 10)
-
-    def _cut_dead_readers(self) -> None:
-        for transport in self._write_timeout.look(self._transports(), time.monotonic()):
-            transport.abort()
+            for transport in self._write_timeout.look(self._transports(), time.monotonic()):
+                transport.abort()
+            await asyncio.sleep(_LOOK)
 
     async def _help_out(self) -> None:
         loop = asyncio.get_running_loop()

@@ -63,8 +63,8 @@ STAGES: dict[Send, list[str]] = {
         "longrun.models.schema.InputSchema.file_places",
         "longrun.models.schema.InputSchema.parse",
         "longrun.service.uploads.store_input",
+        "longrun.service.submit.check_delay",
         "longrun.service.submit.check_url",
-        "longrun.service.submit.start_within",
         "longrun.service.submit._store",
     ],
     send_json: [
@@ -76,7 +76,6 @@ STAGES: dict[Send, list[str]] = {
     ],
     send_batch: [
         "longrun.service.batches.record_file",
-        "longrun.service.batches.start_within",
         "longrun.service.batches._accept",
     ],
     send_file: ["longrun.service.uploads.record_file", "longrun.api.http.multipart.Part.text"],
