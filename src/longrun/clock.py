@@ -7,6 +7,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import overload
 
 JOB_PREFIX = "job_"
 FILE_PREFIX = "file_"
@@ -58,6 +59,10 @@ def is_file_id(text: str) -> bool:
     return len(text) == 37 and text.startswith(FILE_PREFIX) and _HEX.issuperset(text[5:])
 
 
+@overload
+def rfc3339(ms: int) -> str: ...
+@overload
+def rfc3339(ms: int | None) -> str | None: ...
 def rfc3339(ms: int | None) -> str | None:
     """Milliseconds since the epoch as RFC 3339 in UTC with milliseconds, `2026-01-31T09:30:00.125Z`."""
     if ms is None:

@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 from pydantic import BaseModel
 
+from longrun import wire
 from longrun.errors import JobUnsuccessful
-from longrun.jobs.failure import problem_of
-from longrun.jobs.view import job_view
 from longrun.models.files import File, as_file
 from longrun.service import control, read
-from longrun.service.files import discard, receive
+from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.service.request import parse_request
 from longrun.service.submit import submit as accept
+from longrun.service.uploads import Uploads
 from longrun.service.watch import whole_output
 from longrun.settings import load_settings
-from longrun.store.files import FileRecord
-from longrun.version import API_PREFIX
 from longrun.wiring import open_parts
 
 TENANT = "default"
@@ -41,9 +40,9 @@ class JobHandle:
 
     async def view(self) -> dict[str, Any]:
         """The job as `GET /jobs/{id}` shows it. Raises JobNotFound, JobGone."""
-        parts = _open()
-        job = await parts.urls.job(await read.get(parts, self.tenant, self.id), API_PREFIX)
-        view: dict[str, Any] = orjson.loads(orjson.dumps(job_view(job, API_PREFIX)))
+        caller = _caller(self.tenant)
+        job = await caller.urls.job(await read.get(caller, self.id), caller.base)
+        view: dict[str, Any] = orjson.loads(wire.encode(wire.Job.of(job, caller.base)))
         return view
 
     async def result(self, timeout: float = 3600.0) -> Any:
@@ -57,20 +56,19 @@ class JobHandle:
             JobUnsuccessful: it failed, was canceled or expired; `extra` holds the members of its problem.
             JobNotFound, JobGone
         """
-        parts = _open()
-        job = await read.wait(parts, self.tenant, self.id, timeout=timeout)
+        caller = _caller(self.tenant)
+        job = await read.wait(caller, self.id, timeout=timeout)
         if not job.terminal:
             raise TimeoutError(f"job {self.id} has not ended within {timeout:g} s")
         if job.error is not None:
-            problem = problem_of(job.error, f"{API_PREFIX}/jobs/{self.id}")
-            extra = {name: value for name, value in problem.items() if name != "detail"}
-            raise JobUnsuccessful(f"{problem['code']}: {problem['detail']}", **extra, job_id=self.id)
-        output = await whole_output(parts, job)
-        return None if output is None else orjson.loads(await parts.urls.rendered(output, self.tenant, API_PREFIX))
+            problem = msgspec.to_builtins(wire.JobProblem.of(job.error, f"{caller.base}/jobs/{self.id}"))
+            raise JobUnsuccessful(f"{problem['code']}: {problem.pop('detail')}", **problem, job_id=self.id)
+        output = await whole_output(caller, job)
+        return None if output is None else orjson.loads(await caller.urls.rendered(output, self.tenant, caller.base))
 
     async def cancel(self) -> str:
         """Ask the job to stop; its status after that. Raises JobNotFound, JobGone."""
-        return (await control.cancel(_open(), self.tenant, self.id)).status.value
+        return (await control.cancel(_caller(self.tenant), self.id)).status.value
 
 
 async def submit(
@@ -102,37 +100,32 @@ async def submit(
     Raises:
         UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull, StoreUnsafe, StoreUnavailable, SubmitUnconfirmed
     """
-    parts, uploads = _open(), list[FileRecord]()
+    caller = _caller(tenant)
     data = input.model_dump(mode="json", exclude_unset=True) if isinstance(input, BaseModel) else dict(input or {})
     body: dict[str, Any] = {"priority": priority, "delay": float(delay)}
     body |= {
         name: value for name, value in (("tags", list(tags)), ("metadata", metadata), ("policy", policy), ("webhook", webhook)) if value
     }
     name = model if isinstance(model, str) else model.__longrun__.name
-    parts.models.get(name)  # told before a file is stored
-    try:
-        body["input"] = {name: await _with_ids(parts, tenant, value, uploads) for name, value in (data | fields).items()}
-        asked = parse_request(body)
-    except BaseException:
-        await discard(parts, tenant, [record.ref.id for record in uploads])
-        raise
-    submitted = await accept(parts, tenant, name, asked, idempotency_key=idempotency_key, uploads=uploads)
+    caller.models.get(name)  # raises before a file is stored
+    async with Uploads(caller) as uploads:
+        body["input"] = {name: await _with_ids(uploads, value) for name, value in (data | fields).items()}
+        submitted = await accept(caller, name, parse_request(body), uploads, idempotency_key=idempotency_key)
     return JobHandle(submitted.job.id, tenant)
 
 
-async def _with_ids(parts: Parts, tenant: str, value: Any, uploads: list[FileRecord]) -> Any:
+async def _with_ids(uploads: Uploads, value: Any) -> Any:
     """A value with its files stored and named by their ids."""
     if isinstance(value, Mapping):
-        return {name: await _with_ids(parts, tenant, each, uploads) for name, each in value.items()}
+        return {name: await _with_ids(uploads, each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [await _with_ids(parts, tenant, each, uploads) for each in value]
+        return [await _with_ids(uploads, each) for each in value]
     file = File(value) if isinstance(value, Path) else as_file(value)
     if file is None:
         return value
     if file.id is not None:
         return file.id
-    uploads.append(await receive(parts, tenant, _pieces(file), filename=file.name))
-    return uploads[-1].ref.id
+    return (await uploads.receive(_pieces(file), filename=file.name)).ref.id
 
 
 async def _pieces(file: File) -> AsyncIterator[bytes]:
@@ -153,9 +146,9 @@ async def close() -> None:
         await parts.close()
 
 
-def _open() -> Parts:
+def _caller(tenant: str) -> Caller:
     loop = asyncio.get_running_loop()
     if loop not in _parts:
         parts = open_parts(load_settings())
         _parts[loop] = parts, loop.create_task(parts.gate.watch())
-    return _parts[loop][0]
+    return Caller(_parts[loop][0], tenant)

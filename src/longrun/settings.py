@@ -10,12 +10,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from longrun.errors import SettingsError
 
 _PREFIX = "LONGRUN_"
 _NOT_SETTINGS = frozenset({"LONGRUN_TEST_REQUIRE", "LONGRUN_URL", "LONGRUN_KEY"})  # URL, KEY: of the commands that call a server
+_REMOVED = {
+    "LONGRUN_BROKER_URL": "no setting any more: tickets travel in the store's own Redis (LONGRUN_REDIS_URL), never through another broker; "
+    "take it out"
+}
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Seconds = Annotated[float, Field(gt=0)]
 #: Seconds before each try of a webhook: what Standard Webhooks proposes, about three days in all.
@@ -32,7 +36,6 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         "", description="`redis://`, `rediss://` or `unix://` of a Redis >= 6.2 or Valkey; empty = the embedded Valkey in `data`."
     )
-    broker_url: str = Field("", description="Broker for the tickets; empty = the same Redis as the store.")
     prefix: str = Field("longrun:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Prefix of every key in Redis.")
 
     blobs: str = Field(
@@ -145,15 +148,6 @@ class Settings(BaseSettings):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         return value
 
-    @field_validator("broker_url")
-    @classmethod
-    def _only_one_redis(cls, value: str) -> str:
-        if value.startswith(("redis", "unix", "valkey")):
-            raise ValueError("leave it empty: with Redis the tickets travel through the store's own Redis, never a second one")
-        if value:
-            raise ValueError("RabbitMQ is not supported by this version yet; leave it empty to carry tickets in the store's Redis")
-        return value
-
     @field_validator("blobs")
     @classmethod
     def _known_place(cls, value: str) -> str:
@@ -210,6 +204,9 @@ def _explain(finding: dict[str, Any], given: dict[str, Any]) -> str:
 def _refuse_typos() -> None:
     """A misspelt variable would silently leave the default in force, so it is an error with a suggestion."""
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    for name in (*os.environ, *DotEnvSettingsSource(Settings).env_vars):
+        if name.upper() in _REMOVED:
+            raise SettingsError(f"{name.upper()}: {_REMOVED[name.upper()]}")
     for name in os.environ:
         if name.upper().startswith(_PREFIX) and name.upper() not in known | _NOT_SETTINGS:
             close = difflib.get_close_matches(name.upper(), known, n=1)

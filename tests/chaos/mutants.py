@@ -14,6 +14,9 @@ LOST_TICKETS = "tests/integration/store/test_lost_tickets.py"
 WEBHOOKS = "tests/integration/store/test_webhooks.py"
 FILES = "tests/integration/store/test_files.py"
 JOB_FILES = "tests/integration/store/test_job_files.py"
+TENANTS = "tests/integration/store/test_tenants.py"
+DEADLINES = "tests/integration/store/test_deadlines.py"
+UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
 FILE_UPLOADS = "tests/chaos/test_file_uploads.py"
 FILE_OUTPUTS = "tests/chaos/test_file_outputs.py"
@@ -63,8 +66,8 @@ STORE_MUTANTS = [
     Mutant(
         "republishing of popped tickets",
         "store/scripts/republish.lua",
-        "if r[1] == 'queued' then",
-        "if false then",
+        "n = n + push_again(id)",
+        "",
         "test_a_popped_ticket_that_is_not_claimed_is_pushed_again",
     ),
     Mutant(
@@ -98,7 +101,7 @@ STORE_MUTANTS = [
     Mutant(
         "outbox",
         "store/scripts/lib_ends.lua",
-        "  tell(to, id, k, t, tenant, attempt, kind, '')",
+        "  notify(to, id, k, t, tenant, attempt, kind, '')",
         "",
         f"{WEBHOOKS}::test_the_end_of_a_job_is_due_for_its_own_webhook_and_for_each_endpoint_that_wants_it",
     ),
@@ -133,7 +136,7 @@ STORE_MUTANTS = [
     Mutant(
         "idempotent submit",
         "store/scripts/submit.lua",
-        "if created then return {'new', place(), created} end",
+        "if created then return {'new', (redis.call('ZRANK', wait, id) or -1) + 1, created} end",
         "",
         "test_a_submit_sent_twice_makes_one_job_and_one_ticket",
     ),
@@ -180,7 +183,7 @@ STORE_MUTANTS = [
         f"{FILES}::test_the_bytes_of_a_deleted_file_stay_until_the_last_job_that_needs_them_is_gone",
     ),
     Mutant(
-        "the other jobs that need a file of a buried one",
+        "the other jobs that need a file of an erased one",
         "store/scripts/lib_ends.lua",
         "and not needed(id) then drop_file(id, t, tombstone) end\n  end",
         "then drop_file(id, t, tombstone) end\n  end",
@@ -189,7 +192,7 @@ STORE_MUTANTS = [
     Mutant(
         "files that are there when a job is accepted",
         "store/scripts/submit.lua",
-        "if r[1] ~= tenant or r[2] or (r[3] and tonumber(r[3]) <= t) then",
+        "if not theirs(file(each), tenant) then",
         "if false then",
         f"{FILES}::test_a_job_is_not_stored_when_one_of_its_files_is_not_there",
     ),
@@ -229,11 +232,18 @@ STORE_MUTANTS = [
         f"{FILE_CHORES}::test_the_files_of_another_store_are_no_orphans",
     ),
     Mutant(
-        "files that are noted in time",
-        "service/noting.py",
-        "if time.monotonic() - since > _NOTED_WITHIN:",
+        "files that are recorded in time",
+        "service/file_records.py",
+        "if time.monotonic() - since > _RECORDED_WITHIN:",
         "if False:",
         f"{FILE_UPLOADS}::test_an_api_that_stands_still_before_it_notes_a_file_does_not_accept_a_job_without_it[file]",
+    ),
+    Mutant(
+        "files of a request that makes no job",
+        "service/uploads.py",
+        "if self._owned and not is_away:",
+        "if False:",
+        f"{UPLOADS}::test_a_failure_leaves_nothing[send_form]",
     ),
     Mutant(
         "patience with a blob store that is away",
@@ -266,8 +276,8 @@ STORE_MUTANTS = [
     Mutant(
         "files that a retry needs",
         "store/scripts/resubmit.lua",
-        "for each in pairs(cjson.decode(f[9])) do bind_file(each, id) end",
-        "",
+        "do files[#files + 1] = each end",
+        "do end",
         f"{FILES}::test_a_retry_keeps_the_files_of_the_old_job_alive_also_a_deleted_one",
     ),
     Mutant(
@@ -280,9 +290,30 @@ STORE_MUTANTS = [
     Mutant(
         "one tenant's files, hidden from another",
         "store/scripts/read_files.lua",
-        "(ARGV[2] == '1' and r[1] ~= ARGV[1])",
+        "ARGV[2] == '1' and ARGV[1]",
         "false",
         f"{FILES}::test_another_tenants_file_is_an_unknown_one_in_every_way",
+    ),
+    Mutant(
+        "whatever is one tenant's, hidden from another",
+        "store/scripts/lib.lua",
+        "(tenant and r[1] ~= tenant)",
+        "false",
+        f"{TENANTS}::test_what_is_another_tenants_is_not_there[read]",
+    ),
+    Mutant(
+        "records whose time is over",
+        "store/scripts/lib.lua",
+        "(r[3] and tonumber(r[3]) <= now())",
+        "false",
+        f"{TENANTS}::test_what_has_expired_is_gone_before_a_chore_has_run[read]",
+    ),
+    Mutant(
+        "total_timeout of a job that has start_within too",
+        "store/scripts/lib.lua",
+        "math.min(delay + start * 1000, (total or math.huge) * 1000)",
+        "delay + start * 1000",
+        f"{DEADLINES}::test_a_job_expires_by_whichever_of_its_limits_ends_first[both-retried]",
     ),
 ]
 

@@ -23,7 +23,7 @@ from tests.integration.worker.conftest import Worker
 from tests.require import require
 
 from longrun.api.app import build_app
-from longrun.api.sse import frame
+from longrun.api.streams.sse import frame
 from longrun.embedded import EmbeddedValkey
 from longrun.jobs.events import Event
 from longrun.models import isolated_registry
@@ -120,8 +120,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 async def port(place: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """Where the API listens. Heartbeats come all the time, and browsers connect again at once."""
     monkeypatch.setattr("longrun.service.watch._IDLE", 0.02)
-    monkeypatch.setattr("longrun.api.sse._QUIET", 0.0)
-    monkeypatch.setattr("longrun.api.sse.RETRY", 20)
+    monkeypatch.setattr("longrun.api.streams.sse._QUIET", 0.0)
+    monkeypatch.setattr("longrun.api.streams.sse.RETRY", 20)
     app = build_app(place, SPEAKING, lambda: Parts(place, Store(place.redis_url, place, ticket_template()), SPEAKING))
     async with listening(app) as port:
         yield port

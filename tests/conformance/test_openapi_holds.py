@@ -16,7 +16,8 @@ from schemathesis import checks
 from tests.integration.api.conftest import PlayedWorker, app_of, calling, listening
 from tests.integration.api.served import served as models
 
-from longrun.api.openapi import build_openapi
+from longrun.api.openapi.document import build_openapi
+from longrun.api.routes import ROUTES
 from longrun.clock import item_id
 from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
@@ -38,7 +39,7 @@ def _lines(_: object, value: Any) -> bytes:
     return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "surrogatepass")
 
 
-schema = schemathesis.openapi.from_dict(build_openapi(models(), Settings()))
+schema = schemathesis.openapi.from_dict(build_openapi(ROUTES, models(), Settings()))
 
 
 async def _serve(url: str, ports: list[int], started: threading.Event, stop: asyncio.Event) -> None:

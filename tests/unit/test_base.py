@@ -38,8 +38,8 @@ def test_times_come_back() -> None:
         ("LONGRUN_LEASE", "3", "heartbeat (3 s) must be at most half of lease (3 s)"),
         ("LONGRUN_DEVICE", "gpu", "LONGRUN_DEVICE='gpu'"),
         ("LONGRUN_REDIS_URL", "localhost:6379", "must begin with redis://"),
-        ("LONGRUN_BROKER_URL", "redis://other", "never a second one"),
-        ("LONGRUN_BROKER_URL", "amqp://mq", "not supported by this version"),
+        ("LONGRUN_BROKER_URL", "redis://other", "LONGRUN_BROKER_URL: no setting any more: tickets travel in the store's own Redis"),
+        ("LONGRUN_BROKER_URL", "", "take it out"),
         ("LONGRUN_ALLOWED_NETWORKS", "fd00::/8, 10.0.0.1/8", "10.0.0.1/8 has host bits set: write a network as `10.0.0.0/8`"),
         ("LONGRUN_HOST", "0.0.0.0", "LONGRUN_API_KEYS"),
         ("LONGRUN_API_KEYS", "abc", "tenant=key"),
@@ -52,6 +52,13 @@ def test_a_wrong_value_says_which_and_why(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(SettingsError, match=r"LONGRUN|settings") as caught:
         load_settings()
     assert says in str(caught.value)
+
+
+def test_a_removed_setting_in_the_env_file_is_not_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("LONGRUN_BROKER_URL=amqp://mq\n")
+    with pytest.raises(SettingsError, match="LONGRUN_BROKER_URL: no setting any more"):
+        load_settings()
 
 
 def test_a_wrong_option_is_named_as_the_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

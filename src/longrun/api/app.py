@@ -1,4 +1,4 @@
-"""The application: doors, routes, problems and documentation put together. `longrun.wiring.create_app` hands it its parts."""
+"""The application: middleware, routes, problems and documentation put together. `longrun.wiring.create_app` hands it its parts."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from longrun.api import problems
-from longrun.api.doors import Doors
-from longrun.api.frame import Frame
+from longrun.api.http.router import Router
 from longrun.api.limits import body_limits
-from longrun.api.openapi import build_openapi
-from longrun.api.pages import Pages
+from longrun.api.middleware.access import AccessControl
+from longrun.api.middleware.request_id import RequestId
+from longrun.api.openapi.document import build_openapi
 from longrun.api.resources import OpenParts, Resources, StartChores
-from longrun.api.routes import TABLE, sockets
+from longrun.api.routes import ROUTES, TABLE, sockets
 from longrun.models import Registry
 from longrun.settings import Settings
 
 
 class Service(FastAPI):
-    """FastAPI serves the documentation and what is added to the app; our own pages are answered in front of its router (`Pages`)."""
+    """FastAPI serves the documentation and what is added to the app; our own routes are answered in front of its router (`Router`)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # For each request FastAPI looks for somebody who collects its telemetry, for longer than we take to find the handler. Without the
@@ -62,9 +62,9 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     app.router.routes.extend(sockets())
     app.openapi = _cached_openapi(models, settings)  # type: ignore[method-assign]
     problems.install(app)
-    app.add_middleware(Pages, table=TABLE)
-    app.add_middleware(Doors, settings=settings, limits=body_limits(models, settings))
-    app.add_middleware(Frame, is_stopping=lambda: resources.stopping)
+    app.add_middleware(Router, table=TABLE)
+    app.add_middleware(AccessControl, settings=settings, limits=body_limits(models, settings))
+    app.add_middleware(RequestId, is_stopping=lambda: resources.stopping)
     return app
 
 
@@ -76,7 +76,7 @@ def _cached_openapi(models: Registry, settings: Settings) -> Any:
         served = tuple(id(spec) for spec in models)
         if served not in built:
             built.clear()
-            built[served] = build_openapi(models, settings)
+            built[served] = build_openapi(ROUTES, models, settings)
         return built[served]
 
     return openapi

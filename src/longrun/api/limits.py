@@ -6,9 +6,9 @@ import re
 
 from starlette.datastructures import Headers
 
-from longrun.api.doors import BodyLimits
-from longrun.api.jsonl import is_lines
-from longrun.api.multipart import is_multipart
+from longrun.api.http.jsonl import is_lines
+from longrun.api.http.multipart import is_multipart
+from longrun.api.middleware.access import BodyLimits
 from longrun.errors import UnknownModel
 from longrun.models import Registry
 from longrun.service.attach import MOST_FILES

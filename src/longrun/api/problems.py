@@ -8,18 +8,21 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import orjson
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from msgspec import UNSET
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from longrun import wire
 from longrun.errors import Problem, RangeNotSatisfiable, Unauthenticated, ValidationFailed
-from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
+from longrun.service.caller import Caller
 from longrun.store.connection import StoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -38,25 +41,18 @@ _log = structlog.get_logger("longrun.api")
 
 
 def request_id(scope: Scope) -> str:
-    """The id of the request, as `longrun.api.frame` noted it."""
+    """The id of the request, as `longrun.api.middleware.request_id` noted it."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 
 def document(problem: Problem, scope: Scope) -> dict[str, Any]:
-    """The members of the problem document."""
-    members: dict[str, Any] = {
-        "type": f"urn:longrun:problem:{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": instance(scope),
-        "code": problem.code,
-        "retryable": problem.retryable,
-        "request_id": request_id(scope),
-    }
-    if problem.errors is not None:
-        members["errors"] = problem.errors
-    return members | problem.extra
+    """The members of the problem document, those that only this problem has after the others."""
+    members = wire.Problem(
+        type=f"urn:longrun:problem:{problem.code}", title=problem.title, status=problem.status, detail=problem.detail,
+        instance=instance(scope), code=problem.code, retryable=problem.retryable, request_id=request_id(scope),
+        errors=UNSET if problem.errors is None else [wire.Finding(**each) for each in problem.errors],
+    )  # fmt: skip
+    return {**msgspec.to_builtins(members), **problem.extra}
 
 
 def instance(scope: Scope) -> str:
@@ -76,11 +72,11 @@ def problem_response(problem: Problem, scope: Scope, headers: Mapping[str, str] 
     return _response(problem.status, document(problem, scope), more)
 
 
-def job_problem_response(job: JobRecord, base: str, scope: Scope, *, debug: bool) -> Response:
+def job_problem_response(caller: Caller, job: JobRecord, scope: Scope) -> Response:
     """424: the job's own problem, in answer to a request for its output."""
     stored = job.error or orjson.dumps({"code": job.status.value, "attempt": job.attempt})
-    members = problem_of(stored, f"{base}/jobs/{job.id}", debug=debug)
-    return _response(424, members | {"job_id": job.id, "request_id": request_id(scope)}, {"Cache-Control": "no-store"})
+    instance, more = wire.JobUrls.of(job.id, caller.base).self, {"job_id": job.id, "request_id": request_id(scope)}
+    return _response(424, wire.JobUnsuccessful.of(stored, instance, debug=caller.debug, **more), {"Cache-Control": "no-store"})
 
 
 async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,8 +92,8 @@ def internal_response(scope: Scope) -> Response:
     return problem_response(Problem(INTERNAL), scope)
 
 
-def _response(status: int, members: dict[str, Any], headers: Mapping[str, str]) -> Response:
-    return Response(orjson.dumps(members, default=str), status, headers, MEDIA_TYPE)
+def _response(status: int, document: dict[str, Any] | wire.JobUnsuccessful, headers: Mapping[str, str]) -> Response:
+    return Response(msgspec.json.encode(document, enc_hook=str), status, headers, MEDIA_TYPE)
 
 
 def _on_problem(request: HTTPConnection, error: Exception) -> Response:
@@ -145,7 +141,7 @@ _ANSWERS: dict[type[Exception], Callable[[HTTPConnection, Exception], Response]]
 
 
 def answer_to(request: HTTPConnection, error: Exception) -> Response:
-    """The answer for what a handler raised. Raised again when it is none of ours or the framework's: it ends in `longrun.api.frame`."""
+    """The answer for what a handler raised. What is none of ours or the framework's is raised again, for `middleware.request_id`."""
     for kind, answer in _ANSWERS.items():
         if isinstance(error, kind):
             return answer(request, error)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import structlog
 from starlette.requests import HTTPConnection
 
 from longrun.errors import SettingsError, StoreUnavailable
+from longrun.service.caller import Caller
 from longrun.service.parts import Parts
+from longrun.version import API_PREFIX
 
 OpenParts = Callable[[], Parts]
 #: Runs until it is canceled; `longrun.wiring` passes the loop of the chores.
 StartChores = Callable[[Parts], Awaitable[None]]
 
-#: Seconds that an open stream gets to end whole when this process stops; after that its reader takes nothing.
-PATIENCE = 3.0
 #: Seconds between two looks at a server that is not ours.
 _LOOK = 0.5
 
@@ -37,16 +36,14 @@ class Resources:
         start_chores: upkeep that runs beside the requests; None = none.
 
     Attributes:
-        stopping: this process was told to stop: balancers are to send nothing new here, and every answer closes its connection.
+        stopping: this process was asked to stop: balancers are to send nothing new here, and every answer closes its connection.
     """
 
     def __init__(self, open_parts: OpenParts, start_chores: StartChores | None) -> None:
         self._open_parts, self._start_chores = open_parts, start_chores
         self._parts: Parts | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._chores: asyncio.Future[None] | None = None
-        self._streams: set[asyncio.Timeout] = set()
-        self._lookout: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Future[None]] = []
         self.stopping = False
 
     def parts(self) -> Parts:
@@ -59,57 +56,34 @@ class Resources:
         if self._parts is None or self._loop is not loop:
             # What an ended loop left behind cannot be closed any more: its sockets went with it.
             self._parts, self._loop = self._open_parts(), loop
+            self._tasks = [asyncio.ensure_future(self._watch_server())]
             if self._start_chores is not None:
-                self._chores = asyncio.ensure_future(self._start_chores(self._parts))
-                self._chores.add_done_callback(_report)
+                self._tasks.append(asyncio.ensure_future(self._start_chores(self._parts)))
+                self._tasks[-1].add_done_callback(_report)
         return self._parts
 
     def dismiss(self) -> None:
         """End event streams and answer waiting requests with what is known, now and from now on."""
-        if self._parts is None or self._parts.store.follower.dismissed:
-            return
-        self._parts.store.follower.dismiss()
-        for limit in self._streams:
-            cut(limit, PATIENCE)
+        if self._parts is not None:
+            self._parts.store.follower.dismiss()
 
-    @contextlib.contextmanager
-    def streaming(self, limit: asyncio.Timeout) -> Iterator[None]:
-        """Around an open stream: when this process stops, `limit` cuts it 3 s after it was to end by itself."""
-        self._streams.add(limit)
-        if self._lookout is None:
-            self._lookout = asyncio.get_running_loop().create_task(self._look_out())
-        try:
-            yield
-        finally:
-            self._streams.discard(limit)
-            if not self._streams and self._lookout is not None:
-                self._lookout.cancel()
-                self._lookout = None
-
-    async def _look_out(self) -> None:
+    async def _watch_server(self) -> None:
         while True:
+            await asyncio.sleep(_LOOK)
             if server_stops():
                 self.dismiss()
                 return
-            await asyncio.sleep(_LOOK)
 
     async def close(self) -> None:
         """Stop the chores and close the parts."""
-        parts, chores, mine = self._parts, self._chores, self._loop is asyncio.get_running_loop()
-        self._parts = self._chores = None
-        if not mine:
+        parts, tasks = self._parts, self._tasks
+        self._parts, self._tasks = None, []
+        if parts is None or self._loop is not asyncio.get_running_loop():
             return
-        if chores is not None:
-            chores.cancel()
-            await asyncio.gather(chores, return_exceptions=True)
-        if parts is not None:
-            await parts.close()
-
-
-def cut(limit: asyncio.Timeout, seconds: float = 0.0) -> None:
-    """Have `limit` end what runs in it, after so many seconds; nothing when that is over, or being ended, already."""
-    with contextlib.suppress(RuntimeError):
-        limit.reschedule(asyncio.get_running_loop().time() + seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.close()
 
 
 def _report(chores: asyncio.Future[None]) -> None:
@@ -120,7 +94,7 @@ def _report(chores: asyncio.Future[None]) -> None:
 def server_stops() -> bool:
     """Whether the uvicorn server of this process is about to stop, also when it is another application's.
 
-    It tells nobody before all connections are closed, and an open stream would keep it waiting. Its handler of SIGTERM is a method of the
+    It calls nobody before all connections are closed, and an open stream would keep it waiting. Its handler of SIGTERM is a method of the
     server, which is how we find it, as sse-starlette does.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
@@ -144,3 +118,13 @@ def parts_of(request: HTTPConnection) -> Parts:
     except SettingsError as error:
         _log.error("the service cannot be opened", reason=str(error))
         raise StoreUnavailable("The service is not set up. The operator finds the reason in the log.", retry_after=5) from error
+
+
+def caller_of(request: HTTPConnection) -> Caller:
+    """Who asks. URLs begin with the public URL when one is set, otherwise with the path under which the app is reached.
+
+    Raises as `parts_of` does.
+    """
+    parts = parts_of(request)
+    root = parts.settings.public_url.rstrip("/") or request.scope.get("root_path", "").rstrip("/")
+    return Caller(parts, request.scope["state"]["tenant"], f"{root}{API_PREFIX}")

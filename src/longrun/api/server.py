@@ -18,14 +18,16 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from longrun.api.heads import BoundedHeads
+from longrun.api.http.protocol import HttpProtocol
+from longrun.api.http.write_timeout import WriteTimeout, bound_unsent
 from longrun.api.resources import Resources
-from longrun.api.stalled import Stalled, bound_unsent
 
 #: Objects that may be made and not freed until the collector looks at the youngest. A request makes hundreds and hardly a cycle.
 _YOUNG = 10_000
-#: Ticks of uvicorn (a tenth of a second each) between two looks for readers that take nothing.
-_TICKS = 10
+#: Seconds between two looks for readers that take nothing.
+_LOOK = 1.0
+#: Seconds that a reader which takes nothing gets when this process stops.
+_STOP_PATIENCE = 3.0
 #: Connections taken from another process in one tick.
 _MOST_TAKEN = 100
 
@@ -59,7 +61,7 @@ class ApiServer(uvicorn.Server):
                 proxy_headers=False,  # nothing here asks who calls, or by which scheme
                 lifespan="on",
                 timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
-                http=BoundedHeads,
+                http=HttpProtocol,
                 ws_max_size=64 * 1024,  # all that a client may say has 16 bytes
                 ws_per_message_deflate=False,  # events are small; a compressor costs each reader more memory than everything else
                 ws_ping_interval=20,
@@ -70,9 +72,10 @@ class ApiServer(uvicorn.Server):
         self._resources: Resources = app.state.longrun
         self._drain = drain
         self._beside, self._on_ready = beside, on_ready
-        self._told: float | None = None
+        self._stopping_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stalled = Stalled[asyncio.Transport]()
+        self._write_timeout = WriteTimeout()
+        self._cutting: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -82,14 +85,15 @@ class ApiServer(uvicorn.Server):
         for each in self._beside:
             each.setblocking(False)  # their own process may not have come to it yet
         await super().startup(sockets)
+        self._cutting = self._loop.create_task(self._cut_dead_readers())
         _spare_the_collector()
         if self.started and self._on_ready is not None:
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop. Uvicorn's own way would end event streams now, and would send the signal again at the end."""
-        if self._told is None:
-            self._told = time.monotonic()
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
             self._resources.stopping = True
         else:
             self.should_exit = self.force_exit = True
@@ -98,15 +102,27 @@ class ApiServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; true = shut down now."""
-        if self._told is not None and time.monotonic() >= self._told + self._drain:
+        if self._stopping_since is not None and time.monotonic() >= self._stopping_since + self._drain:
             self._resources.dismiss()
             self.should_exit = True
-        if counter % _TICKS == 0:
-            for transport in self._stalled.look(self._transports(), time.monotonic()):
-                transport.abort()
         if not self.should_exit:
             await self._help_out()
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn. A reader that takes nothing does not hold it up for long."""
+        self._write_timeout = WriteTimeout(_STOP_PATIENCE)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            if self._cutting is not None:
+                self._cutting.cancel()
+
+    async def _cut_dead_readers(self) -> None:
+        while True:
+            for transport in self._write_timeout.look(self._transports(), time.monotonic()):
+                transport.abort()
+            await asyncio.sleep(_LOOK)
 
     async def _help_out(self) -> None:
         loop = asyncio.get_running_loop()
@@ -122,7 +138,7 @@ class ApiServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         # As in uvicorn's `startup`.
-        return BoundedHeads(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _cut(self) -> None:
         """Break what is open: uvicorn waits for connections to close, also when it is in a hurry."""

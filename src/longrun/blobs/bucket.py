@@ -4,7 +4,7 @@ What obstore (0.12) does and does not do, tried against a server:
 - A multipart upload is aborted when its iterator raises, and stays for ever when its task is canceled: `_Feed` makes the second the first.
 - It cannot list multipart uploads, so those of a killed process need a lifecycle rule of the bucket (docs/operating.md).
 - The order to complete a multipart upload is repeated when its answer takes long. If the first was done, the second fails: `_is_over`.
-- A bucket that is gone looks like a key that is not there; only the body of the answer tells them apart.
+- A bucket that is gone looks like a key that is not there; only the body of the answer shows which.
 - A signed URL cannot say which headers to answer with, so type and disposition are set when the bytes are put.
 """
 
@@ -85,36 +85,33 @@ class Bucket(Blobs):
         endpoint = _endpoint()
         where: Any = {"endpoint": endpoint} if endpoint else {}
         client: Any = {**_CLIENT, "allow_http": endpoint.startswith("http://")}  # `s3` has looked at it
-        with _told_apart():
+        with _translated_errors():
             return S3Store(self._bucket, prefix=self._prefix or None, client_options=client, retry_config=_RETRY, **where)
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], *, limit: int, content_type: str = "", filename: str = "") -> Stored:
-        meter = Meter(limit)
-        options = {"attributes": self._attributes(content_type, filename), "chunk_size": _PART, "max_concurrency": 1}
+        meter, options = Meter(limit), _options(content_type, filename)
         checked(key)
         try:
             await asyncio.wait_for(self._uploads.acquire(), _UPLOAD_WAIT)
         except TimeoutError:
             raise BlobsUnavailable("Too many uploads at once.", retry_after=5) from None
         try:
-            head, rest = [], False
+            head = []
             async for chunk in chunks:
                 head.append(meter.pass_on(bytes(chunk)))
                 if meter.size > _PART:
-                    rest = True
                     break
-            if rest:
+            if meter.size > _PART:
                 await _Feed(head, chunks, meter).into(self._store, key, options)
             else:
-                with _told_apart():
+                with _translated_errors():
                     await self._store.put_async(key, b"".join(head), use_multipart=False, **options)
         finally:
             self._uploads.release()
         return meter.stored(key)
 
     def put_blocking(self, key: str, chunks: Iterable[bytes], *, limit: int, content_type: str = "", filename: str = "") -> Stored:
-        meter, raised = Meter(limit), list[Exception]()
-        options = {"attributes": self._attributes(content_type, filename), "chunk_size": _PART, "max_concurrency": 1}
+        meter, raised, options = Meter(limit), list[Exception](), _options(content_type, filename)
         checked(key)
         metered, head = _metered(chunks, meter, raised), []
         for chunk in metered:
@@ -122,7 +119,7 @@ class Bucket(Blobs):
             if meter.size > _PART:
                 break
         try:
-            with _told_apart():
+            with _translated_errors():
                 if meter.size > _PART:
                     self._store.put(key, _chain(head, metered), **options)
                 else:
@@ -148,20 +145,20 @@ class Bucket(Blobs):
     async def _pieces(self, key: str, start: int, stop: int) -> AsyncIterator[bytes]:
         # One request for each piece: none lives longer than a slow reader, and each is tried again for itself.
         while start < stop:
-            with _told_apart(missing=key):
+            with _translated_errors(missing=key):
                 data = bytes(await self._store.get_range_async(key, start=start, end=min(start + _PART, stop)))
             yield data
             start += len(data)
 
     def get_blocking(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        with _told_apart(missing=checked(key)):
+        with _translated_errors(missing=checked(key)):
             try:
                 size = int(self._store.head(key)["size"])
             except FileNotFoundError:
                 size = int(self._store.get(key).meta["size"])  # as in `_size`
         start, stop = span(size, start, end)
         while start < stop:
-            with _told_apart(missing=key):
+            with _translated_errors(missing=key):
                 data = bytes(self._store.get_range(key, start=start, end=min(start + _PART, stop)))
             yield data
             start += len(data)
@@ -173,7 +170,7 @@ class Bucket(Blobs):
             return None
 
     async def _size(self, key: str) -> int:
-        with _told_apart(missing=key):
+        with _translated_errors(missing=key):
             try:
                 return int((await self._store.head_async(key))["size"])
             except FileNotFoundError:
@@ -185,13 +182,13 @@ class Bucket(Blobs):
             checked(key)
         at_once = 1000 if self._bucket else 1  # as many as S3 takes in one request; memory stops at the first that is not there
         for at in range(0, len(keys), at_once):
-            with contextlib.suppress(BlobNotFound), _told_apart(missing=keys[at]):
+            with contextlib.suppress(BlobNotFound), _translated_errors(missing=keys[at]):
                 await self._store.delete_async(list(keys[at : at + at_once]))
 
     async def keys(self, prefix: str = "", *, older_than: float = 0) -> list[str]:
         now = await self._now()
         found = []
-        with _told_apart():
+        with _translated_errors():
             # obstore lists whole path segments only, so the last, begun one is compared here.
             async for page in self._store.list(prefix.rpartition("/")[0] or None):
                 found += [m["path"] for m in page if (now - m["last_modified"]).total_seconds() >= older_than]
@@ -208,11 +205,11 @@ class Bucket(Blobs):
         checked(key)
         if self._bucket is None:
             return None
-        with _told_apart():
+        with _translated_errors():
             return str(await obstore.sign_async(self._store, "GET", key, timedelta(seconds=expires)))
 
     async def check(self) -> None:
-        with _told_apart():
+        with _translated_errors():
             await self._store.put_async(_PROBE, b"longrun", use_multipart=False)
 
     async def _now(self) -> datetime:
@@ -221,13 +218,16 @@ class Bucket(Blobs):
             await self.check()
         except BlobsFull:
             return datetime.now(UTC)  # a sweep has to be able to make room
-        with _told_apart():
+        with _translated_errors():
             written: datetime = (await self._store.head_async(_PROBE))["last_modified"]
             return written
 
-    def _attributes(self, content_type: str, filename: str) -> dict[str, str]:
-        name = f"; filename*=UTF-8''{quote(filename, safe='')}" if filename else ""  # RFC 8187
-        return {"Content-Type": content_type or "application/octet-stream", "Content-Disposition": f"attachment{name}"}
+
+def _options(content_type: str, filename: str) -> dict[str, Any]:
+    """How obstore is to upload: a part after the other, and what the bucket answers with the bytes."""
+    name = f"; filename*=UTF-8''{quote(filename, safe='')}" if filename else ""  # RFC 8187
+    headers = {"Content-Type": content_type or "application/octet-stream", "Content-Disposition": f"attachment{name}"}
+    return {"attributes": headers, "chunk_size": _PART, "max_concurrency": 1}
 
 
 def _endpoint() -> str:
@@ -263,7 +263,7 @@ class _Feed:
             upload.exception()
             raise self._raised
         try:
-            with _told_apart():
+            with _translated_errors():
                 upload.result()
         except BlobsUnavailable as error:
             if not (_is_over(error) and await self._is_there(store, key)):
@@ -324,7 +324,7 @@ def _is_over(error: BlobsUnavailable | BlobsFull) -> bool:
 
 
 @contextlib.contextmanager
-def _told_apart(missing: str | None = None) -> Iterator[None]:
+def _translated_errors(missing: str | None = None) -> Iterator[None]:
     """An error of obstore as the problem it is; `missing` names the key whose absence is no failure. Addresses stay in the log.
 
     Raises:

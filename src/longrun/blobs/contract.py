@@ -1,11 +1,11 @@
-"""What a keeper of bytes promises, whichever it is: `folder` (default) or `bucket` (S3, MinIO, memory).
+"""What a blob store promises, whichever it is: `folder` (default) or `bucket` (S3, MinIO, memory).
 
 - A key becomes visible whole or not at all. A put that fails, is too large or is canceled leaves nothing.
 - Two puts of one key: one of the two is there afterwards, never a mixture. Keys are meant to be written once.
 - Nothing holds a file in memory: a folder works in pieces of 256 KB, a bucket in parts of 5 MB.
-- Every call ends within seconds when the keeper is away; what the caller then gets is `BlobsUnavailable` or `BlobsFull`.
+- Every call ends within seconds when the blob store is away: it raises `BlobsUnavailable` or `BlobsFull`.
 
-A keeper may be made before a fork, and used in one process only: obstore hangs in a forked child of a process that has used it.
+A blob store may be made before a fork, and used in one process only: obstore hangs in a forked child of a process that has used it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from longrun.errors import LongrunError, PayloadTooLarge
 
 KEY_LENGTH = 200
-#: A name never begins with a dot: those are the keeper's own (half-written files, the probe of `check`).
+#: A name never begins with a dot: those are the blob store's own (half-written files, the probe of `check`).
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 
 
@@ -82,7 +82,7 @@ def span(size: int, start: int, end: int | None) -> tuple[int, int]:
 class Blobs(ABC):
     """Bytes under keys. The methods named `…_blocking` are for threads without an event loop, such as a runner's.
 
-    All methods raise BadKey for what is no key, and BlobsUnavailable when the keeper cannot be used.
+    All methods raise BadKey for what is no key, and BlobsUnavailable when the blob store cannot be used.
     """
 
     @abstractmethod
@@ -140,7 +140,7 @@ class Blobs(ABC):
 
     @abstractmethod
     async def keys(self, prefix: str = "", *, older_than: float = 0) -> list[str]:
-        """Keys that begin with `prefix` and were written at least `older_than` seconds ago by the keeper's own clock."""
+        """Keys that begin with `prefix` and were written at least `older_than` seconds ago by the blob store's own clock."""
 
     @abstractmethod
     async def clear_unfinished(self, older_than: float) -> int:
@@ -152,14 +152,14 @@ class Blobs(ABC):
 
     @abstractmethod
     async def url(self, key: str, *, expires: float) -> str | None:
-        """A URL that gives the bytes to anybody for `expires` seconds; None: the keeper has none, sign our own (`signing`)."""
+        """A URL that gives the bytes to anybody for `expires` seconds; None: the blob store has none, sign our own (`signing`)."""
 
     @abstractmethod
     async def check(self) -> None:
         """Write a probe. Raises BlobsUnavailable or BlobsFull, with the reason for an operator."""
 
     def close(self) -> None:  # noqa: B027  a bucket has nothing to give back
-        """Give back threads. The keeper is not used any more."""
+        """Give back threads. The blob store is not used any more."""
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

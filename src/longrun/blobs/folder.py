@@ -71,14 +71,14 @@ class Folder(Blobs):
 
     def put_blocking(self, key: str, chunks: Iterable[bytes], *, limit: int, content_type: str = "", filename: str = "") -> Stored:
         meter, target = Meter(limit), self._file(key)
-        with _told_apart():
+        with _translated_errors():
             part = _Part(self._root)
         try:
             for chunk in chunks:
                 data = meter.pass_on(chunk)
-                with _told_apart():
+                with _translated_errors():
                     part.write(data)
-            with _told_apart():
+            with _translated_errors():
                 part.publish(target, self._sync)
         finally:
             part.discard()
@@ -101,12 +101,12 @@ class Folder(Blobs):
             os.close(file)
 
     def get_blocking(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        with _told_apart():
+        with _translated_errors():
             file = _open(self._file(key))
         try:
             start, stop = span(os.fstat(file).st_size, start, end)
             while start < stop:
-                with _told_apart():
+                with _translated_errors():
                     data = os.pread(file, min(_PIECE, stop - start), start)
                 yield _whole(data)
                 start += len(data)
@@ -133,7 +133,7 @@ class Folder(Blobs):
 
     def path(self, key: str) -> Path | None:
         file = self._file(key)
-        with _told_apart():
+        with _translated_errors():
             return file if _size(file) is not None else None
 
     async def url(self, key: str, *, expires: float) -> str | None:
@@ -188,7 +188,7 @@ class Folder(Blobs):
         `undo` is given the result that nobody takes then.
         """
         future = asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
-        with _told_apart():
+        with _translated_errors():
             try:
                 return await asyncio.shield(future)
             except asyncio.CancelledError:
@@ -273,7 +273,7 @@ def _whole(data: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def _told_apart() -> Iterator[None]:
+def _translated_errors() -> Iterator[None]:
     """An OSError as the problem it is. The path stays in the log."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which keeper the settings name."""
+"""Which blob store the settings name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def folder_of(settings: Settings) -> Path | None:
 
 
 def open_blobs(settings: Settings) -> Blobs:
-    """The keeper of `settings.blobs`. Opens nothing yet, so it may be called before a fork.
+    """The blob store that `settings.blobs` names. Opens nothing yet, so it may be called before a fork.
 
     Raises:
         SettingsError: the endpoint of the bucket cannot be used as it is set.

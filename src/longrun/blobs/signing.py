@@ -20,7 +20,7 @@ _CONTEXT = "longrun-file-url-v1"
 
 
 def key_id(secret: bytes) -> str:
-    """Which secret signed: eight hexadecimal digits that tell nothing of it. With it a secret can be replaced while old URLs still hold."""
+    """Which secret signed: eight hexadecimal digits, so that a secret can be replaced while old URLs still hold."""
     return hmac.new(secret, b"longrun-key-id", hashlib.sha256).hexdigest()[:8]
 
 

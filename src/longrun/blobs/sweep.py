@@ -1,4 +1,4 @@
-"""What no record names goes: uploads whose submit never came, outputs of attempts that lost, files whose removal was forgotten."""
+"""Removes files that no record names: uploads whose submit never came, outputs of attempts that lost, removals that were cut short."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IsReferenced = Callable[[Sequence[str]], Awaitable[Collection[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many files a sweep has removed, and seconds of work; waiting for the second look is none."""
+    """How many files a sweep has removed, and seconds of work; without the wait for the second look."""
 
     removed: int
     busy: float
@@ -37,7 +37,7 @@ async def sweep(blobs: Blobs, is_referenced: IsReferenced, *, older_than: float 
 
     Args:
         is_referenced: given up to 100 keys, those of them that a record names. When it raises, nothing more is removed.
-        older_than: seconds since the last write, by the keeper's own clock.
+        older_than: seconds since the last write, by the blob store's own clock.
         second_look: seconds between the looks.
     """
     begun = time.monotonic()

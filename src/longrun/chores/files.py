@@ -6,15 +6,14 @@ Every process does this. Nothing is lost when one stops in the middle: a key sta
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
 from longrun.blobs.contract import Blobs, is_key
 from longrun.blobs.sweep import Swept, sweep
-from longrun.errors import BlobsFull, BlobsUnavailable, LongrunError
+from longrun.errors import LongrunError
 from longrun.store.facts import read_about
 from longrun.store.files import MOST
 from longrun.store.store import Store
@@ -31,81 +30,36 @@ _SHARE = 50
 _HOLD_S = 10.0
 #: Names the store whose files these are: what another store knows nothing of is no orphan.
 OWNER = "longrun-store"
-#: Shortest and longest pause before a keeper that is away is tried again.
-_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
-
-
-class Patience:
-    """Around work that needs the keeper: says once that it is away, tries again after longer and longer pauses, says that it is back."""
-
-    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._what, self._clock = what, clock
-        self._pause = self._until = 0.0
-
-    async def attempt(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do the work unless it is too early to try again. Raises what the store raises."""
-        if self._clock() < self._until:
-            return
-        try:
-            await work()
-        except (BlobsUnavailable, BlobsFull) as error:
-            self._failed(error)
-        except LongrunError:
-            raise
-        except Exception as error:
-            # Whatever a keeper comes up with, the chores beside this one must not end with it.
-            self._failed(error)
-        else:
-            if self._pause:
-                log.info("the keeper of files is back", chore=self._what)
-            self._pause = 0.0
-
-    def _failed(self, error: Exception) -> None:
-        if not self._pause:
-            unexpected = not isinstance(error, LongrunError)
-            log.warning("the keeper of files is away, it is tried again", chore=self._what, error=str(error), exc_info=unexpected)
-        self._pause = min(max(_PAUSE_S, 2 * self._pause), _LONGEST_PAUSE_S)
-        self._until = self._clock() + self._pause
 
 
 class FileChores:
-    """The rounds that need the keeper.
+    """The rounds that need the blob store.
 
     Args:
         store: says what may go.
-        blobs: the keeper.
+        blobs: the blob store.
         sweep_every: shortest time between two sweeps of all processes.
     """
 
     def __init__(self, store: Store, blobs: Blobs, *, sweep_every: float = SWEEP_EVERY_S) -> None:
         self._store, self._files, self._blobs, self._sweep_every = store, store.files, blobs, sweep_every
         self._foreign = False
-        self._trash, self._unfinished, self._orphans = Patience("trash"), Patience("clear_unfinished"), Patience("sweep_files")
 
     async def empty_trash(self) -> None:
         """Remove the bytes of all that is in the trash, a hundred at a time."""
-        await self._trash.attempt(self._empty_trash)
-
-    async def clear_unfinished(self) -> None:
-        """Remove what killed uploads have left."""
-        await self._unfinished.attempt(self._clear_unfinished)
-
-    async def sweep(self) -> None:
-        """Remove what no record names, if it is this process's turn."""
-        await self._orphans.attempt(self._sweep)
-
-    async def _empty_trash(self) -> None:
         while keys := await self._files.trash():
             await self._blobs.delete([key for key in keys if is_key(key)])
             await self._files.trashed(keys)
             if len(keys) < MOST:
                 return
 
-    async def _clear_unfinished(self) -> None:
+    async def clear_unfinished(self) -> None:
+        """Remove what killed uploads have left."""
         if removed := await self._blobs.clear_unfinished(UNFINISHED_AFTER_S):
             log.info("uploads that were killed are cleared", count=removed)
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Remove what no record names, if it is this process's turn."""
         if not await self._files.sweep_turn(self._sweep_every):
             return
         holding = asyncio.create_task(self._hold())
@@ -127,7 +81,7 @@ class FileChores:
         return await self._files.needed(keys) | {OWNER}
 
     async def _is_ours(self) -> bool:
-        """Whether the keeper belongs to this store. To another one, or an empty one put in its place, all files would look like orphans."""
+        """Whether the blob store is that of this store. To another one, or an empty one in its place, all files would look like orphans."""
         about = await read_about(self._store, timeout=5)
         if about is None or not about.id:
             return False
@@ -135,7 +89,7 @@ class FileChores:
             await self._blobs.put_bytes(OWNER, about.id.encode(), content_type="text/plain")
         owner = (await self._blobs.read(OWNER, 1000)).decode("ascii", "replace")
         if owner != about.id and not self._foreign:
-            log.error("the keeper of files belongs to another store: it is not swept", owner=owner, store=about.id, mend=f"remove {OWNER}")
+            log.error("the blob store belongs to another store: it is not swept", owner=owner, store=about.id, mend=f"remove {OWNER}")
         self._foreign = owner != about.id
         return not self._foreign
 

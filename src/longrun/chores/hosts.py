@@ -21,7 +21,7 @@ Admission = Literal["go", "crowded", "slow"]
 class _Host:
     begun: list[float] = field(default_factory=list)  #: when each of the tries that are on their way began, oldest first
     slow_until: float = 0.0
-    turn: float = 0.0  #: when the message that was last told to wait may have its turn
+    turn: float = 0.0  #: when the message that was last made to wait may have its turn
 
 
 class Hosts:

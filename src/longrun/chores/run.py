@@ -26,33 +26,49 @@ SECOND_LOOK_S = 5.0
 _MOST = 100
 #: Seconds that one round goes on with a batch.
 _BATCH_S = 10.0
+#: Shortest and longest pause after a chore that failed.
+_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 
 
 async def run_chores(store: Store, settings: Settings, blobs: Blobs) -> None:
     """Run all chores until canceled."""
     lanes, files = LaneLook(store), FileChores(store, blobs)
     await asyncio.gather(
-        _every(min(1.0, settings.lease / 5), "sweep", lambda: _sweep(store)),
-        _every(0.2, "release_due", lambda: _until_done(store.upkeep.release_due)),
-        _every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
-        _every(SECOND_LOOK_S, "refill", lanes.look),
-        _every(2.0, "expire", lambda: _until_done(store.upkeep.expire)),
-        _every(1.0, "batches", lambda: go_on_with_batches(store, blobs)),
-        _every(2.0, "expire_files", lambda: _until_done(store.files.expire)),
-        _every(2.0, "trash", files.empty_trash),
-        _every(CLEAR_EVERY_S, "clear_unfinished", files.clear_unfinished),
-        _every(10.0, "sweep_files", files.sweep),
+        every(min(1.0, settings.lease / 5), "sweep", lambda: _sweep(store)),
+        every(0.2, "release_due", lambda: _until_done(store.upkeep.release_due)),
+        every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
+        every(SECOND_LOOK_S, "refill", lanes.look),
+        every(2.0, "expire", lambda: _until_done(store.upkeep.expire)),
+        every(1.0, "batches", lambda: go_on_with_batches(store, blobs)),
+        every(2.0, "expire_files", lambda: _until_done(store.files.expire)),
+        every(2.0, "trash", files.empty_trash),
+        every(CLEAR_EVERY_S, "clear_unfinished", files.clear_unfinished),
+        every(10.0, "sweep_files", files.sweep),
     )
 
 
-async def _every(seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
-    """Run a chore again and again, with jitter so that processes do not march in step. A store that is away is tried again."""
+async def every(seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
+    """Run a chore again and again, with jitter so that processes do not march in step. Whatever it raises, it is tried again.
+
+    A store that is away is tried again as soon as ever; a blob store, or a defect, after longer and longer pauses, which is logged once.
+    """
+    pause = 0.0
     while True:
-        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
+        await asyncio.sleep(max(seconds, pause) * random.uniform(0.8, 1.2))
         try:
             await chore()
-        except LongrunError as error:
-            log.warning("chore did not run", chore=name, error=str(error))
+        except Exception as error:
+            expected = isinstance(error, LongrunError)
+            if expected and not isinstance(error, BlobsUnavailable | BlobsFull):
+                log.warning("chore did not run", chore=name, error=str(error))
+                continue
+            if not pause:
+                log.warning("chore failed, it is tried again", chore=name, error=str(error), exc_info=not expected)
+            pause = min(max(_PAUSE_S, 2 * pause), _LONGEST_PAUSE_S)
+        else:
+            if pause:
+                log.info("chore goes on", chore=name)
+            pause = 0.0
 
 
 async def _until_done(piece: Callable[[], Awaitable[int]]) -> None:
@@ -72,7 +88,7 @@ async def _go_on(store: Store, blobs: Blobs, batch_id: str) -> None:
     try:
         await feed(store, blobs, batch_id, _BATCH_S)
     except (BlobsUnavailable, BlobsFull) as error:
-        log.warning("a batch waits for the keeper of files", batch_id=batch_id, error=str(error))
+        log.warning("a batch waits for the blob store", batch_id=batch_id, error=str(error))
 
 
 async def _sweep(store: Store) -> None:

@@ -149,7 +149,7 @@ async def _guarded(due: Due, work: Coroutine[Any, Any, object]) -> None:
 
 
 def judged(verdict: Verdict, due: Due) -> tuple[Settled, str]:
-    """What the store is told of a try, and why when it was the last."""
+    """How the store settles a try, and why when it was the last."""
     if verdict.outcome == "disabled":
         return "disabled", "The receiver answered 410: it wants no more of them."
     if verdict.outcome == "given_up":

@@ -74,7 +74,7 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "longrun", *words]
 
 
-def tell_ready(fd: int, name: str) -> None:
+def report_ready(fd: int, name: str) -> None:
     """Say that this process has come up, to the one that started it."""
     with suppress(BrokenPipeError):  # it has ended, and we are about to
         os.write(fd, f"{name}\n".encode())

@@ -30,7 +30,7 @@ def doctor(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Check the machine, the models, the keeper of files and the store. Changes nothing.
+    """Check the machine, the models, the blob store and the store. Changes nothing.
 
     Exit status 0: `api`, `worker` and `serve` start here (there may be warnings). 1: something would keep them from it, or no store runs.
     """
@@ -49,7 +49,7 @@ def doctor(
 
 
 def examine_all(settings: Settings) -> list[Finding]:
-    """Every check: this machine, the models when some are named, the keeper of files, the store."""
+    """Every check: this machine, the models when some are named, the blob store, the store."""
     from longrun.service.doctor import Finding
     from longrun.service.machine import examine_app, examine_machine
     from longrun.worker.supervise.devices import refusal
@@ -120,13 +120,13 @@ def examine_files(settings: Settings) -> Finding:
     from longrun.blobs.open import folder_of, open_blobs
     from longrun.errors import MissingExtra, SettingsError, install_line
     from longrun.service.doctor import Finding
-    from longrun.service.keeper import KeeperLook
-    from longrun.service.machine import examine_keeper
+    from longrun.service.machine import examine_storage
+    from longrun.service.storage_health import StorageHealth
 
     folder = folder_of(settings)
     place = settings.blobs if folder is None else str(folder)
     if folder is not None and not folder.exists():
-        return examine_keeper(place, None)
+        return examine_storage(place, None)
     try:
         blobs = open_blobs(settings)
     except MissingExtra as error:
@@ -134,7 +134,7 @@ def examine_files(settings: Settings) -> Finding:
     except SettingsError as error:
         return Finding("refuse", "files", str(error), "correct LONGRUN_BLOBS, or AWS_ENDPOINT_URL")
     try:
-        return examine_keeper(place, asyncio.run(KeeperLook(blobs, patience=_PATIENCE_S).checks())["files"])
+        return examine_storage(place, asyncio.run(StorageHealth(blobs, patience=_PATIENCE_S).checks())["files"])
     finally:
         blobs.close()
 

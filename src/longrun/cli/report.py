@@ -56,6 +56,6 @@ class Reporter:
                     self._say(f"{len(moved)} jobs of the dead worker are taken care of")
             if death.deaths >= LOOP:
                 text = f"{describe_exit(death.status)}, {death.deaths} times in a row; next start in {death.pause:g} s"
-                await store.upkeep.tell_trouble(f"{death.role}@{socket.gethostname()}", text, death.pause + STEADY)
+                await store.upkeep.report_trouble(f"{death.role}@{socket.gethostname()}", text, death.pause + STEADY)
         finally:
             await store.close()

@@ -42,7 +42,7 @@ def api(
     _exit_on_sigterm()
     with _start_errors(app):
         from longrun.api.server import ApiServer
-        from longrun.cli.apis import supervise_apis, tell_ready
+        from longrun.cli.apis import report_ready, supervise_apis
         from longrun.cli.listen import listen
         from longrun.observe.logs import configure_logging
         from longrun.settings import load_settings
@@ -59,7 +59,7 @@ def api(
         asgi = create_api(settings, url, wrong.end)
         sock = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
         others = [socket.socket(fileno=int(each)) for each in beside.split(",") if each]
-    on_ready = None if ready_fd is None else lambda: tell_ready(ready_fd, name)
+    on_ready = None if ready_fd is None else lambda: report_ready(ready_fd, name)
     server = ApiServer(asgi, drain=settings.drain, patience=answers, beside=others, on_ready=on_ready)
     server.run(sockets=[sock])
     _ignore_signals()

@@ -153,7 +153,7 @@ class Child:
             self.process = None
 
 
-class Keeper(NamedTuple):
+class EmbeddedStore(NamedTuple):
     """The embedded server, as far as it is looked after here."""
 
     alive: Callable[[], bool]
@@ -166,7 +166,7 @@ class Supervisor:
 
     Args:
         children: in the order of their start.
-        keeper: the embedded server, stopped last; None = the store runs elsewhere.
+        store: the embedded server, stopped last; None = the store runs elsewhere.
         watch_start: called about five times a second until it says `ready`; `answering` lets children start that wait for it.
         patience: seconds from the signal to stop to SIGKILL.
         say: prints a line for the user.
@@ -176,7 +176,7 @@ class Supervisor:
     def __init__(
         self,
         children: Sequence[Child],
-        keeper: Keeper | None,
+        store: EmbeddedStore | None,
         watch_start: Callable[[], Literal["silent", "answering", "ready"]],
         *,
         patience: float,
@@ -184,7 +184,7 @@ class Supervisor:
         on_death: Callable[[Death], None] | None = None,
     ) -> None:
         self._children = children
-        self._keeper = keeper
+        self._store = store
         self._watch_start = watch_start
         self._patience = patience
         self._say = say
@@ -234,13 +234,13 @@ class Supervisor:
 
     def _look_after_store(self) -> None:
         now = time.monotonic()
-        if self._keeper is None or now < self._store_due or self._keeper.alive():
+        if self._store is None or now < self._store_due or self._store.alive():
             return
         self._store_deaths += 1
         self._store_due = now + backoff(self._store_deaths)
         self._say("the embedded server has ended; starting it again")
         try:
-            self._keeper.start()
+            self._store.start()
         except SettingsError as error:
             self._say(f"{error}\ntrying again in {backoff(self._store_deaths):g} s")
         else:
@@ -273,8 +273,8 @@ class Supervisor:
         finally:
             for child in self._children:
                 child.sweep()
-            if self._keeper is not None:
-                self._keeper.stop(_KILLED)
+            if self._store is not None:
+                self._store.stop(_KILLED)
 
     def _any_left(self) -> bool:
         return any(child.process is not None and child.process.poll() is None for child in self._children)

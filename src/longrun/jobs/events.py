@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from longrun.clock import rfc3339
-
 TYPES = frozenset({"queued", "started", "progress", "output", "log", "retrying", "waiting", "canceling", "gap", "done"})
 
 
@@ -26,11 +24,6 @@ class Event:
     at: int
     type: str
     data: bytes
-
-    def to_json(self) -> bytes:
-        """The event as callers see it: `{"seq", "attempt", "at", "type", "data"}`."""
-        head = f'{{"seq":{self.seq},"attempt":{self.attempt},"at":"{rfc3339(self.at)}","type":"{self.type}","data":'
-        return head.encode() + self.data + b"}"
 
 
 def gap(first: int, before: Event) -> Event:

@@ -104,30 +104,3 @@ def _text(value: object, longest: int) -> str:
     except Exception:
         text = type(value).__name__
     return text[:longest].encode("utf-8", "replace").decode()
-
-
-def problem_of(stored: bytes | dict[str, Any], instance: str, *, debug: bool = False) -> dict[str, Any]:
-    """A stored failure as the members of a problem document (RFC 9457).
-
-    Args:
-        stored: what `JobFailure.to_json` (or a script) wrote.
-        instance: path of the job.
-        debug: whether the operator's text is included.
-    """
-    members: dict[str, Any] = orjson.loads(stored) if isinstance(stored, bytes) else dict(stored)
-    code = members["code"]
-    problem = {
-        "type": f"urn:longrun:problem:{code}",
-        "title": TITLES.get(code, "The job did not succeed"),
-        "status": 424,
-        "detail": members.get("detail", ""),
-        "instance": instance,
-        "code": code,
-        "retryable": code in RETRYABLE_CODES,
-        "attempt": members.get("attempt", 0),
-        "cause": members.get("cause"),
-    }
-    problem |= {name: members[name] for name in (*DEATH, *STOP) if name in members}
-    if debug and "debug" in members:
-        problem["debug"] = members["debug"]
-    return problem

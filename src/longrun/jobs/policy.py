@@ -37,13 +37,6 @@ class Policy:
         known = Policy.__dataclass_fields__
         return Policy(**{name: value for name, value in orjson.loads(data).items() if name in known})
 
-    def public(self) -> dict[str, Any]:
-        """The members that HTTP.md names."""
-        return {name: getattr(self, name) for name in PUBLIC}
-
-
-PUBLIC = ("max_attempts", "backoff", "timeout", "soft_timeout", "start_within", "total_timeout", "retain_for", "delivery")
-
 
 def narrow(model: Policy, asked: dict[str, Any]) -> Policy:
     """The model's policy narrowed by a request's: a request can ask for less, never for more.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,15 @@ _INTS = frozenset(
     {"version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due", "errors", "progress_at", "batch_index"}
 )
 _TEXTS = frozenset({"tenant", "model", "queue", "retry_of", "retried_by", "worker", "batch"})
+
+
+def typed(names: Sequence[str], values: Sequence[bytes | None], *, ints: Container[str], texts: Container[str]) -> dict[str, Any]:
+    """The fields of a hash that are there, by name: as numbers, as texts, or as the bytes that they are."""
+    return {
+        name: int(value) if name in ints else value.decode() if name in texts else value
+        for name, value in zip(names, values, strict=True)
+        if value is not None
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +79,15 @@ class JobRecord:
     @property
     def retries_left(self) -> int:
         """Errors the job may still have and be run again."""
+        if self.terminal:
+            return 0
         policy = Policy.from_json(self.policy) if self.policy else Policy()
-        return 0 if self.terminal else max(0, policy.max_attempts - 1 - self.errors)
+        return max(0, policy.max_attempts - 1 - self.errors)
 
     @classmethod
     def from_fields(cls, job_id: str, values: Sequence[bytes | None], position: int | None = None) -> JobRecord:
         """Build the record from the values of `FIELDS`."""
-        given: dict[str, Any] = {}
-        for name, value in zip(FIELDS, values, strict=True):
-            if value is None:
-                continue
-            given[name] = int(value) if name in _INTS else value.decode() if name in _TEXTS else value
+        given = typed(FIELDS, values, ints=_INTS, texts=_TEXTS)
         if (ref := referenced(given.get("output"))) is not None:
             given |= {"output": None, "output_ref": ref}
         given["partial"] = "partial" in given

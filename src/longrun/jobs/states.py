@@ -13,7 +13,7 @@ class Status(StrEnum):
     RUNNING = "running"  #: a worker has claimed it
     WAITING = "waiting"  #: waits for child jobs
     RETRYING = "retrying"  #: failed, and runs again at `next_attempt_at`
-    CANCELING = "canceling"  #: told to stop while running
+    CANCELING = "canceling"  #: asked to stop while running
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"

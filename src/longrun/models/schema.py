@@ -83,19 +83,22 @@ class InputSchema:
         """The fields that are files: what is allowed of them, and whether the field is a list of files."""
         return file_rules(self.fields_schemas) if self.has_files else {}
 
-    def parse(self, data: Any, *, files: Mapping[str, FileRef] | None = None, attached: Attached | None = None) -> Any:
+    def parse(
+        self, data: Any, *, text: bytes | None = None, files: Mapping[str, FileRef] | None = None, attached: Attached | None = None
+    ) -> Any:
         """The value that `Instance.call` takes, from an input as JSON decoding gives it.
 
         Checked by JSON's rules: a text may be a time, a UUID or a member of an enum. Unknown fields are refused.
 
         Args:
+            text: `data` as JSON, where that is there already.
             files: those that the input names by id.
             attached: how their bytes are reached; None: they are not.
 
         Raises:
             ValidationFailed: with one finding for each thing that is wrong, at most 50.
         """
-        found = self._checked(data, None if files is None else Known(files, attached))
+        found = self._checked(data, None if files is None else Known(files, attached), text)
         if isinstance(found, ValidationError):
             raise _refused(findings(found, data, _ROOT)) from found
         if self._arguments is None:
@@ -123,12 +126,12 @@ class InputSchema:
             for path, several in gathered.items()
         ]
 
-    def _checked(self, data: Any, context: Any) -> Any:
+    def _checked(self, data: Any, context: Any, text: bytes | None = None) -> Any:
         """The value, or what is wrong with it. Raises ValidationFailed: it is no object, or the author's own checks broke."""
         if not isinstance(data, dict):
             raise _refused([{"pointer": _ROOT, "detail": f"The input is a JSON object; got {_json_type(data)}"}])
         try:
-            return self._validator.validate_json(_as_json(data), context=context)
+            return self._validator.validate_json(_as_json(data) if text is None else text, context=context)
         except ValidationError as error:
             return error
         except Exception as error:

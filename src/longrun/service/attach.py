@@ -1,22 +1,23 @@
-"""The files of an input: found, stored, judged, and named by their ids, before the job is stored."""
+"""The input of a job: checked, its files found or stored and named by their ids, and written as JSON once."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from longrun.clock import is_file_id, new_file_id
-from longrun.errors import StorageFull, StoreUnavailable, ValidationFailed
+from longrun.clock import is_file_id
+from longrun.errors import ValidationFailed
 from longrun.jobs.files import INLINE, FileRef, reference
+from longrun.media.rules import FileRule
 from longrun.models import ModelSpec
 from longrun.models.file_schema import FilePlace, any_of, read_data_uri
-from longrun.service.files import discard, from_bytes, judge_record, narrowed, receive, refusal
+from longrun.service.caller import Caller
+from longrun.service.files import judge_record
 from longrun.service.jsontext import compact
-from longrun.service.noting import put_away
-from longrun.service.parts import Parts
+from longrun.service.uploads import Uploads, from_bytes, narrowed, refusal
 from longrun.store.files import FileRecord
 from longrun.webhooks.guard import Refused, Unreachable
 
@@ -26,20 +27,17 @@ MOST_FILES = 100
 _PIECE = 64 * 1024
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """An input that is ready to be stored.
 
     Args:
         data: JSON, or a reference to the file that holds it.
-        files: those that the job needs.
-        fresh: ids of files that were stored for this request alone, and are of no use without its job.
+        files: those that the job needs, by id.
     """
 
-    data: bytes = b""
-    files: dict[str, FileRef] = field(default_factory=dict)
-    fresh: list[str] = field(default_factory=list)
-    uploads: dict[str, FileRecord] = field(default_factory=dict)  #: those of `fresh` that came with the request
+    data: bytes
+    files: dict[str, FileRef]
 
 
 def by_digest(sent: Any, files: Mapping[str, FileRef]) -> Any:
@@ -51,124 +49,105 @@ def by_digest(sent: Any, files: Mapping[str, FileRef]) -> Any:
     return files[sent].digest if isinstance(sent, str) and sent in files else sent
 
 
-async def attach(parts: Parts, tenant: str, spec: ModelSpec, data: Any, uploads: Sequence[FileRecord] = ()) -> Inputs:
-    """Check an input and store its files. When that fails, and when the job does (`let_go`), what was stored for it is removed again.
+async def attach(spec: ModelSpec, data: Any, uploads: Uploads) -> Inputs:
+    """Check an input and store its files.
 
     Args:
-        uploads: files that came with the request; the input names them by id.
+        spec: the model.
+        data: decoded JSON. Files stand in it by their ids, as `data:` URIs or as URLs.
+        uploads: owns what is stored; the input may name what has come with the request.
 
     Raises:
         ValidationFailed, PayloadTooLarge, UnsupportedMedia: with a pointer to what is wrong.
         BlobsFull, BlobsUnavailable, StorageFull, StoreUnavailable
     """
-    came = {record.ref.id: record for record in uploads}
-    inputs = Inputs(fresh=list(came), uploads=came)
-    try:
-        if spec.input.has_files:
-            data = await _with_files(parts, tenant, spec, data, inputs)
-        else:
-            spec.input.parse(data)
-        inputs.data = compact(data)
-        if len(inputs.data) > INLINE:
-            await _put_away(parts, tenant, inputs)
-    except BaseException as error:
-        await let_go(parts, tenant, inputs, error)
-        raise
-    return inputs
+    places = spec.input.file_places(data) if spec.input.has_files else []
+    files = await _found(uploads.caller, places, uploads.records) if places else {}
+    others = [place for place in places if not is_file_id(place.source)]
+    data = copy.deepcopy(data) if others else data
+    for place in others:
+        record = await _store(uploads, place)
+        _set(data, place.path, record.ref.id)
+        files[record.ref.id] = record.ref
+    inputs = _checked(spec, data, files)
+    if len(inputs.data) <= INLINE:
+        return inputs
+    ref = await uploads.store_input(inputs.data)
+    return Inputs(reference(ref), files | {ref.id: ref})
 
 
-async def let_go(parts: Parts, tenant: str, inputs: Inputs, error: BaseException) -> None:
-    """Remove what was stored for a job that there will not be because of `error`."""
-    # A store that is away would only be waited for once more: what it holds goes within the hour.
-    if not isinstance(error, StoreUnavailable) or isinstance(error, StorageFull):
-        await discard(parts, tenant, inputs.fresh)
-
-
-async def named(parts: Parts, tenant: str, spec: ModelSpec, data: Any) -> Inputs:
+async def named(caller: Caller, spec: ModelSpec, data: Any) -> Inputs:
     """Check an input whose files are all named by their ids; nothing is stored, however large it is.
 
     Raises as `attach` does.
     """
-    inputs = Inputs()
-    if spec.input.has_files:
-        for place in spec.input.file_places(data):
-            if not is_file_id(place.source):
-                raise _invalid(place.pointer, "In a batch a file is named by its id: upload it first (POST /files)")
-        await _with_files(parts, tenant, spec, data, inputs)
-    else:
-        spec.input.parse(data)
-    inputs.data = compact(data)
-    return inputs
+    places = spec.input.file_places(data) if spec.input.has_files else []
+    for place in places:
+        if not is_file_id(place.source):
+            raise _invalid(place.pointer, "In a batch a file is named by its id: upload it first (POST /files)")
+    return _checked(spec, data, await _found(caller, places, {}) if places else {})
 
 
-async def _with_files(parts: Parts, tenant: str, spec: ModelSpec, data: Any, inputs: Inputs) -> Any:
-    places = spec.input.file_places(data)
+def _checked(spec: ModelSpec, data: Any, files: dict[str, FileRef]) -> Inputs:
+    text = compact(data)
+    spec.input.parse(data, text=text, files=files if spec.input.has_files else None)
+    return Inputs(text, files)
+
+
+async def _found(caller: Caller, places: Sequence[FilePlace], came: Mapping[str, FileRecord]) -> dict[str, FileRef]:
+    """The files that the input names by their ids, each of which keeps to the rules of its place. `came`: with this request."""
     if len(places) > MOST_FILES:
         raise _invalid("", f"A job may be given {MOST_FILES} files at most, not {len(places)}")
-    known = dict(inputs.uploads)
-    known |= await _named(parts, tenant, {place.source for place in places if is_file_id(place.source)} - known.keys())
-    _judge(parts, [place for place in places if is_file_id(place.source)], known)
-    data = copy.deepcopy(data) if any(not is_file_id(place.source) for place in places) else data
-    for place in places:
-        if is_file_id(place.source):
-            record = known[place.source]
-        else:
-            record = await _take(parts, tenant, place)
-            inputs.fresh.append(record.ref.id)
-            _judge(parts, [replace(place, source=record.ref.id)], {record.ref.id: record})
-            _set(data, place.path, record.ref.id)
-        inputs.files[record.ref.id] = record.ref
-    spec.input.parse(data, files=inputs.files)
-    return data
-
-
-async def _named(parts: Parts, tenant: str, ids: set[str]) -> dict[str, FileRecord]:
-    found = await parts.store.files.read_all(sorted(ids), tenant) if ids else []
-    return {record.ref.id: record for record in found if record is not None}
-
-
-def _judge(parts: Parts, places: Sequence[FilePlace], known: dict[str, FileRecord]) -> None:
+    places = [place for place in places if is_file_id(place.source)]
+    ids = sorted({place.source for place in places} - came.keys())
+    stored = await caller.store.files.read_all(ids, caller.tenant) if ids else []
+    known = {**came, **{record.ref.id: record for record in stored if record is not None}}
     missing = [{"pointer": place.pointer, "detail": f"There is no file {place.source}"} for place in places if place.source not in known]
     if missing:
         raise ValidationFailed("The input names files that are not there, or not any longer.", errors=missing)
     for place in places:
-        broken = judge_record(parts, known[place.source], place.rules)
-        if broken is not None:
-            raise refusal(broken, place.pointer)
+        _judge(caller, place, known[place.source])
+    return {place.source: known[place.source].ref for place in places}
 
 
-async def _take(parts: Parts, tenant: str, place: FilePlace) -> FileRecord:
+def _judge(caller: Caller, place: FilePlace, record: FileRecord) -> None:
+    broken = judge_record(caller, record, place.rules)
+    if broken is not None:
+        raise refusal(broken, place.pointer)
+
+
+async def _store(uploads: Uploads, place: FilePlace) -> FileRecord:
     """Store what a `data:` URI holds or a URL leads to."""
     rule = any_of(place.rules)
     if place.source[:5].lower() == "data:":
         decoded = read_data_uri(place.source)
         if decoded is None:
             raise _invalid(place.pointer, "This data: URI cannot be read; its base64 is wrong")
-        return await receive(parts, tenant, from_bytes(decoded[0]), rule=rule, pointer=place.pointer)
-    if not parts.settings.fetch_urls:
+        record = await uploads.receive(from_bytes(decoded[0]), rule=rule, pointer=place.pointer)
+    else:
+        record = await _fetch(uploads, place, rule)
+    if rule not in place.rules:  # it was not judged by any of them alone
+        _judge(uploads.caller, place, record)
+    return record
+
+
+async def _fetch(uploads: Uploads, place: FilePlace, rule: FileRule) -> FileRecord:
+    caller = uploads.caller
+    if not caller.settings.fetch_urls:
         raise _invalid(
             place.pointer, "This service fetches no URLs (LONGRUN_FETCH_URLS): upload the file, or give a file id or a data: URI"
         )
-    most = narrowed(rule, parts.settings.max_file).max_bytes
+    most = narrowed(rule, caller.settings.max_file).max_bytes
     try:
-        async with parts.fetcher.fetch(place.source, max_bytes=most + _PIECE) as found:
+        async with caller.parts.fetcher.fetch(place.source, max_bytes=most + _PIECE) as found:
             if found.status != 200:
                 raise _invalid(place.pointer, f"The URL was answered with {found.status}, not 200")
             name = urlsplit(found.url).path.rpartition("/")[2]
-            return await receive(parts, tenant, found.chunks, filename=name, rule=rule, pointer=place.pointer)
+            return await uploads.receive(found.chunks, filename=name, rule=rule, pointer=place.pointer)
     except Refused as error:
         raise _invalid(place.pointer, str(error)) from None
     except Unreachable as error:
         raise _invalid(place.pointer, f"The URL could not be fetched: {error}") from None
-
-
-async def _put_away(parts: Parts, tenant: str, inputs: Inputs) -> None:
-    """An input that is too large for the store becomes a file."""
-    fresh = new_file_id()
-    ref = await put_away(parts.store, parts.blobs, tenant, inputs.data, fresh)
-    inputs.fresh.append(fresh)
-    inputs.files[fresh] = ref
-    inputs.data = reference(ref)
 
 
 def _set(data: Any, path: Sequence[str | int], value: str) -> None:

@@ -1,4 +1,4 @@
-"""The inputs of a batch on their way into the keeper: each is checked as it passes, and none is held longer than that.
+"""The inputs of a batch on their way into the blob store: each is checked as it passes, and none is held longer than that.
 
 A line of the stored file is one input as compact JSON; behind a tab, if it has files, the JSON of their references by id. Compact JSON
 holds neither tabs nor line breaks.
@@ -19,8 +19,8 @@ from longrun.errors import PayloadTooLarge, Problem, UnsupportedMedia, Validatio
 from longrun.models import ModelSpec
 from longrun.models.pointers import MOST_FINDINGS
 from longrun.service.attach import by_digest, named
+from longrun.service.caller import Caller
 from longrun.service.jsontext import canonical
-from longrun.service.parts import Parts
 
 #: Seconds of checking after which the event loop gets its turn.
 _TURN = 0.004
@@ -46,8 +46,7 @@ class Passing:
     """Inputs as they pass.
 
     Args:
-        parts: the open service.
-        tenant: who asks.
+        caller: who asks.
         spec: the model.
         items: the inputs.
         options: what the fingerprint begins with.
@@ -57,8 +56,8 @@ class Passing:
         files: ids of the files that they name.
     """
 
-    def __init__(self, parts: Parts, tenant: str, spec: ModelSpec, items: AsyncIterator[Item], options: Any) -> None:
-        self._parts, self._tenant, self._spec, self._items = parts, tenant, spec, items
+    def __init__(self, caller: Caller, spec: ModelSpec, items: AsyncIterator[Item], options: Any) -> None:
+        self._caller, self._spec, self._items = caller, spec, items
         self._digest = hashlib.sha256(b"batch\0" + spec.name.encode() + b"\0" + canonical(options) + b"\n")
         self._findings: list[dict[str, str]] = []
         self.total = 0
@@ -101,7 +100,7 @@ class Passing:
             self._note(item, item.wrong)
             return b""
         try:
-            inputs = await named(self._parts, self._tenant, self._spec, item.value)
+            inputs = await named(self._caller, self._spec, item.value)
         except (ValidationFailed, PayloadTooLarge, UnsupportedMedia) as problem:
             self._note(item, problem.errors or [{"pointer": "/input", "detail": problem.detail}])
             return b""

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from longrun.service.request import BatchEvent, Metadata, PolicyRequest, Tag, WebhookSecret, WebhookUrl
+from longrun.service.request import Metadata, PolicyRequest, Tag, WebhookSecret, WebhookUrl
+from longrun.wire.webhooks import BatchEvent
 
 BATCH_EVENTS: tuple[BatchEvent, ...] = ("batch.completed",)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-import orjson
+from msgspec import UNSET, Raw
 
+from longrun import wire
 from longrun.clock import item_id
-from longrun.jobs.failure import problem_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
-from longrun.jobs.view import job_urls
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.watch import whole_output
 from longrun.store.batches import MOST, BatchRecord
 from longrun.store.records import PAGE_BYTES
@@ -21,7 +20,7 @@ from longrun.store.records import PAGE_BYTES
 _CANCELED = b'{"code":"canceled","detail":"The batch was canceled before the item became a job.","attempt":0}'
 
 
-async def results(parts: Parts, batch: BatchRecord, base: str, first: int, most: int | None) -> AsyncIterator[bytes]:
+async def results(caller: Caller, batch: BatchRecord, first: int, most: int | None) -> AsyncIterator[bytes]:
     """Lines of the items from `first` on, `most` at most, as they are now; several lines at a time.
 
     An output that is kept as a file is read when it is its turn: one of them is held.
@@ -31,7 +30,7 @@ async def results(parts: Parts, batch: BatchRecord, base: str, first: int, most:
     """
     end = batch.total if most is None else min(batch.total, first + most)
     while first < end:
-        jobs = await parts.store.batches.items(batch.id, batch.tenant, first, min(MOST, end - first), PAGE_BYTES)
+        jobs = await caller.store.batches.items(batch.id, batch.tenant, first, min(MOST, end - first), PAGE_BYTES)
         if not jobs:
             break
         held = bytearray()
@@ -39,39 +38,39 @@ async def results(parts: Parts, batch: BatchRecord, base: str, first: int, most:
             if job is not None and job.output_ref is not None and held:
                 yield bytes(held)
                 held.clear()
-            held += await _line(parts, batch, base, first, job)
+            held += await _line(caller, batch, first, job)
             first += 1
         yield bytes(held)
     # The rest has not become jobs yet, or never will.
     for start in range(first, end, MOST):
-        yield b"".join(_unfed(batch, base, index, debug=parts.settings.expose_errors) for index in range(start, min(start + MOST, end)))
+        yield b"".join(_unfed(caller, batch, index) for index in range(start, min(start + MOST, end)))
 
 
-async def _line(parts: Parts, batch: BatchRecord, base: str, index: int, job: JobRecord | None) -> bytes:
+async def _line(caller: Caller, batch: BatchRecord, index: int, job: JobRecord | None) -> bytes:
     if job is None:
-        return _text(batch, index, "gone", {})
+        return _text(batch, index, "gone")
     if job.status is Status.SUCCEEDED:
-        output = await whole_output(parts, job)
+        output = await whole_output(caller, job)
         if output is None:
-            return _text(batch, index, "gone", {})
-        output = await parts.urls.rendered(output, batch.tenant, base)
-        return _text(batch, index, "succeeded", {"output": orjson.Fragment(output)} | ({"partial": True} if job.partial else {}))
+            return _text(batch, index, "gone")
+        output = await caller.urls.rendered(output, batch.tenant, caller.base)
+        return _text(batch, index, "succeeded", output=Raw(output), partial=True if job.partial else UNSET)
     if job.terminal and job.error is not None:
-        return _text(batch, index, job.status.value, {"error": _problem(job.error, job.id, base, debug=parts.settings.expose_errors)})
-    return _text(batch, index, job.status.value, {})
+        return _text(batch, index, job.status.value, error=_problem(caller, job.error, job.id))
+    return _text(batch, index, job.status.value)
 
 
-def _unfed(batch: BatchRecord, base: str, index: int, *, debug: bool) -> bytes:
+def _unfed(caller: Caller, batch: BatchRecord, index: int) -> bytes:
     if batch.terminal and batch.canceling is None:
-        return _text(batch, index, "gone", {})  # the batch has expired meanwhile
+        return _text(batch, index, "gone")  # the batch has expired meanwhile
     if batch.canceling is None:
-        return _text(batch, index, "pending", {})
-    return _text(batch, index, "canceled", {"error": _problem(_CANCELED, item_id(batch.id, index), base, debug=debug)})
+        return _text(batch, index, "pending")
+    return _text(batch, index, "canceled", error=_problem(caller, _CANCELED, item_id(batch.id, index)))
 
 
-def _problem(error: bytes, job_id: str, base: str, *, debug: bool) -> dict[str, Any]:
-    return problem_of(error, job_urls(job_id, base)["self"], debug=debug)
+def _problem(caller: Caller, error: bytes, job_id: str) -> wire.JobProblem:
+    return wire.JobProblem.of(error, wire.JobUrls.of(job_id, caller.base).self, debug=caller.debug)
 
 
-def _text(batch: BatchRecord, index: int, status: str, more: dict[str, Any]) -> bytes:
-    return orjson.dumps({"index": index, "id": item_id(batch.id, index), "status": status, **more}, option=orjson.OPT_APPEND_NEWLINE)
+def _text(batch: BatchRecord, index: int, status: str, **more: Any) -> bytes:
+    return wire.encode(wire.BatchResult(index, item_id(batch.id, index), status, **more)) + b"\n"

@@ -6,23 +6,24 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from longrun.clock import is_batch_id, new_batch_id, new_file_id
+from longrun.clock import is_batch_id, new_batch_id
 from longrun.errors import IdempotencyKeyReused, Problem, StorageFull, StoreUnavailable, ValidationFailed
 from longrun.jobs.files import FileRef
+from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec
 from longrun.service.batch_inputs import Item, Passing
 from longrun.service.batch_request import BatchOptions
+from longrun.service.caller import Caller
 from longrun.service.feeding import cancel_items, feed
-from longrun.service.files import discard
+from longrun.service.file_records import record_file
 from longrun.service.jsontext import compact
-from longrun.service.noting import noted
-from longrun.service.parts import Parts
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
-from longrun.service.submit import policy_in_force, policy_of, start_within, stored_key, unconfirmed
+from longrun.service.submit import policy_in_force, policy_of, stored_key, unconfirmed
+from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
-from longrun.store.batches import BatchRecord, NewBatch, not_found
+from longrun.store.batches import BatchRecord, NewBatch
+from longrun.store.kinds import BATCH
 
 #: Seconds that a request goes on making jobs, or canceling them; what is left then is a chore.
 AT_ONCE = 1.0
@@ -41,13 +42,12 @@ class Submitted:
 
 
 async def submit_batch(
-    parts: Parts, tenant: str, spec: ModelSpec, items: AsyncIterator[Item], options: BatchOptions, *, idempotency_key: str = ""
+    caller: Caller, spec: ModelSpec, items: AsyncIterator[Item], options: BatchOptions, *, idempotency_key: str = ""
 ) -> Submitted:
     """Validate all inputs, store them, accept the batch, and make jobs of its items for up to a second; a chore makes the rest.
 
     Args:
-        parts: the open service.
-        tenant: who asks.
+        caller: who asks.
         spec: the model.
         items: the inputs, read as they are asked for.
         options: what holds for all of them.
@@ -60,22 +60,38 @@ async def submit_batch(
         SubmitUnconfirmed: the store did not answer; the batch named in `batch_id` may exist.
         Problem: whatever reading the inputs raises.
     """
-    policy = policy_in_force(policy_of(parts, spec), options)
+    policy = policy_in_force(policy_of(caller, spec), options)
     if options.webhook is not None:
-        check_url(parts, options.webhook.url, "/webhook/url")
-    if parts.gate.closed:
-        await parts.gate.admit()
-    passing = Passing(parts, tenant, spec, items, options.model_dump(exclude_unset=True))
-    file_id, batch_id = new_file_id(), new_batch_id()
-    stored = await parts.blobs.put(
+        check_url(caller, options.webhook.url, "/webhook/url")
+    if caller.gate.closed:
+        await caller.gate.admit()
+    passing = Passing(caller, spec, items, options.model_dump(exclude_unset=True))
+    async with Uploads(caller) as uploads:
+        batch = await _stored(uploads, passing, spec, options, policy, stored_key(idempotency_key))
+        submitted = await _accept(caller, batch, list(passing.files))
+        if not submitted.replayed:
+            uploads.release()
+    # It is accepted: whatever goes wrong from here on, a chore goes on with it.
+    with suppress(Problem):
+        await feed(caller.store, caller.blobs, submitted.batch.id, AT_ONCE)
+        submitted = replace(submitted, batch=await caller.store.batches.read(submitted.batch.id, caller.tenant))
+    return submitted
+
+
+async def _stored(  # noqa: PLR0917
+    uploads: Uploads, passing: Passing, spec: ModelSpec, options: BatchOptions, policy: Policy, key: str
+) -> NewBatch:
+    """The batch, ready to be accepted: its inputs are checked and stored."""
+    caller, file_id = uploads.caller, uploads.new_id()
+    stored = await caller.blobs.put(
         file_id, passing.lines(), limit=_ANY_SIZE, content_type="application/jsonl", filename="inputs.jsonl"
     )  # fmt: skip
     since = time.monotonic()
     ref = FileRef(file_id, file_id, stored.size, stored.digest, "application/jsonl", "inputs.jsonl")
-    await noted(parts.store, tenant, ref, keep=None, since=since)
-    batch = NewBatch(
-        id=batch_id,
-        tenant=tenant,
+    await record_file(caller.store, caller.tenant, ref, keep=None, since=since)
+    return NewBatch(
+        id=new_batch_id(),
+        tenant=caller.tenant,
         model=spec.name,
         queue=spec.queue,
         priority=options.priority,
@@ -83,74 +99,43 @@ async def submit_batch(
         file=file_id,
         key=ref.key,
         policy=policy.to_json(),
-        start_within=start_within(policy, 0),
-        idempotency_key=stored_key(idempotency_key),
-        fingerprint=passing.fingerprint if idempotency_key else "",
+        idempotency_key=key,
+        fingerprint=passing.fingerprint if key else "",
         tags=compact(options.tags) if options.tags else None,
         metadata=compact(options.metadata) if options.metadata else None,
         hook=compact(options.webhook.model_dump(exclude_none=True)) if options.webhook else None,
     )
-    submitted = await _accept(parts, batch, list(passing.files))
-    # It is accepted: whatever goes wrong from here on, a chore goes on with it.
-    with suppress(Problem):
-        await feed(parts.store, parts.blobs, submitted.batch.id, AT_ONCE)
-        submitted = replace(submitted, batch=await parts.store.batches.read(submitted.batch.id, tenant))
-    return submitted
 
 
-async def _accept(parts: Parts, batch: NewBatch, files: list[str]) -> Submitted:
+async def _accept(caller: Caller, batch: NewBatch, files: list[str]) -> Submitted:
+    store = caller.store.batches
+    if files:
+        await store.bind(batch.id, batch.tenant, files)
     try:
-        if files:
-            await parts.store.batches.bind(batch.id, batch.tenant, files)
-        outcome, found = await _confirmed(parts, batch)
+        outcome, found = await store.accept(batch)
         if outcome in ("new", "replay"):
-            if outcome == "replay":
-                await discard(parts, batch.tenant, [batch.file])
-            return Submitted(await _read_or_known(parts, batch, found, outcome), replayed=outcome == "replay")
-        if outcome == "reused":
-            raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
-        raise ValidationFailed("The inputs were removed before the batch was accepted. Send it again.")
-    except BaseException as error:
-        # As in `attach.let_go`: what a store that is away holds goes within the hour.
-        if not isinstance(error, StoreUnavailable) or isinstance(error, StorageFull):
-            await discard(parts, batch.tenant, [batch.file])
-        raise
-
-
-async def _confirmed(parts: Parts, batch: NewBatch) -> tuple[Literal["new", "replay", "reused", "nofile"], str]:
-    try:
-        return await parts.store.batches.accept(batch)
+            return Submitted(await store.read(found, batch.tenant), replayed=outcome == "replay")
     except StorageFull:
         raise
     except StoreUnavailable as error:
         raise unconfirmed(error, "batch", batch.id) from error
+    if outcome == "reused":
+        raise IdempotencyKeyReused("This Idempotency-Key was used with another model or body. Use a new key for a new request.")
+    raise ValidationFailed("The inputs were removed before the batch was accepted. Send it again.")
 
 
-async def _read_or_known(parts: Parts, batch: NewBatch, found: str, outcome: str) -> BatchRecord:
-    """The record as it is; of a batch that was just accepted what is known of it, when the store goes away in this moment."""
-    try:
-        return await parts.store.batches.read(found, batch.tenant)
-    except StoreUnavailable:
-        if outcome != "new":
-            raise
-    return BatchRecord(
-        batch.id, batch.tenant, batch.model, batch.priority, "open", batch.total, 0, batch.total, int(time.time() * 1000),
-        tags=batch.tags, metadata=batch.metadata, policy=batch.policy, hook=batch.hook,
-    )  # fmt: skip
-
-
-async def get(parts: Parts, tenant: str, batch_id: str) -> BatchRecord:
+async def get(caller: Caller, batch_id: str) -> BatchRecord:
     """The batch.
 
     Raises:
         BatchNotFound: unknown, or another tenant's.
         BatchGone: expired.
     """
-    return await parts.store.batches.read(known_form(batch_id), tenant)
+    return await caller.store.batches.read(known_form(batch_id), caller.tenant)
 
 
 async def wait(
-    parts: Parts, tenant: str, batch_id: str, *, timeout: float, known: frozenset[int] | None = None
+    caller: Caller, batch_id: str, *, timeout: float, known: frozenset[int] | None = None
 ) -> BatchRecord:  # fmt: skip
     """The batch as soon as it has ended, or after `timeout` seconds, or when this process is about to stop, as it is then.
 
@@ -160,34 +145,34 @@ async def wait(
     Raises as `get` does.
     """
     deadline = time.monotonic() + timeout
-    async with parts.store.follower.listen(parts.store.job_channel(known_form(batch_id))) as listener:
+    async with caller.store.follower.listen(caller.store.job_channel(known_form(batch_id))) as listener:
         while True:
-            batch = await parts.store.batches.read(batch_id, tenant)
+            batch = await caller.store.batches.read(batch_id, caller.tenant)
             left = deadline - time.monotonic()
             changed = known is not None and batch.version not in known
-            if batch.terminal or changed or left <= 0 or parts.store.follower.dismissed:
+            if batch.terminal or changed or left <= 0 or caller.store.follower.dismissed:
                 return batch
             await sleep_until(listener, min(left, RE_READ if known is None else _LOOK))
 
 
-async def list_batches(parts: Parts, tenant: str, *, cursor: str | None, limit: int) -> tuple[list[BatchRecord], str | None]:
+async def list_batches(caller: Caller, *, cursor: str | None, limit: int) -> tuple[list[BatchRecord], str | None]:
     """A page of batches, newest first, and the cursor of the next one. Raises ValidationFailed: the cursor is not one of ours."""
     place = None if cursor is None else parse_cursor(cursor, is_id=is_batch_id)
-    found, following = await parts.store.batches.page(tenant, cursor=place, limit=limit)
+    found, following = await caller.store.batches.page(caller.tenant, cursor=place, limit=limit)
     return found, None if following is None else make_cursor(*following)
 
 
-async def cancel(parts: Parts, tenant: str, batch_id: str) -> BatchRecord:
+async def cancel(caller: Caller, batch_id: str) -> BatchRecord:
     """Ask the batch to stop, and return it as it is then: what is no job yet never becomes one. Idempotent. Raises as `get` does."""
-    if await parts.store.batches.cancel(known_form(batch_id), tenant):
+    if await caller.store.batches.cancel(known_form(batch_id), caller.tenant):
         # It has been asked to: a chore goes on where this stops.
         with suppress(StoreUnavailable):
-            await cancel_items(parts.store, batch_id, AT_ONCE)
-    return await parts.store.batches.read(batch_id, tenant)
+            await cancel_items(caller.store, batch_id, AT_ONCE)
+    return await caller.store.batches.read(batch_id, caller.tenant)
 
 
 def known_form(batch_id: str) -> str:
     """`batch_id` when it has the form of an id. Raises BatchNotFound otherwise, without asking the store."""
     if not is_batch_id(batch_id):
-        raise not_found(batch_id)
+        raise BATCH.not_found(batch_id)
     return batch_id

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
-from longrun.clock import is_job_id, new_job_id
+from longrun import wire
+from longrun.clock import new_job_id
 from longrun.errors import Problem, StoreUnavailable
 from longrun.jobs.record import JobRecord
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.read import Filters, known_form, list_jobs
 
 #: Dead letters that one redrive handles, and pages of them that it looks through for those that match.
@@ -18,27 +18,17 @@ _PAGES = 20
 _AT_ONCE = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Redriven:
-    """What a redrive did."""
-
-    jobs: dict[str, str] = field(default_factory=dict)  #: old id → new id
-    skipped: dict[str, str] = field(default_factory=dict)  #: old id → code of the problem
-    left: int = 0  #: dead letters that the tenant still has
-    next: str | None = None  #: cursor to go on with; None = every dead letter that matched was handled
-
-
-async def cancel(parts: Parts, tenant: str, job_id: str) -> JobRecord:
+async def cancel(caller: Caller, job_id: str) -> JobRecord:
     """Ask the job to stop, and return it as it is then. Idempotent.
 
     Raises:
         JobNotFound, JobGone
     """
-    await parts.store.records.cancel(known_form(job_id), tenant)
-    return await parts.store.records.read(job_id, tenant)
+    await caller.store.records.cancel(known_form(job_id), caller.tenant)
+    return await caller.store.records.read(job_id, caller.tenant)
 
 
-async def retry(parts: Parts, tenant: str, job_id: str) -> JobRecord:
+async def retry(caller: Caller, job_id: str) -> JobRecord:
     """A new job with the input of an ended one; asked again, the same new job.
 
     Raises:
@@ -46,34 +36,35 @@ async def retry(parts: Parts, tenant: str, job_id: str) -> JobRecord:
         NotRetryable: it has not failed, nor was it canceled, nor has it expired.
         StoreUnsafe: no job is accepted now.
     """
-    if parts.gate.closed:
-        await parts.gate.admit()
-    fresh = await parts.store.records.resubmit(known_form(job_id), tenant, new_job_id())
-    return await parts.store.records.read(fresh, tenant)
+    if caller.gate.closed:
+        await caller.gate.admit()
+    fresh = await caller.store.records.resubmit(known_form(job_id), caller.tenant, new_job_id())
+    return await caller.store.records.read(fresh, caller.tenant)
 
 
-async def delete(parts: Parts, tenant: str, job_id: str) -> None:
+async def delete(caller: Caller, job_id: str) -> None:
     """Erase an ended job and leave a tombstone.
 
     Raises:
         JobNotFound, JobGone
         NotFinished: it has not ended.
     """
-    await parts.store.records.delete(known_form(job_id), tenant)
+    await caller.store.records.delete(known_form(job_id), caller.tenant)
 
 
-async def redrive(parts: Parts, tenant: str, ids: Sequence[str]) -> Redriven:
-    """Retry the dead letters named; what cannot be retried is told apart in `skipped`. At most `MOST` ids. Raises StoreUnsafe."""
-    if parts.gate.closed:
-        await parts.gate.admit()
-    result = Redriven()
+async def redrive(caller: Caller, ids: Sequence[str]) -> wire.Redriven:
+    """Retry the dead letters named; `skipped` says what cannot be retried, and why. At most `MOST` ids. Raises StoreUnsafe."""
+    if caller.gate.closed:
+        await caller.gate.admit()
+    result = wire.Redriven([], [], 0, None)
     todo = list(dict.fromkeys(ids))[:MOST]
     for start in range(0, len(todo), _AT_ONCE):
-        await asyncio.gather(*(_redrive_one(parts, tenant, job_id, result) for job_id in todo[start : start + _AT_ONCE]))
-    return Redriven(result.jobs, result.skipped, await parts.store.records.dead(tenant))
+        await asyncio.gather(*(_redrive_one(caller, job_id, result) for job_id in todo[start : start + _AT_ONCE]))
+    result.left = await caller.store.records.dead(caller.tenant)
+    return result
 
 
-async def redrive_matching(parts: Parts, tenant: str, filters: Filters, *, cursor: str | None = None) -> Redriven:
+async def redrive_matching(caller: Caller, filters: Filters, *, cursor: str | None = None) -> wire.Redriven:
     """Retry the dead letters that match, the latest first; at most `MOST`, then `next` leads to those that died before them.
 
     A job that is retried and fails again is a new dead letter, which stands before the cursor: going on never meets it.
@@ -83,21 +74,21 @@ async def redrive_matching(parts: Parts, tenant: str, filters: Filters, *, curso
     """
     ids: list[str] = []
     for _ in range(_PAGES):
-        page = await list_jobs(parts, tenant, filters, cursor=cursor, limit=min(100, MOST - len(ids)), index="dead")
+        page = await list_jobs(caller, filters, cursor=cursor, limit=min(100, MOST - len(ids)), index="dead")
         ids += [job.id for job in page.jobs]
         cursor = page.cursor
         if cursor is None or len(ids) == MOST:
             break
-    return replace(await redrive(parts, tenant, ids), next=cursor)
+    result = await redrive(caller, ids)
+    result.next = cursor
+    return result
 
 
-async def _redrive_one(parts: Parts, tenant: str, job_id: str, result: Redriven) -> None:
-    if not is_job_id(job_id):
-        result.skipped[job_id] = "job-not-found"
-        return
+async def _redrive_one(caller: Caller, job_id: str, result: wire.Redriven) -> None:
     try:
-        result.jobs[job_id] = await parts.store.records.resubmit(job_id, tenant, new_job_id())
+        fresh = await caller.store.records.resubmit(known_form(job_id), caller.tenant, new_job_id())
+        result.redriven.append(wire.RedrivenJob(job_id, fresh))
     except StoreUnavailable:
         raise
     except Problem as problem:
-        result.skipped[job_id] = problem.code
+        result.skipped.append(wire.SkippedJob(job_id, problem.code))

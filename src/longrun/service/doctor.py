@@ -6,7 +6,7 @@ works, and an operator should know. `ok`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ def examine(facts: Facts, disk: Disk | None, settings: Settings) -> list[Finding
     """Every check that a process makes at its start and again and again."""
     findings = [check(facts, settings) for check in _SERVER]
     if disk is not None:
-        findings.append(check_disk(disk))
+        findings.append(_disk(disk))
     return findings + ([check(facts, settings) for check in _DATA] if facts.inside else [])
 
 
@@ -57,8 +57,7 @@ def refusals(findings: Iterable[Finding]) -> list[Finding]:
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
-def check_version(facts: Facts, settings: Settings) -> Finding:
-    """A Valkey, or a Redis of 6.2 or newer."""
+def _version(facts: Facts, settings: Settings) -> Finding:
     name = "server-version"
     if facts.kind is None:
         return Finding("warn", name, "the server does not say which version it is", "allow this user INFO: `ACL SETUSER <user> +info`")
@@ -67,60 +66,53 @@ def check_version(facts: Facts, settings: Settings) -> Finding:
     return Finding("ok", name, facts.server)
 
 
-def check_cluster(facts: Facts, settings: Settings) -> Finding:
-    """No Redis Cluster: a script touches keys of several slots."""
+def _cluster(facts: Facts, settings: Settings) -> Finding:
     if facts.cluster:
         told = "the server is part of a Redis Cluster, which cannot run scripts over several keys"
         return Finding("refuse", "cluster", told, "use a single primary: `cluster-enabled no` in redis.conf")
     return Finding("ok", "cluster", "not a cluster")
 
 
-def check_role(facts: Facts, settings: Settings) -> Finding:
-    """A primary."""
+def _role(facts: Facts, settings: Settings) -> Finding:
     if facts.replica:
         return Finding("refuse", "role", "the server is a replica and takes no writes", "set LONGRUN_REDIS_URL to the primary")
     return Finding("ok", "role", "primary")
 
 
-def check_policy(facts: Facts, settings: Settings) -> Finding:
-    """`noeviction`, also without a memory limit: a limit may be set later."""
-    name = "maxmemory-policy"
-    if facts.policy is None:
-        return Finding("warn", name, _unknown(name), _ask_server(name, "noeviction"))
-    if facts.policy != "noeviction":
-        told = f"{facts.policy} deletes jobs when memory is short, and tells nobody"
-        return Finding("refuse", name, told, _set(name, "noeviction"))
-    return Finding("ok", name, facts.policy)
+def _policy(facts: Facts, settings: Settings) -> Finding:
+    # Also without a memory limit: one may be set later.
+    name, found = "maxmemory-policy", facts.policy
+    if found is None:
+        return _unknown(name, "noeviction")
+    if found != "noeviction":
+        return Finding("refuse", name, f"{found} deletes jobs when memory is short, and tells nobody", _set(name, "noeviction"))
+    return Finding("ok", name, found)
 
 
-def check_aof(facts: Facts, settings: Settings) -> Finding:
-    """The append-only file is on."""
+def _aof(facts: Facts, settings: Settings) -> Finding:
+    name = "appendonly"
     if facts.aof is None:
-        return Finding("warn", "appendonly", _unknown("appendonly"), _ask_server("appendonly", "yes"))
+        return _unknown(name, "yes")
     if not facts.aof:
-        return Finding("refuse", "appendonly", "it is off: a restart of the server loses accepted jobs", _set("appendonly", "yes"))
-    return Finding("ok", "appendonly", "yes")
+        return Finding("refuse", name, "it is off: a restart of the server loses accepted jobs", _set(name, "yes"))
+    return Finding("ok", name, "yes")
 
 
-def check_fsync(facts: Facts, settings: Settings) -> Finding:
-    """`always` when durability is strict, else anything but `no`."""
-    name, strict = "appendfsync", settings.durability == "strict"
-    if strict and facts.fsync != "always":
+def _fsync(facts: Facts, settings: Settings) -> Finding:
+    name = "appendfsync"
+    if settings.durability == "strict" and facts.fsync != "always":
         told = "is not known" if facts.fsync is None else f"is {facts.fsync}"
-        mend = (
-            _set(name, "always")
-            + "; or LONGRUN_DURABILITY=relaxed. For an embedded Valkey: LONGRUN_DURABILITY=strict for `longrun serve` too"
-        )
-        return Finding("refuse", name, f"durability is strict, and appendfsync {told}: a power cut would lose accepted jobs", mend)
+        also = "; or LONGRUN_DURABILITY=relaxed. For an embedded Valkey: LONGRUN_DURABILITY=strict for `longrun serve` too"
+        told = f"durability is strict, and appendfsync {told}: a power cut would lose accepted jobs"
+        return Finding("refuse", name, told, _set(name, "always") + also)
     if facts.fsync is None:
-        return Finding("warn", name, _unknown(name), _ask_server(name, "everysec"))
+        return _unknown(name, "everysec")
     if facts.fsync == "no":
         return Finding("warn", name, "no: a power cut loses what was accepted in the last half minute", _set(name, "everysec"))
     return Finding("ok", name, facts.fsync)
 
 
-def check_aof_write(facts: Facts, settings: Settings) -> Finding:
-    """The server could write its append-only file the last time it tried."""
+def _aof_write(facts: Facts, settings: Settings) -> Finding:
     mend = "see the server's log, make room on its disk, mend what keeps it from writing there"
     if not facts.aof_write_ok:
         return Finding("refuse", "aof-write", "the server could not write its append-only file, and refuses all writes", mend)
@@ -129,8 +121,7 @@ def check_aof_write(facts: Facts, settings: Settings) -> Finding:
     return Finding("ok", "aof-write", "the last write and the last rewrite went well")
 
 
-def check_memory(facts: Facts, settings: Settings) -> Finding:
-    """Below 80 % of `maxmemory`."""
+def _memory(facts: Facts, settings: Settings) -> Finding:
     if facts.used_memory is None or facts.max_memory is None:
         return Finding("ok", "memory", "the server does not say how much it uses")
     used = _size(facts.used_memory)
@@ -143,8 +134,8 @@ def check_memory(facts: Facts, settings: Settings) -> Finding:
     return Finding("ok", "memory", told)
 
 
-def check_clock(facts: Facts, settings: Settings) -> Finding:
-    """Within 5 s of ours. Nothing is decided by our clock; times in answers and logs would not fit together."""
+def _clock(facts: Facts, settings: Settings) -> Finding:
+    # Nothing is decided by our clock; times in answers and logs would not fit together.
     off = abs(facts.clock_ahead)
     if off > CLOCK_OFF:
         told = f"the server's clock is {off:.0f} s {'ahead of' if facts.clock_ahead > 0 else 'behind'} the clock here"
@@ -152,8 +143,8 @@ def check_clock(facts: Facts, settings: Settings) -> Finding:
     return Finding("ok", "clock", "the server's and the one here agree")
 
 
-def check_round_trip(facts: Facts, settings: Settings) -> Finding:
-    """Short beside the heartbeat, or late beats lose leases."""
+def _round_trip(facts: Facts, settings: Settings) -> Finding:
+    # Late heartbeats lose leases.
     told = f"{facts.round_trip * 1000:.1f} ms to the server and back"
     if facts.round_trip > settings.heartbeat / 10:
         mend = "run closer to the server, or raise LONGRUN_HEARTBEAT and LONGRUN_LEASE together, everywhere"
@@ -161,8 +152,8 @@ def check_round_trip(facts: Facts, settings: Settings) -> Finding:
     return Finding("ok", "round-trip", told)
 
 
-def check_disk(disk: Disk) -> Finding:
-    """Room for the append-only file to grow and to be rewritten."""
+def _disk(disk: Disk) -> Finding:
+    # The append-only file must have room to grow and to be rewritten.
     told = f"{_size(disk.free)} free in {disk.folder}, the append-only file has {_size(disk.data)}"
     mend = f"make room on the disk of {disk.folder}, or move the folder and name it with --data"
     if disk.free < DISK_OUT:
@@ -176,7 +167,7 @@ def check_disk(disk: Disk) -> Finding:
 
 
 def check_format(facts: Facts, settings: Settings) -> Finding:
-    """Written by processes that agree with us on what keys and fields mean."""
+    """Whether the data were written by processes that agree with us on what keys and fields mean."""
     if facts.about is None or facts.about.format == str(FORMAT):
         return Finding("ok", "format", str(FORMAT))
     told = f"the data have format {facts.about.format} (Longrun {facts.about.version}), and Longrun {VERSION} works on format {FORMAT}"
@@ -184,8 +175,7 @@ def check_format(facts: Facts, settings: Settings) -> Finding:
     return Finding("refuse", "format", told, mend)
 
 
-def check_worker_format(facts: Facts, settings: Settings) -> Finding:
-    """No live worker writes in another format."""
+def _worker_format(facts: Facts, settings: Settings) -> Finding:
     others = [_who(worker) for worker in facts.workers if worker.get("format", FORMAT) != FORMAT]
     if others:
         told = f"live workers write another format than {FORMAT}: {_some(others)}"
@@ -193,8 +183,8 @@ def check_worker_format(facts: Facts, settings: Settings) -> Finding:
     return Finding("ok", "worker-format", "no live worker writes in another format")
 
 
-def check_worker_version(facts: Facts, settings: Settings) -> Finding:
-    """All of one version; side by side for a while is what a rolling update is."""
+def _worker_version(facts: Facts, settings: Settings) -> Finding:
+    # Side by side for a while is what a rolling update is.
     others = [_who(worker) for worker in facts.workers if worker.get("version", VERSION) != VERSION]
     if others:
         told = f"live workers run another version than {VERSION}: {_some(others)}"
@@ -202,8 +192,8 @@ def check_worker_version(facts: Facts, settings: Settings) -> Finding:
     return Finding("ok", "worker-version", f"{VERSION} everywhere")
 
 
-def check_worker_lease(facts: Facts, settings: Settings) -> Finding:
-    """The same lease and heartbeat everywhere. A heartbeat over half of our lease loses jobs that run well."""
+def _worker_lease(facts: Facts, settings: Settings) -> Finding:
+    # A heartbeat over half of our lease loses jobs that run well.
     mend = "set the same LONGRUN_LEASE and LONGRUN_HEARTBEAT in every process"
     late = [_rhythm(worker) for worker in facts.workers if worker.get("heartbeat", 0) * 2 > settings.lease]
     if late:
@@ -257,12 +247,9 @@ def _set(name: str, value: str) -> str:
     return f"`redis-cli CONFIG SET {name} {value}`, and `{name} {value}` in redis.conf"
 
 
-def _unknown(name: str) -> str:
-    return f"not known: the server does not say what {name} is"
-
-
-def _ask_server(name: str, value: str) -> str:
-    return f"make sure that it is `{name} {value}`; to have it checked, allow `ACL SETUSER <user> +info +config|get`"
+def _unknown(name: str, value: str) -> Finding:
+    mend = f"make sure that it is `{name} {value}`; to have it checked, allow `ACL SETUSER <user> +info +config|get`"
+    return Finding("warn", name, f"not known: the server does not say what {name} is", mend)
 
 
 def _who(worker: Mapping[str, Any]) -> str:
@@ -284,17 +271,5 @@ def _size(count: int) -> str:
     return f"{size:.0f} bytes" if not power else f"{size:.3g} {'_KMGT'[power]}B" if size < 1000 else f"{size:.0f} {'_KMGT'[power]}B"
 
 
-Check = Callable[[Facts, Settings], Finding]
-_SERVER: tuple[Check, ...] = (
-    check_version,
-    check_cluster,
-    check_role,
-    check_policy,
-    check_aof,
-    check_fsync,
-    check_aof_write,
-    check_memory,
-    check_clock,
-    check_round_trip,
-)
-_DATA: tuple[Check, ...] = (check_format, check_worker_format, check_worker_version, check_worker_lease)
+_SERVER = (_version, _cluster, _role, _policy, _aof, _fsync, _aof_write, _memory, _clock, _round_trip)
+_DATA = (check_format, _worker_format, _worker_version, _worker_lease)

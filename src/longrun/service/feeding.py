@@ -17,7 +17,7 @@ from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.clock import FILE_PREFIX, item_id
 from longrun.errors import BatchGone, BatchNotFound
 from longrun.jobs.files import INLINE, reference
-from longrun.service.noting import put_away
+from longrun.service.file_records import store_input
 from longrun.store.batches import MOST, Feeding, Line
 from longrun.store.store import Store
 
@@ -41,9 +41,9 @@ async def feed(store: Store, blobs: Blobs, batch_id: str, seconds: float) -> Non
     except (BatchNotFound, BatchGone):
         return
     except BlobNotFound:
-        # Fed, or canceled, by somebody else since we have looked; otherwise the keeper has lost what it was given.
+        # Fed, or canceled, by somebody else since we have looked; otherwise the blob store has lost what it was given.
         if (await store.batches.feeding(batch_id)).open:
-            log.error("the inputs of a batch are not there", batch_id=batch_id, mend="restore the keeper of files, or cancel the batch")
+            log.error("the inputs of a batch are not there", batch_id=batch_id, mend="restore the blob store, or cancel the batch")
 
 
 async def _feed(store: Store, blobs: Blobs, batch_id: str, at: Feeding, until: float) -> None:
@@ -63,7 +63,7 @@ async def _line(store: Store, blobs: Blobs, tenant: str, batch_id: str, index: i
     value, _, files = data.rstrip(b"\n").partition(b"\t")
     if len(value) > INLINE:
         # Its id follows from the item's, so that a second feeder stores the same.
-        ref = await put_away(store, blobs, tenant, value, FILE_PREFIX + item_id(batch_id, index)[4:])
+        ref = await store_input(store, blobs, tenant, value, FILE_PREFIX + item_id(batch_id, index)[4:])
         value, files = reference(ref), orjson.dumps(orjson.loads(files or b"{}") | {ref.id: ref.members()})
     return Line(value, files, len(data))
 

@@ -74,7 +74,7 @@ class Gate:
         on_wrong_start: called once, when the *first* look finds the store unsafe; default: nothing but the closed gate.
 
     Attributes:
-        closed: all that the path of a submit looks at. When it is true, `admit` tells why, or opens the gate.
+        closed: all that the path of a submit looks at. When it is true, `admit` raises why, or opens the gate.
         findings: of the last look.
         lost_at: when the data were found to be others, in ms; None = never in the life of this process.
     """
@@ -120,7 +120,7 @@ class Gate:
         seen = await self._look(timeout)
         self._compare(seen)
         first, self._known = not self._known, True
-        _tell(self.findings, seen.findings)
+        _log_changes(self.findings, seen.findings)
         self.findings = seen.findings
         self.closed = bool(refusals(seen.findings))
         if first and self.closed and self._on_wrong_start is not None:
@@ -149,7 +149,7 @@ class Gate:
         return {"store": store} | {each.name: words[each.severity] for each in self.findings if each.severity != "ok"}
 
     def _compare(self, seen: Inspection) -> None:
-        """Tell that the data are others than before: FLUSHALL, a restart without its file, or another server behind the address."""
+        """Log that the data are others than before: FLUSHALL, a restart without its file, or another server behind the address."""
         if not seen.facts.inside:
             return
         found = "" if seen.about is None else seen.about.id
@@ -159,7 +159,7 @@ class Gate:
         self._id = found
 
 
-def _tell(before: Sequence[Finding], after: Sequence[Finding]) -> None:
+def _log_changes(before: Sequence[Finding], after: Sequence[Finding]) -> None:
     """Log what has changed since the last look."""
     old = {each.name: each.severity for each in before}
     for each in after:

@@ -51,8 +51,8 @@ def examine_machine(machine: Machine, settings: Settings) -> list[Finding]:
     return [_python(machine), _installation(machine), _server(machine, settings), _gpu(machine), _open_files(machine)]
 
 
-def examine_keeper(place: str, told: str | None) -> Finding:
-    """Whether files can be kept. `told`: what `KeeperLook` says; None = their folder is made with the first file."""
+def examine_storage(place: str, told: str | None) -> Finding:
+    """Whether files can be kept. `told`: what `StorageHealth` says; None = their folder is made with the first file."""
     if told is None:
         return Finding("ok", "files", f"{place}, which is made with the first file")
     if told == "ok":

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from longrun import wire
 from longrun.errors import Problem
 from longrun.service.parts import Parts
 from longrun.store.records import LaneDepth
@@ -49,41 +50,42 @@ def lanes_of(parts: Parts, seen: Overview) -> list[LaneDepth]:
     return [known[key] for key in sorted(known)]
 
 
-def queues(parts: Parts, seen: Overview) -> list[dict[str, Any]]:
+def queues(parts: Parts, seen: Overview) -> wire.QueueList:
     """Depth by priority and the age of the oldest waiting job, by queue and, inside it, by model."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, wire.Queue] = {}
     for lane in lanes_of(parts, seen):
-        row = rows.setdefault(lane.queue, {"queue": lane.queue, "queued": 0, "oldest_seconds": None, "models": []})
+        row = rows.setdefault(lane.queue, wire.Queue(lane.queue, 0, None, []))
         waiting = sum(lane.by_priority.values())
-        row["queued"] += waiting
-        row["oldest_seconds"] = _older(row["oldest_seconds"], lane.oldest_s)
+        row.queued += waiting
+        row.oldest_seconds = _older(row.oldest_seconds, lane.oldest_s)
         by_priority = {str(priority): n for priority, n in sorted(lane.by_priority.items(), reverse=True) if n}
-        row["models"].append({"model": lane.model, "queued": waiting, "by_priority": by_priority, "oldest_seconds": lane.oldest_s})
-    return list(rows.values())
+        row.models.append(wire.Lane(lane.model, waiting, by_priority, lane.oldest_s))
+    return wire.QueueList(list(rows.values()))
 
 
-def stats(parts: Parts, seen: Overview) -> list[dict[str, Any]]:
+def stats(parts: Parts, seen: Overview) -> wire.Stats:
     """Counts and times per model since the store was made."""
     names = sorted({spec.name for spec in parts.models} | set(seen.counters))
-    return [{"model": name, **_counts(seen.counters.get(name, {})), "batches": _batches(seen, name)} for name in names]
+    return wire.Stats([_stats(seen, name) for name in names])
 
 
-def _batches(seen: Overview, model: str) -> dict[str, Any] | None:
+def _stats(seen: Overview, model: str) -> wire.ModelStats:
+    counters = seen.counters.get(model, {})
+    ended = {what: counters.get(what, 0) for what in ("succeeded", "failed", "canceled", "expired")}
+    return wire.ModelStats(model=model, **ended, run_s=counters.get("run_ms", 0) / 1000, batches=_batches(seen, model))
+
+
+def _batches(seen: Overview, model: str) -> wire.LaneBatches | None:
     """How the batches of the workers that are there now have been since these started; None = there were none."""
     told = [entry for worker in seen.workers if (entry := worker.get("models", {}).get(model, {}).get("batches"))]
     count, items = (sum(each["size"][what] for each in told) for what in ("count", "sum"))
     if not count:
         return None
     waits, waited = (sum(each["wait_s"][what] for each in told) for what in ("sum", "count"))
-    return {"count": count, "mean_size": round(items / count, 2), "mean_wait_s": round(waits / waited, 6) if waited else None}
+    return wire.LaneBatches(count, round(items / count, 2), round(waits / waited, 6) if waited else None)
 
 
-def _counts(counters: dict[str, int]) -> dict[str, Any]:
-    ended = {what: counters.get(what, 0) for what in ("succeeded", "failed", "canceled", "expired")}
-    return {**ended, "run_s": counters.get("run_ms", 0) / 1000}
-
-
-def scale(parts: Parts, seen: Overview, queue: str) -> dict[str, Any]:
+def scale(parts: Parts, seen: Overview, queue: str) -> wire.Scale:
     """How much there is to do in a queue, for an autoscaler: `demand` = waiting and running jobs.
 
     Raises:
@@ -93,24 +95,17 @@ def scale(parts: Parts, seen: Overview, queue: str) -> dict[str, Any]:
     if not lanes:
         raise UnknownQueue(f"There is no queue {queue[:64]}.")
     waiting = sum(sum(lane.by_priority.values()) for lane in lanes)
-    oldest: float | None = None
-    for lane in lanes:
-        oldest = _older(oldest, lane.oldest_s)
+    oldest = max((lane.oldest_s for lane in lanes if lane.oldest_s is not None), default=None)
     serving = [models for worker in seen.workers if (models := _models_in(worker, queue))]
     running = sum(entry.get("running", 0) for models in serving for entry in models)
-    return {
-        "queue": queue,
-        "demand": waiting + running,
-        "queued": waiting,
-        "running": running,
-        "oldest_seconds": oldest,
-        "workers": len(serving),
-    }
+    return wire.Scale(queue, waiting + running, waiting, running, oldest, len(serving))
 
 
-def workers(seen: Overview, *, jobs: bool) -> list[dict[str, Any]]:
+def workers(seen: Overview, *, jobs: bool) -> wire.WorkerList:
     """What the workers announce; `jobs` = with the ids of the jobs they run, whosever they are."""
-    return [{name: value for name, value in worker.items() if jobs or name != "jobs"} for worker in seen.workers]
+    return wire.WorkerList(
+        [wire.as_it_is({name: value for name, value in worker.items() if jobs or name != "jobs"}) for worker in seen.workers]
+    )
 
 
 def _models_in(worker: dict[str, Any], queue: str) -> list[dict[str, Any]]:

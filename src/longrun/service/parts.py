@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from longrun.blobs.contract import Blobs
 from longrun.blobs.open import open_blobs
 from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec, Registry
-from longrun.service.fetcher import UrlFetcher
 from longrun.service.gate import Gate
-from longrun.service.keeper import KeeperLook
+from longrun.service.storage_health import StorageHealth
 from longrun.service.urls import UrlSigner
 from longrun.settings import Settings
 from longrun.store.store import Store
 
+if TYPE_CHECKING:
+    from longrun.webhooks.guard import GuardedClient
 
-@dataclass(frozen=True, slots=True)
+
 class Parts:
     """The open parts of a running service.
 
     Args:
         gate: whether jobs may be accepted; default: always. Somebody has to run its `watch`.
-        blobs: the keeper of bytes; default: the one that `settings` name.
-        keeper: what /readyz says of it.
+        blobs: the blob store; default: the one that `settings` name.
+
+    Attributes:
+        storage_health: what /readyz says of the blob store.
         urls: signs URLs of files.
-        fetcher: fetches URLs of inputs.
         policies: of the models that were asked for so far, see `longrun.service.submit.policy_of`.
     """
 
-    settings: Settings
-    store: Store
-    models: Registry
-    gate: Gate = field(default_factory=Gate)
-    blobs: Blobs = field(default=None)  # type: ignore[assignment]  # never None once it is made
-    keeper: KeeperLook = field(init=False)
-    urls: UrlSigner = field(init=False)
-    fetcher: UrlFetcher = field(init=False)
-    policies: dict[ModelSpec, Policy] = field(init=False, default_factory=dict)
+    def __init__(self, settings: Settings, store: Store, models: Registry, gate: Gate | None = None, blobs: Blobs | None = None) -> None:
+        self.settings, self.store, self.models = settings, store, models
+        self.gate, self.blobs = gate or Gate(), blobs or open_blobs(settings)
+        self.storage_health, self.urls = StorageHealth(self.blobs), UrlSigner(store)
+        self.policies: dict[ModelSpec, Policy] = {}
 
-    def __post_init__(self) -> None:
-        if self.blobs is None:
-            object.__setattr__(self, "blobs", open_blobs(self.settings))
-        object.__setattr__(self, "keeper", KeeperLook(self.blobs))
-        object.__setattr__(self, "urls", UrlSigner(self.store))
-        object.__setattr__(self, "fetcher", UrlFetcher(self.settings))
+    @cached_property
+    def fetcher(self) -> GuardedClient:
+        """Fetches URLs of inputs. Made when it is first needed: it reads the list of certificates, and loads httpx."""
+        from longrun.webhooks.guard import GuardedClient, Networks
+
+        return GuardedClient(Networks(self.settings.allowed_networks), timeout=self.settings.fetch_timeout)
 
     async def close(self) -> None:
-        """Close the connections to the store, and give back what the keeper holds."""
-        self.keeper.close()
+        """Close the connections to the store, and give back what the blob store holds."""
+        self.storage_health.close()
         try:
-            await self.fetcher.close()
+            if "fetcher" in vars(self):
+                await self.fetcher.close()
             await self.store.close()
         finally:
             self.blobs.close()

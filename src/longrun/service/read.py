@@ -16,9 +16,9 @@ from longrun.clock import is_job_id
 from longrun.errors import ValidationFailed
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.store.follow import DISMISSED, Listener
-from longrun.store.records import not_found
+from longrun.store.kinds import JOB
 
 #: Pub/sub may drop messages: a waiting reader reads again after this many seconds.
 RE_READ = 15.0
@@ -55,24 +55,23 @@ class Listing:
     cursor: str | None
 
 
-async def get(parts: Parts, tenant: str, job_id: str) -> JobRecord:
+async def get(caller: Caller, job_id: str) -> JobRecord:
     """The job.
 
     Raises:
         JobNotFound: unknown, or another tenant's.
         JobGone: deleted or expired.
     """
-    return await parts.store.records.read(known_form(job_id), tenant)
+    return await caller.store.records.read(known_form(job_id), caller.tenant)
 
 
-async def attempts(parts: Parts, tenant: str, job_id: str) -> Sequence[AttemptRecord]:
+async def attempts(caller: Caller, job_id: str) -> Sequence[AttemptRecord]:
     """The job's attempts, oldest first. Raises as `get` does."""
-    return await parts.store.records.attempts(known_form(job_id), tenant)
+    return await caller.store.records.attempts(known_form(job_id), caller.tenant)
 
 
 async def wait(
-    parts: Parts,
-    tenant: str,
+    caller: Caller,
     job_id: str,
     *,
     timeout: float,
@@ -82,8 +81,7 @@ async def wait(
     """The job as soon as it has ended, or after `timeout` seconds, or when this process is about to stop, as it is then.
 
     Args:
-        parts: the open service.
-        tenant: who asks.
+        caller: who asks.
         job_id: the job.
         timeout: seconds.
         until: `change` returns as soon as the job's version is not in `known`.
@@ -92,11 +90,11 @@ async def wait(
     Raises as `get` does.
     """
     deadline = time.monotonic() + timeout
-    async with parts.store.follower.listen(parts.store.job_channel(known_form(job_id))) as listener:
+    async with caller.store.follower.listen(caller.store.job_channel(known_form(job_id))) as listener:
         while True:
-            job = await parts.store.records.read(job_id, tenant)
+            job = await caller.store.records.read(job_id, caller.tenant)
             left = deadline - time.monotonic()
-            if job.terminal or left <= 0 or (until == "change" and job.version not in known) or parts.store.follower.dismissed:
+            if job.terminal or left <= 0 or (until == "change" and job.version not in known) or caller.store.follower.dismissed:
                 return job
             await sleep_until(listener, min(left, RE_READ), _ENDS if until == "terminal" else None)
 
@@ -110,7 +108,7 @@ async def sleep_until(listener: Listener, timeout: float, wanted: frozenset[byte
             return
 
 
-async def list_jobs(parts: Parts, tenant: str, filters: Filters, *, cursor: str | None, limit: int, index: Index = "idx") -> Listing:
+async def list_jobs(caller: Caller, filters: Filters, *, cursor: str | None, limit: int, index: Index = "idx") -> Listing:
     """A page of jobs, newest first (dead letters: latest failure first).
 
     At most 2,000 jobs are looked at, so a page may be short, or even empty, while `cursor` goes on.
@@ -125,7 +123,9 @@ async def list_jobs(parts: Parts, tenant: str, filters: Filters, *, cursor: str 
     jobs: list[JobRecord] = []
     for _ in range(_PIECES):
         look_at = _PIECE if narrowed or filters.code else min(_PIECE, limit + 1 - len(jobs))
-        page = await parts.store.records.list(tenant, cursor=place, look_at=look_at, since=filters.since, filters=narrowed, index=index)
+        page = await caller.store.records.list(
+            caller.tenant, cursor=place, look_at=look_at, since=filters.since, filters=narrowed, index=index
+        )
         jobs += [job for job in page.jobs if filters.fits(job)]
         place = page.cursor
         if len(jobs) > limit:
@@ -162,5 +162,5 @@ def parse_cursor(cursor: str, where: str = "/query/cursor", *, is_id: Callable[[
 def known_form(job_id: str) -> str:
     """`job_id` when it has the form of an id. Raises JobNotFound otherwise, without asking the store."""
     if not is_job_id(job_id):
-        raise not_found(job_id)
+        raise JOB.not_found(job_id)
     return job_id

@@ -7,24 +7,22 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from longrun.errors import ValidationFailed
+from longrun.models.pointers import MOST_FINDINGS, pointer
 from longrun.service.jsontext import compact
 from longrun.webhooks.signing import check_secret
 from longrun.webhooks.urls import LONGEST
+from longrun.wire.webhooks import WebhookEvent
 
 MAX_DELAY = 30 * 86_400.0
 MAX_DURATION = 10 * 365 * 86_400.0
 MAX_METADATA = 16 * 1024
-_MOST_FINDINGS = 50
 
 Asked = TypeVar("Asked", bound=BaseModel)
 
 Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
-WebhookEvent = Literal["job.started", "job.retrying", "job.succeeded", "job.failed", "job.canceled", "job.expired"]
-BatchEvent = Literal["batch.completed"]
-EndpointEvent = Literal[WebhookEvent, BatchEvent]
-#: What a webhook tells of when nothing else is asked for.
+#: The events of a webhook when nothing else is asked for.
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
 
 
@@ -123,15 +121,10 @@ def parsed(kind: type[Asked], members: Any) -> Asked:
 
 def findings(error: ValidationError) -> list[dict[str, str]]:
     """What is wrong with a request, for the caller."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_FINDINGS]
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MOST_FINDINGS]
     return [_finding(dict(each)) for each in found]
 
 
 def _finding(error: dict[str, Any]) -> dict[str, str]:
     detail = {"extra_forbidden": "unknown member", "missing": "missing"}.get(error["type"], error["msg"].removeprefix("Value error, "))
-    return {"pointer": pointer(error["loc"]), "detail": detail}
-
-
-def pointer(path: tuple[str | int, ...] | list[str | int]) -> str:
-    """The JSON pointer (RFC 6901) of a path of keys and indexes."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return {"pointer": pointer("", error["loc"]), "detail": detail}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,15 +12,14 @@ from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.models import ModelOptions, ModelSpec
-from longrun.service.attach import attach, by_digest, let_go
+from longrun.service.attach import attach, by_digest
 from longrun.service.batch_request import BatchOptions
-from longrun.service.files import discard
+from longrun.service.caller import Caller
 from longrun.service.jsontext import canonical, compact
-from longrun.service.parts import Parts
 from longrun.service.request import SubmitRequest
+from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
 from longrun.settings import Settings
-from longrun.store.files import FileRecord
 from longrun.store.records import Accepted, NewJob
 
 
@@ -34,25 +32,23 @@ class Submitted:
 
 
 async def submit(
-    parts: Parts,
-    tenant: str,
+    caller: Caller,
     model: str,
     request: SubmitRequest,
+    uploads: Uploads,
     *,
     idempotency_key: str = "",
     body: Any = None,
-    uploads: Sequence[FileRecord] = (),
 ) -> Submitted:
     """Validate the input, store the job, and say what became of it.
 
     Args:
-        parts: the open service.
-        tenant: who asks.
+        caller: who asks.
         model: name of the model.
         request: the typed body.
+        uploads: owns the files of the request until the job is accepted; its input names by id those that came with it.
         idempotency_key: 1 to 255 visible characters, or empty.
         body: the decoded body as sent, for the fingerprint of the idempotency key; default: what `request` sets.
-        uploads: files that came with the request, named by id in its input; removed again when there will be no job for them.
 
     Raises:
         UnknownModel, ValidationFailed, PayloadTooLarge, UnsupportedMedia, IdempotencyKeyReused, QueueFull, StorageFull
@@ -60,70 +56,64 @@ async def submit(
         StoreUnsafe, StoreUnavailable: the gate is closed; nothing was stored.
         SubmitUnconfirmed: the store did not answer; the job named in `job_id` may exist.
     """
-    spec = parts.models.get(model)
-    policy = policy_in_force(policy_of(parts, spec), request)
+    spec = caller.models.get(model)
+    policy = policy_in_force(policy_of(caller, spec), request)
     sent = request.model_dump(exclude_unset=True) if body is None else body
     key = stored_key(idempotency_key)
-    if key and spec.input.has_files and (repeated := await _repeated(parts, tenant, spec.name, key, sent, uploads)):
+    if key and spec.input.has_files and (repeated := await _repeated(uploads, spec.name, key, sent)):
         return repeated
-    inputs = await attach(parts, tenant, spec, request.input, uploads)
-    try:
-        if request.webhook is not None:
-            check_url(parts, request.webhook.url, "/webhook/url")
-        if parts.gate.closed:
-            await parts.gate.admit()
-        job = NewJob(
-            id=new_job_id(),
-            tenant=tenant,
-            model=spec.name,
-            queue=spec.queue,
-            priority=request.priority,
-            input=inputs.data,
-            policy=policy.to_json(),
-            delay=request.delay,
-            start_within=start_within(policy, request.delay),
-            idempotency_key=key,
-            fingerprint=fingerprint(spec.name, by_digest(sent, inputs.files)) if key else "",
-            tags=compact(request.tags) if request.tags else None,
-            metadata=compact(request.metadata) if request.metadata else None,
-            hook=compact(request.webhook.model_dump(exclude_none=True)) if request.webhook else None,
-            files=tuple(inputs.files.values()),
-        )
-        submitted = await _store(parts, job)
-    except BaseException as error:
-        await let_go(parts, tenant, inputs, error)
-        raise
-    if submitted.replayed:
-        await discard(parts, tenant, inputs.fresh)
+    inputs = await attach(spec, request.input, uploads)
+    check_delay(policy, request.delay)
+    if request.webhook is not None:
+        check_url(caller, request.webhook.url, "/webhook/url")
+    if caller.gate.closed:
+        await caller.gate.admit()
+    job = NewJob(
+        id=new_job_id(),
+        tenant=caller.tenant,
+        model=spec.name,
+        queue=spec.queue,
+        priority=request.priority,
+        input=inputs.data,
+        policy=policy.to_json(),
+        delay=request.delay,
+        idempotency_key=key,
+        fingerprint=fingerprint(spec.name, by_digest(sent, inputs.files)) if key else "",
+        tags=compact(request.tags) if request.tags else None,
+        metadata=compact(request.metadata) if request.metadata else None,
+        hook=compact(request.webhook.model_dump(exclude_none=True)) if request.webhook else None,
+        files=tuple(inputs.files.values()),
+    )
+    submitted = await _store(caller, job)
+    if not submitted.replayed:
+        uploads.release()
     return submitted
 
 
-async def _repeated(  # noqa: PLR0917
-    parts: Parts, tenant: str, model: str, key: str, sent: Any, uploads: Sequence[FileRecord]
-) -> Submitted | None:
+async def _repeated(uploads: Uploads, model: str, key: str, sent: Any) -> Submitted | None:
     """The job of a request that is here again; None: it is another one, or the first.
 
     Its files may have been deleted meanwhile, or its URLs have run out: they are those of the job, and nothing is fetched once more.
     """
-    bound = await parts.store.records.bound(tenant, key)
+    caller = uploads.caller
+    bound = await caller.store.records.bound(caller.tenant, key)
     if bound is None:
         return None
     job_id, print_of_it, files = bound
-    came = {record.ref.id: record.ref for record in uploads}
+    came = {file_id: record.ref for file_id, record in uploads.records.items()}
     if fingerprint(model, by_digest(sent, files | came)) != print_of_it:
         return None
-    await discard(parts, tenant, list(came))
-    return Submitted(await parts.store.records.read(job_id, tenant), replayed=True)
+    return Submitted(await caller.store.records.read(job_id, caller.tenant), replayed=True)
 
 
-async def _store(parts: Parts, job: NewJob) -> Submitted:
+async def _store(caller: Caller, job: NewJob) -> Submitted:
     try:
-        accepted = await parts.store.records.submit(job)
+        accepted = await caller.store.records.submit(job)
         if accepted.outcome == "replay":
-            return Submitted(await parts.store.records.read(accepted.id, job.tenant), replayed=True)
+            return Submitted(await caller.store.records.read(accepted.id, job.tenant), replayed=True)
         if accepted.outcome == "new":
             known = _record(job, accepted)
-            return Submitted(known or await parts.store.records.read(job.id, job.tenant))
+            return Submitted(known or await caller.store.records.read(job.id, job.tenant))
     except StorageFull:
         raise
     except StoreUnavailable as error:
@@ -173,10 +163,10 @@ def _record(job: NewJob, accepted: Accepted) -> JobRecord | None:
     )
 
 
-def policy_of(parts: Parts, spec: ModelSpec) -> Policy:
+def policy_of(caller: Caller, spec: ModelSpec) -> Policy:
     """What the model and the operator allow; it never changes."""
-    if (known := parts.policies.get(spec)) is None:
-        known = parts.policies[spec] = narrow(model_policy(spec.options, parts.settings), {})
+    if (known := caller.parts.policies.get(spec)) is None:
+        known = caller.parts.policies[spec] = narrow(model_policy(spec.options, caller.settings), {})
     return known
 
 
@@ -200,13 +190,11 @@ def model_policy(options: ModelOptions, settings: Settings) -> Policy:
     return plain if retry is None else replace(plain, max_attempts=retry.attempts, backoff=retry.backoff, max_delay=retry.max_delay)
 
 
-def start_within(policy: Policy, delay: float) -> float | None:
-    """Seconds after `delay` by which the job must have started: whichever limit ends first."""
-    left = None if policy.total_timeout is None else policy.total_timeout - delay
-    if left is not None and left <= 0:
+def check_delay(policy: Policy, delay: float) -> None:
+    """Raises ValidationFailed: the job's time would be over before it is queued."""
+    if policy.total_timeout is not None and delay >= policy.total_timeout:
         finding = {"pointer": "/delay", "detail": f"must be shorter than the job's total_timeout ({policy.total_timeout:g} s)"}
         raise ValidationFailed("The job would be over before it is queued.", errors=[finding])
-    return min((limit for limit in (policy.start_within, left) if limit is not None), default=None)
 
 
 def stored_key(idempotency_key: str) -> str:

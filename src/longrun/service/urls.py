@@ -12,7 +12,7 @@ from longrun.jobs.files import holds_files, with_urls
 from longrun.jobs.record import JobRecord
 from longrun.store.store import Store
 
-#: Seconds for which the same URL is given: whoever asks twice, or in two ways, is told the same.
+#: Seconds for which the same URL is given: whoever asks twice, or in two ways, gets the same.
 _STEP = 300.0
 
 

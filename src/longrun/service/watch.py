@@ -5,29 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
+from msgspec import Raw
 
+from longrun import wire
 from longrun.blobs.contract import BlobNotFound
 from longrun.clock import rfc3339
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable, UnknownModel
 from longrun.jobs import npy
 from longrun.jobs.events import Event, carried
-from longrun.jobs.failure import problem_of
 from longrun.jobs.files import FileRef
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import TERMINAL, Status
-from longrun.jobs.view import job_urls, job_view
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.read import known_form
 from longrun.store.records import PAGE_BYTES, EventPage
 
 PAGE = 500
 #: Bytes of events that a reader of a stream holds at a time: there may be very many readers that are slow.
 _STREAM_BYTES = 32 * 1024
-#: Seconds without a note after which a reader of a stream looks into the store, as notes may be lost, and tells that there is nothing.
+#: Seconds without a note after which a reader of a stream looks into the store, as notes may be lost, and says that there is nothing.
 _IDLE = 10.0
 #: Largest output that the `done` event carries.
 INLINE_OUTPUT = 64 * 1024
@@ -35,39 +35,20 @@ INLINE_OUTPUT = 64 * 1024
 _AWAY = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class OutputSoFar:
-    """What the current attempt has yielded; `output` is JSON.
-
-    Args:
-        truncated: its beginning is not kept, as the log is limited.
-        array: the output is kept here in .npy format, and not in `output`.
-    """
-
-    attempt: int
-    status: Status
-    output: bytes
-    complete: bool
-    truncated: bool = False
-    array: FileRef | None = None
-
-
-async def events(
-    parts: Parts, tenant: str, job_id: str, after: int, base: str, *, limit: int = PAGE, most_bytes: int = PAGE_BYTES
-) -> EventPage:
-    """Up to `limit` events with a seq over `after`, as callers see them; `base` is what stands before `/jobs` in URLs.
+async def events(caller: Caller, job_id: str, after: int, *, limit: int = PAGE, most_bytes: int = PAGE_BYTES) -> EventPage:
+    """Up to `limit` events with a seq over `after`, as callers see them.
 
     One event is given even if it has more than `most_bytes`.
 
     Raises:
         JobNotFound, JobGone
     """
-    page = await parts.store.records.events(known_form(job_id), tenant, after, limit, most_bytes)
-    shown = await parts.urls.events(page.events, tenant, base)
-    return replace(page, events=[await _render(parts, tenant, job_id, event, base) for event in shown])
+    page = await caller.store.records.events(known_form(job_id), caller.tenant, after, limit, most_bytes)
+    shown = await caller.urls.events(page.events, caller.tenant, caller.base)
+    return replace(page, events=[await _render(caller, job_id, event) for event in shown])
 
 
-async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) -> AsyncGenerator[Sequence[Event], None]:
+async def follow(caller: Caller, job_id: str, after: int) -> AsyncGenerator[Sequence[Event], None]:
     """Every event with a seq over `after`, in pieces as they come, until the job has ended or is gone, or this process is about to stop.
 
     An empty piece comes when there was nothing for 10 s. A store that is away does not end it: the events come when the store is back.
@@ -75,11 +56,11 @@ async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) 
     Who reads along gets small events straight from their announcement, without a look into the store; who is slower reads the log at
     its own pace, and holds no more than a piece of it at a time.
     """
-    follower = parts.store.follower
-    async with follower.listen(parts.store.job_channel(job_id)) as listener:
+    follower = caller.store.follower
+    async with follower.listen(caller.store.job_channel(job_id)) as listener:
         while not follower.dismissed:
             try:
-                page = await events(parts, tenant, job_id, after, base, most_bytes=_STREAM_BYTES)
+                page = await events(caller, job_id, after, most_bytes=_STREAM_BYTES)
             except StoreUnavailable:
                 yield ()
                 await listener.wait(_AWAY)
@@ -97,7 +78,7 @@ async def follow(parts: Parts, tenant: str, job_id: str, after: int, base: str) 
                 fresh, in_step = next_events(await listener.wait(_IDLE), after)
                 if fresh:
                     after = fresh[-1].seq
-                    yield await parts.urls.events(fresh, tenant, base)
+                    yield await caller.urls.events(fresh, caller.tenant, caller.base)
                 if not in_step:
                     break
 
@@ -118,65 +99,71 @@ def next_events(notes: Sequence[bytes], after: int) -> tuple[list[Event], bool]:
     return fresh, bool(notes)
 
 
-async def _render(parts: Parts, tenant: str, job_id: str, event: Event, base: str) -> Event:
+async def _render(caller: Caller, job_id: str, event: Event) -> Event:
     if event.type == "done":
         try:
-            job = await parts.store.records.read(job_id, tenant)
+            job = await caller.store.records.read(job_id, caller.tenant)
         except JobGone:
             return event
-        return replace(event, data=done_data(await parts.urls.job(job, base), base, debug=parts.settings.expose_errors))
+        return replace(event, data=done_data(await caller.urls.job(job, caller.base), caller.base, debug=caller.debug))
     if event.type == "retrying":
-        return replace(event, data=retrying_data(event.data, job_urls(job_id, base)["self"], debug=parts.settings.expose_errors))
+        return replace(event, data=retrying_data(event.data, wire.JobUrls.of(job_id, caller.base).self, debug=caller.debug))
     return event
 
 
 def done_data(job: JobRecord, base: str, *, debug: bool = False) -> bytes:
     """The `done` event's data: the job, without an output of more than 64 KB."""
     small = job.output is None or len(job.output) <= INLINE_OUTPUT
-    return orjson.dumps(job_view(job, base, with_output=small, debug=debug))
+    return wire.encode(wire.Job.of(job, base, with_output=small, debug=debug))
 
 
 def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes:
     """The `retrying` event's data for callers: the reason as a problem, the time as RFC 3339."""
     members: dict[str, Any] = orjson.loads(stored)
-    reason = problem_of(members["reason"], instance, debug=debug)
-    return orjson.dumps({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
+    reason = wire.JobProblem.of(members["reason"], instance, debug=debug)
+    return wire.encode({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
 
 
-async def output_so_far(parts: Parts, tenant: str, job_id: str, base: str) -> OutputSoFar:
+async def output_so_far(caller: Caller, job_id: str) -> tuple[wire.OutputSoFar, FileRef | None]:
     """The output of a job that succeeded, otherwise what the current attempt has yielded.
+
+    Also the file where the output is an array that is kept in .npy format: then the answer has null in its place.
 
     Raises:
         JobNotFound, JobGone, BlobsUnavailable
     """
-    found = await _output_so_far(parts, tenant, job_id)
-    return replace(found, output=await parts.urls.rendered(found.output, tenant, base))
+    job = await caller.store.records.read(known_form(job_id), caller.tenant)
+    array, truncated, complete = None, False, job.status is Status.SUCCEEDED
+    if not complete:
+        output, truncated = await _yielded(caller, job)
+    elif (array := kept_array(job)) is not None:
+        output = b"null"
+    else:
+        output = await whole_output(caller, job) or b"null"
+    shown = Raw(await caller.urls.rendered(output, caller.tenant, caller.base))
+    return wire.OutputSoFar(job.attempt, job.status, complete, truncated, shown), array
 
 
-async def _output_so_far(parts: Parts, tenant: str, job_id: str) -> OutputSoFar:
-    job = await parts.store.records.read(known_form(job_id), tenant)
-    if job.status is Status.SUCCEEDED and (array := kept_array(job)) is not None:
-        return OutputSoFar(job.attempt, job.status, b"", complete=True, array=array)
-    if job.status is Status.SUCCEEDED:
-        return OutputSoFar(job.attempt, job.status, await whole_output(parts, job) or b"null", complete=True)
+async def _yielded(caller: Caller, job: JobRecord) -> tuple[bytes, bool]:
+    """What the current attempt has yielded, and whether its beginning is not kept, as the log is limited."""
     values: list[bytes] = []
     truncated, after = False, 1
     while True:
-        page = await parts.store.records.events(job_id, tenant, after, PAGE)
+        page = await caller.store.records.events(job.id, caller.tenant, after, PAGE)
         truncated = page.cut == job.attempt
         values += [_value(event.data) for event in page.events if event.type == "output" and event.attempt == job.attempt]
         if not page.events:
             break
         after = page.events[-1].seq
-    return OutputSoFar(job.attempt, job.status, joined(values, text=_is_text(parts, job.model)), False, truncated)
+    return joined(values, text=_is_text(caller, job.model)), truncated
 
 
-async def whole_output(parts: Parts, job: JobRecord) -> bytes | None:
+async def whole_output(caller: Caller, job: JobRecord) -> bytes | None:
     """The output as JSON, also one that is kept as a file. Raises BlobsUnavailable."""
     if job.output_ref is None:
         return job.output
     try:
-        output = await parts.blobs.read(job.output_ref.key, parts.settings.max_output)
+        output = await caller.blobs.read(job.output_ref.key, caller.settings.max_output)
     except BlobNotFound:
         return None  # it has just expired
     return await asyncio.to_thread(lambda: b"".join(npy.to_json([output]))) if npy.is_npy(output) else output
@@ -188,7 +175,7 @@ def kept_array(job: JobRecord) -> FileRef | None:
     return ref if ref is not None and ref.content_type == npy.MEDIA_TYPE else None
 
 
-async def array_text(parts: Parts, ref: FileRef, before: bytes = b"", after: bytes = b"") -> AsyncGenerator[bytes, None]:
+async def array_text(caller: Caller, ref: FileRef, before: bytes = b"", after: bytes = b"") -> AsyncGenerator[bytes, None]:
     """The JSON text of an array that is kept in .npy format, between two other pieces. A piece of it is held at a time.
 
     Raises:
@@ -197,7 +184,7 @@ async def array_text(parts: Parts, ref: FileRef, before: bytes = b"", after: byt
     """
     yield before
     renderer = npy.Renderer()
-    pieces: Any = await parts.blobs.get(ref.key)
+    pieces: Any = await caller.blobs.get(ref.key)
     async with aclosing(pieces):
         async for piece in pieces:
             yield await asyncio.to_thread(lambda data: b"".join(renderer.feed(data)), piece)
@@ -205,9 +192,9 @@ async def array_text(parts: Parts, ref: FileRef, before: bytes = b"", after: byt
     yield after
 
 
-def _is_text(parts: Parts, model: str) -> bool | None:
+def _is_text(caller: Caller, model: str) -> bool | None:
     try:
-        spec = parts.models.get(model)
+        spec = caller.models.get(model)
     except UnknownModel:
         return None
     return spec.output.is_text_stream if spec.streams else None

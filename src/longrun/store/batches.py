@@ -1,17 +1,18 @@
-"""Batches in the store: their records, and how their items become jobs. The inputs themselves lie in the keeper (`longrun.blobs`)."""
+"""Batches in the store: their records, and how their items become jobs. The inputs themselves lie in the blob store (`longrun.blobs`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from longrun.clock import item_id
-from longrun.errors import BatchGone, BatchNotFound, ValidationFailed
-from longrun.jobs.record import JobRecord
+from longrun.errors import ValidationFailed
+from longrun.jobs.record import JobRecord, typed
 from longrun.settings import Settings
-from longrun.store.connection import Connection
+from longrun.store.connection import Connection, Cursor, cursor_after, given
 from longrun.store.files import UNBOUND
+from longrun.store.kinds import BATCH
 
 #: Fields of the hash that a read returns, in this order.
 FIELDS = (
@@ -19,7 +20,7 @@ FIELDS = (
     "created", "finished", "expires", "tags", "metadata", "policy", "hook",
 )  # fmt: skip
 _TEXTS = frozenset({"tenant", "model", "status"})
-_JSON = frozenset({"tags", "metadata", "policy", "hook"})
+_INTS = frozenset(FIELDS) - _TEXTS - {"tags", "metadata", "policy", "hook"}
 #: Items that one script makes, reads or cancels at most.
 MOST = 100
 #: Seconds after which another process goes on where one has stopped.
@@ -39,7 +40,6 @@ class NewBatch:
     file: str  #: id of the file that holds the inputs
     key: str  #: of its bytes
     policy: bytes
-    start_within: float | None = None  #: seconds
     idempotency_key: str = ""
     fingerprint: str = ""
     tags: bytes | None = None
@@ -85,11 +85,7 @@ class BatchRecord:
     @classmethod
     def from_fields(cls, batch_id: str, values: Sequence[bytes | None]) -> BatchRecord:
         """Build the record from the values of `FIELDS`."""
-        given: dict[str, Any] = {}
-        for name, value in zip(FIELDS, values, strict=True):
-            if value is not None:
-                given[name] = value if name in _JSON else value.decode() if name in _TEXTS else int(value)
-        return cls(id=batch_id, **given)
+        return cls(id=batch_id, **typed(FIELDS, values, ints=_INTS, texts=_TEXTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +142,8 @@ class Batches:
             ValidationFailed: one is not there, or not any longer.
         """
         for at in range(0, len(files), MOST):
-            done, *missing = await self._run("bind_batch", batch_id, tenant, int(UNBOUND * 1000), *files[at : at + MOST])
-            if not done:
+            outcome, *missing = await self._run("bind_batch", batch_id, tenant, int(UNBOUND * 1000), *files[at : at + MOST])
+            if outcome == b"nofile":
                 finding = {"pointer": "/inputs", "detail": f"There is no file {missing[0].decode()}"}
                 raise ValidationFailed("A file that the inputs name was deleted or has expired.", errors=[finding])
 
@@ -156,14 +152,13 @@ class Batches:
 
         `nofile`: the file of its inputs has been removed meanwhile.
         """
-        more: list[str | bytes | int] = ["model", batch.model, "queue", batch.queue, "priority", batch.priority]
-        more += ["policy", batch.policy, "key", batch.key]
-        more += [] if batch.start_within is None else ["within", int(batch.start_within * 1000)]
-        for name, value in (("tags", batch.tags), ("metadata", batch.metadata), ("hook", batch.hook)):
-            more += [] if value is None else [name, value]
+        more = given(
+            model=batch.model, queue=batch.queue, priority=batch.priority, key=batch.key,
+            tags=batch.tags, metadata=batch.metadata, hook=batch.hook,
+        )  # fmt: skip
         outcome, *other = await self._run(
             "accept_batch", batch.id, batch.tenant, batch.idempotency_key, batch.fingerprint, batch.file, batch.total,
-            int(PATIENCE * 1000), *more,
+            int(PATIENCE * 1000), batch.policy, *more,
         )  # fmt: skip
         return outcome.decode(), other[0].decode() if other else batch.id
 
@@ -177,24 +172,23 @@ class Batches:
         return BatchRecord.from_fields(batch_id, await self._read(batch_id, tenant, FIELDS))
 
     async def _read(self, batch_id: str, tenant: str, fields: Sequence[str]) -> Sequence[bytes | None]:
-        there, *values = await self._run("read_batch", batch_id, tenant, *fields)
-        if there == 0:
-            raise not_found(batch_id)
-        if there == -1:
-            raise gone(batch_id)
-        found: Sequence[bytes | None] = values[0]
+        found: Sequence[bytes | None] = BATCH.found(batch_id, await self._run("read_batch", batch_id, tenant, *fields))[0]
         return found
 
-    async def page(self, tenant: str, *, cursor: tuple[str, str] | None, limit: int) -> tuple[list[BatchRecord], tuple[str, str] | None]:
+    async def page(self, tenant: str, *, cursor: Cursor | None, limit: int) -> tuple[list[BatchRecord], Cursor | None]:
         """Up to `limit` (<= 100) batches below `cursor`, newest first, and the cursor of the next ones; None = there are none."""
-        score, last = cursor or ("", "")
-        looked, score_b, last_b, *rows = await self._run("list_batches", tenant, score, last, limit, *FIELDS)
+        looked, score, last, *rows = await self._run("list_batches", tenant, *(cursor or ("", "")), limit, *FIELDS)
         found = [BatchRecord.from_fields(rows[i].decode(), rows[i + 1]) for i in range(0, len(rows), 2)]
-        return found, (score_b.decode(), last_b.decode()) if looked == limit else None
+        return found, cursor_after(looked, limit, score, last)
 
     async def items(self, batch_id: str, tenant: str, first: int, limit: int, most_bytes: int) -> list[JobRecord | None]:
-        """Up to `limit` (<= 100) items from `first` on that have become jobs; None = gone. `most_bytes`: of outputs, but for the first."""
+        """Up to `limit` (<= 100) items from `first` on that have become jobs; None = gone. `most_bytes`: of outputs, but for the first.
+
+        Raises as `read` does.
+        """
         rows = await self._run("batch_items", batch_id, tenant, first, limit, most_bytes)
+        if rows:
+            BATCH.found(batch_id, rows)
         return [None if row == b"" else JobRecord.from_fields(item_id(batch_id, first + i), row) for i, row in enumerate(rows)]
 
     async def feeding(self, batch_id: str) -> Feeding:
@@ -215,11 +209,7 @@ class Batches:
 
     async def cancel(self, batch_id: str, tenant: str) -> bool:
         """Ask a batch to stop; whether it goes on with that (`cancel_items`). Raises as `read` does."""
-        (outcome,) = await self._run("cancel_batch", batch_id, tenant, self._tombstone)
-        if outcome == b"none":
-            raise not_found(batch_id)
-        if outcome == b"gone":
-            raise gone(batch_id)
+        (outcome,) = BATCH.found(batch_id, await self._run("cancel_batch", batch_id, tenant, self._tombstone))
         return bool(outcome == b"canceling")
 
     async def cancel_items(self, batch_id: str) -> int:
@@ -227,15 +217,5 @@ class Batches:
         return int(await self._run("cancel_items", batch_id, MOST))
 
     async def due(self) -> list[str]:
-        """Batches that somebody must go on with; others will not be told of them for a while."""
+        """Batches that somebody must go on with; for a while nobody else gets them."""
         return [found.decode() for found in await self._run("due_batches", MOST, self._tombstone, int(PATIENCE * 1000))]
-
-
-def not_found(batch_id: str) -> BatchNotFound:
-    """The same answer for an unknown batch and for another tenant's."""
-    return BatchNotFound(f"There is no batch {batch_id[:64]}.")
-
-
-def gone(batch_id: str) -> BatchGone:
-    """The answer for a batch that has expired."""
-    return BatchGone(f"Batch {batch_id} has expired.")

@@ -64,11 +64,11 @@ class Claims:
         self._log_limits = (settings.max_events, settings.max_event_bytes)
 
     async def claim(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
-        """Take a queued job for `worker`; None when it is not to be had (ended, taken, gone)."""
+        """Take a queued job for `worker`; None when it cannot be taken (it has ended, was taken, or is gone)."""
         return (await self.claim_all([job_id], nonce, worker, device))[0]
 
     async def claim_all(self, job_ids: Sequence[str], nonce: str, worker: str, device: str) -> list[Claim | None]:
-        """Take several queued jobs in one trip; one answer for each, as of `claim`."""
+        """Take several queued jobs in one trip; for each what `claim` returns."""
         pieces = [job_ids[at : at + MOST] for at in range(0, len(job_ids), MOST)]
         calls = [self._start("claim", nonce, worker, device, self._lease, *piece, timeout=PATIENCE) for piece in pieces]
         claims: list[Claim | None] = []
@@ -85,7 +85,7 @@ class Claims:
         """Append events, the first of them number `first` (0-based) of this attempt. False: the attempt is stale.
 
         `progress` is the latest progress as JSON, or empty. A log over its limits loses its oldest events.
-        An event of type `file` (JSON of `FileRef.members()`, key `<job>/<attempt>/<file>`) makes a file the job's own; nobody is told.
+        An event of type `file` (JSON of `FileRef.members()`, key `<job>/<attempt>/<file>`) makes a file the job's own, unseen by readers.
         In the place of one that cannot be kept (an attempt may make 1,000, and its output) stands an event of type `log`.
         """
         flat = [value for event in events for value in event]
@@ -112,10 +112,10 @@ class Claims:
         answers: list[str | LongrunError | None] = [None] * len(endings)
         for piece, call in zip(pieces, calls, strict=True):
             try:
-                told = await call
+                replies = await call
             except LongrunError as error:
-                told = [error] * len(piece)
-            for at, each in zip(piece, told, strict=True):
+                replies = [error] * len(piece)
+            for at, each in zip(piece, replies, strict=True):
                 answers[at] = _ended(endings[at].id, each)
         return answers
 
@@ -132,9 +132,9 @@ class Claims:
         """
         return self.status(await self._run("hand_back", job_id, attempt, mode, error, group, usage, timeout=PATIENCE))
 
-    async def untake(self, job_ids: Sequence[str]) -> None:
+    async def requeue(self, job_ids: Sequence[str]) -> None:
         """Put up to 100 tickets back that were popped and not claimed."""
-        await self._run("untake", *job_ids)
+        await self._run("requeue", *job_ids)
 
     async def wake(self, worker: str) -> None:
         """Interrupt a worker that waits for tickets of other lanes than those it has room for now."""
@@ -166,7 +166,7 @@ def _ended(job_id: str, reply: Any) -> str | LongrunError | None:
 
 def _claim(job_id: str, reply: Any) -> Claim | None:
     if isinstance(reply, ResponseError):
-        # It fails alone. What the store knows of it brings it back, and an operator may read this.
+        # It fails alone, is claimed again later, and an operator may read this.
         log.error("job cannot be claimed", job_id=job_id, error=str(reply))
         return None
     if reply[0] == 0:

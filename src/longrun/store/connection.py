@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hiredis import pack_command
@@ -23,15 +23,27 @@ from longrun.errors import LongrunError, StorageFull, StoreUnavailable
 from longrun.store.scripts import Script
 
 Arg = str | bytes | int | float
+#: Where a page of a listing ends: score and id of its last entry. ("", "") = before the newest.
+Cursor = tuple[str, str]
 #: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script.
 _NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS")
 _BATCH = 512
-#: What a connection that is no good says. RuntimeError is uvloop's word for a transport that the other side has closed.
+#: Errors of a broken connection. uvloop raises RuntimeError for a transport that the other side has closed.
 _BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
 
 
+def given(**fields: Arg | None) -> list[Arg]:
+    """Names and values of the fields that have one, as scripts take them: name, value, name, value…"""
+    return [each for name, value in fields.items() if value is not None for each in (name, value)]
+
+
+def cursor_after(looked: int, asked: int, score: bytes, last: bytes) -> Cursor | None:
+    """Where to go on; None when nothing older is left."""
+    return (score.decode(), last.decode()) if looked == asked else None
+
+
 class StoreError(LongrunError):
-    """The store refused a command for a reason that trying again does not mend: a defect, or a server that is no Redis."""
+    """The store refused a command, and would again: a defect, or a server that is no Redis."""
 
 
 class _Call:
@@ -59,9 +71,9 @@ class Connection:
         patience: seconds without an answer after which the socket is dropped and a new one tried.
     """
 
-    def __init__(self, url: str, scripts: dict[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
+    def __init__(self, url: str, scripts: Mapping[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
         self.url = url
-        # RESP2: a server too old for RESP3 can then be told apart from one that does not answer. No time limit of redis-py's own: it would
+        # RESP2: a server too old for RESP3 is then told from one that does not answer. No time limit of redis-py's own: it would
         # set a timer for each reply, and `_exchange` has one for the whole batch.
         self._pool: ConnectionPool = ConnectionPool.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=timeout, protocol=2
@@ -155,7 +167,7 @@ class Connection:
             call.succeed(reply)
             return True
         text = str(reply)
-        # redis-py strips the error's first word for classes of its own; the class name tells it then.
+        # redis-py strips the error's first word for classes of its own; the class name shows it then.
         kind = type(reply).__name__ + " " + text
         if "NoScript" in kind or text.startswith("NOSCRIPT"):
             return False

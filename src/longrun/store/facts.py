@@ -1,7 +1,7 @@
 """What the store's server says of itself: read, not judged. `longrun.service.doctor` judges.
 
 Everything here is plain commands that may be sent twice. Managed services and tight ACLs refuse some of them: CONFIG often, INFO at times.
-What nobody tells is None.
+What the server does not say is None.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One look at the server. Sizes are bytes, durations seconds; None = not told.
+    """One look at the server. Sizes are bytes, durations seconds; None = it does not say.
 
     Args:
         kind: `valkey` or `redis`.
         version: of the server, such as `(7, 2, 4)`; of a Valkey its own, not the Redis it is compatible with.
         policy: `maxmemory-policy`.
         max_memory: 0 = no limit.
-        clock_ahead: how far the server's clock is ahead of ours, as far as the round trip lets us tell: 0 when the difference may be ours.
+        clock_ahead: how far the server's clock is ahead of ours, as far as the round trip lets us see: 0 when the difference may be ours.
         round_trip: median.
         now: milliseconds of the server's clock.
         inside: whether the data were looked at: not on a server that refuses writes, nor in a cluster, where a script would hang or fail.
@@ -108,13 +108,13 @@ async def read_facts(store: Store, *, timeout: float) -> Facts:
         _ask(store, timeout, "CONFIG", "GET", "append*"),
         _ask(store, timeout, "CONFIG", "GET", "maxmemory*"),
     )
-    told = server_facts(_lines(info), _pairs(hello), _pairs(append) | _pairs(memory))
+    known = server_facts(_lines(info), _pairs(hello), _pairs(append) | _pairs(memory))
     looks = [await _clock(store, timeout) for _ in range(_LOOKS)]
-    told |= clock_facts(looks)
-    facts = Facts(**told)
+    known |= clock_facts(looks)
+    facts = Facts(**known)
     if facts.replica or facts.cluster or facts.too_old or not facts.aof_write_ok:
         return facts
-    return Facts(**told, inside=True, about=await read_about(store, timeout=timeout), workers=await _workers(store, timeout))
+    return Facts(**known, inside=True, about=await read_about(store, timeout=timeout), workers=await _workers(store, timeout))
 
 
 async def _ask(store: Store, timeout: float, *words: str) -> Any:
@@ -144,7 +144,7 @@ async def _workers(store: Store, timeout: float) -> Sequence[Mapping[str, Any]]:
 def clock_facts(looks: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
     """`clock_ahead`, `round_trip` and `now` from (before, after, server's) in seconds.
 
-    The shortest round trip tells most: the server looked at its clock somewhere in it, so half of it is how far we may be wrong.
+    The shortest round trip says most: the server looked at its clock somewhere in it, so half of it is how far we may be wrong.
     """
     before, after, server = min(looks, key=lambda look: look[1] - look[0])
     ahead, doubt = server - (before + after) / 2, (after - before) / 2
@@ -158,7 +158,7 @@ def clock_facts(looks: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
 
 
 def server_facts(info: Mapping[str, str], hello: Mapping[str, str], config: Mapping[str, str]) -> dict[str, Any]:
-    """The members of `Facts` that INFO, HELLO and CONFIG GET tell; each may be empty."""
+    """The members of `Facts` that INFO, HELLO and CONFIG GET give; each may be empty."""
     valkey = "valkey_version" in info or "valkey" in (info.get("server_name"), hello.get("server"))
     shown = info.get("valkey_version") or info.get("redis_version") or hello.get("version") or ""
     version = re.match(r"\d+(\.\d+)*", shown)
@@ -203,8 +203,8 @@ def _text(value: Any) -> str:
 
 async def read_about(store: Store, *, timeout: float) -> About | None:
     """What the data say of themselves; None when they say nothing. Raises as `read_facts` does."""
-    told = _pairs(await store.connection.command("HGETALL", f"{store.prefix}about", timeout=timeout))
-    return About(told.get("format", ""), told.get("id", ""), told.get("version", "")) if told else None
+    held = _pairs(await store.connection.command("HGETALL", f"{store.prefix}about", timeout=timeout))
+    return About(held.get("format", ""), held.get("id", ""), held.get("version", "")) if held else None
 
 
 async def write_about(store: Store, now: int, *, timeout: float) -> About | None:

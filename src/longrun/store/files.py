@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from longrun.errors import FileGone, FileNotFound
 from longrun.jobs.files import FileRef
 from longrun.settings import Settings
 from longrun.store.connection import Connection
+from longrun.store.kinds import FILE, is_there
 
 #: Files that a job may be given (what an attempt may make: `lib_ends.lua`).
 MOST_FILES = 1000
@@ -51,10 +51,9 @@ class Files:
             FileGone: it was there, and is gone.
         """
         life = "" if keep is None else int(keep * 1000)
-        created, *rest = await self._run("add_file", ref.id, tenant, orjson.dumps(ref.members()), ref.key, life, int(UNBOUND * 1000))
-        if not rest:
-            raise gone(ref.id)
-        return FileRecord(ref, tenant, int(created), _time(rest[0]))
+        reply = await self._run("add_file", ref.id, tenant, orjson.dumps(ref.members()), ref.key, life, int(UNBOUND * 1000))
+        created, expires = FILE.found(ref.id, reply)
+        return FileRecord(ref, tenant, int(created), _time(expires))
 
     async def read(self, file_id: str, tenant: str) -> FileRecord:
         """The file.
@@ -64,10 +63,7 @@ class Files:
             FileGone: deleted or expired.
         """
         (row,) = await self._run("read_files", tenant, 1, file_id)
-        record = _record(row)
-        if record is None:
-            raise gone(file_id) if row[0] == -1 else not_found(file_id)
-        return record
+        return _record(FILE.found(file_id, row))
 
     async def owned(self, file_id: str) -> tuple[str, FileRecord | None]:
         """Whose file it is, for those who have a signed URL; also when it is gone: the record is None then.
@@ -75,11 +71,11 @@ class Files:
         A tenant without a name: there never was such a file.
         """
         (row,) = await self._run("read_files", "", 0, file_id)
-        return (row[1].decode() if row[0] else ""), _record(row)
+        return ("" if len(row) == 1 else row[1].decode()), _record(row) if is_there(row) else None
 
     async def read_all(self, ids: Sequence[str], tenant: str) -> list[FileRecord | None]:
         """Up to 100 files; None for what is not there, gone, or another tenant's."""
-        return [_record(row) for row in await self._run("read_files", tenant, 1, *ids)]
+        return [_record(row) if is_there(row) else None for row in await self._run("read_files", tenant, 1, *ids)]
 
     async def delete(self, file_id: str, tenant: str) -> None:
         """Erase a file: hidden at once; its bytes go when no job needs them.
@@ -87,11 +83,7 @@ class Files:
         Raises:
             FileNotFound, FileGone
         """
-        (outcome,) = await self._run("delete_file", file_id, tenant, self._tombstone, secrets.token_hex(8))
-        if outcome == 0:
-            raise not_found(file_id)
-        if outcome == -1:
-            raise gone(file_id)
+        FILE.found(file_id, await self._run("delete_file", file_id, tenant, self._tombstone, secrets.token_hex(8)))
 
     async def discard(self, ids: Sequence[str], tenant: str) -> None:
         """Forget files that came with a request and that no job came to need; nothing happens to others."""
@@ -99,14 +91,14 @@ class Files:
             await self._run("discard_files", tenant, *ids[at : at + MOST])
 
     async def needed(self, keys: Sequence[str]) -> set[str]:
-        """Of up to 100 keys of the keeper those that are not to be swept.
+        """Of up to 100 keys of the blob store those that are not to be swept.
 
         They are a file's that is not gone or that a job needs, were written by an attempt that runs now, or are in the trash already.
         """
         return {key for key, keep in zip(keys, await self._run("needed_files", *keys), strict=True) if keep}
 
     async def expire(self) -> int:
-        """Let files go whose time is over, and those of buried jobs; how many were looked at (<= 100)."""
+        """Remove files whose time is over, and those of erased jobs; how many were looked at (<= 100)."""
         return int(await self._run("expire_files", self._tombstone, MOST))
 
     async def trash(self) -> list[str]:
@@ -123,7 +115,7 @@ class Files:
         return bytes(await self._run("file_secret", secrets.token_bytes(32)))
 
     async def sweep_turn(self, seconds: float) -> bool:
-        """Whether this process may sweep the keeper now. For so many seconds nobody else may."""
+        """Whether this process may sweep the blob store now. For so many seconds nobody else may."""
         key, nonce = f"{self._prefix}file-sweep", secrets.token_hex(8)
         await self._command("SET", key, nonce, "NX", "PX", int(seconds * 1000))
         if await self._command("GET", key) != nonce.encode():
@@ -132,26 +124,14 @@ class Files:
         return True
 
     async def hold_turn(self, seconds: float) -> None:
-        """Have nobody sweep for so many seconds from now on: the turn of this process, if it still has it."""
+        """Extend the turn of this process to so many seconds from now, if it still has it."""
         key = f"{self._prefix}file-sweep"
         if await self._command("GET", key) == self._nonce.encode():
             await self._command("PEXPIRE", key, int(seconds * 1000))
 
 
-def not_found(file_id: str) -> FileNotFound:
-    """The same answer for an unknown file and for another tenant's."""
-    return FileNotFound(f"There is no file {file_id[:64]}.")
-
-
-def gone(file_id: str) -> FileGone:
-    """The answer for a file that was deleted or has expired."""
-    return FileGone(f"File {file_id} was deleted or has expired.")
-
-
-def _record(row: Sequence[Any]) -> FileRecord | None:
-    if row[0] != 1:
-        return None
-    _, tenant, ref, created, expires = row
+def _record(row: Sequence[Any]) -> FileRecord:
+    ref, tenant, created, expires = row
     return FileRecord(FileRef.of(orjson.loads(ref)), tenant.decode(), int(created), _time(expires))
 
 

@@ -23,7 +23,7 @@ _CONFIRM = 0.5
 _SILENT = "longrun-silent"
 #: Messages, and bytes of them, that are kept for a reader that does not take them; it finds out by their seqs that some are missing.
 _MOST, _MOST_BYTES = 100, 64 * 1024
-#: The message that readers get when they are not to wait any longer.
+#: The message that tells readers to stop waiting.
 DISMISSED = b"dismissed"
 
 
@@ -94,7 +94,7 @@ class Follower:
         group = self._channels.get(channel)
         if group is None:
             group = self._channels[channel] = _Channel()
-            self._send(self._tell("subscribe", channel))
+            self._send(self._command("subscribe", channel))
         group.listeners.add(listener)
         if self._reader is None:
             self._reader = asyncio.get_running_loop().create_task(self._read())
@@ -111,20 +111,20 @@ class Follower:
             if not group.listeners and self._channels.get(channel) is group:
                 del self._channels[channel]
                 # In a task of its own: this block also runs when the reader is being canceled, and could not wait then.
-                self._send(self._tell("unsubscribe", channel))
+                self._send(self._command("unsubscribe", channel))
 
     def dismiss(self) -> None:
-        """Have every reader stop waiting, and nobody begin to."""
+        """Make every reader stop waiting, now and from now on."""
         self.dismissed = True
         for group in self._channels.values():
             self._hand_out(group, DISMISSED)
 
-    def _send(self, telling: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(telling)
+    def _send(self, command: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(command)
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _tell(self, verb: str, channel: str) -> None:
+    async def _command(self, verb: str, channel: str) -> None:
         async with self._lock:
             if self._pubsub is None:
                 return  # `_read` connects, and subscribes to everything then

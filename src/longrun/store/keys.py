@@ -43,7 +43,7 @@ amnesty             string, one lease. Ms until which no lease expires
 
 batch:<id>          hash, until its expiry, then a tombstone of 7 days. The record: `store.batches.FIELDS`, and these fields beside them:
   queue               of the model, when the batch was accepted
-  key                 of the file in the keeper that holds the inputs, a line each
+  key                 of the file in the blob store that holds the inputs, a line each
   within              ms in which an item must start, as `start_within` of its policy or `total_timeout` says
   offset              bytes of that file that were fed, that is: whose items are jobs
   left                items that have not ended; at 0 the batch has
@@ -59,7 +59,7 @@ delivery:<message>  hash, until the tombstone's time after its end. One webhook 
   endpoint            '' = the job's own webhook
   status              pending, delivered or failed; then `finished` (ms), and `reason` why it was given up
   tries, base         the number of the latest try, a fence that only grows; how many of them the schedule does not count
-  told, try:<n>       the latest try whose outcome was told; that outcome, JSON
+  told, try:<n>       the latest try whose outcome was reported; that outcome, JSON
 delivery-due        zset. Message → ms when it is tried next, or, once it has an end, when its entry goes
 deliveries:<tenant> zset, as the deliveries. Message → created ms: the ledger
 sent:<id>           set, as the record or tombstone. Messages about the job
@@ -68,34 +68,17 @@ file:<id>           hash, until it is gone and no job needs it, then a tombstone
   ref                 JSON of `jobs.files.FileRef`
   key                 of the bytes, as in `ref`; there as long as the bytes are
   expires             ms when it goes; without the field it lives as long as a job needs it
-  gone                what deleted it: nobody sees it any more. The bytes, and the record, stay while a job needs them
+  gone                nonce of its deletion, or 1: nobody sees it any more. The bytes, and the record, stay while a job needs them
 needs:<file>        set, as the bytes. Jobs and batches that need the file
-uses:<job>          set, until the job is buried, or the batch is fed. Files that it needs: of its input, and those that it has made
-let-go              zset. Buried job → ms: its `uses:` were too many to be let go at once
+uses:<job>          set, until the job is erased, or the batch is fed. Files that it needs: of its input, and those that it has made
+let-go              zset. Erased job → ms: its `uses:` were too many to be released at once
 file-expire         zset. File id → ms when it goes, or, without a time of its own, when a job must have come to need it
-trash               zset. Key of the keeper → ms: bytes that nobody needs, to be removed there
+trash               zset. Key in the blob store → ms: bytes that nobody needs, to be removed there
 filesecret          string. 32 random bytes that sign the URLs of files
-file-sweep          string, one interval. Nonce of the process that sweeps the keeper
+file-sweep          string, one interval. Nonce of the process that sweeps the blob store
 about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
 nothing             never written: see `pass_when_full` in lib.lua
 
-Channels: `note:<id>` (something about the job changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>` (commands to a
-worker: `cancel <id>`).
+Channels: `note:<id>` (something about the job or batch changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>`
+(commands to a worker: `cancel <id>`), `hooks` (webhooks are due).
 """
-
-from __future__ import annotations
-
-
-def note_channel(prefix: str, job_id: str) -> str:
-    """Channel on which a job's changes are announced."""
-    return f"{prefix}note:{job_id}"
-
-
-def hooks_channel(prefix: str) -> str:
-    """Channel on which it is announced that webhooks are due."""
-    return f"{prefix}hooks"
-
-
-def worker_channel(prefix: str, worker: str) -> str:
-    """Channel on which a worker gets commands."""
-    return f"{prefix}ctl:{worker}"

@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 import orjson
 
-from longrun.errors import JobGone, JobNotFound, NotFinished, NotRetryable, ValidationFailed
+from longrun.errors import NotFinished, NotRetryable, ValidationFailed
 from longrun.jobs.events import Event, decode, gap
 from longrun.jobs.files import FileRef
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.settings import Settings
-from longrun.store.connection import Connection
+from longrun.store.connection import Connection, Cursor, cursor_after, given
 from longrun.store.files import MOST_FILES
+from longrun.store.kinds import JOB
 
 #: Bytes of events that one read of a log takes at most: a reader costs bounded memory, whatever the events' size.
 PAGE_BYTES = 256 * 1024
@@ -33,7 +34,6 @@ class NewJob:
     input: bytes
     policy: bytes
     delay: float = 0.0  #: seconds
-    start_within: float | None = None  #: seconds, counted from the end of `delay`
     idempotency_key: str = ""
     fingerprint: str = ""
     tags: bytes | None = None
@@ -57,7 +57,7 @@ class Page:
     """One piece of a listing. `cursor` is None when nothing older is left."""
 
     jobs: list[JobRecord] = field(default_factory=list)
-    cursor: tuple[str, str] | None = None
+    cursor: Cursor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +104,12 @@ class Records:
         """
         if len(job.files) > MOST_FILES:
             raise ValidationFailed(f"A job may have {MOST_FILES:,} files at most.")
-        more: list[str | bytes] = ["policy", job.policy]
-        more += ["tags", job.tags] if job.tags is not None else []
-        more += ["metadata", job.metadata] if job.metadata is not None else []
-        more += ["hook", job.hook] if job.hook is not None else []
-        more += ["files", orjson.dumps({ref.id: ref.members() for ref in job.files})] if job.files else []
-        files = " ".join(ref.id for ref in job.files)
-        within = "" if job.start_within is None else str(int(job.start_within * 1000))
+        files = orjson.dumps({ref.id: ref.members() for ref in job.files}) if job.files else None
+        more = given(tags=job.tags, metadata=job.metadata, hook=job.hook, files=files)
+        ids = " ".join(ref.id for ref in job.files)
         reply = await self._run(
-            "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, int(job.delay * 1000), self._max_queued,
-            within, job.idempotency_key, job.fingerprint, files, *more,
+            "submit", job.id, job.tenant, job.model, job.queue, job.priority, job.input, job.policy, int(job.delay * 1000),
+            self._max_queued, job.idempotency_key, job.fingerprint, ids, *more,
         )  # fmt: skip
         outcome = reply[0].decode()
         if outcome == "new":
@@ -135,14 +131,10 @@ class Records:
         Raises:
             JobNotFound, JobGone, NotRetryable
         """
-        outcome, *rest = await self._run("resubmit", job_id, tenant, new_id)
+        outcome, made = JOB.found(job_id, await self._run("resubmit", job_id, tenant, new_id))
         if outcome == b"new":
-            return str(rest[0].decode())
-        if outcome == b"none":
-            raise not_found(job_id)
-        if outcome == b"gone":
-            raise gone(job_id)
-        raise NotRetryable(f"Job {job_id} is {rest[0].decode()}; only a failed, canceled or expired job can be retried.")
+            return str(made.decode())
+        raise NotRetryable(f"Job {job_id} is {made.decode()}; only a failed, canceled or expired job can be retried.")
 
     async def read(self, job_id: str, tenant: str, *, most_output: int | None = None) -> JobRecord:
         """The record; without its output when that has more than `most_output` bytes.
@@ -151,18 +143,14 @@ class Records:
             JobNotFound: unknown, or another tenant's.
             JobGone: deleted or expired.
         """
-        reply = await self._run("read", job_id, tenant, "" if most_output is None else most_output)
-        if reply[0] == 0:
-            raise not_found(job_id)
-        if reply[0] == -1:
-            raise gone(job_id)
-        return JobRecord.from_fields(job_id, reply[2], reply[1] or None)
+        position, values = JOB.found(job_id, await self._run("read", job_id, tenant, "" if most_output is None else most_output))
+        return JobRecord.from_fields(job_id, values, position or None)
 
     async def list(
         self,
         tenant: str,
         *,
-        cursor: tuple[str, str] | None,
+        cursor: Cursor | None,
         look_at: int,
         since: int,
         filters: Sequence[tuple[str, str]],
@@ -173,11 +161,9 @@ class Records:
         Filters are pairs of `model`, `status` or `tag` and a value; a tag is JSON text. `index` is `idx`, or `dead` for dead letters.
         """
         flat = [text for pair in filters for text in pair]
-        score, last = cursor or ("", "")
-        looked, score_b, last_b, *rows = await self._run("list", index, tenant, score, last, look_at, since, *flat)
+        looked, score, last, *rows = await self._run("list", index, tenant, *(cursor or ("", "")), look_at, since, *flat)
         jobs = [JobRecord.from_fields(rows[i].decode(), rows[i + 1]) for i in range(0, len(rows), 2)]
-        more = looked == look_at
-        return Page(jobs, (score_b.decode(), last_b.decode()) if more else None)
+        return Page(jobs, cursor_after(looked, look_at, score, last))
 
     async def dead(self, tenant: str) -> int:
         """How many dead letters the tenant has."""
@@ -185,11 +171,7 @@ class Records:
 
     async def attempts(self, job_id: str, tenant: str) -> Sequence[AttemptRecord]:
         """The job's attempts, oldest first, the latest hundred at most. Raises as `read` does."""
-        count, *rows = await self._run("attempts", job_id, tenant)
-        if count == -2:
-            raise not_found(job_id)
-        if count == -1:
-            raise gone(job_id)
+        count, *rows = JOB.found(job_id, await self._run("attempts", job_id, tenant))
         first = max(1, count - 99)
         return [
             AttemptRecord.from_fields(first + i // 3, rows[i], rows[i + 1] or None, rows[i + 2] or None) for i in range(0, len(rows), 3)
@@ -200,11 +182,7 @@ class Records:
 
         Event 1 (`queued`) is rendered from the record. Raises as `read` does.
         """
-        reply = await self._run("events", job_id, tenant, after, limit, most_bytes)
-        if reply[0] == 0:
-            raise not_found(job_id)
-        if reply[0] == -1:
-            raise gone(job_id)
+        reply = JOB.found(job_id, await self._run("events", job_id, tenant, after, limit, most_bytes))
         status, attempt, latest, created, cut, first, *stored = reply
         events = [Event(1, 0, int(created), "queued", b"{}")] if after < 1 else []
         kept = [decode(first + i, data) for i, data in enumerate(stored)]
@@ -214,11 +192,7 @@ class Records:
 
     async def cancel(self, job_id: str, tenant: str) -> Status:
         """Ask the job to stop; the status after that. Raises as `read` does."""
-        (status,) = await self._run("cancel", job_id, tenant)
-        if status == b"none":
-            raise not_found(job_id)
-        if status == b"gone":
-            raise gone(job_id)
+        (status,) = JOB.found(job_id, await self._run("cancel", job_id, tenant))
         return Status(status.decode())
 
     async def delete(self, job_id: str, tenant: str) -> None:
@@ -228,12 +202,8 @@ class Records:
             JobNotFound, JobGone
             NotFinished: the job has not ended.
         """
-        (outcome,) = await self._run("delete", job_id, tenant, self._tombstone)
-        if outcome == 0:
-            raise not_found(job_id)
-        if outcome == -1:
-            raise gone(job_id)
-        if outcome == -2:
+        (outcome,) = JOB.found(job_id, await self._run("delete", job_id, tenant, self._tombstone))
+        if outcome == b"unended":
             raise NotFinished(f"Job {job_id} has not ended. Cancel it first, then delete it.")
 
     async def depths(self) -> Sequence[LaneDepth]:
@@ -248,18 +218,8 @@ class Records:
 
     async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int, dict[str, str]]:
         """What workers announce (JSON each), the counters `<model>:<what>`, the number of claimed jobs, and what is wrong by part."""
-        workers, flat, claimed, _now, told = await self._run("overview")
+        workers, flat, claimed, _now, pairs = await self._run("overview")
         # RESP3 turns HGETALL inside a script's reply into a flat list all the same.
         counters: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
-        trouble = {told[i].decode(): told[i + 1].decode() for i in range(0, len(told), 2)}
+        trouble = {pairs[i].decode(): pairs[i + 1].decode() for i in range(0, len(pairs), 2)}
         return workers, {name.decode(): int(value) for name, value in counters.items()}, claimed, trouble
-
-
-def not_found(job_id: str) -> JobNotFound:
-    """The same answer for an unknown job and for another tenant's."""
-    return JobNotFound(f"There is no job {job_id[:64]}.")
-
-
-def gone(job_id: str) -> JobGone:
-    """The answer for a job that was deleted or has expired."""
-    return JobGone(f"Job {job_id} was deleted or has expired.")

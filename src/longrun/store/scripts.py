@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
+from types import MappingProxyType
 
 from longrun.jobs.record import FIELDS
 
@@ -15,6 +18,7 @@ _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
 _DEFINED = re.compile(r"local (?:function )?(\w+(?:, *\w+)*)")
+_STRING = re.compile(r"'(?:\\.|[^'\\])*'")
 _NAMES = re.compile(r"\w+")
 
 
@@ -27,8 +31,18 @@ class Script:
     sha: str
 
 
-def load_scripts(prefix: str, ticket: str) -> dict[str, Script]:
-    """All scripts by name.
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A piece of the library: its text, the names that it defines, and all names in it."""
+
+    text: str
+    defined: frozenset[str]
+    names: frozenset[str]
+
+
+@lru_cache(maxsize=8)
+def load_scripts(prefix: str, ticket: str) -> Mapping[str, Script]:
+    """All scripts by name. They are put together once for each prefix and ticket: every store of a process has the same ones.
 
     Args:
         prefix: prefix of every key.
@@ -36,31 +50,45 @@ def load_scripts(prefix: str, ticket: str) -> dict[str, Script]:
             so that a submit sends an id over the wire and not 800 bytes of message.
     """
     folder = resources.files("longrun.store") / "scripts"
-    fields = ", ".join(f"'{name}'" for name in FIELDS)
+    fields = ", ".join("output" if name == "output" else f"'{name}'" for name in FIELDS)
     library = "".join((folder / name).read_text("utf-8") for name in LIBRARY)
-    library = library.replace("@PREFIX@", prefix).replace("@FIELDS@", fields).replace("@TICKET@", _filled_in(ticket))
+    definitions = parse_library(library.replace("@PREFIX@", prefix).replace("@FIELDS@", fields).replace("@TICKET@", _filled_in(ticket)))
     scripts = {}
     for file in folder.iterdir():
         name = file.name.removesuffix(".lua")
         if file.name not in LIBRARY and file.name.endswith(".lua"):
-            source = with_library(library, file.read_text("utf-8")).encode()
+            source = with_library(definitions, file.read_text("utf-8")).encode()
             scripts[name] = Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
-    return scripts
+    return MappingProxyType(scripts)
 
 
-def with_library(library: str, script: str) -> str:
-    """A script behind the definitions of `library` that it names, and those that they name; without comments.
+def parse_library(library: str) -> Sequence[Definition]:
+    """The definitions of the library in their order, without comments."""
+    found = []
+    for text in _DEFINITION.findall(_COMMENT.sub("", library)):
+        defined = _DEFINED.match(text)
+        names = frozenset(_NAMES.findall(defined[1] if defined else ""))
+        found.append(Definition(text, names, _named(text)))
+    return found
+
+
+def with_library(definitions: Sequence[Definition], script: str) -> str:
+    """A script behind the definitions that it names, and those that they name; without comments.
 
     The server makes all functions of the text anew in every run: the whole library costs 3 µs a run, more than most scripts themselves.
     """
     script = _COMMENT.sub("", script)
-    named, needed = set(_NAMES.findall(script)), [script]
-    for definition in reversed(_DEFINITION.findall(_COMMENT.sub("", library))):
-        defined = _DEFINED.match(definition)
-        if defined is not None and not named.isdisjoint(_NAMES.findall(defined[1])):
-            named.update(_NAMES.findall(definition))
-            needed.append(definition)
+    named, needed = set(_named(script)), [script]
+    for definition in reversed(definitions):
+        if not named.isdisjoint(definition.defined):
+            named |= definition.names
+            needed.append(definition.text)
     return "".join(reversed(needed))
+
+
+def _named(text: str) -> frozenset[str]:
+    """All words of a Lua text that are no part of a string (`'expire'` is the name of a key, and no use of the function `expire`)."""
+    return frozenset(_NAMES.findall(_STRING.sub("", text)))
 
 
 def _filled_in(ticket: str) -> str:

@@ -8,7 +8,6 @@ from longrun.store.claims import Claims
 from longrun.store.connection import Connection
 from longrun.store.files import Files
 from longrun.store.follow import Follower
-from longrun.store.keys import hooks_channel, note_channel, worker_channel
 from longrun.store.records import Records
 from longrun.store.scripts import load_scripts
 from longrun.store.upkeep import Upkeep
@@ -32,12 +31,14 @@ class Store:
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
         follower: announcements of changes.
+        hooks_channel: channel to listen to for webhooks that are due.
         pop_script: sent by the transport of the tickets, not by us.
     """
 
     def __init__(self, url: str, settings: Settings, ticket: str, *, timeout: float | None = None) -> None:
         self.url, self.prefix = url, settings.prefix
         self.wake_prefix = f"{settings.prefix}wake:"
+        self.hooks_channel = f"{settings.prefix}hooks"
         limit = settings.store_timeout if timeout is None else timeout
         scripts = load_scripts(settings.prefix, ticket)
         self.pop_script = scripts["pop"]
@@ -51,17 +52,12 @@ class Store:
         self.follower = Follower(url)
 
     def job_channel(self, job_id: str) -> str:
-        """Channel to listen to for changes of a job."""
-        return note_channel(self.prefix, job_id)
+        """Channel to listen to for changes of a job or batch."""
+        return f"{self.prefix}note:{job_id}"
 
     def worker_channel(self, worker: str) -> str:
         """Channel to listen to for commands to a worker."""
-        return worker_channel(self.prefix, worker)
-
-    @property
-    def hooks_channel(self) -> str:
-        """Channel to listen to for webhooks that are due."""
-        return hooks_channel(self.prefix)
+        return f"{self.prefix}ctl:{worker}"
 
     async def ping(self) -> None:
         """Return when the server answers. Raises StoreUnavailable when it does not."""

@@ -26,7 +26,7 @@ class Upkeep:
     async def report_lost(self, worker: str) -> dict[str, str]:
         """Re-queue the jobs of a worker that has died, without waiting for its leases: job id → status after.
 
-        To be called by who saw it die; for a worker that lives, its jobs run twice (and one outcome counts).
+        Only for a worker that was seen to die: jobs of a live one run twice (and one outcome counts).
         """
         cursor, moved = b"0", dict[str, str]()
         while True:
@@ -35,7 +35,7 @@ class Upkeep:
             if cursor == b"0":
                 return moved
 
-    async def tell_trouble(self, part: str, text: str, life: float) -> None:
+    async def report_trouble(self, part: str, text: str, life: float) -> None:
         """Have /readyz show for `life` seconds that something is wrong with a part, such as `worker@host`; empty text = no longer."""
         await self._run("trouble", part, text, int(life * 1000))
 

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import orjson
 
 from longrun.settings import Settings
-from longrun.store.connection import Connection
+from longrun.store.connection import Connection, Cursor, cursor_after
+from longrun.store.kinds import DELIVERY, ENDPOINT
+from longrun.wire.webhooks import DeliveryStatus, EndpointEvent
 
 MOST_ENDPOINTS = 20
 Settled = Literal["delivered", "failed", "disabled", "retry", "release"]
-DeliveryStatus = Literal["pending", "delivered", "failed"]
-DELIVERY_STATUSES: tuple[DeliveryStatus, ...] = ("pending", "delivered", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Endpoint:
 
     id: str
     url: str
-    events: Sequence[str]
+    events: Sequence[EndpointEvent]
     description: str
     created: int
     secret: str
@@ -108,6 +108,13 @@ class Due:
     secrets: Sequence[str]
     data: bytes  #: JSON of what was true then, or empty
 
+    @classmethod
+    def from_values(cls, values: Sequence[bytes]) -> Due:
+        """Build it from the ten values of claim_deliveries.lua."""
+        *texts, data = values
+        message, number, tries, tenant, job, kind, created, url, secrets = [text.decode() for text in texts]
+        return cls(message, int(number), int(tries), tenant, job or None, kind, int(created), url, secrets.split(" "), data)
+
 
 class Webhooks:
     """See the module."""
@@ -124,42 +131,42 @@ class Webhooks:
         found = [Endpoint.from_json(flat[i].decode(), flat[i + 1]) for i in range(0, len(flat), 2)]
         return sorted(found, key=lambda endpoint: (endpoint.created, endpoint.id))
 
-    async def endpoint(self, tenant: str, endpoint_id: str) -> Endpoint | None:
-        """One endpoint; None = there is none."""
+    async def endpoint(self, tenant: str, endpoint_id: str) -> Endpoint:
+        """One endpoint. Raises WebhookEndpointNotFound."""
         held = await self._command("HGET", f"{self._prefix}hooks:{tenant}", endpoint_id)
-        return None if held is None else Endpoint.from_json(endpoint_id, held)
+        if held is None:
+            raise ENDPOINT.not_found(endpoint_id)
+        return Endpoint.from_json(endpoint_id, held)
 
     async def add_endpoint(self, tenant: str, endpoint_id: str, members: Mapping[str, Any]) -> Endpoint | None:
         """Register a receiver: `url, events, description, secret`. None = the tenant has `MOST_ENDPOINTS`."""
         held = await self._change(tenant, endpoint_id, "create", members)
-        return None if held is None else Endpoint.from_json(endpoint_id, held)
+        return None if held == b"full" else Endpoint.from_json(endpoint_id, held)
 
-    async def change_endpoint(self, tenant: str, endpoint_id: str, members: Mapping[str, Any]) -> Endpoint | None:
-        """Replace members of an endpoint; a None takes a member away. None = there is no such endpoint."""
-        held = await self._change(tenant, endpoint_id, "change", members)
-        return None if held is None else Endpoint.from_json(endpoint_id, held)
+    async def change_endpoint(self, tenant: str, endpoint_id: str, members: Mapping[str, Any]) -> Endpoint:
+        """Replace members of an endpoint; a None takes a member away. Raises WebhookEndpointNotFound."""
+        return Endpoint.from_json(endpoint_id, await self._change(tenant, endpoint_id, "change", members))
 
-    async def rotate_endpoint(self, tenant: str, endpoint_id: str, secret: str, overlap: float) -> Endpoint | None:
-        """Sign with another secret; the one before it signs too for `overlap` seconds. None = there is no such endpoint."""
+    async def rotate_endpoint(self, tenant: str, endpoint_id: str, secret: str, overlap: float) -> Endpoint:
+        """Sign with another secret; the one before it signs too for `overlap` seconds. Raises WebhookEndpointNotFound."""
         held = await self._change(tenant, endpoint_id, "rotate", {"secret": secret, "overlap": int(overlap * 1000)})
-        return None if held is None else Endpoint.from_json(endpoint_id, held)
+        return Endpoint.from_json(endpoint_id, held)
 
-    async def delete_endpoint(self, tenant: str, endpoint_id: str) -> bool:
-        """Forget an endpoint; what is on its way to it is given up. False = there is none."""
-        return await self._change(tenant, endpoint_id, "delete", {}) is not None
+    async def delete_endpoint(self, tenant: str, endpoint_id: str) -> None:
+        """Forget an endpoint; what is on its way to it is given up. Raises WebhookEndpointNotFound."""
+        await self._change(tenant, endpoint_id, "delete", {})
 
     async def secret(self, tenant: str, fresh: str) -> str:
         """What signs the webhooks of the tenant's jobs that bring no secret; `fresh` when there is none yet."""
-        held = await self._change(tenant, "", "create", {"secret": fresh})
-        return str(orjson.loads(held or b"{}")["secret"])
+        return str(orjson.loads(await self._change(tenant, "", "create", {"secret": fresh}))["secret"])
 
     async def rotate_secret(self, tenant: str, secret: str, overlap: float) -> None:
         """As `rotate_endpoint`, for the tenant's own secret, which exists."""
         await self._change(tenant, "", "rotate", {"secret": secret, "overlap": int(overlap * 1000)})
 
-    async def _change(self, tenant: str, endpoint_id: str, verb: str, members: Mapping[str, Any]) -> bytes | None:
-        (held, *_) = await self._run("endpoint", tenant, endpoint_id, verb, orjson.dumps(dict(members)), MOST_ENDPOINTS)
-        return None if held in (b"none", b"full") else bytes(held)
+    async def _change(self, tenant: str, endpoint_id: str, verb: str, members: Mapping[str, Any]) -> bytes:
+        reply = await self._run("endpoint", tenant, endpoint_id, verb, orjson.dumps(dict(members)), MOST_ENDPOINTS)
+        return bytes(ENDPOINT.found(endpoint_id, reply)[0])
 
     async def take(self, nonce: str, most: int, fresh: str) -> list[Due]:
         """Claim up to `most` (<= 100) deliveries that are due; each try counts from here on.
@@ -170,20 +177,10 @@ class Webhooks:
             fresh: a secret for a tenant that has none yet.
         """
         flat = await self._run("claim_deliveries", nonce, most, self._lease, self._tombstone, fresh, self._first)
-        found = []
-        for i in range(0, len(flat), 10):
-            message, number, tries, tenant, job, kind, created, url, secrets, data = flat[i : i + 10]
-            texts = [value.decode() for value in (message, tenant, job, kind, url, secrets)]
-            found.append(
-                Due(
-                    *(texts[0], int(number), int(tries), texts[1], texts[2] or None, texts[3]),
-                    *(int(created), texts[4], texts[5].split(" "), data),
-                )
-            )
-        return found
+        return [Due.from_values(flat[i : i + 10]) for i in range(0, len(flat), 10)]
 
     async def settle(self, due: Due, outcome: Settled, *, delay: float = 0.0, tried: Try | None = None, reason: str = "") -> bool:
-        """Say what became of a try. False: stale, another try has begun.
+        """Record the outcome of a try. False: stale, another try has begun.
 
         Args:
             due: what was claimed.
@@ -192,33 +189,32 @@ class Webhooks:
             tried: for the ledger.
             reason: why it was given up.
         """
-        told = b"" if tried is None else orjson.dumps(tried)
-        reply = await self._run("settle_delivery", due.id, due.number, outcome, int(delay * 1000), told, reason, self._tombstone)
+        data = b"" if tried is None else orjson.dumps(tried)
+        reply = await self._run("settle_delivery", due.id, due.number, outcome, int(delay * 1000), data, reason, self._tombstone)
         return bool(reply[0])
 
     async def deliveries(
-        self, tenant: str, *, cursor: tuple[str, str] | None, look_at: int, filters: Mapping[str, str]
-    ) -> tuple[list[Delivery], tuple[str, str] | None]:
+        self, tenant: str, *, cursor: Cursor | None, look_at: int, filters: Mapping[str, str]
+    ) -> tuple[list[Delivery], Cursor | None]:
         """Look at up to `look_at` (<= 100) deliveries below `cursor`, newest first; those that fit all `filters`, and the next cursor.
 
         Filters: `id`, `job`, `endpoint`, `status`.
         """
         flat = [text for pair in filters.items() for text in pair]
         looked, score, last, *rows = await self._run("deliveries", tenant, *(cursor or ("", "")), look_at, *flat)
-        found = [Delivery.from_fields(row) for row in rows]
-        return found, (score.decode(), last.decode()) if looked == look_at else None
+        return [Delivery.from_fields(row) for row in rows], cursor_after(looked, look_at, score, last)
 
-    async def delivery(self, tenant: str, delivery_id: str) -> Delivery | None:
-        """One delivery; None = there is none."""
+    async def delivery(self, tenant: str, delivery_id: str) -> Delivery:
+        """One delivery. Raises WebhookDeliveryNotFound."""
         found, _ = await self.deliveries(tenant, cursor=None, look_at=1, filters={"id": delivery_id})
-        return found[0] if found else None
+        if not found:
+            raise DELIVERY.not_found(delivery_id)
+        return found[0]
 
-    async def redeliver(self, tenant: str, delivery_id: str) -> Literal["sent", "none", "gone"]:
-        """Send it again at once. `gone`: its job is no longer there."""
-        (reply,) = await self._run("redeliver", delivery_id, tenant)
-        return "sent" if reply == 1 else "none" if reply == 0 else "gone"
+    async def redeliver(self, tenant: str, delivery_id: str) -> None:
+        """Send it again at once. Raises WebhookDeliveryNotFound; JobGone: the job that it is about is no longer there."""
+        DELIVERY.found(delivery_id, await self._run("redeliver", delivery_id, tenant))
 
-    async def test(self, tenant: str, endpoint_id: str, fresh_id: str) -> bool:
-        """Send an endpoint a test. False = there is no such endpoint."""
-        (reply,) = await self._run("test_delivery", fresh_id, tenant, endpoint_id)
-        return bool(reply)
+    async def test(self, tenant: str, endpoint_id: str, fresh_id: str) -> None:
+        """Send an endpoint a test. Raises WebhookEndpointNotFound."""
+        ENDPOINT.found(endpoint_id, await self._run("test_delivery", fresh_id, tenant, endpoint_id))

@@ -224,7 +224,7 @@ class Settler:
             ids = [job_id for job_id, _ in lane.inbox]
             lane.inbox.clear()
             for i in range(0, len(ids), 100):
-                await self.claims.untake(ids[i : i + 100])
+                await self.claims.requeue(ids[i : i + 100])
             waiting = list(lane.pending)
             lane.pending.clear()
             lane.held -= len(waiting)

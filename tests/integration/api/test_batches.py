@@ -16,8 +16,8 @@ from longrun.blobs.open import open_blobs
 from longrun.chores.run import go_on_with_batches
 from longrun.clock import item_id, new_batch_id, new_file_id
 from longrun.jobs.files import reference, referenced
-from longrun.service.attach import put_away
 from longrun.service.feeding import feed
+from longrun.service.file_records import store_input
 from longrun.settings import Settings
 from longrun.store.store import Store
 
@@ -294,7 +294,7 @@ async def test_large_inputs_and_outputs_go_through_files(
     blobs = open_blobs(settings)
     assert orjson.loads(await blobs.read(ref.key, 1_000_000)) == {"value": "x" * 100_000}
     large = orjson.dumps("y" * 100_000)
-    output = await put_away(store, blobs, "local", large, new_file_id())
+    output = await store_input(store, blobs, "local", large, new_file_id())
     assert await store.claims.finish(claim.id, claim.attempt, "succeeded", reference(output)) == "succeeded"
     await end(worker, batch, [1])
     assert [row["output"] for row in await rows(caller, batch, "")] == ["y" * 100_000, 10]

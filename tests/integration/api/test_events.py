@@ -351,7 +351,7 @@ async def test_a_stream_with_nothing_to_tell_shows_that_it_lives(
     remote: httpx.AsyncClient, submit: Submit, worker: PlayedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("longrun.service.watch._IDLE", 0.2)
-    monkeypatch.setattr("longrun.api.sse._QUIET", 0.1)
+    monkeypatch.setattr("longrun.api.streams.sse._QUIET", 0.1)
     job = await submit()
     async with remote.stream("GET", f"{job['urls']['events']}?types=done") as stream:
         lines = stream.aiter_lines()

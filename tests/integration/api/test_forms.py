@@ -14,7 +14,7 @@ import pytest
 from tests import media_files
 from tests.integration.api.conftest import API, app_of, calling, listening
 
-from longrun.api import multipart
+from longrun.api.http import multipart
 from longrun.clock import is_file_id
 from longrun.settings import Settings
 from longrun.store.store import Store

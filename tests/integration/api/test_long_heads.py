@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.integration.api.conftest import API, app_of
 
-from longrun.api.heads import MOST_HEAD
+from longrun.api.http.protocol import MOST_HEAD
 from longrun.api.server import ApiServer
 from longrun.settings import Settings
 

@@ -17,7 +17,7 @@ import pytest
 from tests.integration.api.conftest import PlayedWorker
 from tests.integration.api.test_stopping import Served, serving
 
-from longrun.api.stalled import Stalled
+from longrun.api.http.write_timeout import WriteTimeout
 from longrun.settings import Settings
 
 Submit = Callable[..., Any]
@@ -60,7 +60,7 @@ async def until(ready: Callable[[], Any], timeout: float = 20) -> None:
 async def impatient(settings: Settings) -> AsyncIterator[Served]:
     """A server that cuts readers off which take nothing for two seconds."""
     async with serving(settings) as served:
-        served._server._stalled = Stalled(patience=2)
+        served._server._write_timeout = WriteTimeout(patience=2)
         yield served
 
 
@@ -88,6 +88,20 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_goes_on_later(impatien
     assert last < 100
     page = await impatient.caller.get(job["urls"]["events"], headers={"Last-Event-ID": str(last), "Accept": "application/json"})
     assert page.json()["events"][0]["seq"] == last + 1
+
+
+async def test_a_reader_that_takes_nothing_does_not_hold_up_a_stop(
+    settings: Settings, submit: Submit, worker: PlayedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("longrun.api.server._STOP_PATIENCE", 1.0)
+    job = await talkative(submit, worker, 2)
+    async with serving(settings) as served:
+        dead = ask(port_of(served), job["urls"]["events"])
+        await until(lambda: _is(listeners(worker, job), 1))
+        await asyncio.sleep(0.5)
+        served.tell()
+        await served.ended(5)  # open requests may take ten seconds
+        dead.close()
 
 
 async def test_a_reader_that_is_slow_gets_everything(impatient: Served, submit: Submit, worker: PlayedWorker) -> None:

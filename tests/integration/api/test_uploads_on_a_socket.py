@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tests.integration.api.conftest import API, app_of, listening
 from tests.integration.api.stored import FILES
+from tests.integration.api.test_stopping import serving
 
-from longrun.api.routes import files
+from longrun.api.http.write_timeout import WriteTimeout
 from longrun.settings import Settings
 
 MB = 1 << 20
@@ -216,22 +217,17 @@ async def test_what_is_small_and_unread_does_not_end_the_connection(settings: Se
         writer.close()
 
 
-async def test_a_reader_that_takes_nothing_is_let_go(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_PATIENCE", 0.5)
-    app = Counting(settings)
-    async with listening(app) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        data = bytes(20 * MB)
-        writer.write(head(f"POST {FILES} HTTP/1.1", "Host: localhost", "Content-Type: a/b", f"Content-Length: {len(data)}") + data)
-        status, _, file, _ = await answered(reader)
-        writer.close()
-        assert status == 201
+async def test_a_reader_that_takes_nothing_is_let_go(settings: Settings) -> None:
+    async with serving(settings) as served:
+        served._server._write_timeout = WriteTimeout(patience=0.5)
+        made = await served.caller.post(FILES, content=bytes(20 * MB), headers={"Content-Type": "a/b"})
+        assert made.status_code == 201
         with socket.socket() as still:
             still.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            still.connect(("127.0.0.1", port))
-            before = app.ended
-            still.sendall(head(f"GET {FILES}/{file['id']}/content HTTP/1.1", "Host: localhost"))
-            end = asyncio.get_running_loop().time() + 10
-            while app.ended == before:
-                assert asyncio.get_running_loop().time() < end, "it waits for ever"
-                await asyncio.sleep(0.05)
+            still.connect(("127.0.0.1", int(served.url.rpartition(":")[2])))
+            still.sendall(head(f"GET {FILES}/{made.json()['id']}/content HTTP/1.1", "Host: localhost"))
+            for begun in (True, False):
+                end = asyncio.get_running_loop().time() + 10
+                while bool(served._server.server_state.tasks) != begun:
+                    assert asyncio.get_running_loop().time() < end, "it never begins" if begun else "it waits for ever"
+                    await asyncio.sleep(0.02)

@@ -267,13 +267,12 @@ async def test_of_clients_that_vanish_nothing_is_left(settings: Settings, submit
                 break
             await asyncio.sleep(0.05)
         assert (listeners, left) == (0, [])
-        assert not app.state.longrun._streams
 
 
 async def test_a_reader_that_takes_nothing_is_told_where_to_go_on(
     settings: Settings, submit: Submit, worker: PlayedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longrun.api.socket.WRITE_PATIENCE", 0.5)
+    monkeypatch.setattr("longrun.api.streams.websocket.WRITE_PATIENCE", 0.5)
     job = await submit({"prompt": "x"}, "story")
     claim = await worker.claim(job["id"])
     slow: dict[str, Any] = {"max_queue": 1, "compression": None}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.integration.store.test_files import claimed, ended, made_by, new_ref,
 from longrun.blobs.contract import Blobs
 from longrun.blobs.folder import Folder
 from longrun.chores import files as chores
-from longrun.chores.files import FileChores, Patience
+from longrun.chores import run
+from longrun.chores.files import FileChores
 from longrun.chores.run import run_chores
 from longrun.errors import BlobsUnavailable, FileGone, StoreUnavailable
 from longrun.jobs.files import FileRef
@@ -31,13 +33,13 @@ from longrun.store.store import Store
 class Flaky(Folder):
     """A folder that can be away."""
 
-    away = False
+    away: Exception | None = None
     asked = 0
 
     async def delete(self, keys: Sequence[str]) -> None:
         self.asked += 1
         if self.away:
-            raise BlobsUnavailable("It does not answer.")
+            raise self.away
         await super().delete(keys)
 
 
@@ -48,9 +50,9 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def blobs(root: Path) -> AsyncIterator[Flaky]:
-    keeper = Flaky(root)
-    yield keeper
-    keeper.close()
+    folder = Flaky(root)
+    yield folder
+    folder.close()
 
 
 @pytest.fixture(autouse=True)
@@ -120,33 +122,44 @@ async def test_the_trash_is_emptied_whole_a_hundred_at_a_time(store: Store, blob
     assert (blobs.asked, left(root), await store.files.trash()) == (3, [], [])
 
 
-async def test_a_keeper_that_is_away_is_told_once_and_nothing_is_lost(
-    store: Store, blobs: Flaky, root: Path, monkeypatch: pytest.MonkeyPatch
+@contextlib.asynccontextmanager
+async def running(chore: Callable[[], Awaitable[None]]) -> AsyncIterator[list[Any]]:
+    """The chore, a hundred times a second; gives what is logged."""
+    with capture_logs() as logs:
+        task = asyncio.create_task(run.every(0.01, "trash", chore))
+        yield logs
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("error", [BlobsUnavailable("away"), RuntimeError("a defect")])
+async def test_a_blob_store_that_is_away_is_logged_once_and_nothing_is_lost(
+    store: Store, blobs: Flaky, root: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr(chores, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(run, "_PAUSE_S", 0.01)
     ref = await stored(store, blobs)
     await store.files.delete(ref.id, "t")
-    rounds, blobs.away = FileChores(store, blobs), True
-    with capture_logs() as logs:
-        for _ in range(40):
-            await rounds.empty_trash()
-            await asyncio.sleep(0.01)
+    blobs.away = error
+    async with running(FileChores(store, blobs).empty_trash) as logs:
+        await asyncio.sleep(0.5)
         assert 2 <= blobs.asked < 10, "it is tried again, after longer and longer pauses"
         assert (left(root), await store.files.trash()) == ([ref.key], [ref.key])
-        blobs.away = False
+        blobs.away = None
         for _ in range(100):
-            await rounds.empty_trash()
-            await asyncio.sleep(0.01)
+            if len(logs) == 2:
+                break
+            await asyncio.sleep(0.05)
     assert [entry["log_level"] for entry in logs] == ["warning", "info"]
     assert (left(root), await store.files.trash()) == ([], [])
 
 
-async def test_a_store_that_is_away_is_the_tickers_to_tell() -> None:
+async def test_a_store_that_is_away_is_tried_again_as_soon_as_ever() -> None:
     async def work() -> None:
         raise StoreUnavailable("away")
 
-    with pytest.raises(StoreUnavailable):
-        await Patience("trash").attempt(work)
+    async with running(work) as logs:
+        await asyncio.sleep(0.3)
+    assert len(logs) > 8
 
 
 @pytest.mark.usefixtures("quick")

@@ -7,6 +7,7 @@ import base64
 import functools
 import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +24,11 @@ from longrun.models import Audio, File, Image, Limits, Model, Registry
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service import control
 from longrun.service import files as service
+from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.service.request import parse_request
 from longrun.service.submit import Submitted, submit
+from longrun.service.uploads import Uploads, from_bytes
 from longrun.settings import Settings
 from longrun.store.store import Store
 
@@ -50,13 +53,13 @@ class Plain(Model):
 
 
 @pytest.fixture
-async def parts(settings: Settings, tmp_path: Path) -> AsyncIterator[Parts]:
+async def caller(settings: Settings, tmp_path: Path) -> AsyncIterator[Caller]:
     registry = Registry()
     for each in (Look, Plain, Either):
         registry.add(each.__longrun__)
     store = Store(settings.redis_url, settings, ticket_template())
     opened = Parts(settings, store, registry, blobs=Folder(tmp_path / "blobs"))
-    yield opened
+    yield Caller(opened, TENANT)
     await store.close()
     opened.blobs.close()
 
@@ -72,78 +75,81 @@ def uri(data: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-async def upload(parts: Parts, data: bytes, name: str = "a.png", tenant: str = TENANT, **options: Any) -> str:
-    record = await service.receive(parts, tenant, service.from_bytes(data), filename=name, **({"keep": 3600.0} | options))
+async def upload(caller: Caller, data: bytes, name: str = "a.png", **options: Any) -> str:
+    async with Uploads(caller, **({"keep": 3600.0} | options)) as uploads:
+        record = await uploads.receive(from_bytes(data), filename=name)
+        uploads.release()
     return record.ref.id
 
 
-async def send(parts: Parts, model: str = "look", key: str = "", **input: Any) -> Submitted:
-    return await submit(parts, TENANT, model, parse_request({"input": input}), idempotency_key=key)
+async def send(caller: Caller, model: str = "look", key: str = "", **input: Any) -> Submitted:
+    async with Uploads(caller) as uploads:
+        return await submit(caller, model, parse_request({"input": input}), uploads, idempotency_key=key)
 
 
-async def claimed(parts: Parts, job_id: str) -> tuple[Any, dict[str, Any]]:
-    claim = await parts.store.claims.claim(job_id, "n", "w", "cpu")
+async def claimed(caller: Caller, job_id: str) -> tuple[Any, dict[str, Any]]:
+    claim = await caller.store.claims.claim(job_id, "n", "w", "cpu")
     assert claim is not None
     ref = referenced(claim.input)
-    data = claim.input if ref is None else await parts.blobs.read(ref.key, 1 << 30)
+    data = claim.input if ref is None else await caller.blobs.read(ref.key, 1 << 30)
     return orjson.loads(data), orjson.loads(claim.files or b"{}")
 
 
-async def keys(parts: Parts) -> list[str]:
-    await parts.store.files.expire()
-    while gone := await parts.store.files.trash():
-        await parts.blobs.delete(gone)
-        await parts.store.files.trashed(gone)
-    return await parts.blobs.keys()
+async def keys(caller: Caller) -> list[str]:
+    await caller.store.files.expire()
+    while gone := await caller.store.files.trash():
+        await caller.blobs.delete(gone)
+        await caller.store.files.trashed(gone)
+    return await caller.blobs.keys()
 
 
-async def test_a_data_uri_becomes_a_file_and_the_input_names_it(parts):
-    sent = await send(parts, image=uri(png()), text="hello")
-    data, files = await claimed(parts, sent.job.id)
+async def test_a_data_uri_becomes_a_file_and_the_input_names_it(caller):
+    sent = await send(caller, image=uri(png()), text="hello")
+    data, files = await claimed(caller, sent.job.id)
     (file_id,) = files
     assert data == {"image": file_id, "text": "hello"}
-    assert await parts.blobs.read(files[file_id]["key"], 1 << 20) == png()
+    assert await caller.blobs.read(files[file_id]["key"], 1 << 20) == png()
     assert files[file_id]["facts"] == {"format": "png", "media_type": "image/png", "width": 8, "height": 8, "frames": 1}
 
 
-async def test_an_uploaded_file_is_used_by_its_id_and_outlives_its_deletion_while_the_job_needs_it(parts):
-    file_id = await upload(parts, png())
-    sent = await send(parts, image=file_id)
-    await service.delete(parts, TENANT, file_id)
+async def test_an_uploaded_file_is_used_by_its_id_and_outlives_its_deletion_while_the_job_needs_it(caller):
+    file_id = await upload(caller, png())
+    sent = await send(caller, image=file_id)
+    await service.delete(caller, file_id)
     with pytest.raises(FileGone):
-        await service.get(parts, TENANT, file_id)
-    assert await keys(parts) == [file_id]
-    claim = await parts.store.claims.claim(sent.job.id, "n", "w", "cpu")
-    await parts.store.claims.finish(sent.job.id, claim.attempt, "succeeded", b'"x"')
-    await control.delete(parts, TENANT, sent.job.id)
-    assert await keys(parts) == []
+        await service.get(caller, file_id)
+    assert await keys(caller) == [file_id]
+    claim = await caller.store.claims.claim(sent.job.id, "n", "w", "cpu")
+    await caller.store.claims.finish(sent.job.id, claim.attempt, "succeeded", b'"x"')
+    await control.delete(caller, sent.job.id)
+    assert await keys(caller) == []
 
 
-async def test_files_that_came_with_a_job_go_with_it(parts):
-    sent = await send(parts, image=uri(png()))
-    assert len(await keys(parts)) == 1
-    claim = await parts.store.claims.claim(sent.job.id, "n", "w", "cpu")
-    await parts.store.claims.finish(sent.job.id, claim.attempt, "failed", b'{"code":"model-error","detail":"x","attempt":1}')
-    again = await control.retry(parts, TENANT, sent.job.id)
-    await control.delete(parts, TENANT, sent.job.id)
-    assert len(await keys(parts)) == 1, "the retry needs it"
-    data, files = await claimed(parts, again.id)
+async def test_files_that_came_with_a_job_go_with_it(caller):
+    sent = await send(caller, image=uri(png()))
+    assert len(await keys(caller)) == 1
+    claim = await caller.store.claims.claim(sent.job.id, "n", "w", "cpu")
+    await caller.store.claims.finish(sent.job.id, claim.attempt, "failed", b'{"code":"model-error","detail":"x","attempt":1}')
+    again = await control.retry(caller, sent.job.id)
+    await control.delete(caller, sent.job.id)
+    assert len(await keys(caller)) == 1, "the retry needs it"
+    data, files = await claimed(caller, again.id)
     assert list(files) == [data["image"]]
-    await parts.store.claims.finish(again.id, 1, "succeeded", b'"x"')
-    await control.delete(parts, TENANT, again.id)
-    assert await keys(parts) == []
+    await caller.store.claims.finish(again.id, 1, "succeeded", b'"x"')
+    await control.delete(caller, again.id)
+    assert await keys(caller) == []
 
 
-async def test_a_large_input_is_kept_as_a_file(parts):
+async def test_a_large_input_is_kept_as_a_file(caller):
     text = "x" * (2 * INLINE)
-    sent = await send(parts, "plain", text=text)
-    claim = await parts.store.claims.claim(sent.job.id, "n", "w", "cpu")
+    sent = await send(caller, "plain", text=text)
+    claim = await caller.store.claims.claim(sent.job.id, "n", "w", "cpu")
     assert len(claim.input) < 1000
     ref = referenced(claim.input)
-    assert orjson.loads(await parts.blobs.read(ref.key, 1 << 20)) == {"text": text}
-    await parts.store.claims.finish(sent.job.id, 1, "succeeded", b'"x"')
-    await control.delete(parts, TENANT, sent.job.id)
-    assert await keys(parts) == []
+    assert orjson.loads(await caller.blobs.read(ref.key, 1 << 20)) == {"text": text}
+    await caller.store.claims.finish(sent.job.id, 1, "succeeded", b'"x"')
+    await control.delete(caller, sent.job.id)
+    assert await keys(caller) == []
 
 
 @pytest.mark.parametrize(
@@ -158,80 +164,82 @@ async def test_a_large_input_is_kept_as_a_file(parts):
         (uri(b""), ValidationFailed, "empty"),
     ],
 )
-async def test_a_refused_file_names_the_rule_and_leaves_nothing(parts, image, error, rule):
+async def test_a_refused_file_names_the_rule_and_leaves_nothing(caller, image, error, rule):
     with pytest.raises(error) as caught:
-        await send(parts, image=image)
+        await send(caller, image=image)
     assert caught.value.extra["rule"] == rule
     assert caught.value.errors[0]["pointer"] == "/input/image"
-    assert await keys(parts) == []
-    assert await parts.store.records.depths() == []
+    assert await keys(caller) == []
+    assert await caller.store.records.depths() == []
 
 
-async def test_a_file_of_a_union_may_be_what_any_of_its_members_is(parts):
-    assert (await send(parts, "either", thing=uri(png()))).job.id
-    assert (await send(parts, "either", thing=uri(media_files.wav(), "audio/wav"))).job.id
-    assert (await send(parts, "either", thing=await upload(parts, media_files.wav(), "a.wav"))).job.id
-    kept = len(await keys(parts))
+async def test_a_file_of_a_union_may_be_what_any_of_its_members_is(caller):
+    assert (await send(caller, "either", thing=uri(png()))).job.id
+    assert (await send(caller, "either", thing=uri(media_files.wav(), "audio/wav"))).job.id
+    assert (await send(caller, "either", thing=await upload(caller, media_files.wav(), "a.wav"))).job.id
+    kept = len(await keys(caller))
     with pytest.raises(UnsupportedMedia):
-        await send(parts, "either", thing=uri(b"just text"))
-    assert len(await keys(parts)) == kept
+        await send(caller, "either", thing=uri(b"just text"))
+    assert len(await keys(caller)) == kept
 
 
-async def test_an_uploaded_file_is_judged_by_the_model_that_is_to_use_it(parts):
-    text = await upload(parts, b"just text", "a.txt")
+async def test_an_uploaded_file_is_judged_by_the_model_that_is_to_use_it(caller):
+    text = await upload(caller, b"just text", "a.txt")
     with pytest.raises(UnsupportedMedia) as caught:
-        await send(parts, image=text)
+        await send(caller, image=text)
     assert caught.value.extra["rule"] == "formats"
-    small = await upload(parts, png(300, 300), "b.png")
+    small = await upload(caller, png(300, 300), "b.png")
     with pytest.raises(PayloadTooLarge):
-        await send(parts, image=small)
-    assert (await send(parts, image=await upload(parts, png()), more=[text, small])).job.id
-    assert len(await keys(parts)) == 3
+        await send(caller, image=small)
+    assert (await send(caller, image=await upload(caller, png()), more=[text, small])).job.id
+    assert len(await keys(caller)) == 3
 
 
 @pytest.mark.parametrize("other", ["unknown", "foreign", "deleted", "expired"])
-async def test_a_file_that_is_not_there_is_an_error_of_the_input(parts, other):
+async def test_a_file_that_is_not_there_is_an_error_of_the_input(caller, other):
     file_id = f"file_{'0' * 32}"
     if other == "foreign":
-        file_id = await upload(parts, png(), tenant="you")
+        file_id = await upload(replace(caller, tenant="you"), png())
     elif other == "deleted":
-        file_id = await upload(parts, png())
-        await service.delete(parts, TENANT, file_id)
+        file_id = await upload(caller, png())
+        await service.delete(caller, file_id)
     elif other == "expired":
-        file_id = await upload(parts, png(), keep=0.001)
+        file_id = await upload(caller, png(), keep=0.001)
         await asyncio.sleep(0.01)
     with pytest.raises(ValidationFailed) as caught:
-        await send(parts, image=file_id)
+        await send(caller, image=file_id)
     assert caught.value.errors == [{"pointer": "/input/image", "detail": f"There is no file {file_id}"}]
 
 
-async def test_a_repeated_submit_keeps_one_copy(parts):
-    first = await send(parts, key="k", image=uri(png()))
-    second = await send(parts, key="k", image=uri(png()))
+async def test_a_repeated_submit_keeps_one_copy(caller):
+    first = await send(caller, key="k", image=uri(png()))
+    second = await send(caller, key="k", image=uri(png()))
     assert second.replayed
     assert second.job.id == first.job.id
-    assert len(await keys(parts)) == 1
+    assert len(await keys(caller)) == 1
 
 
-async def test_an_input_that_a_validator_refuses_at_last_leaves_no_file(parts):
+async def test_an_input_that_a_validator_refuses_at_last_leaves_no_file(caller):
     with pytest.raises(ValidationFailed):
-        await submit(parts, TENANT, "look", parse_request({"input": {"image": uri(png())}, "delay": 5, "policy": {"total_timeout": 1}}))
-    assert await keys(parts) == []
+        async with Uploads(caller) as uploads:
+            body = {"input": {"image": uri(png())}, "delay": 5, "policy": {"total_timeout": 1}}
+            await submit(caller, "look", parse_request(body), uploads)
+    assert await keys(caller) == []
 
 
-async def test_urls_are_fetched_only_where_the_operator_allows_it(parts):
+async def test_urls_are_fetched_only_where_the_operator_allows_it(caller):
     with pytest.raises(ValidationFailed, match="LONGRUN_FETCH_URLS"):
-        await send(parts, image="https://example.com/cat.png")
+        await send(caller, image="https://example.com/cat.png")
 
 
-async def test_files_of_others_are_unknown(parts):
-    file_id = await upload(parts, png())
+async def test_files_of_others_are_unknown(caller):
+    file_id = await upload(caller, png())
     for call in (service.get, service.delete):
         with pytest.raises(FileNotFound):
-            await call(parts, "you", file_id)
+            await call(replace(caller, tenant="you"), file_id)
 
 
-async def test_an_upload_over_the_limit_is_stopped_at_once(parts):
+async def test_an_upload_over_the_limit_is_stopped_at_once(caller):
     given = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -241,33 +249,36 @@ async def test_an_upload_over_the_limit_is_stopped_at_once(parts):
             yield bytes(1000)
 
     with pytest.raises(PayloadTooLarge) as caught:
-        await service.receive(parts, TENANT, endless(), rule=FileRule(max_bytes=10_000))
+        async with Uploads(caller) as uploads:
+            await uploads.receive(endless(), rule=FileRule(max_bytes=10_000))
     assert caught.value.extra["limit"] == 10_000
     assert given <= 11_000
-    assert await keys(parts) == []
+    assert await keys(caller) == []
 
 
-async def test_an_upload_that_breaks_off_leaves_nothing(parts):
+async def test_an_upload_that_breaks_off_leaves_nothing(caller):
     async def broken() -> AsyncIterator[bytes]:
         yield png()
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        await service.receive(parts, TENANT, broken())
-    assert await keys(parts) == []
-    assert not [each for each in parts.blobs._root.rglob("*") if each.is_file()]  # type: ignore[attr-defined]
+        async with Uploads(caller) as uploads:
+            await uploads.receive(broken())
+    assert await keys(caller) == []
+    assert not [each for each in caller.blobs._root.rglob("*") if each.is_file()]  # type: ignore[attr-defined]
 
 
-async def test_a_signed_url_opens_for_whoever_has_it(parts):
-    file_id = await upload(parts, png())
-    view = await service.file_view(parts, await service.get(parts, TENANT, file_id), "/api/v1")
-    query = dict(pair.split("=", 1) for pair in view["url"].partition("?")[2].split("&"))
-    assert (await service.readable(parts, "", file_id, query, "GET")).ref.id == file_id
-    assert (await service.readable(parts, "", file_id, query, "HEAD")).ref.id == file_id
-    other = await upload(parts, png())
+async def test_a_signed_url_opens_for_whoever_has_it(caller):
+    file_id = await upload(caller, png())
+    view = await service.file_view(caller, await service.get(caller, file_id))
+    nobody = replace(caller, tenant="")
+    query = dict(pair.split("=", 1) for pair in view.url.partition("?")[2].split("&"))
+    assert (await service.readable(nobody, file_id, query, "GET")).ref.id == file_id
+    assert (await service.readable(nobody, file_id, query, "HEAD")).ref.id == file_id
+    other = await upload(caller, png())
     for wrong in (other, f"file_{'0' * 32}"):
         with pytest.raises(Problem) as caught:
-            await service.readable(parts, "", wrong, query, "GET")
+            await service.readable(nobody, wrong, query, "GET")
         assert caught.value.status == 403
     with pytest.raises(Problem, match="signature"):
-        await service.readable(parts, "", file_id, {}, "GET")
+        await service.readable(nobody, file_id, {}, "GET")

@@ -159,7 +159,7 @@ async def test_a_canceling_job_whose_worker_is_lost_is_canceled(store: Store, de
 
 @pytest.mark.parametrize("status", sorted(TERMINAL))
 async def test_a_finished_job_does_not_change_when_it_is_canceled(store: Store, status: Status) -> None:
-    job_id = await claimed(store) if status is not Status.EXPIRED else await submit(store, start_within=0.01)
+    job_id = await claimed(store) if status is not Status.EXPIRED else await submit(store, Policy(start_within=0.01))
     if status is Status.EXPIRED:
         await asyncio.sleep(0.05)
         await store.upkeep.release_due()

@@ -137,7 +137,7 @@ async def test_a_deletion_sent_twice_says_the_same_and_another_one_finds_it_gone
         if needed:
             await submitted(store, ref)
         answers = [await store.connection.run("delete_file", ref.id, "t", 60_000, nonce) for nonce in ("one", "one", "two")]
-        assert answers == [[1], [1], [-1]]
+        assert answers == [[b"deleted"], [b"deleted"], [b"gone", b"t"]]
 
 
 async def test_of_two_deletions_at_once_one_has_done_it(store: Store) -> None:

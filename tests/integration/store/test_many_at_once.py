@@ -61,7 +61,7 @@ async def test_many_claims_sent_twice_get_the_same_answers(store: Store) -> None
 
 
 async def test_a_claim_that_expired_on_its_way_expires_alone(store: Store) -> None:
-    late, ready = await submit(store, start_within=0), await submit(store)
+    late, ready = await submit(store, Policy(start_within=0)), await submit(store)
     claims = await claim_all(store, [late, ready])
     assert [claim and claim.id for claim in claims] == [None, ready]
     assert [await status(store, job_id) for job_id in (late, ready)] == ["expired", "running"]

@@ -174,7 +174,7 @@ async def test_a_delayed_job_is_scheduled_and_has_no_ticket_until_it_is_due(stor
 
 
 async def test_a_job_that_does_not_start_in_time_expires(store: Store) -> None:
-    waiting, popped = await submit(store, start_within=0.05), await submit(store, start_within=0.05)
+    waiting, popped = [await submit(store, Policy(start_within=0.05)) for _ in range(2)]
     await asyncio.sleep(0.08)
     assert await store.claims.claim(popped, "n", "w", "cpu") is None
     await store.upkeep.release_due()
@@ -391,7 +391,7 @@ async def test_total_timeout_also_ends_a_job_that_waits_for_another_attempt(stor
 
 
 async def test_start_within_counts_for_the_first_start_alone(store: Store) -> None:
-    job_id = await claimed(store, Policy(start_within=0.05), start_within=0.05)
+    job_id = await claimed(store, Policy(start_within=0.05))
     await store.claims.hand_back(job_id, 1, "crash")
     await asyncio.sleep(0.06)
     await store.upkeep.release_due()

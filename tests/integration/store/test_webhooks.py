@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
+import pytest
 
 from longrun.clock import new_job_id
+from longrun.errors import JobGone, WebhookDeliveryNotFound
 from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
@@ -213,15 +215,17 @@ async def test_a_message_is_sent_again_on_request_with_the_same_id_and_its_job_i
     await end(store, job_id)
     (due,) = await take(store)
     await store.webhooks.settle(due, "failed", tried=tried(500), reason="enough")
-    assert await store.webhooks.redeliver("other", due.id) == "none"
-    assert await store.webhooks.redeliver("t", due.id) == "sent"
+    with pytest.raises(WebhookDeliveryNotFound):
+        await store.webhooks.redeliver("other", due.id)
+    await store.webhooks.redeliver("t", due.id)
     assert (await store.records.read(job_id, "t")).expires is None
     (again,) = await take(store, "n2")
     assert (again.id, again.number, again.tries) == (due.id, 2, 1)
     await store.webhooks.settle(again, "delivered", tried=tried())
     assert (await store.records.read(job_id, "t")).expires is not None
     await store.records.delete(job_id, "t")
-    assert await store.webhooks.redeliver("t", due.id) == "gone"
+    with pytest.raises(JobGone):
+        await store.webhooks.redeliver("t", due.id)
 
 
 async def test_the_ledger_is_read_page_by_page_newest_first(store: Store) -> None:

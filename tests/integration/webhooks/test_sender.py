@@ -24,6 +24,7 @@ from longrun.jobs.files import FileRef, as_output, reference
 from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service import webhooks
+from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.settings import Settings
 from longrun.store.records import NewJob
@@ -74,7 +75,7 @@ class Jobs:
         """The delivery, once it has an end."""
         end = time.monotonic() + within
         while True:
-            found = await webhooks.delivery(self.parts, "t", delivery_id)
+            found = await webhooks.delivery(Caller(self.parts, "t"), delivery_id)
             if found.status != "pending":
                 return found
             assert time.monotonic() < end, found
@@ -172,13 +173,13 @@ async def test_an_endpoint_that_answers_410_gets_no_more(jobs: Jobs, receiver: R
     assert endpoint is not None
     delivery = await jobs.settled(await jobs.end(None))
     assert (delivery.status, delivery.reason) == ("failed", "The receiver answered 410: it wants no more of them.")
-    told = await webhooks.endpoint(jobs.parts, "t", "we_1")
+    told = await webhooks.endpoint(Caller(jobs.parts, "t"), "we_1")
     assert told.disabled_reason == delivery.reason
     await jobs.end(None)
     await asyncio.sleep(0.3)
     assert len(receiver.requests) == 1
     receiver.behave = lambda _: Answer()
-    test = await webhooks.test_endpoint(jobs.parts, "t", "we_1")
+    test = await webhooks.test_endpoint(Caller(jobs.parts, "t"), "we_1")
     found = await jobs.end_of(test.id)
     assert (found.status, found.type, found.job) == ("delivered", "webhook.test", None)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longrun.api.body import MAX_DEPTH, check_content_type, read_json
+from longrun.api.http.body import MAX_DEPTH, check_content_type, read_json
 from longrun.errors import MalformedRequest, UnsupportedMedia, ValidationFailed
 
 JSON_VALUES = st.recursive(

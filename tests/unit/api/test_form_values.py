@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, JsonValue
 
 from longrun import File, model
-from longrun.api.form_values import Json, Sent, joined
+from longrun.api.http.form_values import Json, Sent, joined
 from longrun.errors import ValidationFailed
 from longrun.models import isolated_registry
 

@@ -8,9 +8,9 @@ import pytest
 from starlette.datastructures import Headers
 
 from longrun import File, Image, Limits, model
-from longrun.api.doors import is_signed
 from longrun.api.limits import body_limits
-from longrun.api.unread import worth_closing
+from longrun.api.middleware.access import is_signed
+from longrun.api.middleware.body_limit import worth_closing
 from longrun.models import isolated_registry
 from longrun.settings import Settings
 

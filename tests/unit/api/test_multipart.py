@@ -11,8 +11,8 @@ import httpx
 import pytest
 import requests
 
-from longrun.api import multipart
-from longrun.api.multipart import MOST_HEADERS, MOST_PARTS, is_multipart, read_parts
+from longrun.api.http import multipart
+from longrun.api.http.multipart import MOST_HEADERS, MOST_PARTS, is_multipart, read_parts
 from longrun.errors import MalformedRequest, PayloadTooLarge, UploadTooSlow
 
 KIND = "multipart/form-data; boundary=x"

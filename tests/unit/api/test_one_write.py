@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from longrun.api.heads import OneWrite
+from longrun.api.http.protocol import OneWrite
 
 
 class Wire:

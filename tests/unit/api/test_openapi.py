@@ -9,10 +9,13 @@ from typing import Annotated, Any, Literal
 
 from openapi_spec_validator import validate
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from longrun import model
-from longrun.api.openapi import build_openapi
-from longrun.api.routes import TABLE
+from longrun.api.http.routing import Answer, Routes
+from longrun.api.openapi.document import build_openapi
+from longrun.api.routes import ROUTES, TABLE
 from longrun.models import Registry, isolated_registry
 from longrun.settings import Settings
 
@@ -51,19 +54,19 @@ def models() -> Registry:
 
 def test_the_document_is_valid_openapi_3_1() -> None:
     for settings in (Settings(), Settings(api_keys={"a": "k"})):
-        validate(build_openapi(models(), settings))
-    validate(build_openapi(Registry(), Settings()))
+        validate(build_openapi(ROUTES, models(), settings))
+    validate(build_openapi(ROUTES, Registry(), Settings()))
 
 
 def test_every_reference_leads_somewhere() -> None:
-    document = build_openapi(models(), Settings())
+    document = build_openapi(ROUTES, models(), Settings())
     targets = set(re.findall(r"'#/([^']+)'", str(document)))
     assert targets and all(target.startswith("components/schemas/") for target in targets)
     assert {target.rpartition("/")[2] for target in targets} <= set(document["components"]["schemas"])
 
 
 def test_each_model_has_its_own_path_with_its_input_and_output() -> None:
-    document = build_openapi(models(), Settings())
+    document = build_openapi(ROUTES, models(), Settings())
     schemas = document["components"]["schemas"]
     operation = document["paths"]["/api/v1/models/look-at/jobs"]["post"]
     assert operation["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/LookAtRequest"}
@@ -74,12 +77,12 @@ def test_each_model_has_its_own_path_with_its_input_and_output() -> None:
 
 
 def test_names_that_read_the_same_do_not_share_a_schema() -> None:
-    schemas = build_openapi(models(), Settings())["components"]["schemas"]
+    schemas = build_openapi(ROUTES, models(), Settings())["components"]["schemas"]
     assert schemas["LookAt2Input"]["$ref"] == "#/components/schemas/LookAt2Input_Dog"
 
 
 def test_every_route_is_described() -> None:
-    paths = build_openapi(models(), Settings())["paths"]
+    paths = build_openapi(ROUTES, models(), Settings())["paths"]
     described = {(path, verb.upper()) for path, verbs in paths.items() for verb in verbs}
     served = {(path, verb) for path, handlers in TABLE.items() for verb in handlers}
     submits = {(f"/api/v1/models/{{model}}/{what}", "POST") for what in ("jobs", "batches")}
@@ -88,9 +91,47 @@ def test_every_route_is_described() -> None:
 
 
 def test_with_keys_everything_but_health_needs_one() -> None:
-    document = build_openapi(models(), Settings(api_keys={"a": "k"}))
+    document = build_openapi(ROUTES, models(), Settings(api_keys={"a": "k"}))
     assert document["security"] == [{"bearer": []}]
     open_paths = {path for path, verbs in document["paths"].items() for each in verbs.values() if each.get("security") == []}
     assert open_paths == {"/livez", "/readyz"}
     assert "401" in document["paths"]["/api/v1/jobs"]["get"]["responses"]
     assert "401" not in document["paths"]["/livez"]["get"]["responses"]
+
+
+def test_a_model_whose_name_is_taken_by_a_component_gets_another() -> None:
+    with isolated_registry() as registry:
+
+        @model
+        def webhook(text: str) -> str:
+            """Its request is no WebhookRequest."""
+            return text
+
+    schemas = build_openapi(ROUTES, registry, Settings())["components"]["schemas"]
+    assert "url" in schemas["WebhookRequest"]["properties"]
+    assert set(schemas["Webhook2Request"]["properties"]) >= {"input", "priority"}
+
+
+def test_a_handlers_docstring_is_summary_and_description() -> None:
+    routes = Routes("things")
+
+    @routes("GET", "/things/{model}", {200: Answer("A thing.")}, (404,))
+    async def get_thing(request: Request) -> Response:
+        """One thing.
+
+        It is *there*.
+        """
+        raise NotImplementedError
+
+    operation = build_openapi(routes, Registry(), Settings())["paths"]["/api/v1/things/{model}"]["get"]
+    assert (operation["operationId"], operation["summary"], operation["description"]) == ("get_thing", "One thing", "It is *there*.")
+    assert operation["parameters"] == [
+        {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}, "description": "Name of the model."}
+    ]
+    assert sorted(operation["responses"]) == ["200", "400", "403", "404", "413", "415", "500", "503"]
+
+
+def test_no_operation_is_named_twice() -> None:
+    paths = build_openapi(ROUTES, models(), Settings())["paths"]
+    ids = [each["operationId"] for verbs in paths.values() for each in verbs.values()]
+    assert len(ids) == len(set(ids))

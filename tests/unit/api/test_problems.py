@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from longrun import errors
 from longrun.api import problems
-from longrun.api.frame import Frame
+from longrun.api.middleware.request_id import RequestId
 from longrun.store.connection import StoreError
 
 
@@ -18,7 +18,7 @@ def app() -> FastAPI:
     """An app of which every route fails in its own way."""
     app = FastAPI(redirect_slashes=False)
     problems.install(app)
-    app.add_middleware(Frame)
+    app.add_middleware(RequestId)
 
     @app.get("/defect")
     async def defect() -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 import psutil
 import pytest
 
-from longrun.cli.supervisor import Child, GiveUp, Keeper, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
+from longrun.cli.supervisor import Child, EmbeddedStore, GiveUp, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
 
 State = Literal["silent", "answering", "ready"]
 
@@ -64,7 +64,7 @@ def python(code: str, *words: str) -> list[str]:
 
 
 def run_until(
-    children: list[Child], stop: Callable[[], bool], *, keeper: Keeper | None = None, state: State = "ready", patience: float = 4.0
+    children: list[Child], stop: Callable[[], bool], *, store: EmbeddedStore | None = None, state: State = "ready", patience: float = 4.0
 ) -> tuple[int, list[str], float]:
     """Run a supervisor, send SIGTERM when `stop` says so; its status, what it said, and how long the stop took."""
     said: list[str] = []
@@ -82,7 +82,7 @@ def run_until(
     thread = threading.Thread(target=wait_and_stop)
     thread.start()
     try:
-        status = Supervisor(children, keeper, lambda: state, patience=patience, say=said.append).run()
+        status = Supervisor(children, store, lambda: state, patience=patience, say=said.append).run()
     finally:
         ended = time.monotonic()
         done.set()
@@ -199,9 +199,9 @@ def test_the_embedded_server_is_brought_back_and_stopped_last() -> None:
     def stop_store(_: float) -> None:
         happened.append("stop" if child.process is None else "stopped too early")
 
-    keeper = Keeper(lambda: alive[0], start, stop_store)
+    store = EmbeddedStore(lambda: alive[0], start, stop_store)
     alive[0] = False
-    _, said, _ = run_until([child], lambda: happened == ["start"], keeper=keeper)
+    _, said, _ = run_until([child], lambda: happened == ["start"], store=store)
 
     assert happened == ["start", "stop"]
     assert said[0] == "the embedded server has ended; starting it again"

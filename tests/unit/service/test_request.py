@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from longrun.errors import ValidationFailed
+from longrun.models.pointers import pointer
 from longrun.service.jsontext import canonical, compact
-from longrun.service.request import parse_request, pointer
+from longrun.service.request import parse_request
 from longrun.service.submit import fingerprint
 
 
@@ -110,8 +111,8 @@ def test_a_wrong_webhook_is_refused_and_told_where_it_is_wrong(webhook: Any, whe
 
 
 def test_pointers_are_escaped() -> None:
-    assert pointer(("a/b", 0, "c~d")) == "/a~1b/0/c~0d"
-    assert pointer(()) == ""
+    assert pointer("", ("a/b", 0, "c~d")) == "/a~1b/0/c~0d"
+    assert pointer("", ()) == ""
 
 
 def test_json_text_keeps_integers_of_any_size() -> None:

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from longrun.queues.celery.tickets import ticket_template
-from longrun.store.scripts import load_scripts, with_library
+from longrun.store.scripts import load_scripts, parse_library, with_library
 
-LIBRARY = """-- About it.
+LIBRARY = parse_library("""-- About it.
 local P = 'p:'
 local A, B = 1, 2
 -- Names one() in a comment only.
@@ -21,7 +21,7 @@ local function two(id)
   return three
 end
 local function four() return P end
-"""
+""")
 
 
 def test_a_script_gets_what_it_names_and_what_that_names_in_the_order_of_the_library() -> None:
@@ -35,14 +35,22 @@ def test_what_only_a_comment_names_is_left_out() -> None:
     assert with_library(LIBRARY, "-- As four() does.\nreturn 1\n") == "return 1\n"
 
 
+def test_what_only_a_string_names_is_left_out() -> None:
+    assert with_library(LIBRARY, "return 'four', 'it\\'s two'\n") == "return 'four', 'it\\'s two'\n"
+
+
 def test_a_name_inside_a_longer_one_does_not_count() -> None:
     assert with_library(LIBRARY, "return fourteen, my_two\n") == "return fourteen, my_two\n"
+
+
+def test_the_scripts_are_put_together_once_for_all_stores_of_a_process() -> None:
+    assert load_scripts("p:", ticket_template()) is load_scripts("p:", ticket_template())
 
 
 @pytest.mark.parametrize("name", ["submit", "claim", "finish", "heartbeat"])
 def test_the_scripts_that_run_for_every_job_do_not_carry_what_only_others_use(name: str) -> None:
     source = load_scripts("p:", ticket_template())[name].source.decode()
-    assert "local function bury" not in source
+    assert "local function erase" not in source
     assert "@" not in source
 
 

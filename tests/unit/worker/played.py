@@ -159,8 +159,8 @@ class PlayedClaims:
     async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> Any:
         return self._answer("heartbeat", list(held))
 
-    async def untake(self, job_ids: Sequence[str]) -> None:
-        self.calls.append(("untake", list(job_ids)))
+    async def requeue(self, job_ids: Sequence[str]) -> None:
+        self.calls.append(("requeue", list(job_ids)))
 
 
 def emitter_of(claims: PlayedClaims, effects: Recorder) -> Emitter:

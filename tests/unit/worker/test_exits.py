@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
-from longrun.jobs.failure import problem_of
+from longrun.wire import JobProblem
 from longrun.worker.frames import pack
 from longrun.worker.supervise import exits
 from longrun.worker.supervise.exits import Exit, lost_failure, oom_kills, peak_memory
@@ -56,10 +57,10 @@ def test_other_ends_speak_for_themselves() -> None:
 
 
 def test_the_failure_of_a_dead_runner_holds_what_is_known_and_no_more() -> None:
-    problem = problem_of(lost_failure(2, Exit(-9, 5 << 30, oom=True), "crash", 0).to_json(), "/x")
+    problem = to_builtins(JobProblem.of(lost_failure(2, Exit(-9, 5 << 30, oom=True), "crash", 0).to_json(), "/x"))
     assert (problem["code"], problem["attempt"], problem["signal"], problem["peak_memory"]) == ("worker-lost", 2, "SIGKILL", 5 << 30)
     assert "exit_code" not in problem
-    problem = problem_of(lost_failure(1, Exit(0), "crash", 0).to_json(), "/x")
+    problem = to_builtins(JobProblem.of(lost_failure(1, Exit(0), "crash", 0).to_json(), "/x"))
     assert problem["exit_code"] == 0
     assert {"signal", "peak_memory", "hint"}.isdisjoint(problem)
 

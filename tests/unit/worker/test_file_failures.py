@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from msgspec import to_builtins
 
 from longrun import Retry, model
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable
-from longrun.jobs.failure import problem_of
 from longrun.models import isolated_registry
+from longrun.wire import JobProblem
 from longrun.worker.runner.outcome import failure_of, is_retryable
 
 with isolated_registry():
@@ -37,7 +38,7 @@ with isolated_registry():
 def test_a_file_that_fails_has_a_code_of_its_own_and_the_keeper_is_no_fault_of_the_job(error: Exception, code: str, again: bool) -> None:
     stored = failure_of(error, 2).to_json()
     assert orjson.loads(stored)["code"] == code
-    problem = problem_of(stored, "/jobs/1")
+    problem = to_builtins(JobProblem.of(stored, "/jobs/1"))
     assert (problem["detail"], problem["retryable"], problem["cause"]) == (str(error), again, None)
     assert "longrun" not in problem["title"].lower()
     assert [is_retryable(error, each.__longrun__) for each in (once, thrice, picky)] == [False, again, False]

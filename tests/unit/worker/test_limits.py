@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
+from msgspec import to_builtins
 
 from longrun.errors import AuthoringError
-from longrun.jobs.failure import JobFailure, problem_of
+from longrun.jobs.failure import JobFailure
 from longrun.jobs.policy import Policy, narrow
 from longrun.models import ModelOptions
 from longrun.store.claims import Claim
+from longrun.wire import JobProblem
 from longrun.worker.run import Run, Sink
 from longrun.worker.stopping import Company, last_step
 
@@ -97,9 +99,9 @@ def test_a_job_that_never_began_tells_no_step() -> None:
 
 def test_the_problem_of_a_stopped_job_holds_the_step_and_others_do_not() -> None:
     stopped = JobFailure("canceled", "Stopped.", 1, stopped_by="flag", run_s=1.5, stop_s=0.0)
-    problem = problem_of(stopped.to_json(), "/jobs/1")
+    problem = to_builtins(JobProblem.of(stopped.to_json(), "/jobs/1"))
     assert (problem["stopped_by"], problem["run_s"], problem["stop_s"]) == ("flag", 1.5, 0.0)
-    assert "stopped_by" not in problem_of(JobFailure("model-error", "It broke.", 1).to_json(), "/jobs/1")
+    assert "stopped_by" not in to_builtins(JobProblem.of(JobFailure("model-error", "It broke.", 1).to_json(), "/jobs/1"))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,6 @@ def test_a_request_can_make_the_soft_limit_shorter_and_it_is_never_after_the_har
 ) -> None:
     policy = narrow(Policy(timeout=100, **model), asked)  # type: ignore[arg-type]
     assert (policy.soft_timeout, policy.timeout) == (soft, hard)
-    assert policy.public()["soft_timeout"] == soft
 
 
 def test_a_soft_limit_after_the_hard_one_is_refused_when_a_model_is_defined() -> None:

@@ -140,6 +140,6 @@ async def test_a_worker_that_stops_puts_tickets_and_claims_back() -> None:
     it, claims, effects = settler(tables)
     await it.give_up_waiting()
     await it.hand_all_back()
-    assert claims.calls == [("untake", ["job_3"]), ("queued", "job_2", "unstarted", ""), ("queued", "job_1", "release", "")]
+    assert claims.calls == [("requeue", ["job_3"]), ("queued", "job_2", "unstarted", ""), ("queued", "job_1", "release", "")]
     assert tables.runs == {}
     assert effects.named("post") != []

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longrun.api import headers as ask
-from longrun.api.answers import base_url, json_response, read_body, tenant_of
-from longrun.api.body import read_json
-from longrun.api.jsonl import check_lines_charset, is_lines, read_lines
-from longrun.api.leaving import unless_left
-from longrun.api.multipart import steady
-from longrun.api.resources import parts_of
-from longrun.api.routes.files import BoundedResponse
+from longrun import wire
+from longrun.api.http.answers import json_response, no_content, page_response, read_body, versioned
+from longrun.api.http.body import read_json
+from longrun.api.http.jsonl import check_lines_charset, is_lines, read_lines
+from longrun.api.http.multipart import steady
+from longrun.api.http.parameters import CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, flag, specific, whole
+from longrun.api.http.routing import TEXT, Answer, Body, Routes, gives
+from longrun.api.openapi import models
+from longrun.api.resources import caller_of
+from longrun.api.streams.blob import BlobResponse
+from longrun.api.streams.disconnect import unless_left
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
 from longrun.service import batches, files
@@ -25,24 +27,54 @@ from longrun.service.batch_inputs import Item
 from longrun.service.batch_request import BatchOptions
 from longrun.service.batch_results import results
 from longrun.service.batch_view import batch_view
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.request import parsed
 from longrun.store.batches import BatchRecord
 
-#: Name of the query parameter that holds the options of a batch whose body is lines.
-OPTIONS = "options"
+OPTIONS = Query("options", "Of a body that is an array or lines: JSON of the members that stand beside `inputs` otherwise.", as_text)
+AFTER = Query(
+    "after",
+    "Index of the last item that the caller has.",
+    whole("-1|[0-9]{1,12}", "must be the index of an item, or -1", -1),
+    {"type": "integer", "minimum": -1},
+)
+MOST = Query(
+    "limit",
+    "Items, all when not given.",
+    whole("[1-9][0-9]{0,11}", "must be a whole number of at least 1", None),
+    {"type": "integer", "minimum": 1},
+)
+PARTIAL = Query("partial", "`true`: also before the end, with what is there.", flag, {"type": "string", "enum": ["true", "false"]})
+
+_BATCH, _GONE = wire.Batch, (404, 410)
+_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
+_SUBMITTED = {200: gives(_BATCH, "With `Prefer: wait`: the batch has ended.", *_HEADERS), 202: gives(_BATCH, "Accepted.", *_HEADERS)}
+#: One model's routes say what the JSON is.
+_BODY = Body({"application/jsonl": TEXT})
+_SEEN = {200: gives(_BATCH, "The batch.", "ETag", "Retry-After"), 304: Answer("Not changed.")}
+_RESULTS = {
+    # No schema says what a stream of lines is: it would have to be that of each line.
+    200: Answer("A line for each item, in the order of the inputs.", {"application/x-ndjson": {}}),
+    202: gives(_BATCH, "Not yet.", "Retry-After"),
+}
+_ASKED = (IDEMPOTENCY_KEY, PREFER, OPTIONS)
+routes = Routes("batches")
 
 
+@routes("POST", "/models/{model}/batches", _SUBMITTED, (*_GONE, 408, 422, 507), _ASKED, body=_BODY, each_model=models.submit_batch)
 async def submit_batch(request: Request) -> Response:
-    """202 and the batch; 200 when `Prefer: wait` saw its end."""
-    parts, tenant, headers = parts_of(request), tenant_of(request), request.headers
-    spec = parts.models.get(request.path_params["model"])
-    key = ask.idempotency_key(headers.getlist("idempotency-key"))
-    prefer = ask.preference(headers.getlist("prefer"))
-    items, options = await _asked(request, parts, tenant)
-    submitted = await batches.submit_batch(parts, tenant, spec, items, options, idempotency_key=key)
-    batch, base = submitted.batch, base_url(request, parts)
-    more = {"Location": f"{base}/batches/{batch.id}"}
+    """Submit many inputs.
+
+    Each input becomes a job, or nothing is accepted. A JSON array of inputs; or an object with `inputs`, or with `file`, the id of a
+    stored file of JSON lines, and options beside it; or JSON lines, an input each, with the options in the query.
+    """
+    caller = caller_of(request)
+    spec = caller.models.get(request.path_params["model"])
+    key, prefer = IDEMPOTENCY_KEY.of(request), PREFER.of(request)
+    items, options = await _asked(request, caller)
+    submitted = await batches.submit_batch(caller, spec, items, options, idempotency_key=key)
+    batch = submitted.batch
+    more = {"Location": f"{caller.base}/batches/{batch.id}"}
     if submitted.replayed:
         more["Idempotency-Replayed"] = "true"
     if prefer.applied is not None:
@@ -50,15 +82,15 @@ async def submit_batch(request: Request) -> Response:
     if prefer.wait:
         # The batch is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
-            batch = await unless_left(request, batches.wait(parts, tenant, batch.id, timeout=prefer.wait))
-    return batch_response(batch, base, 200 if prefer.wait and batch.terminal else 202, more)
+            batch = await unless_left(request, batches.wait(caller, batch.id, timeout=prefer.wait))
+    return batch_response(batch, caller.base, 200 if prefer.wait and batch.terminal else 202, more)
 
 
-async def _asked(request: Request, parts: Parts, tenant: str) -> tuple[AsyncIterator[Item], BatchOptions]:
+async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item], BatchOptions]:
     """The inputs, and what holds for all of them."""
-    content_type, given = request.headers.get("content-type", ""), request.query_params.get(OPTIONS)
+    content_type, given = request.headers.get("content-type", ""), OPTIONS.of(request)
     options = {} if given is None else _options_in_query(given)
-    most = parts.settings.max_body
+    most = caller.settings.max_body
     if is_lines(content_type):
         check_lines_charset(content_type)
         return read_lines(steady(request.stream()), most), parsed(BatchOptions, options)
@@ -69,19 +101,19 @@ async def _asked(request: Request, parts: Parts, tenant: str) -> tuple[AsyncIter
         finding = {"pointer": "", "detail": "must be an array of inputs, or an object with one of the members `inputs` and `file`"}
         raise ValidationFailed("The body holds no inputs.", errors=[finding])
     if given is not None:
-        finding = {"pointer": f"/query/{OPTIONS}", "detail": "the body has members of its own for them"}
+        finding = {"pointer": f"/query/{OPTIONS.name}", "detail": "the body has members of its own for them"}
         raise ValidationFailed("The options were given twice.", errors=[finding])
     inputs, file_id = body.pop("inputs", None), body.pop("file", None)
     asked = parsed(BatchOptions, body)
     if file_id is not None:
-        return read_lines(await _content(parts, tenant, file_id), most), asked
+        return read_lines(await _content(caller, file_id), most), asked
     if not isinstance(inputs, list):
         raise ValidationFailed("The inputs are no array.", errors=[{"pointer": "/inputs", "detail": "must be an array"}])
     return _each(inputs), asked
 
 
 def _options_in_query(text: str) -> Any:
-    where = f"/query/{OPTIONS}"
+    where = f"/query/{OPTIONS.name}"
     try:
         return read_json(text.encode("utf-8", "surrogateescape"))
     except MalformedRequest as error:
@@ -97,12 +129,12 @@ async def _each(values: list[Any]) -> AsyncIterator[Item]:
         yield Item(value)
 
 
-async def _content(parts: Parts, tenant: str, file_id: Any) -> AsyncIterator[bytes]:
+async def _content(caller: Caller, file_id: Any) -> AsyncIterator[bytes]:
     if not isinstance(file_id, str):
         raise ValidationFailed("The file is named by its id.", errors=[{"pointer": "/file", "detail": "must be a text, `file_…`"}])
-    record = await files.get(parts, tenant, file_id)
+    record = await files.get(caller, file_id)
     try:
-        return await parts.blobs.get(record.ref.key)
+        return await caller.blobs.get(record.ref.key)
     except BlobNotFound:
         raise FileGone(f"The bytes of {file_id} are not there any longer.") from None
 
@@ -113,56 +145,53 @@ def batch_response(batch: BatchRecord, base: str, status: int = 200, headers: di
     return json_response(batch_view(batch, base), status, {**(headers or {}), **more})
 
 
+@routes("GET", "/batches/{batch_id}", _SEEN, _GONE, (PREFER, KNOWN_VERSIONS))
 async def get_batch(request: Request) -> Response:
-    """200 and the batch; 304 when the caller's version is the latest.
+    """One batch.
 
     `Prefer: wait` waits for the end, or, when the caller says which version it has, for any change from that.
     """
-    parts, tenant, batch_id = _named(request)
-    prefer = ask.preference(request.headers.getlist("prefer"))
-    known = ask.known_versions(request.headers.getlist("if-none-match"))
+    caller, batch_id = _named(request)
+    prefer, known = PREFER.of(request), KNOWN_VERSIONS.of(request)
     if prefer.wait:
-        versions = None if known is None or ask.ANY_VERSION in known else known
-        batch = await unless_left(request, batches.wait(parts, tenant, batch_id, timeout=prefer.wait, known=versions))
+        batch = await unless_left(request, batches.wait(caller, batch_id, timeout=prefer.wait, known=specific(known)))
     else:
-        batch = await batches.get(parts, tenant, batch_id)
-    more = {"ETag": ask.etag(batch.version)}
-    if prefer.wait:
-        more["Preference-Applied"] = f"wait={prefer.wait:.0f}"
-    if known is not None and not known.isdisjoint({batch.version, ask.ANY_VERSION}):
-        return Response(status_code=304, headers={**more, "Cache-Control": "no-store"})
-    return batch_response(batch, base_url(request, parts), headers=more)
+        batch = await batches.get(caller, batch_id)
+    more, unchanged = versioned(batch.version, prefer, known)
+    return no_content(304, more) if unchanged else batch_response(batch, caller.base, headers=more)
 
 
-async def get_results(request: Request) -> Response:
-    """200 and a line for each item, in the order of the inputs; 202 and the batch while it goes on, unless `?partial=true`."""
-    parts, tenant, batch_id = _named(request)
-    query, base = request.query_params, base_url(request, parts)
-    first, most, partial = ask.results_after(query) + 1, ask.results_limit(query), ask.flag(query, "partial")
-    batch = await batches.get(parts, tenant, batch_id)
+@routes("GET", "/batches/{batch_id}/results", _RESULTS, (*_GONE, 422), (PARTIAL, AFTER, MOST), mentions=(wire.BatchResult,))
+async def get_batch_results(request: Request) -> Response:
+    """What became of the items.
+
+    Each line is a `BatchResult`.
+    """
+    caller, batch_id = _named(request)
+    first, most, partial = AFTER.of(request) + 1, MOST.of(request), PARTIAL.of(request)
+    batch = await batches.get(caller, batch_id)
     if not batch.terminal and not partial:
-        return batch_response(batch, base, 202)
+        return batch_response(batch, caller.base, 202)
     headers = {"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"}
-    return BoundedResponse(results(parts, batch, base, first, most), 200, headers)
+    return BlobResponse(results(caller, batch, first, most), 200, headers)
 
 
+@routes("POST", "/batches/{batch_id}/cancel", {200: gives(_BATCH, "It has ended."), 202: gives(_BATCH, "It is being stopped.")}, _GONE)
 async def cancel_batch(request: Request) -> Response:
-    """202 while the batch is being stopped; 200 when it has ended."""
-    parts, tenant, batch_id = _named(request)
-    batch = await batches.cancel(parts, tenant, batch_id)
-    return batch_response(batch, base_url(request, parts), 200 if batch.terminal else 202)
+    """Stop a batch."""
+    caller, batch_id = _named(request)
+    batch = await batches.cancel(caller, batch_id)
+    return batch_response(batch, caller.base, 200 if batch.terminal else 202)
 
 
+@routes("GET", "/batches", {200: gives(wire.BatchPage, "", "Link")}, (422,), (CURSOR, LIMIT))
 async def list_batches(request: Request) -> Response:
-    """200 and a page of the caller's batches, newest first."""
-    parts, query, base = parts_of(request), request.query_params, base_url(request, parts_of(request))
-    found, cursor = await batches.list_batches(parts, tenant_of(request), cursor=query.get("cursor"), limit=ask.limit(query))
-    page: dict[str, Any] = {"batches": [batch_view(each, base) for each in found], "next": None}
-    if cursor is None:
-        return json_response(page)
-    page["next"] = f"{base}/batches?{urlencode({**query, 'cursor': cursor})}"
-    return json_response(page, headers={"Link": f'<{page["next"]}>; rel="next"'})
+    """Own batches, newest first."""
+    caller = caller_of(request)
+    found, cursor = await batches.list_batches(caller, cursor=CURSOR.of(request), limit=LIMIT.of(request))
+    page = wire.BatchPage([batch_view(each, caller.base) for each in found], None)
+    return page_response(caller, request, "/batches", page, cursor)
 
 
-def _named(request: Request) -> tuple[Parts, str, str]:
-    return parts_of(request), tenant_of(request), request.path_params["batch_id"]
+def _named(request: Request) -> tuple[Caller, str]:
+    return caller_of(request), request.path_params["batch_id"]

@@ -4,64 +4,97 @@ from __future__ import annotations
 
 from functools import partial
 
-import orjson
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from longrun.api import headers as ask
-from longrun.api.answers import base_url, raw_response, tenant_of
+from longrun import wire
+from longrun.api.http.answers import json_response, no_content
+from longrun.api.http.parameters import Header, Query, first, wants_page, whole
+from longrun.api.http.routing import Answer, Routes, gives
 from longrun.api.problems import problem_response, refuse
-from longrun.api.resources import parts_of, resources_of
-from longrun.api.socket import EventSocket
-from longrun.api.sse import EventStream
+from longrun.api.resources import caller_of
+from longrun.api.streams.sse import EventStream
+from longrun.api.streams.websocket import EventSocket
 from longrun.errors import Problem, UpgradeRequired
+from longrun.jobs import events
 from longrun.jobs.states import TERMINAL
 from longrun.service import control, watch
 from longrun.store.records import EventPage
 
+#: No log is as long; larger numbers would not survive the store's arithmetic.
+_MAX_SEQ = 10**12
+_seq = whole("[0-9]{1,100}", "must be a whole number of at least 0", None)
 
+
+def _types(text: str | None) -> frozenset[str]:
+    if text is None:
+        return events.TYPES
+    named = frozenset(part.strip() for part in text.split(",") if part.strip())
+    if not named or not named <= events.TYPES:
+        raise ValueError(f"must be a comma-separated list of {', '.join(sorted(events.TYPES))}")
+    return named
+
+
+AFTER = Query("after", "The last seq that the caller has.", _seq)
+TYPES = Query("types", "Comma-separated event types.", _types)
+LAST_EVENT_ID = Header("Last-Event-ID", "As `after`; wins over it.", lambda values: _seq((first(values) or "").strip() or None))
+
+_GONE = (404, 410)
+_ANSWERS = {200: gives(wire.EventPage, stream=wire.StreamedEvent), 204: Answer("Ended, and nothing is left.")}
+routes = Routes("jobs")
+
+
+def seen(request: HTTPConnection) -> int:
+    """The seq after which events are wanted: `Last-Event-ID` before `?after=`, 0 without both. Raises ValidationFailed."""
+    last = LAST_EVENT_ID.of(request)
+    return min((AFTER.of(request) if last is None else last) or 0, _MAX_SEQ)
+
+
+@routes("GET", "/jobs/{job_id}/events", _ANSWERS, (*_GONE, 422), (AFTER, TYPES, LAST_EVENT_ID))
 async def get_events(request: Request) -> Response:
-    """The event stream; 204 when the job has ended and nothing is left; a page when JSON is asked for."""
-    parts, tenant, job_id = parts_of(request), tenant_of(request), request.path_params["job_id"]
-    query, base = request.query_params, base_url(request, parts)
-    types, after = ask.types(query), ask.after(query, request.headers.get("last-event-id"))
+    """Follow a job."""
+    caller, job_id = caller_of(request), request.path_params["job_id"]
+    types, after = TYPES.of(request), seen(request)
     # Read before the stream is opened: with its first byte the status is said.
-    if ask.wants_page(request.headers.get("accept", "")):
-        page = await watch.events(parts, tenant, job_id, after, base)
-        return raw_response(page_body(page, after, types))
-    first = await watch.events(parts, tenant, job_id, after, base, limit=1)
-    if first.status in TERMINAL and after >= first.latest:
-        return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    return EventStream(watch.follow(parts, tenant, job_id, after, base), resources_of(request), types)
+    if wants_page(request.headers.get("accept", "")):
+        page = await watch.events(caller, job_id, after)
+        return json_response(page_view(page, after, types))
+    page = await watch.events(caller, job_id, after, limit=1)
+    if page.status in TERMINAL and after >= page.latest:
+        return no_content()
+    return EventStream(watch.follow(caller, job_id, after), types)
 
 
-async def get_socket(request: Request) -> Response:
-    """426, for whoever asks without a handshake."""
+@routes("GET", "/jobs/{job_id}/ws", {101: Answer("The handshake of a WebSocket is done.")}, (426, *_GONE, 422), (AFTER, TYPES))
+async def open_socket(request: Request) -> Response:
+    """Follow a job over a WebSocket.
+
+    Open it as a WebSocket: the events of `/events`, a text frame each. The client may send `{"cancel": true}`, and nothing else.
+    """
+    # OpenAPI knows no WebSocket: what can be said of one is how its handshake is answered.
     detail = "This is a WebSocket. Open it with a WebSocket client, or read the same events at /events."
     return problem_response(UpgradeRequired(detail), request.scope, {"Upgrade": "websocket", "Connection": "Upgrade"})
 
 
-async def open_socket(socket: WebSocket) -> None:
+async def serve_socket(socket: WebSocket) -> None:
     """The events as text frames; refused with a problem before the handshake."""
     try:
-        parts, tenant, job_id = parts_of(socket), tenant_of(socket), socket.path_params["job_id"]
-        base = base_url(socket, parts)
-        types, after = ask.types(socket.query_params), ask.after(socket.query_params, socket.headers.get("last-event-id"))
-        await watch.events(parts, tenant, job_id, after, base, limit=1)
+        caller, job_id = caller_of(socket), socket.path_params["job_id"]
+        types, after = TYPES.of(socket), seen(socket)
+        await watch.events(caller, job_id, after, limit=1)
     except Problem as problem:
         await refuse(problem, socket.scope, socket.receive, socket.send)
         return
-    events = watch.follow(parts, tenant, job_id, after, base)
-    cancel = partial(control.cancel, parts, tenant, job_id)
-    served = EventSocket(socket, events, after, types, cancel=cancel, resources=resources_of(socket), follower=parts.store.follower)
+    pieces = watch.follow(caller, job_id, after)
+    cancel = partial(control.cancel, caller, job_id)
+    served = EventSocket(socket, pieces, after, types, cancel=cancel, follower=caller.store.follower)
     await served.serve()
 
 
-def page_body(page: EventPage, after: int, types: frozenset[str]) -> bytes:
-    """A page of events as JSON. `next` is what to ask `?after=` for next, null when the job has ended and this was the rest."""
+def page_view(page: EventPage, after: int, types: frozenset[str]) -> wire.EventPage:
+    """A page of events as callers see it."""
     reached = page.events[-1].seq if page.events else after
     terminal = page.status in TERMINAL
-    over = terminal and reached >= page.latest
-    shown = b",".join(event.to_json() for event in page.events if event.type in types)
-    return b'{"events":[%b],"next":%b,"terminal":%b}' % (shown, orjson.dumps(None if over else reached), orjson.dumps(terminal))
+    shown = [wire.event_view(event) for event in page.events if event.type in types]
+    return wire.EventPage(shown, None if terminal and reached >= page.latest else reached, terminal)

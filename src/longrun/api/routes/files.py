@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, suppress
-from typing import Any
+from collections.abc import Mapping
 
-import structlog
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
-from longrun.api.answers import base_url, json_response, tenant_of
-from longrun.api.multipart import is_multipart, read_parts, steady
-from longrun.api.resources import parts_of
+from longrun import wire
+from longrun.api.http.answers import json_response, no_content
+from longrun.api.http.multipart import is_multipart, read_parts, steady
+from longrun.api.http.parameters import Header, Query, as_text, first
+from longrun.api.http.routing import BINARY, Answer, Body, Routes, gives
+from longrun.api.resources import caller_of
+from longrun.api.streams.blob import BlobResponse
 from longrun.blobs.contract import BlobNotFound
-from longrun.errors import FileGone, Problem, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
+from longrun.errors import FileGone, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
 from longrun.jobs.files import FileRef
 from longrun.media.names import content_disposition
 from longrun.service import files
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
+from longrun.service.uploads import Uploads
 from longrun.store.files import FileRecord
+
+NAME = Query("name", "What the file is called, when it is the body itself.", as_text)
+RANGE = Header("Range", "One range of bytes; several are answered with the whole file.", first)
+IF_RANGE = Header("If-Range", "The ETag of the file that the range is of.", first)
+IF_NONE_MATCH = Header("If-None-Match", "ETags that the caller has.", first)
+_OF_URL = "Of a signed URL, which needs no key; use such URLs as they are."
+SIGNED = tuple(Query(name, _OF_URL, as_text) for name in ("expires", "kid", "sig"))
+
+_GONE = (404, 410)
+_BODY = Body({"multipart/form-data": wire.FileForm, "application/octet-stream": BINARY})
+_ABOUT = ("ETag", "Repr-Digest", "Accept-Ranges", "Content-Disposition")
+_CONTENT = {
+    200: Answer("The bytes.", {"*/*": BINARY}, _ABOUT),
+    206: Answer("The bytes that were asked for.", {"*/*": BINARY}, (*_ABOUT, "Content-Range")),
+    304: Answer("Not changed."),
+    307: Answer("They are in the bucket.", headers=("Location",)),
+}
+routes = Routes("files")
+
 
 #: Seconds for which a URL of the bucket itself opens: it is followed at once.
 _BUCKET_URL = 60.0
-#: Seconds in which a reader must take a piece of so many bytes: who takes two thousand a second is slow, not dead.
-_PATIENCE, _PIECE = 30.0, 64 * 1024
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 #: What says that the body is something other than a file.
 _NO_FILE = re.compile(r"application/json\b|multipart/", re.IGNORECASE)
@@ -38,43 +56,34 @@ _SAFE = {
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
-_log = structlog.get_logger("longrun.api")
 
-
+@routes("POST", "/files", {201: gives(wire.File, "Stored.", "Location")}, (408, 413, 415, 422, 507), (NAME,), body=_BODY)
 async def add_file(request: Request) -> Response:
-    """201 and the file: the one file of a form, or the body itself."""
-    parts, tenant = parts_of(request), tenant_of(request)
-    keep = parts.settings.retention
+    """Store a file, to be named in inputs."""
+    caller = caller_of(request)
     content_type = request.headers.get("content-type", "")
-    if is_multipart(content_type):
-        record = await _only_file(request, parts, tenant, keep)
-    elif _NO_FILE.match(content_type.strip()):
-        raise UnsupportedMedia(
-            "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
-        )
-    else:
-        stream = steady(request.stream())
-        record = await files.receive(parts, tenant, stream, filename=request.query_params.get("name", ""), keep=keep)
-    base = base_url(request, parts)
-    return json_response(await files.file_view(parts, record, base), 201, {"Location": f"{base}/files/{record.ref.id}"})
+    async with Uploads(caller, keep=caller.settings.retention) as uploads:
+        if is_multipart(content_type):
+            record = await _only_file(request, uploads)
+        elif _NO_FILE.match(content_type.strip()):
+            raise UnsupportedMedia(
+                "Send the file as a part of multipart/form-data, or as the body with `Content-Type: application/octet-stream`."
+            )
+        else:
+            record = await uploads.receive(steady(request.stream()), filename=NAME.of(request) or "")
+        uploads.release()
+    return json_response(await files.file_view(caller, record), 201, {"Location": f"{caller.base}/files/{record.ref.id}"})
 
 
-async def _only_file(request: Request, parts: Parts, tenant: str, keep: float) -> FileRecord:
+async def _only_file(request: Request, uploads: Uploads) -> FileRecord:
     record: FileRecord | None = None
-    try:
-        async for part in read_parts(request.stream(), request.headers["content-type"]):
-            if part.filename is None:
-                await part.text(64 * 1024)
-            elif record is None:
-                record = await files.receive(parts, tenant, part.chunks(), filename=part.filename, keep=keep)
-            else:
-                raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
-    except BaseException:
-        # Its id was told to nobody.
-        if record is not None:
-            with suppress(Problem):
-                await parts.store.files.delete(record.ref.id, tenant)
-        raise
+    async for part in read_parts(request.stream(), request.headers["content-type"]):
+        if part.filename is None:
+            await part.text(64 * 1024)
+        elif record is None:
+            record = await uploads.receive(part.chunks(), filename=part.filename)
+        else:
+            raise ValidationFailed("The form holds several files; send one at a time.", errors=[_finding(part.name, "a second file")])
     if record is None:
         raise ValidationFailed("The form holds no file: a part with a filename.", errors=[_finding("file", "missing")])
     return record
@@ -84,36 +93,38 @@ def _finding(name: str, detail: str) -> dict[str, str]:
     return {"pointer": f"/{name}", "detail": detail}
 
 
+@routes("GET", "/files/{file_id}", {200: gives(wire.File)}, _GONE)
 async def get_file(request: Request) -> Response:
-    """200 and what is known of the file."""
-    parts = parts_of(request)
-    record = await files.get(parts, tenant_of(request), request.path_params["file_id"])
-    return json_response(await files.file_view(parts, record, base_url(request, parts)))
+    """What is known of a file."""
+    caller = caller_of(request)
+    return json_response(await files.file_view(caller, await files.get(caller, request.path_params["file_id"])))
 
 
+@routes("DELETE", "/files/{file_id}", {204: Answer("Hidden. Its bytes go with the last job that needs them.")}, _GONE)
 async def delete_file(request: Request) -> Response:
-    """204; nobody sees it any more."""
-    await files.delete(parts_of(request), tenant_of(request), request.path_params["file_id"])
-    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+    """Delete a file."""
+    await files.delete(caller_of(request), request.path_params["file_id"])
+    return no_content()
 
 
+@routes("GET", "/files/{file_id}/content", _CONTENT, (*_GONE, 416), (RANGE, IF_RANGE, IF_NONE_MATCH, *SIGNED), key="signed")
 async def get_content(request: Request) -> Response:
-    """200 and the bytes, or 206 and those that were asked for; 307 to the bucket where that serves them itself."""
-    parts = parts_of(request)
+    """The bytes of a file."""
+    caller = caller_of(request)
     query = dict(request.query_params)
-    record = await files.readable(parts, tenant_of(request), request.path_params["file_id"], query, request.method)
-    url = await parts.blobs.url(record.ref.key, expires=_BUCKET_URL)
+    record = await files.readable(caller, request.path_params["file_id"], query, request.method)
+    url = await caller.blobs.url(record.ref.key, expires=_BUCKET_URL)
     if url is not None and request.method == "GET":
         return RedirectResponse(url, 307, {"Cache-Control": "no-store"})
-    return await content_response(request, parts, record.ref)
+    return await content_response(request, caller, record.ref)
 
 
-async def content_response(request: Request, parts: Parts, ref: FileRef, more: Mapping[str, str] | None = None) -> Response:
+async def content_response(request: Request, caller: Caller, ref: FileRef, more: Mapping[str, str] | None = None) -> Response:
     """The bytes of a file, or the one range of them that is asked for.
 
     Args:
         request: may name a range, and what its sender has already.
-        parts: the open service.
+        caller: who asks.
         ref: the file.
         more: further headers.
 
@@ -130,7 +141,7 @@ async def content_response(request: Request, parts: Parts, ref: FileRef, more: M
         "Repr-Digest": f"sha-256=:{ref.digest.removeprefix('sha-256=')}:",
         **(more or {}),
     }
-    if _matches(request.headers.get("if-none-match"), etag):
+    if _matches(IF_NONE_MATCH.of(request), etag):
         return Response(status_code=304, headers={name: headers[name] for name in ("ETag", "Cache-Control", "Vary") if name in headers})
     start, end, status = 0, ref.size, 200
     asked = _range(request, etag, ref.size)
@@ -141,10 +152,10 @@ async def content_response(request: Request, parts: Parts, ref: FileRef, more: M
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
     try:
-        chunks = await parts.blobs.get(ref.key, start=start, end=end)
+        chunks = await caller.blobs.get(ref.key, start=start, end=end)
     except BlobNotFound:
         raise FileGone(f"The bytes of {ref.id} are not there any longer.") from None
-    return BoundedResponse(chunks, status, headers)
+    return BlobResponse(chunks, status, headers)
 
 
 def _matches(header: str | None, etag: str) -> bool:
@@ -156,7 +167,7 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
 
     Several ranges are not understood: their answers cost more than they are worth.
     """
-    header, condition = request.headers.get("range"), request.headers.get("if-range")
+    header, condition = RANGE.of(request), IF_RANGE.of(request)
     found = None if header is None or request.method != "GET" else _RANGE.fullmatch(header.strip())
     if found is None or (condition is not None and condition.strip() != etag) or not (found[1] or found[2]):
         return None
@@ -170,30 +181,3 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise RangeNotSatisfiable(f"The file has {size} bytes.", size=size)
     return start, end
-
-
-class BoundedResponse(StreamingResponse):
-    """A stream whose reader is cut off when it takes nothing for half a minute."""
-
-    def __init__(self, chunks: AsyncIterator[bytes], status: int, headers: dict[str, str]) -> None:
-        super().__init__(chunks, status, headers)
-        self._chunks: Any = chunks
-        self.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-
-    async def stream_response(self, send: Any) -> None:
-        """As Starlette's, each piece with a limit of time."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        # Left by an exception, what is open in the keeper is closed now and not some day.
-        async with aclosing(self._chunks):
-            async for chunk in self._chunks:
-                for at in range(0, len(chunk), _PIECE):
-                    await self._send_in_time(chunk[at : at + _PIECE], send)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_in_time(self, piece: bytes, send: Any) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        except TimeoutError:
-            _log.info("a reader of a file took nothing and is cut off")
-            raise ClientDisconnect from None

@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longrun.api.answers import base_url, json_response
-from longrun.api.resources import parts_of
+from longrun import wire
+from longrun.api.http.answers import json_response
+from longrun.api.http.routing import Routes, gives
+from longrun.api.resources import caller_of
 from longrun.models import ModelSpec
 from longrun.service.submit import model_policy
 from longrun.settings import Settings
 
+routes = Routes("operations")
 
+
+@routes("GET", "/models", {200: gives(wire.ModelList)})
 async def list_models(request: Request) -> Response:
-    """200 and every model, by name."""
-    parts = parts_of(request)
-    base = base_url(request, parts)
-    return json_response({"models": [model_view(spec, parts.settings, base) for spec in parts.models]})
+    """Every model."""
+    caller = caller_of(request)
+    return json_response(wire.ModelList([model_view(spec, caller.settings, caller.base) for spec in caller.models]))
 
 
+@routes("GET", "/models/{model}", {200: gives(wire.Model)}, (404,))
 async def get_model(request: Request) -> Response:
-    """200 and one model."""
-    parts = parts_of(request)
-    spec = parts.models.get(request.path_params["model"])
-    return json_response(model_view(spec, parts.settings, base_url(request, parts)))
+    """One model."""
+    caller = caller_of(request)
+    return json_response(model_view(caller.models.get(request.path_params["model"]), caller.settings, caller.base))
 
 
-def model_view(spec: ModelSpec, settings: Settings, base: str) -> dict[str, Any]:
-    """What callers may know of a model: schemas, limits, and how it is served."""
+def model_view(spec: ModelSpec, settings: Settings, base: str) -> wire.Model:
+    """A model as callers see it."""
     options = spec.options
-    return {
-        "name": spec.name,
-        "title": spec.title,
-        "description": spec.description,
-        "queue": spec.queue,
-        "streams": spec.streams,
-        "batched": spec.batched is not None,
-        "input_schema": spec.input.json_schema(),
-        "output_schema": spec.output.json_schema(),
-        "policy": model_policy(options, settings).public(),
-        "limits": {"max_body": settings.max_body, "max_output": settings.max_output, "max_queued": settings.max_queued},
-        "options": {
-            "gpus": options.gpus,
-            "processes": options.processes,
-            "concurrency": spec.concurrency,
+    return wire.Model(
+        name=spec.name, title=spec.title, description=spec.description, queue=spec.queue,
+        streams=spec.streams, batched=spec.batched is not None,
+        input_schema=wire.as_it_is(spec.input.json_schema()), output_schema=wire.as_it_is(spec.output.json_schema()),
+        policy=wire.Policy.of(model_policy(options, settings)),
+        limits={"max_body": settings.max_body, "max_output": settings.max_output, "max_queued": settings.max_queued},
+        options={
+            "gpus": options.gpus, "processes": options.processes, "concurrency": spec.concurrency,
             "max_batch_size": None if spec.batched is None else spec.batched.max_size,
         },
-        "urls": {"self": f"{base}/models/{spec.name}", "jobs": f"{base}/models/{spec.name}/jobs"},
-    }
+        urls={"self": f"{base}/models/{spec.name}", "jobs": f"{base}/models/{spec.name}/jobs"},
+    )  # fmt: skip

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
+from longrun import wire
 from longrun.api import metrics
-from longrun.api.answers import json_response, read_body, tenant_of
-from longrun.api.resources import Resources, parts_of
-from longrun.api.routes.jobs import listing
-from longrun.errors import LongrunError, ValidationFailed
+from longrun.api.http.answers import json_response, read_body
+from longrun.api.http.routing import TEXT, Answer, Routes, gives, takes
+from longrun.api.resources import Resources, caller_of, parts_of
+from longrun.api.routes.jobs import LISTING, listing
+from longrun.errors import LongrunError
 from longrun.service import control, overview
 from longrun.service.read import Filters, parse_cursor
-from longrun.service.request import findings
+from longrun.service.request import parsed
+
+_READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It does not, or is not.", "Retry-After")}
+routes = Routes("operations")
+
 
 _log = structlog.get_logger("longrun.api")
 
@@ -47,85 +53,88 @@ class RedriveRequest(BaseModel):
         return self
 
 
+@routes("GET", "/dead-letters", {200: gives(wire.JobPage, "Failed jobs that nobody has retried.", "Link")}, (422,), LISTING)
 async def list_dead_letters(request: Request) -> Response:
-    """200 and a page of failed jobs that nobody has retried, latest first."""
-    return await listing(request, "dead")
+    """Failed jobs, latest first."""
+    return await listing(request, "dead", "/dead-letters")
 
 
-async def redrive(request: Request) -> Response:
-    """200 and which dead letters became which new jobs."""
-    parts, tenant = parts_of(request), tenant_of(request)
-    asked = _parse_redrive(await read_body(request))
+@routes("POST", "/dead-letters/redrive", {200: gives(wire.Redriven)}, (422, 507), body=takes(RedriveRequest))
+async def redrive_dead_letters(request: Request) -> Response:
+    """Retry dead letters."""
+    caller = caller_of(request)
+    asked = parsed(RedriveRequest, await read_body(request))
     if asked.ids is not None:
-        done = await control.redrive(parts, tenant, asked.ids)
+        done = await control.redrive(caller, asked.ids)
     else:
         if asked.cursor is not None:
             parse_cursor(asked.cursor, "/cursor")
         filters = Filters(model=asked.model, code=asked.code, tag=asked.tag)
-        done = await control.redrive_matching(parts, tenant, filters, cursor=asked.cursor)
-    redriven = [{"id": old, "job_id": new} for old, new in done.jobs.items()]
-    skipped = [{"id": old, "code": code} for old, code in done.skipped.items()]
-    return json_response({"redriven": redriven, "skipped": skipped, "left": done.left, "next": done.next})
+        done = await control.redrive_matching(caller, filters, cursor=asked.cursor)
+    return json_response(done)
 
 
-def _parse_redrive(body: Any) -> RedriveRequest:
-    try:
-        return RedriveRequest.model_validate(body)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", errors=findings(error)) from None
-
-
+@routes("GET", "/queues", {200: gives(wire.QueueList)})
 async def get_queues(request: Request) -> Response:
-    """200 and how much waits where."""
+    """How much waits where."""
     parts = parts_of(request)
-    return json_response({"queues": overview.queues(parts, await overview.look(parts))})
+    return json_response(overview.queues(parts, await overview.look(parts)))
 
 
+@routes("GET", "/workers", {200: gives(wire.WorkerList)})
 async def get_workers(request: Request) -> Response:
-    """200 and what the workers announce. With keys, job ids are left out: they may be another tenant's."""
+    """Who runs what.
+
+    Where keys are needed, the ids of jobs are left out: they may be another tenant's.
+    """
     parts = parts_of(request)
     seen = await overview.look(parts)
-    return json_response({"workers": overview.workers(seen, jobs=not parts.settings.api_keys)})
+    return json_response(overview.workers(seen, jobs=not parts.settings.api_keys))
 
 
+@routes("GET", "/stats", {200: gives(wire.Stats)})
 async def get_stats(request: Request) -> Response:
-    """200 and counts and times per model."""
+    """Counts and times per model."""
     parts = parts_of(request)
-    return json_response({"models": overview.stats(parts, await overview.look(parts))})
+    return json_response(overview.stats(parts, await overview.look(parts)))
 
 
+@routes("GET", "/scale/{queue}", {200: gives(wire.Scale)}, (404,))
 async def get_scale(request: Request) -> Response:
-    """200 and how much there is to do in a queue, for an autoscaler."""
+    """How much there is to do in a queue."""
     parts = parts_of(request)
     return json_response(overview.scale(parts, await overview.look(parts), request.path_params["queue"]))
 
 
+@routes("GET", "/livez", {200: gives(wire.Live)}, key="none", prefix="")
 async def get_livez(request: Request) -> Response:
-    """200: this process answers."""
-    return json_response({"live": True})
+    """Whether the process answers."""
+    return json_response(wire.Live(live=True))
 
 
+@routes("GET", "/readyz", _READY, key="none", prefix="")
 async def get_readyz(request: Request) -> Response:
-    """200 when the store answers and jobs may be accepted, else 503; with the number of workers, which may be 0.
+    """Whether the store answers and is safe.
 
-    A keeper of files that is away is shown and is no reason for 503: all that needs no file goes on.
+    A blob store that is away is shown and is no reason for 503: all that needs no file goes on.
     """
     resources: Resources = request.app.state.longrun
     if resources.stopping:
-        return json_response({"ready": False, "checks": {"api": "stopping"}}, 503, {"Retry-After": "2"})
+        return json_response(wire.Ready(ready=False, checks={"api": "stopping"}), 503, {"Retry-After": "2"})
     try:
         parts = parts_of(request)
         seen = await overview.look(parts)
-        _, files = await asyncio.gather(parts.gate.know(), parts.keeper.checks())
+        _, files = await asyncio.gather(parts.gate.know(), parts.storage_health.checks())
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
-        return json_response({"ready": False, "checks": {"store": "does not answer"}, "workers": 0}, 503, {"Retry-After": "2"})
-    body = {"ready": not parts.gate.closed, "checks": parts.gate.checks() | files | seen.trouble, "workers": len(seen.workers)}
-    return json_response(body, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(body)
+        return json_response(wire.Ready(ready=False, checks={"store": "does not answer"}, workers=0), 503, {"Retry-After": "2"})
+    answer = wire.Ready(ready=not parts.gate.closed, checks=parts.gate.checks() | files | seen.trouble, workers=len(seen.workers))
+    return json_response(answer, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(answer)
 
 
+@routes("GET", "/metrics", {200: Answer("The figures.", {"text/plain": TEXT})}, prefix="")
 async def get_metrics(request: Request) -> Response:
-    """200 and the figures for Prometheus."""
+    """Figures for Prometheus."""
     parts = parts_of(request)
     text = metrics.render(metrics.families(parts, await overview.look(parts)))
     return Response(text, 200, {"Cache-Control": "no-store"}, metrics.CONTENT_TYPE)

@@ -8,54 +8,55 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longrun.api import leaving
-from longrun.api.answers import base_url, job_response, read_body, tenant_of
-from longrun.api.forms import read_submit
-from longrun.api.headers import idempotency_key, preference, wants_stream
-from longrun.api.multipart import is_multipart
-from longrun.api.resources import parts_of, resources_of
-from longrun.api.sse import EventStream
+from longrun import wire
+from longrun.api.http.answers import job_response, read_body
+from longrun.api.http.forms import read_submit
+from longrun.api.http.multipart import is_multipart
+from longrun.api.http.parameters import IDEMPOTENCY_KEY, PREFER, wants_stream
+from longrun.api.http.routing import Routes, gives
+from longrun.api.openapi import models
+from longrun.api.resources import caller_of
+from longrun.api.streams import disconnect
+from longrun.api.streams.sse import EventStream
 from longrun.errors import StoreUnavailable
-from longrun.service.files import discard
 from longrun.service.read import wait
 from longrun.service.request import parse_request
 from longrun.service.submit import submit
+from longrun.service.uploads import Uploads
 from longrun.service.watch import follow
 
+_HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
+_ENDED = "With `Prefer: wait`: the job has ended, however it did. Or the event stream."
+_ANSWERS = {200: gives(wire.Job, _ENDED, *_HEADERS, stream=wire.StreamedEvent), 202: gives(wire.Job, "Accepted.", *_HEADERS)}
+routes = Routes("models")
 
+
+@routes("POST", "/models/{model}/jobs", _ANSWERS, (404, 408, 422, 507), (IDEMPOTENCY_KEY, PREFER), each_model=models.submit)
 async def submit_job(request: Request) -> Response:
-    """202 and the job; 200 when `Prefer: wait` saw its end; or its event stream at once."""
-    parts, tenant, headers = parts_of(request), tenant_of(request), request.headers
-    spec = parts.models.get(request.path_params["model"])
-    key = idempotency_key(headers.getlist("idempotency-key"))
-    prefer = preference(headers.getlist("prefer"))
-    if is_multipart(headers.get("content-type")):
-        body, uploads = await read_submit(request, parts, tenant, spec)
-        try:
-            asked = parse_request(body)
-        except BaseException:
-            await discard(parts, tenant, [record.ref.id for record in uploads])
-            raise
-        submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body, uploads=uploads)
-    else:
-        body = await read_body(request)
+    """Submit a job."""
+    caller, headers = caller_of(request), request.headers
+    spec = caller.models.get(request.path_params["model"])
+    key, prefer = IDEMPOTENCY_KEY.of(request), PREFER.of(request)
+    async with Uploads(caller) as uploads:
+        is_form = is_multipart(headers.get("content-type"))
+        body = await (read_submit(request, uploads, spec) if is_form else read_body(request))
         asked = parse_request(body)
-        submitted = await submit(parts, tenant, spec.name, asked, idempotency_key=key, body=body)
-    job, base = submitted.job, base_url(request, parts)
-    more = {"Location": f"{base}/jobs/{job.id}"}
+        submitted = await submit(caller, spec.name, asked, uploads, idempotency_key=key, body=body)
+    job = submitted.job
+    more = {"Location": f"{caller.base}/jobs/{job.id}"}
     if submitted.replayed:
         more["Idempotency-Replayed"] = "true"
     if wants_stream(headers.get("accept", "")):
-        on_leaving = partial(leaving.cancel_for_nobody, parts, tenant, job.id) if asked.cancel_on_disconnect else None
-        events = follow(parts, tenant, job.id, 0, base)
-        return EventStream(events, resources_of(request), headers=more, on_leaving=on_leaving)
+        on_leaving = partial(disconnect.cancel_abandoned, caller, job.id) if asked.cancel_on_disconnect else None
+        events = follow(caller, job.id, 0)
+        return EventStream(events, headers=more, on_leaving=on_leaving)
     if prefer.applied is not None:
         more["Preference-Applied"] = prefer.applied
     if prefer.wait:
         # The job is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
             if asked.cancel_on_disconnect:
-                job = await leaving.wait_beside(request, parts, tenant, job.id, timeout=prefer.wait)
+                job = await disconnect.wait_or_cancel(request, caller, job.id, timeout=prefer.wait)
             else:
-                job = await leaving.unless_left(request, wait(parts, tenant, job.id, timeout=prefer.wait))
-    return await job_response(job, base, parts, status=200 if prefer.wait and job.terminal else 202, headers=more)
+                job = await disconnect.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
+    return await job_response(caller, job, status=200 if prefer.wait and job.terminal else 202, headers=more)

@@ -2,100 +2,132 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlencode
+from typing import get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from longrun.api import headers as ask
-from longrun.api.answers import base_url, json_response, read_body, read_optional_body, tenant_of
-from longrun.api.resources import parts_of
+from longrun import wire
+from longrun.api.http.answers import json_response, no_content, page_response, read_body, read_optional_body
+from longrun.api.http.parameters import CURSOR, LIMIT, Query, as_text, one_of
+from longrun.api.http.routing import Answer, Routes, gives, takes
+from longrun.api.resources import caller_of
 from longrun.clock import is_message_id
 from longrun.service import webhooks
-from longrun.service.parts import Parts
+from longrun.service.caller import Caller
 from longrun.service.read import parse_cursor
+from longrun.wire.webhooks import DeliveryStatus
+
+_STATUSES = get_args(DeliveryStatus)
+FILTERS = (
+    Query("job", "Deliveries about this job.", as_text),
+    Query("endpoint", "Deliveries to this endpoint.", as_text),
+    Query("status", "Deliveries in this state.", one_of(_STATUSES), {"type": "string", "enum": list(_STATUSES)}),
+)
+
+_ENDPOINT = wire.Endpoint
+_MADE = {201: gives(_ENDPOINT, "The endpoint, with its secret.", "Location")}
+_ROTATION = takes(webhooks.Rotation, required=False)
+routes = Routes("webhooks")
 
 
-def _asked(request: Request) -> tuple[Parts, str]:
-    return parts_of(request), tenant_of(request)
+def _named(request: Request) -> tuple[Caller, str]:
+    return caller_of(request), request.path_params["endpoint_id"]
 
 
-def _endpoint(request: Request) -> tuple[Parts, str, str]:
-    return *_asked(request), request.path_params["endpoint_id"]
+@routes("GET", "/webhook-endpoints", {200: gives(wire.EndpointList)})
+async def list_webhook_endpoints(request: Request) -> Response:
+    """Your endpoints."""
+    found = await webhooks.endpoints(caller_of(request))
+    return json_response(wire.EndpointList([webhooks.endpoint_view(each) for each in found]))
 
 
-async def list_endpoints(request: Request) -> Response:
-    """200 and the endpoints, oldest first, without their secrets."""
-    return json_response({"endpoints": [webhooks.endpoint_view(each) for each in await webhooks.endpoints(*_asked(request))]})
-
-
-async def add_endpoint(request: Request) -> Response:
-    """201 and the new endpoint with its secret."""
-    made = await webhooks.add_endpoint(*_asked(request), await read_body(request))
-    location = f"{base_url(request, parts_of(request))}/webhook-endpoints/{made.id}"
+@routes("POST", "/webhook-endpoints", _MADE, (409, 422, 507), body=takes(webhooks.EndpointRequest))
+async def add_webhook_endpoint(request: Request) -> Response:
+    """Register a receiver."""
+    caller = caller_of(request)
+    made = await webhooks.add_endpoint(caller, await read_body(request))
+    location = f"{caller.base}/webhook-endpoints/{made.id}"
     return json_response(webhooks.endpoint_view(made, secret=True), 201, {"Location": location})
 
 
-async def get_endpoint(request: Request) -> Response:
-    """200 and the endpoint."""
-    return json_response(webhooks.endpoint_view(await webhooks.endpoint(*_endpoint(request))))
+@routes("GET", "/webhook-endpoints/{endpoint_id}", {200: gives(_ENDPOINT)}, (404,))
+async def get_webhook_endpoint(request: Request) -> Response:
+    """One endpoint."""
+    return json_response(webhooks.endpoint_view(await webhooks.endpoint(*_named(request))))
 
 
-async def change_endpoint(request: Request) -> Response:
-    """200 and the endpoint as it is now."""
-    return json_response(webhooks.endpoint_view(await webhooks.change_endpoint(*_endpoint(request), await read_body(request))))
+@routes("PATCH", "/webhook-endpoints/{endpoint_id}", {200: gives(_ENDPOINT)}, (404, 422, 507), body=takes(webhooks.EndpointChange))
+async def change_webhook_endpoint(request: Request) -> Response:
+    """Change an endpoint."""
+    return json_response(webhooks.endpoint_view(await webhooks.change_endpoint(*_named(request), await read_body(request))))
 
 
-async def delete_endpoint(request: Request) -> Response:
-    """204; it gets nothing any more."""
-    await webhooks.delete_endpoint(*_endpoint(request))
-    return Response(status_code=204, headers={"Cache-Control": "no-store"})
+@routes("DELETE", "/webhook-endpoints/{endpoint_id}", {204: Answer("Deleted.")}, (404,))
+async def delete_webhook_endpoint(request: Request) -> Response:
+    """Delete an endpoint."""
+    await webhooks.delete_endpoint(*_named(request))
+    return no_content()
 
 
-async def get_endpoint_secret(request: Request) -> Response:
-    """200 and the secret that signs its messages."""
-    return json_response({"secret": (await webhooks.endpoint(*_endpoint(request))).secret})
+@routes("GET", "/webhook-endpoints/{endpoint_id}/secret", {200: gives(wire.Secret)}, (404,))
+async def get_webhook_endpoint_secret(request: Request) -> Response:
+    """What signs its messages."""
+    return json_response(wire.Secret((await webhooks.endpoint(*_named(request))).secret))
 
 
-async def rotate_endpoint(request: Request) -> Response:
-    """200 and the new secret; the old one signs too for a while."""
-    return json_response({"secret": (await webhooks.rotate_endpoint(*_endpoint(request), await read_optional_body(request))).secret})
+@routes("POST", "/webhook-endpoints/{endpoint_id}/rotate-secret", {200: gives(wire.Secret)}, (404, 422, 507), body=_ROTATION)
+async def rotate_webhook_endpoint_secret(request: Request) -> Response:
+    """Replace its secret.
+
+    The old one signs too for a while.
+    """
+    return json_response(wire.Secret((await webhooks.rotate_endpoint(*_named(request), await read_optional_body(request))).secret))
 
 
-async def test_endpoint(request: Request) -> Response:
-    """202 and the delivery of a test."""
-    return json_response(webhooks.delivery_view(await webhooks.test_endpoint(*_endpoint(request))), 202)
+@routes("POST", "/webhook-endpoints/{endpoint_id}/test", {202: gives(wire.Delivery, "The test is on its way.")}, (404, 507))
+async def test_webhook_endpoint(request: Request) -> Response:
+    """Send it a test."""
+    return json_response(webhooks.delivery_view(await webhooks.test_endpoint(*_named(request))), 202)
 
 
-async def get_secret(request: Request) -> Response:
-    """200 and the secret that signs the webhooks of jobs that bring none."""
-    return json_response({"secret": await webhooks.own_secret(*_asked(request))})
+@routes("GET", "/webhook-secret", {200: gives(wire.Secret)}, (507,))
+async def get_webhook_secret(request: Request) -> Response:
+    """What signs the webhooks of jobs that bring no secret."""
+    return json_response(wire.Secret(await webhooks.own_secret(caller_of(request))))
 
 
-async def rotate_secret(request: Request) -> Response:
-    """200 and the new one; the old one signs too for a while."""
-    return json_response({"secret": await webhooks.rotate_own_secret(*_asked(request), await read_optional_body(request))})
+@routes("POST", "/webhook-secret/rotate", {200: gives(wire.Secret)}, (422, 507), body=_ROTATION)
+async def rotate_webhook_secret(request: Request) -> Response:
+    """Replace it.
+
+    The old one signs too for a while.
+    """
+    return json_response(wire.Secret(await webhooks.rotate_own_secret(caller_of(request), await read_optional_body(request))))
 
 
-async def list_deliveries(request: Request) -> Response:
-    """200 and a page of deliveries, newest first."""
-    query = request.query_params
-    cursor = None if "cursor" not in query else parse_cursor(query["cursor"], is_id=is_message_id)
-    found = await webhooks.deliveries(*_asked(request), ask.delivery_filters(query), cursor=cursor, limit=ask.limit(query))
-    page: dict[str, Any] = {"deliveries": [webhooks.delivery_view(each) for each in found.deliveries], "next": None}
-    if found.cursor is None:
-        return json_response(page)
-    page["next"] = f"{base_url(request, parts_of(request))}/webhook-deliveries?{urlencode({**query, 'cursor': found.cursor})}"
-    return json_response(page, headers={"Link": f'<{page["next"]}>; rel="next"'})
+@routes("GET", "/webhook-deliveries", {200: gives(wire.DeliveryPage, "", "Link")}, (422,), (*FILTERS, CURSOR, LIMIT))
+async def list_webhook_deliveries(request: Request) -> Response:
+    """What was sent, newest first."""
+    caller, given = caller_of(request), CURSOR.of(request)
+    cursor = None if given is None else parse_cursor(given, is_id=is_message_id)
+    narrowed = {each.name: value for each in FILTERS if (value := each.of(request)) is not None}
+    found = await webhooks.deliveries(caller, narrowed, cursor=cursor, limit=LIMIT.of(request))
+    page = wire.DeliveryPage([webhooks.delivery_view(each) for each in found.deliveries], None)
+    return page_response(caller, request, "/webhook-deliveries", page, found.cursor)
 
 
-async def get_delivery(request: Request) -> Response:
-    """200 and one delivery with every try."""
-    return json_response(webhooks.delivery_view(await webhooks.delivery(*_asked(request), request.path_params["delivery_id"])))
+@routes("GET", "/webhook-deliveries/{delivery_id}", {200: gives(wire.Delivery)}, (404,))
+async def get_webhook_delivery(request: Request) -> Response:
+    """One delivery."""
+    return json_response(webhooks.delivery_view(await webhooks.delivery(caller_of(request), request.path_params["delivery_id"])))
 
 
-async def redeliver(request: Request) -> Response:
-    """202 and the delivery; it is sent again at once, with the same id."""
-    sent = await webhooks.redeliver(*_asked(request), request.path_params["delivery_id"])
+@routes("POST", "/webhook-deliveries/{delivery_id}/redeliver", {202: gives(wire.Delivery)}, (404, 410, 507))
+async def redeliver_webhook(request: Request) -> Response:
+    """Send it again.
+
+    At once, and with the same id.
+    """
+    sent = await webhooks.redeliver(caller_of(request), request.path_params["delivery_id"])
     return json_response(webhooks.delivery_view(sent), 202)

@@ -39,7 +39,7 @@ def build_app(store_url: str, prefix: str, lanes: Iterable[tuple[str, str]] = ()
         store_url: the store's Redis, which carries the tickets too.
         prefix: prefix of every key.
         lanes: (queue, model) pairs; each becomes a Celery queue `<queue>.<model>` and a task `longrun.<model>`.
-        read_file: gives the bytes under a key of the keeper of files, where large outputs are; None: `AsyncResult` cannot show those.
+        read_file: gives the bytes under a key of the blob store, where large outputs are; None: `AsyncResult` cannot show those.
     """
     app = Celery("longrun", broker=broker_url(store_url), backend=BACKEND, set_as_current=False)
     pairs: Sequence[tuple[str, str]] = sorted(lanes)

@@ -1,4 +1,4 @@
-"""A read-only Celery result backend over the Store: `AsyncResult(job_id)` tells what every other reader is told.
+"""A read-only Celery result backend over the Store: `AsyncResult(job_id)` says what every other reader sees.
 
 | job                                   | Celery state |
 |---------------------------------------|--------------|
@@ -26,9 +26,9 @@ from redis import Redis
 
 from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs import npy
-from longrun.jobs.failure import problem_of
 from longrun.jobs.files import referenced, with_urls
 from longrun.version import API_PREFIX
+from longrun.wire import JobProblem
 
 STATES = {
     "scheduled": "PENDING",
@@ -77,8 +77,8 @@ class StoreBackend(Backend):  # type: ignore[misc]
         if state == "SUCCESS":
             result = self._output(output)
         elif state in ("FAILURE", "RETRY") and error is not None:
-            problem = problem_of(error, f"{API_PREFIX}/jobs/{task_id}")
-            result = JobFailedError(f"{problem['code']}: {problem['detail']}")
+            problem = JobProblem.of(error, f"{API_PREFIX}/jobs/{task_id}")
+            result = JobFailedError(f"{problem.code}: {problem.detail}")
         elif state == "REVOKED":
             result = TaskRevokedError("the job was canceled")
         elif state == "STARTED":
@@ -99,7 +99,7 @@ class StoreBackend(Backend):  # type: ignore[misc]
         """What the model returned. Its files are named by the paths at which they are served; those need a key."""
         ref = referenced(stored)
         if ref is not None and self._read_file is None:
-            raise LongrunError("This output is kept as a file, and this application was not told where files are.")
+            raise LongrunError("This output is kept as a file, and this application does not know where files are.")
         output = stored if ref is None else self._read_file(ref.key)
         if output is not None and npy.is_npy(output):
             output = b"".join(npy.to_json([output]))

@@ -1,10 +1,10 @@
 -- Make the record of a file whose bytes are stored. ARGV: id, tenant, JSON of jobs/files.py, key, ms that it lives ('' = as long as jobs need it),
 -- ms until a job must need it when it lives with jobs.
--- Returns {created, expires ('' = none)} | {0} (it was there and is gone, or the id is taken). Sent twice: the same answer.
+-- Returns {created, expires ('' = none)} | {'gone'} (it was there, or the id is taken). Sent twice: the same answer.
 local id, k, t = ARGV[1], file(ARGV[1]), now()
 local r = redis.call('HMGET', k, 'tenant', 'gone', 'created', 'expires')
 if r[1] then
-  if r[1] ~= ARGV[2] or r[2] then return {0} end
+  if r[1] ~= ARGV[2] or r[2] then return {'gone'} end
   return {r[3], r[4] or ''}
 end
 -- The first write: with a full store it is refused, and nothing has changed.

@@ -1,8 +1,6 @@
 -- Ask a job to stop. ARGV: id, tenant. Returns {status after} | {'none'} | {'gone'}.
-local id, k = ARGV[1], record(ARGV[1])
-local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', 'status', 'attempt', 'worker')
-if r[1] ~= ARGV[2] then return {'none'} end
-local t, status = now(), r[4]
-if r[2] or (r[3] and tonumber(r[3]) <= t) then return {'gone'} end
+local k = record(ARGV[1])
+local r, refusal = theirs(k, ARGV[2], 'status', 'attempt', 'worker')
+if not r then return refusal end
 pass_when_full()
-return {stop(id, k, t, status, r[5], r[6])}
+return {stop(ARGV[1], k, now(), r[4], r[5], r[6])}

@@ -35,7 +35,7 @@ local function claim(id)
     end
     redis.call('RPUSH', P .. 'ev:' .. id, first)
     note(id, 'started')
-    tell(to, id, k, t, r[14], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
+    notify(to, id, k, t, r[14], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
   end
   return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or '', tonumber(r[11])}
 end

@@ -41,7 +41,7 @@ end
 
 local ids = redis.call('LRANGE', taken, 0, -1)
 if #ids == 0 then
-  for _, message in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delivery-due', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
+  for _, message in ipairs(overdue('delivery-due', t, ARGV[2])) do
     local d, r = delivery(message), details(message)
     if r[8] ~= 'pending' then
       redis.call('ZREM', P .. 'delivery-due', message)

@@ -17,18 +17,12 @@ if wanted.id or wanted.job then
   local past = ARGV[3] == ''
   for _, each in ipairs(dated) do
     if past and #found < 2 * n then
-      found[#found + 1] = each[1]
-      found[#found + 1] = each[2]
+      found[#found + 1], found[#found + 2] = each[1], each[2]
     end
     past = past or each[1] == ARGV[3]
   end
 else
-  local start = 0
-  if ARGV[3] ~= '' then
-    local rank = redis.call('ZREVRANK', index, ARGV[3])
-    start = rank and rank + 1 or redis.call('ZCOUNT', index, '(' .. ARGV[2], '+inf')
-  end
-  found = redis.call('ZREVRANGE', index, start, start + n - 1, 'WITHSCORES')
+  found = page(index, ARGV[2], ARGV[3], n)
 end
 local out = {#found / 2, ARGV[2], ARGV[3]}
 for i = 1, #found, 2 do

@@ -2,21 +2,8 @@
 -- ms until they are looked at again. Returns their ids.
 pass_when_full()
 
--- Its items find out that it has gone when their own time comes (expire.lua).
-local function bury_batch(id, b, tombstone)
-  local r = redis.call('HMGET', b, 'tenant', 'idem')
-  redis.call('DEL', b)
-  redis.call('HSET', b, 'gone', 1, 'tenant', r[1])
-  redis.call('PEXPIRE', b, tombstone)
-  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
-  if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
-  redis.call('ZREM', P .. 'batches:' .. r[1], id)
-  redis.call('ZREM', P .. 'batch-due', id)
-  note(id, 'gone')
-end
-
 local t, out = now(), {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'batch-due', '-inf', int(t), 'LIMIT', 0, ARGV[1])) do
+for _, id in ipairs(overdue('batch-due', t, ARGV[1])) do
   local b = batch_key(id)
   local r = redis.call('HMGET', b, 'status', 'expires')
   if r[1] == 'open' then
@@ -25,11 +12,13 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'batch-due', '-inf', int(t)
   elseif r[1] and r[2] and tonumber(r[2]) > t then
     redis.call('ZADD', P .. 'batch-due', r[2], id)
   elseif r[1] then
-    bury_batch(id, b, ARGV[2])
+    -- Its items find out that it has gone when their own time comes (expire.lua).
+    leave_tombstone(id, b, 'batches', ARGV[2])
+    redis.call('ZREM', P .. 'batch-due', id)
   else
     -- It was never accepted.
     redis.call('ZREM', P .. 'batch-due', id)
-    let_go(id, t, ARGV[2], FILES_AT_ONCE)
+    release_files(id, t, ARGV[2], FILES_AT_ONCE)
   end
 end
 return out

@@ -1,10 +1,9 @@
 -- A page of the event log. ARGV: id, tenant, after (seq), most events, most bytes (one event is always given, however large).
--- Returns {status, attempt, last seq, created, cut, first seq of the page, event, …} | {0} (not there) | {-1} (gone). Event 1 is the reader's to render.
+-- Returns {status, attempt, last seq, created, cut, first seq of the page, event, …} | {'none'} | {'gone'}. Event 1 is the reader's to render.
 -- `cut` is the latest attempt that lost output to the log's limits, 0 = none. When what follows `after` is not kept, the page begins further on.
 local id, k = ARGV[1], record(ARGV[1])
-local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', 'status', 'attempt', 'created', 'base', 'cut')
-if r[1] ~= ARGV[2] then return {0} end
-if r[2] or (r[3] and tonumber(r[3]) <= now()) then return {-1} end
+local r, refusal = theirs(k, ARGV[2], 'status', 'attempt', 'created', 'base', 'cut')
+if not r then return refusal end
 local base, log = tonumber(r[7] or 0), P .. 'ev:' .. id
 local after, limit, bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local first = math.max(after + 1, base + 2)

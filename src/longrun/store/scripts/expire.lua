@@ -9,7 +9,7 @@ local function end_of(batch)
   return r[1] and tonumber(r[1]) + 1 or t + 3600000
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
+for _, id in ipairs(overdue('expire', t, ARGV[2])) do
   local k = record(id)
   local r = redis.call('HMGET', k, 'expires', 'batch')
   local expires = tonumber(r[1] or 0)
@@ -19,7 +19,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), '
   elseif expires > t then
     -- retain_for 0: data goes now, status and error stay until `expires`.
     redis.call('HDEL', k, 'output', 'input', 'files', 'progress')
-    files = files - let_go(id, t, ARGV[1], files)
+    files = files - release_files(id, t, ARGV[1], files)
     -- Of the events the last one stays: who asks for the others gets a gap, and then `done`.
     local log = P .. 'ev:' .. id
     redis.call('HINCRBY', k, 'base', math.max(0, redis.call('LLEN', log) - 1))
@@ -27,7 +27,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'expire', '-inf', int(t), '
     redis.call('HDEL', k, 'log_bytes')
     redis.call('ZADD', P .. 'expire', int(expires), id)
   else
-    files = files - bury(id, k, t, ARGV[1], files)
+    files = files - erase(id, k, t, ARGV[1], files)
   end
   n = n + 1
 end

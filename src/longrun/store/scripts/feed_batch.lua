@@ -21,7 +21,7 @@ local more = {'policy', r[5], 'batch', batch}
 if r[12] then more[5], more[6] = 'tags', r[12] end
 if r[13] then more[#more + 1], more[#more + 2] = 'metadata', r[13] end
 local last, stamp = #more, int(t)
-local ids, index, waiting, deadlines = {}, {}, {}, {}
+local level, tickets, index, waiting, deadlines = 9 - priority, {}, {}, {}, {}
 for i = 1, n do
   local a = 3 * i + 3
   local id, files = item(batch, fed + i - 1), ARGV[a + 1]
@@ -32,23 +32,23 @@ for i = 1, n do
   if files ~= '' then
     for each in pairs(cjson.decode(files)) do bind_file(each, id) end
   end
-  -- Their order: a microsecond apart in the listing; in the lane, whose scores are large, as near as a double can tell.
+  -- Their order: a microsecond apart in the listing; in the lane, whose scores are large, as near as a double can hold.
   index[2 * i - 1], index[2 * i] = moment(at + i / 1000), id
   waiting[2 * i - 1], waiting[2 * i] = place_in_lane(priority, at + i / 50), id
   if within then deadlines[2 * i - 1], deadlines[2 * i] = int(t + within), id end
-  ids[i], offset = id, offset + ARGV[a + 2]
+  tickets[i], offset = ticket(id, model, lane, level), offset + ARGV[a + 2]
 end
 redis.call('ZADD', P .. 'idx:' .. tenant, unpack(index))
 redis.call('ZADD', wait, unpack(waiting))
 if within then redis.call('ZADD', P .. 'deadline', unpack(deadlines)) end
 if depth == 0 then redis.call('SADD', P .. 'lanes', lane) end
-push_new(ids, model, queue, tonumber(priority))
+push('LPUSH', lane, level, unpack(tickets))
 fed = fed + n
 redis.call('HSET', b, 'fed', int(fed), 'offset', int(offset))
 if fed < tonumber(r[8]) then
   redis.call('ZADD', P .. 'batch-due', int(t + (n < came and 1000 or ARGV[5])), batch)
 else
   redis.call('ZREM', P .. 'batch-due', batch)
-  let_go(batch, t, ARGV[4], FILES_AT_ONCE)
+  release_files(batch, t, ARGV[4], FILES_AT_ONCE)
 end
 return {'fed', fed, offset}

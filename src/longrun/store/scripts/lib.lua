@@ -2,17 +2,21 @@
 -- one does not. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
 -- Time is the server's; a worker's clock never counts. All times are milliseconds since the epoch.
 local P = '@PREFIX@'
-local FIELDS = {@FIELDS@}
 -- Span of one priority in the score of `wait:`; milliseconds since the epoch stay below it until the year 2286.
 local SPAN = 1e13
 local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
 
+-- Asked once in each run.
+local clock
 local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  if not clock then
+    local t = redis.call('TIME')
+    clock = t[1] * 1000 + math.floor(t[2] / 1000)
+  end
+  return clock
 end
 
--- Order inside a lane needs more than milliseconds; with nine spans in front of it a double still tells 0.01 ms apart.
+-- Order inside a lane needs more than milliseconds; with nine spans in front of it a double still distinguishes 0.01 ms.
 local function instant()
   local t = redis.call('TIME')
   return t[1] * 1000 + t[2] / 1000
@@ -26,7 +30,37 @@ local function place_in_lane(priority, at) return string.format('%.2f', (9 - pri
 local function int(n) return string.format('%.0f', n) end
 local function record(id) return P .. 'job:' .. id end
 
+-- The fields of a job's record that readers get; the output is left out before it is read, by asking for a field that no record has.
+local function fields_of(k, without_output)
+  local output = without_output and 'nothing' or 'output'
+  return redis.call('HMGET', k, @FIELDS@)
+end
+
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
+
+-- Fields from the fourth value on of the record at `k` (a job, batch, file or delivery), when it is this tenant's (false: whoever's). Otherwise nil and what
+-- the script answers then: {'none'} (it is not there or another tenant's: the same answer) or {'gone', whose it was} (deleted, or its time is over, also when no
+-- chore has got to it yet); `store/kinds.py` reads both. Of one that is only over the fields come third, for those who erase it.
+local function theirs(k, tenant, ...)
+  local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', ...)
+  if not r[1] or (tenant and r[1] ~= tenant) then return nil, {'none'} end
+  if r[2] or (r[3] and tonumber(r[3]) <= now()) then return nil, {'gone', r[1]}, not r[2] and r end
+  return r
+end
+
+-- Ids in a set of times whose time has come, `most` at most.
+local function overdue(set, t, most) return redis.call('ZRANGEBYSCORE', P .. set, '-inf', int(t), 'LIMIT', 0, most) end
+
+-- A piece of a listing, newest first: {id, score, …}, `n` of them below the one that had this score and id ('' = from the newest).
+local function page(index, score, id, n)
+  local start = 0
+  if id ~= '' then
+    local rank = redis.call('ZREVRANK', index, id)
+    -- It may have been deleted since: go on below its time.
+    start = rank and rank + 1 or redis.call('ZCOUNT', index, '(' .. score, '+inf')
+  end
+  return redis.call('ZREVRANGE', index, start, start + n - 1, 'WITHSCORES')
+end
 
 -- Let what was accepted go on in a full store: Redis refuses commands that need memory only until a script has made a write of another kind.
 -- New jobs and large values are refused; claims, heartbeats and ends are not, or nothing could ever drain.
@@ -94,35 +128,40 @@ local function event(id, attempt, t, kind, data) log(id, {entry(attempt, t, kind
 
 local function ticket(id, model, lane, level) return @TICKET@ end
 
--- Push the ticket of a queued job. Tickets are wake-up calls: one too many does no harm.
--- kombu pops from the right and serves list n = 0 first, so priority 9 is list 0.
--- A ticket that does not go to the tail stands out of the order of `queued`; `repushed` says so, for overtaken.lua.
-local function push(id, model, queue, priority, front)
-  if front then redis.call('HSET', record(id), 'repushed', int(now())) end
-  local lane = queue .. '.' .. model
-  local level = 9 - priority
-  local list = P .. lane
-  if level > 0 then list = list .. ':' .. level end
-  redis.call(front and 'RPUSH' or 'LPUSH', list, ticket(id, model, lane, level))
-  local wake = P .. 'wake:' .. lane
-  if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
+-- The list of a lane's tickets at one level. kombu pops from the right and serves list n = 0 first, so priority 9 is list 0.
+local function tickets_of(lane, level) return level > 0 and P .. lane .. ':' .. level or P .. lane end
+
+-- Wake one of the workers that wait for a lane.
+local function wake(lane)
+  local list = P .. 'wake:' .. lane
+  if redis.call('LLEN', list) == 0 then redis.call('LPUSH', list, '1') end
+end
+
+-- Push tickets to the end of a lane (LPUSH), or to where the next one is popped (RPUSH). Tickets are wake-up calls: one too many does no harm.
+local function push(command, lane, level, ...)
+  redis.call(command, tickets_of(lane, level), ...)
+  wake(lane)
+end
+
+-- Push a ticket to the front. It stands out of the order of `queued` there; `repushed` says so, for overtaken.lua.
+local function push_front(id, model, queue, priority)
+  local lane, level = queue .. '.' .. model, 9 - priority
+  redis.call('HSET', record(id), 'repushed', int(now()))
+  push('RPUSH', lane, level, ticket(id, model, lane, level))
+end
+
+-- Push the ticket of a job again if the job still waits for it. Returns how many were pushed.
+local function push_again(id)
+  local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority')
+  if r[1] ~= 'queued' then return 0 end
+  push_front(id, r[2], r[3], r[4])
+  return 1
 end
 
 -- A new record. `due`: when it is to be queued, false = now. `...`: further fields, name, value, …
 local function create(id, tenant, model, queue, priority, input, stamp, due, ...)
   redis.call('HSET', record(id), 'tenant', tenant, 'model', model, 'queue', queue, 'priority', priority, 'input', input, 'version', 1, 'attempt', 0,
     'created', stamp, 'status', due and 'scheduled' or 'queued', due and 'due' or 'queued', due or stamp, ...)
-end
-
--- The tickets of jobs that are queued for the first time, in their order.
-local function push_new(ids, model, queue, priority)
-  local lane, level, tickets = queue .. '.' .. model, 9 - priority, {}
-  local list = P .. lane
-  if level > 0 then list = list .. ':' .. level end
-  for i, id in ipairs(ids) do tickets[i] = ticket(id, model, lane, level) end
-  redis.call('LPUSH', list, unpack(tickets))
-  local wake = P .. 'wake:' .. lane
-  if redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
 end
 
 -- The name of an idempotency key; nil without one. And what is answered to a request whose key is bound already (`print`: its fingerprint); nil: it is free.
@@ -137,22 +176,33 @@ end
 -- Put a job into its lane: the waiting set and a ticket. In front, it keeps the place its first queueing gave it.
 local function enqueue(id, k, front)
   local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued')
-  local model, queue, priority = r[1], r[2], tonumber(r[3])
+  local model, queue, priority = r[1], r[2], r[3]
+  local lane, level = queue .. '.' .. model, 9 - priority
   local since = front and r[4] and tonumber(r[4]) or instant()
   redis.call('HSET', k, 'status', 'queued', 'queued', int(math.floor(since)))
   redis.call('HINCRBY', k, 'version', 1)
-  redis.call('ZADD', P .. 'wait:' .. queue .. '.' .. model, place_in_lane(priority, since), id)
-  redis.call('SADD', P .. 'lanes', queue .. '.' .. model)
-  push(id, model, queue, priority, front)
+  redis.call('ZADD', P .. 'wait:' .. lane, place_in_lane(priority, since), id)
+  redis.call('SADD', P .. 'lanes', lane)
+  if front then push_front(id, model, queue, priority) else push('LPUSH', lane, level, ticket(id, model, lane, level)) end
+end
+
+-- Seconds that a policy (JSON of jobs/policy.py) has under a name, nil = no limit. Parsing all of it costs more than many a script.
+local function seconds(policy, name)
+  local _, last = string.find(policy, '"' .. name .. '":', 1, true)
+  return last and tonumber(string.match(policy, '^ *(%d[^,}]*)', last + 1))
+end
+
+-- Ms after its submit by which a job must have started: `start_within` counts from the end of its delay, `total_timeout` from the submit. nil = no limit.
+local function start_limit(policy, delay)
+  -- Most jobs have neither, and then these stand beside each other.
+  if string.find(policy, '"start_within":null,"total_timeout":null', 1, true) then return nil end
+  local start, total = seconds(policy, 'start_within'), seconds(policy, 'total_timeout')
+  return start and math.min(delay + start * 1000, (total or math.huge) * 1000) or total and total * 1000
 end
 
 -- A failure built by a script, in the form of jobs/failure.py.
 local function failure(code, detail, attempt)
   return '{"code":"' .. code .. '","detail":"' .. detail .. '","attempt":' .. attempt .. '}'
-end
-
-local function worker_lost(worker, attempt)
-  return failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
 end
 
 -- How attempt `n` ended, as the field `z:<n>`.
@@ -181,15 +231,12 @@ end
 
 local function delivery(message) return P .. 'delivery:' .. message end
 
--- One message, due now. Its id is the `webhook-id` of every try.
-local function post(id, k, t, tenant, kind, attempt, endpoint, url, data)
-  local message = 'msg_' .. string.sub(redis.sha1hex(id .. ' ' .. kind .. ' ' .. attempt .. ' ' .. endpoint), 1, 32)
-  redis.call('HSET', delivery(message), 'tenant', tenant, 'job', id, 'type', kind, 'endpoint', endpoint, 'url', url, 'created', int(t), 'status', 'pending',
-    'tries', 0, 'base', 0, 'data', data)
+-- One message, due now. Its id is the `webhook-id` of every try. `job`: '' = a test.
+local function post(message, t, tenant, job, kind, endpoint, url, data)
+  redis.call('HSET', delivery(message), 'tenant', tenant, 'job', job, 'type', kind, 'endpoint', endpoint, 'url', url, 'created', int(t),
+    'status', 'pending', 'tries', 0, 'base', 0, 'data', data)
   redis.call('ZADD', P .. 'delivery-due', int(t), message)
   redis.call('ZADD', P .. 'deliveries:' .. tenant, moment(), message)
-  redis.call('SADD', P .. 'sent:' .. id, message)
-  redis.call('HINCRBY', k, 'unsettled', 1)
   redis.call('PUBLISH', P .. 'hooks', 'due')
 end
 
@@ -200,7 +247,7 @@ local function wants(hook, kind)
   return false
 end
 
--- The endpoints of a tenant, read once by a script that tells of many jobs.
+-- The endpoints of a tenant, read once by a script of many jobs.
 local known = {}
 local function endpoints_of(tenant)
   if not known[tenant] then
@@ -215,7 +262,7 @@ local function endpoints_of(tenant)
   return known[tenant]
 end
 
--- Who is to be told of a change: the job's own webhook, and the tenant's endpoints. {{id ('' = the job's own), url}, …}. `hook`: of the record.
+-- Who gets webhooks about a change: the job's own webhook, and the tenant's endpoints. {{id ('' = the job's own), url}, …}. `hook`: of the record.
 local function listeners(tenant, hook, kind)
   local found = {}
   local own = hook and cjson.decode(hook)
@@ -226,16 +273,20 @@ local function listeners(tenant, hook, kind)
   return found
 end
 
--- The outbox: what has just become of a job is told by the script that made it so. `data`: JSON of what cannot be read from the record later ('' = nothing).
-local function tell(to, id, k, t, tenant, attempt, kind, data)
-  for _, each in ipairs(to) do post(id, k, t, tenant, kind, attempt, each[1], each[2], data) end
+-- The outbox: the script that changes a job posts the webhooks about it. `data`: JSON of what cannot be read from the record later ('' = nothing).
+local function notify(to, id, k, t, tenant, attempt, kind, data)
+  for _, each in ipairs(to) do
+    local message = 'msg_' .. string.sub(redis.sha1hex(id .. ' ' .. kind .. ' ' .. attempt .. ' ' .. each[1]), 1, 32)
+    post(message, t, tenant, id, kind, each[1], each[2], data)
+    redis.call('SADD', P .. 'sent:' .. id, message)
+    redis.call('HINCRBY', k, 'unsettled', 1)
+  end
 end
 
 -- From `t` on an ended job is kept as its policy says. Returns what the record says of that, `expires`.
 -- retain_for 0: the output stays a minute for those who wait for it; expire.lua then keeps status and error for a day.
 local function retain(id, t, policy)
-  local seconds = string.match(policy, '"retain_for":(%d+%.?%d*)[,}]') or cjson.decode(policy).retain_for
-  local keep = seconds * 1000
+  local keep = seconds(policy, 'retain_for') * 1000
   zadd(P .. 'expire', int(t + (keep > 0 and keep or 60000)), id)
   return int(t + (keep > 0 and keep or 86400000))
 end
@@ -251,9 +302,9 @@ local function item(batch, index) return 'job_' .. string.sub(batch, 7, 18) .. s
 
 -- From `t` on an ended batch is kept as its policy says, a minute at least: its results are read after its end.
 local function retain_batch(id, b, t)
-  local keep = cjson.decode(redis.call('HGET', b, 'policy')).retain_for * 1000
-  redis.call('HSET', b, 'expires', int(t + math.max(keep, 60000)))
-  redis.call('ZADD', P .. 'batch-due', int(t + math.max(keep, 60000)), id)
+  local expires = int(t + math.max(seconds(redis.call('HGET', b, 'policy'), 'retain_for') * 1000, 60000))
+  redis.call('HSET', b, 'expires', expires)
+  redis.call('ZADD', P .. 'batch-due', expires, id)
 end
 
 -- `n` items of a batch have ended so; the last one ends the batch. A job counts in the script that ended it (`finalize`), and so exactly once.
@@ -265,7 +316,7 @@ local function count_items(id, t, status, n)
   redis.call('HSET', b, 'status', r[3] and 'canceled' or 'completed', 'finished', int(t))
   redis.call('ZREM', P .. 'batch-due', id)
   local to = listeners(r[1], r[2], 'batch.completed')
-  tell(to, id, b, t, r[1], 0, 'batch.completed', '')
+  notify(to, id, b, t, r[1], 0, 'batch.completed', '')
   if #to == 0 then retain_batch(id, b, t) end
   note(id, 'done')
 end

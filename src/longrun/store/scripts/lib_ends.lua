@@ -1,4 +1,4 @@
--- The second part of the library (see lib.lua): how jobs end or go back, and what becomes of files.
+-- The second part of the library (see lib.lua): how jobs end or go back, what becomes of files, and how jobs begin that have some.
 
 -- What `finalize` needs to know of a record.
 local function before_end(k)
@@ -27,7 +27,7 @@ local function finalize(id, k, t, status, output, err, more, r)
     if not r[13] then put('expires', expires) end
   end
   redis.call('HSET', k, unpack(f))
-  tell(to, id, k, t, tenant, attempt, kind, '')
+  notify(to, id, k, t, tenant, attempt, kind, '')
   if before == 'running' or before == 'canceling' then
     -- Its claim took it out of the sets of those that wait, and its last error from the record.
     zrem(P .. 'lease', id)
@@ -60,11 +60,24 @@ local function stop(id, k, t, status, attempt, worker)
   return status
 end
 
+-- The end of a job that was asked to stop while it ran.
+local function end_canceled(id, k, t, attempt)
+  end_attempt(k, attempt, t, 'canceled')
+  finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))
+  return 'canceled'
+end
+
+-- The end of a job whose worker or runner died, when it is not to run again.
+local function fail(id, k, t, attempt, err)
+  end_attempt(k, attempt, t, 'crashed', err)
+  finalize(id, k, t, 'failed', nil, err)
+  return 'failed'
+end
+
 -- A job that has run and waits again has `total_timeout` alone; `start_within` was for its first start.
 local function limit_wait(id, k, policy)
-  if type(policy.total_timeout) == 'number' then
-    redis.call('ZADD', P .. 'deadline', int(redis.call('HGET', k, 'created') + policy.total_timeout * 1000), id)
-  end
+  local total = seconds(policy, 'total_timeout')
+  if total then redis.call('ZADD', P .. 'deadline', int(redis.call('HGET', k, 'created') + total * 1000), id) end
 end
 
 local function expire(id, k, t, attempt)
@@ -78,19 +91,12 @@ end
 local function hand_back(id, k, t, mode, err, group)
   local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'crashes')
   local status, attempt, policy = r[1], r[2], cjson.decode(r[3])
-  if status == 'canceling' then
-    end_attempt(k, attempt, t, 'canceled')
-    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))
-    return 'canceled'
-  end
+  if status == 'canceling' then return end_canceled(id, k, t, attempt) end
   if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then
     -- What is known of the end (signal, memory, worker) stays in the failure.
     local e = err and cjson.decode(err) or {detail = 'The worker was lost while the job ran.', attempt = tonumber(attempt)}
     e.code, e.detail = 'outcome-unknown', e.detail .. ' Whether its work was done is not known. It is not run again.'
-    local unknown = cjson.encode(e)
-    end_attempt(k, attempt, t, 'crashed', unknown)
-    finalize(id, k, t, 'failed', nil, unknown)
-    return 'failed'
+    return fail(id, k, t, attempt, cjson.encode(e))
   end
   if mode == 'crash' then
     local crashes = redis.call('HINCRBY', k, 'crashes', 1)
@@ -98,9 +104,7 @@ local function hand_back(id, k, t, mode, err, group)
     if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id) end
     if crashes >= policy.max_crashes then
       err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
-      end_attempt(k, attempt, t, 'crashed', err)
-      finalize(id, k, t, 'failed', nil, err)
-      return 'failed'
+      return fail(id, k, t, attempt, err)
     end
   elseif mode == 'suspect' then
     redis.call('HSET', k, 'suspect', group or id)
@@ -110,10 +114,16 @@ local function hand_back(id, k, t, mode, err, group)
   end_attempt(k, attempt, t, (mode == 'release' or mode == 'unstarted') and 'released' or 'crashed', err)
   redis.call('ZREM', P .. 'lease', id)
   redis.call('HDEL', k, 'nonce')
-  limit_wait(id, k, policy)
+  limit_wait(id, k, r[3])
   enqueue(id, k, true)
   note(id, 'queued')
   return 'queued'
+end
+
+-- Take a job from a worker that is lost, and add its id and its status after that to `out`.
+local function take_back(id, k, t, worker, attempt, out)
+  local err = failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
+  out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, 'crash', err)
 end
 
 -- Whether `attempt` still owns the job: the fence in front of every write of a worker.
@@ -127,7 +137,7 @@ end
 local function file(id) return P .. 'file:' .. id end
 local function needed(id) return redis.call('EXISTS', P .. 'needs:' .. id) == 1 end
 
--- How many files one script lets go, and how many an attempt may make: a thousand, and its output. What was made before it does not count.
+-- How many files one script releases, and how many an attempt may make: a thousand, and its output. What was made before it does not count.
 local FILES_AT_ONCE, MOST_MADE = 100, 1001
 
 local function bind_file(id, job)
@@ -135,7 +145,7 @@ local function bind_file(id, job)
   redis.call('SADD', P .. 'uses:' .. job, id)
 end
 
--- What is gone and nobody needs: its bytes are for the trash, and of the record stays for a while that it was there.
+-- Remove a file that was deleted and that nobody needs: its bytes go to the trash, its record becomes a tombstone.
 local function drop_file(id, t, tombstone)
   local k = file(id)
   local r = redis.call('HMGET', k, 'tenant', 'key', 'gone')
@@ -148,15 +158,15 @@ local function drop_file(id, t, tombstone)
   end
 end
 
--- A file goes: nobody sees it from now on. Its bytes stay until no job needs them. `why`: what `gone` says.
+-- Hide a file from now on. Its bytes stay until no job needs them. `why`: the value of `gone`.
 local function hide_file(id, t, tombstone, why)
   redis.call('HSET', file(id), 'gone', why)
   redis.call('ZREM', P .. 'file-expire', id)
   if not needed(id) then drop_file(id, t, tombstone) end
 end
 
--- A job that has no use for its files any more lets go of `most` of them; the rest is left to expire_files.lua. Returns how many went.
-local function let_go(job, t, tombstone, most)
+-- Release up to `most` files of a job that does not need them any more; expire_files.lua does the rest. Returns how many.
+local function release_files(job, t, tombstone, most)
   local uses = P .. 'uses:' .. job
   local gone = most > 0 and redis.call('SPOP', uses, int(most)) or {}
   for _, id in ipairs(gone) do
@@ -173,17 +183,42 @@ local function let_go(job, t, tombstone, most)
   return #gone
 end
 
--- Returns how many files went, `most` at most.
-local function bury(id, k, t, tombstone, most)
+-- Put a tombstone in the place of the record of a job or batch. Returns whose it was.
+local function leave_tombstone(id, k, index, tombstone)
   local r = redis.call('HMGET', k, 'tenant', 'idem')
   redis.call('DEL', k, P .. 'ev:' .. id)
-  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
   redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
   redis.call('PEXPIRE', k, tombstone)
+  redis.call('PEXPIRE', P .. 'sent:' .. id, tombstone)
   if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
-  redis.call('ZREM', P .. 'idx:' .. r[1], id)
-  redis.call('ZREM', P .. 'dead:' .. r[1], id)
-  redis.call('ZREM', P .. 'expire', id)
+  redis.call('ZREM', P .. index .. ':' .. r[1], id)
   note(id, 'gone')
-  return let_go(id, t, tombstone, most)
+  return r[1]
+end
+
+-- Erase a job. Returns how many of its files went, `most` at most.
+local function erase(id, k, t, tombstone, most)
+  local tenant = leave_tombstone(id, k, 'idx', tombstone)
+  redis.call('ZREM', P .. 'dead:' .. tenant, id)
+  redis.call('ZREM', P .. 'expire', id)
+  return release_files(id, t, tombstone, most)
+end
+
+-- A new job: record, files, place in the listing, deadline; then it waits in its lane, or `delay` ms for that. `files`: ids. `...`: further fields.
+local function new_job(id, tenant, model, queue, priority, input, policy, at, delay, files, ...)
+  local t = math.floor(at)
+  local stamp, wakes, limit = int(t), delay > 0 and int(t + delay), start_limit(policy, delay)
+  -- The first write: with a full store it is refused, and nothing has changed.
+  create(id, tenant, model, queue, priority, input, stamp, wakes, 'policy', policy, ...)
+  for _, each in ipairs(files) do bind_file(each, id) end
+  redis.call('ZADD', P .. 'idx:' .. tenant, moment(at), id)
+  if limit then redis.call('ZADD', P .. 'deadline', int(t + limit), id) end
+  if wakes then
+    redis.call('ZADD', P .. 'due', wakes, id)
+  else
+    local lane, level = queue .. '.' .. model, 9 - priority
+    redis.call('ZADD', P .. 'wait:' .. lane, place_in_lane(priority, at), id)
+    push('LPUSH', lane, level, ticket(id, model, lane, level))
+  end
+  return stamp
 end

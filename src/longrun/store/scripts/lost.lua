@@ -2,18 +2,17 @@
 -- Returns {cursor ('0' = all were looked at), id, status after, …}. The scan walks all claims a piece at a time; one that was there all along is met.
 pass_when_full()
 local t, out = now(), {}
-local page = redis.call('ZSCAN', P .. 'lease', ARGV[2], 'COUNT', ARGV[3])
-out[1] = page[1]
-for i = 1, #page[2], 2 do
-  local id = page[2][i]
+local scan = redis.call('ZSCAN', P .. 'lease', ARGV[2], 'COUNT', ARGV[3])
+out[1] = scan[1]
+for i = 1, #scan[2], 2 do
+  local id = scan[2][i]
   local k = record(id)
   local r = redis.call('HMGET', k, 'worker', 'status', 'attempt')
   if r[1] == ARGV[1] and (r[2] == 'running' or r[2] == 'canceling') then
-    out[#out + 1] = id
-    out[#out + 1] = hand_back(id, k, t, 'crash', worker_lost(r[1], r[3]))
+    take_back(id, k, t, r[1], r[3], out)
   end
 end
-if page[1] == '0' then
+if scan[1] == '0' then
   redis.call('DEL', P .. 'worker:' .. ARGV[1])
   redis.call('ZREM', P .. 'workers', ARGV[1])
 end

@@ -1,4 +1,4 @@
--- Which keys of the keeper are not to be swept. ARGV: keys (<= 100). Returns 1 or 0 for each.
+-- Which keys of the blob store are not to be swept. ARGV: keys (<= 100). Returns 1 or 0 for each.
 -- The file's id is the end of its key. A record holds its `key` as long as the bytes are needed; what is in the trash is the trash's to remove;
 -- and what an attempt that runs now has written may have no record yet.
 local out = {}

@@ -11,7 +11,7 @@ local ids = redis.call('ZRANGEBYSCORE', P .. 'wait:' .. lane, int(low), string.f
 for _, id in ipairs(ids) do
   local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority', 'repushed')
   if r[1] == 'queued' and tonumber(r[5] or 0) <= before and not redis.call('ZSCORE', P .. 'doubt', id) then
-    push(id, r[2], r[3], tonumber(r[4]), true)
+    push_front(id, r[2], r[3], r[4])
     pushed = pushed + 1
   end
 end

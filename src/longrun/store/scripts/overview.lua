@@ -7,14 +7,13 @@ for _, name in ipairs(redis.call('ZRANGE', P .. 'workers', 0, 999)) do
   local w = redis.call('GET', P .. 'worker:' .. name)
   if w then workers[#workers + 1] = w end
 end
-local trouble, told = {}, redis.call('HGETALL', P .. 'trouble')
-for i = 1, #told, 2 do
-  local until_, text = string.match(told[i + 1], '^(%d+) (.*)$')
+local trouble, all = {}, redis.call('HGETALL', P .. 'trouble')
+for i = 1, #all, 2 do
+  local until_, text = string.match(all[i + 1], '^(%d+) (.*)$')
   if tonumber(until_) > t then
-    trouble[#trouble + 1] = told[i]
-    trouble[#trouble + 1] = text
+    trouble[#trouble + 1], trouble[#trouble + 2] = all[i], text
   else
-    redis.call('HDEL', P .. 'trouble', told[i])
+    redis.call('HDEL', P .. 'trouble', all[i])
   end
 end
 return {workers, redis.call('HGETALL', P .. 'stats'), redis.call('ZCARD', P .. 'lease'), int(t), trouble}

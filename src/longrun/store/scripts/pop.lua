@@ -11,20 +11,13 @@ for level = 0, 9 do
     again = false
     for i = 1, #ARGV, 2 do
       if free[i] > 0 and n < 100 then
-        local list = P .. ARGV[i]
-        if level > 0 then list = list .. ':' .. level end
-        local take = redis.call('RPOP', list, math.min(free[i], #ARGV > 2 and 8 or 100, 100 - n))
+        local take = redis.call('RPOP', tickets_of(ARGV[i], level), math.min(free[i], #ARGV > 2 and 8 or 100, 100 - n))
         if take then
           for _, ticket in ipairs(take) do
             local id = string.match(ticket, '"id": ?"(job_%x+)"')
-            out[#out + 1] = ARGV[i]
-            out[#out + 1] = tostring(level)
-            out[#out + 1] = id or ''
+            out[#out + 1], out[#out + 2], out[#out + 3] = ARGV[i], tostring(level), id or ''
             n, free[i] = n + 1, free[i] - 1
-            if id then
-              notes[#notes + 1] = t
-              notes[#notes + 1] = id
-            end
+            if id then notes[#notes + 1], notes[#notes + 2] = t, id end
           end
           again = true
         end
@@ -35,12 +28,7 @@ end
 if #notes > 0 then redis.call('ZADD', P .. 'doubt', unpack(notes)) end
 for i = 1, #ARGV, 2 do
   local left = 0
-  for level = 0, 9 do
-    local list = P .. ARGV[i]
-    if level > 0 then list = list .. ':' .. level end
-    left = left + redis.call('LLEN', list)
-  end
-  local wake = P .. 'wake:' .. ARGV[i]
-  if left > 0 and redis.call('LLEN', wake) == 0 then redis.call('LPUSH', wake, '1') end
+  for level = 0, 9 do left = left + redis.call('LLEN', tickets_of(ARGV[i], level)) end
+  if left > 0 then wake(ARGV[i]) end
 end
 return out

@@ -1,7 +1,7 @@
 -- Queue delayed and retrying jobs whose time has come, and expire those whose time to wait is over. ARGV: most jobs (<= 100). Returns how many were moved.
 pass_when_full()
 local t, n = now(), 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', int(t), 'LIMIT', 0, ARGV[1])) do
+for _, id in ipairs(overdue('due', t, ARGV[1])) do
   local k = record(id)
   local status = redis.call('HGET', k, 'status')
   redis.call('ZREM', P .. 'due', id)
@@ -12,7 +12,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'due', '-inf', int(t), 'LIM
   end
   n = n + 1
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadline', '-inf', int(t), 'LIMIT', 0, ARGV[1] - n)) do
+for _, id in ipairs(overdue('deadline', t, ARGV[1] - n)) do
   local k = record(id)
   local r = redis.call('HMGET', k, 'status', 'attempt')
   redis.call('ZREM', P .. 'deadline', id)

@@ -9,11 +9,7 @@ end
 pass_when_full()
 local t = now()
 add_usage(k, attempt, ARGV[5])
-if status == 'canceling' then
-  end_attempt(k, attempt, t, 'canceled')
-  finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled.', attempt))
-  return {1, 'canceled'}
-end
+if status == 'canceling' then return {1, end_canceled(id, k, t, attempt)} end
 local due = int(t + ARGV[3])
 end_attempt(k, attempt, t, 'retrying', ARGV[4])
 redis.call('HINCRBY', k, 'errors', 1)
@@ -22,10 +18,10 @@ redis.call('HSET', k, 'status', 'retrying', 'due', due, 'error', ARGV[4])
 redis.call('HDEL', k, 'nonce')
 redis.call('ZREM', P .. 'lease', id)
 redis.call('ZADD', P .. 'due', due, id)
-limit_wait(id, k, cjson.decode(redis.call('HGET', k, 'policy')))
 event(id, attempt, t, 'retrying', '{"reason":' .. ARGV[4] .. ',"next_attempt_at":' .. due .. '}')
 note(id, 'retrying')
-local r = redis.call('HMGET', k, 'tenant', 'hook')
-tell(listeners(r[1], r[2], 'job.retrying'), id, k, t, r[1], attempt, 'job.retrying',
+local r = redis.call('HMGET', k, 'tenant', 'hook', 'policy')
+limit_wait(id, k, r[3])
+notify(listeners(r[1], r[2], 'job.retrying'), id, k, t, r[1], attempt, 'job.retrying',
   '{"status":"retrying","attempt":' .. attempt .. ',"next_attempt_at":' .. due .. ',"error":' .. ARGV[4] .. '}')
 return {1, 'retrying'}

@@ -7,13 +7,11 @@ redis.call('SET', P .. 'swept', int(t))
 if t - last > lease / 2 then redis.call('SET', P .. 'amnesty', int(t + lease), 'PX', int(lease)) end
 if redis.call('EXISTS', P .. 'amnesty') == 1 then return {} end
 local out = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', '-inf', int(t), 'LIMIT', 0, ARGV[2])) do
+for _, id in ipairs(overdue('lease', t, ARGV[2])) do
   local k = record(id)
-  local status = redis.call('HGET', k, 'status')
-  if status == 'running' or status == 'canceling' then
-    out[#out + 1] = id
-    local r = redis.call('HMGET', k, 'worker', 'attempt')
-    out[#out + 1] = hand_back(id, k, t, 'crash', worker_lost(r[1], r[2]))
+  local r = redis.call('HMGET', k, 'status', 'worker', 'attempt')
+  if r[1] == 'running' or r[1] == 'canceling' then
+    take_back(id, k, t, r[2], r[3], out)
   else
     redis.call('ZREM', P .. 'lease', id)
   end

@@ -1,4 +1,4 @@
--- Tell operators of a part that does not get well by itself. ARGV: which part, text ('' = it is well again), life ms. Returns 1.
+-- Show operators a part that does not recover by itself. ARGV: which part, text ('' = it is well again), life ms. Returns 1.
 pass_when_full()
 if ARGV[2] == '' then
   redis.call('HDEL', P .. 'trouble', ARGV[1])

@@ -1,0 +1,130 @@
+"""A submit as a form: each part is an input field, files among them, and `_options` is the rest of the request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+from longrun.api.http.body import read_json, refused_character
+from longrun.api.http.form_values import Json, Sent, joined, refused
+from longrun.api.http.multipart import Part, read_parts
+from longrun.errors import MalformedRequest, ValidationFailed
+from longrun.models import ModelSpec
+from longrun.models.pointers import pointer
+from longrun.service.attach import MOST_FILES
+from longrun.service.uploads import Uploads
+
+OPTIONS = "_options"
+
+
+@dataclass(slots=True)
+class SubmitForm:
+    """What a form says.
+
+    Attributes:
+        uploads: owns the files that are stored while the form is read.
+        values: by field, in the order in which they came.
+        options: the JSON body without `input`; None: they were not sent.
+    """
+
+    uploads: Uploads
+    values: dict[str, list[Any]] = field(default_factory=dict)
+    options: dict[str, Any] | None = None
+
+
+async def read_submit(request: Request, uploads: Uploads, spec: ModelSpec) -> dict[str, Any]:
+    """The body of a submit, in which files that came with it stand by their ids.
+
+    Raises:
+        MalformedRequest, PayloadTooLarge, UploadTooSlow: the form cannot be read.
+        ValidationFailed, UnsupportedMedia: a field or a file is not right.
+        BlobsFull, BlobsUnavailable, StorageFull, StoreUnavailable
+    """
+    form, left = SubmitForm(uploads), uploads.caller.settings.max_body
+    async for part in read_parts(request.stream(), request.headers["content-type"]):
+        left -= await _take(part, form, spec, left)
+    schemas, definitions = spec.input.fields_schemas, spec.input.definitions
+    data = {name: joined(name, found, schemas.get(name), definitions) for name, found in form.values.items()}
+    return (form.options or {}) | {"input": data}
+
+
+async def _take(part: Part, form: SubmitForm, spec: ModelSpec, left: int) -> int:
+    """Read one part; the bytes of it that count as text."""
+    if part.name == OPTIONS:
+        text = await part.text(left)
+        form.options = _options(text, again=form.options is not None)
+        return len(text)
+    if refused_character(part.name):
+        raise refused((part.name.replace("\x00", ""),), "The name of this field holds a character that is none")
+    rules = spec.input.file_rules
+    found = form.values.setdefault(part.name, [])
+    if part.filename is None:
+        text = await part.text(left)
+        says_json = part.content_type.partition(";")[0].strip().lower() == "application/json"
+        found.append(Json(_json(part.name, text)) if says_json else Sent(_utf8(part.name, text)))
+        return len(text)
+    if part.name not in rules:
+        known = part.name in spec.input.fields_schemas
+        raise refused((part.name,), "This field takes no file" if known else "There is no such field")
+    first = await _first(part)
+    if first is None and not part.filename:
+        # What a browser sends for a file that was not chosen.
+        if not found:
+            del form.values[part.name]
+        return 0
+    if len(form.uploads.records) == MOST_FILES:
+        raise refused((part.name,), f"A job may be given {MOST_FILES} files at most")
+    rule, many = rules[part.name]
+    where = pointer("/input", (part.name, len(found)) if many else (part.name,))
+    record = await form.uploads.receive(_all(first, part), filename=part.filename, rule=rule, pointer=where)
+    found.append(record.ref.id)
+    return 0
+
+
+async def _first(part: Part) -> bytes | None:
+    async for chunk in part.chunks():
+        if chunk:
+            return chunk
+    return None
+
+
+async def _all(first: bytes | None, part: Part) -> AsyncIterator[bytes]:
+    if first is not None:
+        yield first
+        async for chunk in part.chunks():
+            yield chunk
+
+
+def _options(text: bytes, *, again: bool) -> dict[str, Any]:
+    if again:
+        raise ValidationFailed(f"{OPTIONS} is sent twice.", errors=[{"pointer": f"/{OPTIONS}", "detail": "sent twice"}])
+    try:
+        options = read_json(text)
+    except (MalformedRequest, ValidationFailed) as error:
+        raise ValidationFailed(
+            f"{OPTIONS} is not right: {error.detail}", errors=[{"pointer": f"/{OPTIONS}", "detail": error.detail}]
+        ) from None
+    if not isinstance(options, dict) or "input" in options:
+        detail = "must be a JSON object without `input`: the other parts of the form are the input"
+        raise ValidationFailed(f"{OPTIONS} {detail}.", errors=[{"pointer": f"/{OPTIONS}", "detail": detail}])
+    return options
+
+
+def _json(name: str, text: bytes) -> Any:
+    try:
+        return read_json(text)
+    except (MalformedRequest, ValidationFailed) as error:
+        raise refused((name,), f"This part says that it is JSON: {error.detail}") from None
+
+
+def _utf8(name: str, text: bytes) -> str:
+    try:
+        found = text.decode("utf-8")
+    except UnicodeDecodeError:
+        raise refused((name,), "The text is not UTF-8; send a file with a filename") from None
+    if character := refused_character(found):
+        raise refused((name,), f"The text holds {character}")
+    return found

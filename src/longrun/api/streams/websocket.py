@@ -1,0 +1,127 @@
+"""Events over a WebSocket (RFC 6455): one text frame each, the JSON of the stream; the client may ask to cancel the job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from longrun.api.http.write_timeout import PATIENCE
+from longrun.api.streams.disconnect import ended_by
+from longrun.errors import JobGone, JobNotFound, Problem
+from longrun.jobs.events import TYPES, Event
+from longrun.store.follow import Follower
+from longrun.wire import event_json
+
+#: The subprotocol that is spoken here; it needs not be asked for.
+SUBPROTOCOL = "longrun.v1"
+#: Seconds until a message must be on its way. A little less than what the server grants any connection, which then cuts without a word.
+WRITE_PATIENCE = PATIENCE - 5
+#: Seconds for the last word to get through to a reader that took nothing.
+_LAST_WORD = 3.0
+_ALLOWED = 'send {"cancel": true} or nothing'
+
+
+class Close(NamedTuple):
+    """How a connection ends: a code (RFC 6455, 7.4) and a reason, 123 bytes at most."""
+
+    code: int
+    reason: str
+
+
+Cancel = Callable[[], Awaitable[Any]]
+
+
+def asks_to_cancel(text: str) -> bool:
+    """Whether a message is `{"cancel": true}`, which is all that may be said."""
+    try:
+        said = orjson.loads(text)
+    except ValueError:
+        return False
+    return isinstance(said, dict) and list(said) == ["cancel"] and said["cancel"] is True
+
+
+class EventSocket:
+    """One accepted connection.
+
+    Args:
+        socket: not yet accepted.
+        pieces: the events; end by themselves when the job has ended or the process is about to stop.
+        after: the seq that the client has.
+        types: the types that it wants.
+        cancel: stops the job; raises a Problem when that is not possible.
+        follower: knows whether this process is about to stop.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        pieces: AsyncGenerator[Sequence[Event], None],
+        after: int,
+        types: frozenset[str] = TYPES,
+        *,
+        cancel: Cancel,
+        follower: Follower,
+    ) -> None:
+        self._socket, self._pieces, self._types = socket, pieces, types
+        self._cancel, self._follower = cancel, follower
+        self._sent = after
+        self._ended = False
+
+    async def serve(self) -> None:
+        """Accept, send everything, close."""
+        offered = self._socket.scope.get("subprotocols", [])
+        try:
+            await self._socket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        except OSError:
+            return  # the client left before its handshake was answered: then ASGI servers raise this
+        hearing = asyncio.ensure_future(self._hear())
+        try:
+            try:
+                async with ended_by(hearing):
+                    close: Close | None = await self._send_events()
+            except ClientDisconnect:
+                close = hearing.result()
+            if close is not None:
+                async with asyncio.timeout(_LAST_WORD):
+                    await self._socket.close(*close)
+        except (WebSocketDisconnect, TimeoutError):
+            pass
+        finally:
+            await self._pieces.aclose()
+
+    async def _send_events(self) -> Close:
+        async for piece in self._pieces:
+            for event in piece:
+                if event.type in self._types:
+                    try:
+                        async with asyncio.timeout(WRITE_PATIENCE):
+                            await self._socket.send_text(event_json(event).decode())
+                    except TimeoutError:
+                        return Close(1013, f"resume with ?after={self._sent}")
+                self._sent = event.seq
+                self._ended = event.type == "done"
+        if self._follower.dismissed and not self._ended:
+            return Close(1012, f"resume with ?after={self._sent}")
+        return Close(1000, "the job has ended" if self._ended else "nothing is left, the job has ended or is gone")
+
+    async def _hear(self) -> Close | None:
+        """Until the client leaves (None), or says what may not be said."""
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return None
+            if message.get("text") is None:
+                return Close(1003, f"text only: {_ALLOWED}")
+            if not asks_to_cancel(message["text"]):
+                return Close(1008, f"not understood: {_ALLOWED}")
+            try:
+                await self._cancel()
+            except (JobNotFound, JobGone):
+                return Close(1000, "the job was deleted or has expired")
+            except Problem as problem:
+                return Close(1011, f"not known to be canceled, try again: {problem.code}")
