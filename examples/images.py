@@ -16,7 +16,7 @@ from longrun import Image, Limits, Model
 if TYPE_CHECKING:
     from PIL.Image import Image as Pillow
 
-#: What the bytes are judged by before a job is made of them. 24 million pixels are what most cameras make.
+#: Limits that are checked before there is a job. Few cameras make pictures of more than 24 million pixels.
 Picture = Annotated[
     Image,
     Limits(max_bytes=20_000_000, formats=("png", "jpeg", "webp"), max_pixels=24_000_000, max_frames=1),
