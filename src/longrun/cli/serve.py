@@ -16,7 +16,7 @@ from longrun.cli.listen import url_of
 from longrun.cli.options import ApiProcesses as Apis
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.report import Reporter
-from longrun.cli.show import say
+from longrun.cli.show import say, write
 from longrun.cli.supervisor import Child, EmbeddedStore, Supervisor, stop_patience
 from longrun.cli.values import command_line, curl_words, example_input
 from longrun.version import API_PREFIX
@@ -184,7 +184,7 @@ class Start:
 
     def _greet(self) -> None:
         found = (glance(self._connection, f"{self._url}{API_PREFIX}/models", 5.0) or {}).get("models", [])
-        print("\n".join(greeting(self._url, self._store, found, keyed=bool(self._settings.api_keys))), flush=True)
+        write("\n".join([*greeting(self._url, self._store, found, keyed=bool(self._settings.api_keys)), ""]))
 
 
 def greeting(url: str, store: str, models: list[dict[str, Any]], *, keyed: bool) -> list[str]:

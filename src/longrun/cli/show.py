@@ -20,8 +20,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
 def say(text: str) -> None:
-    """A line for the user on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the user on stderr, in one write: other processes write there too."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def print_json(value: Any) -> None:

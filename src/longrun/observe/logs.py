@@ -58,7 +58,8 @@ def _configure(level: str, stream: TextIO, process: str = "") -> logging.Formatt
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_threshold(level)),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        # A line in one write: with PYTHONUNBUFFERED `print` makes two, and processes that share a stream write into each other's lines.
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     return structlog.stdlib.ProcessorFormatter(
