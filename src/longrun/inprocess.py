@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from longrun import wire
 from longrun.errors import JobUnsuccessful
-from longrun.models.files import File, as_file
+from longrun.models.file_types import File, as_file
 from longrun.service import control, read
 from longrun.service.caller import Caller
 from longrun.service.parts import Parts
@@ -150,5 +150,5 @@ def _caller(tenant: str) -> Caller:
     loop = asyncio.get_running_loop()
     if loop not in _parts:
         parts = open_parts(load_settings())
-        _parts[loop] = parts, loop.create_task(parts.gate.watch())
+        _parts[loop] = parts, loop.create_task(parts.admission.watch())
     return Caller(_parts[loop][0], tenant)

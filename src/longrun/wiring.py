@@ -14,9 +14,9 @@ from longrun.chores.run import run_chores
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
 from longrun.queues.celery.tickets import ticket_template
-from longrun.service.doctor import Finding, refusals
-from longrun.service.gate import Gate, Inspection, ReadDisk, inspect
+from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
+from longrun.service.store_checks import Finding, refusals
 from longrun.settings import Settings, load_settings
 from longrun.store.records import LaneDepth
 from longrun.store.store import Store
@@ -53,20 +53,20 @@ def open_parts(
 ) -> Parts:
     """The open service over `models` (default: all defined so far); no I/O happens before the first call.
 
-    Somebody has to run `parts.gate.watch()`. `on_wrong_start`: see `Gate`.
+    Somebody has to run `parts.admission.watch()`. `on_wrong_start`: see `Admission`.
     """
     store = open_store(settings, store_url)
     known = default_registry() if models is None else models
-    return Parts(settings, store, known, open_gate(settings, store, on_wrong_start), open_blobs(settings))
+    return Parts(settings, store, known, open_admission(settings, store, on_wrong_start), open_blobs(settings))
 
 
-def open_gate(settings: Settings, store: Store, on_wrong_start: OnWrongStart | None = None) -> Gate:
-    """The gate of this store; it looks when it is first asked."""
+def open_admission(settings: Settings, store: Store, on_wrong_start: OnWrongStart | None = None) -> Admission:
+    """Admission to this store; it looks when it is first asked."""
 
     def look(timeout: float) -> Awaitable[Inspection]:
         return inspect(store, settings, _disk_reader(settings, store.url), timeout=timeout)
 
-    return Gate(look, patience=settings.store_timeout, on_wrong_start=on_wrong_start)
+    return Admission(look, patience=settings.store_timeout, on_wrong_start=on_wrong_start)
 
 
 def _disk_reader(settings: Settings, url: str) -> ReadDisk:
@@ -152,7 +152,7 @@ def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wr
 
     async def beside(parts: Parts) -> None:
         base = f"{settings.public_url.rstrip('/')}{API_PREFIX}"
-        await asyncio.gather(run_chores(parts.store, parts.settings, parts.blobs), send_webhooks(parts, base), parts.gate.watch())
+        await asyncio.gather(run_chores(parts.store, parts.settings, parts.blobs), send_webhooks(parts, base), parts.admission.watch())
 
     return build_app(settings, models, lambda: open_parts(settings, models, store_url=store_url, on_wrong_start=on_wrong_start), beside)
 
@@ -173,7 +173,7 @@ def worker_name(pid: int) -> str:
 
 
 def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWrongStart | None = None) -> int:
-    """Run a worker until it is told to stop; its exit status.
+    """Run a worker until it is asked to stop; its exit status.
 
     Args:
         settings: what to serve (`app`, `queues`), on what (`device`, `processes`, `concurrency`), how to stop (`grace`).
@@ -202,7 +202,10 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
         settings=settings,
         open_store=_store_opener(settings, url),
         blobs=blobs,
-        background=[lambda store: run_chores(store, settings, blobs), lambda store: open_gate(settings, store, on_wrong_start).watch()],
+        background=[
+            lambda store: run_chores(store, settings, blobs),
+            lambda store: open_admission(settings, store, on_wrong_start).watch(),
+        ],
     )
     try:
         return run_celery_worker(plan, url)

@@ -15,7 +15,7 @@ from tests.chaos.cluster import PREFIX, Cluster
 
 from longrun.blobs.folder import Folder
 from longrun.blobs.sweep import sweep
-from longrun.chores.files import OWNER
+from longrun.chores.blob_removal import OWNER
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.store import Store

@@ -226,7 +226,7 @@ STORE_MUTANTS = [
     ),
     Mutant(
         "owner of the files that are swept",
-        "chores/files.py",
+        "chores/blob_removal.py",
         "        if not await self._is_ours():\n            return Swept(0, 0.0)\n",
         "",
         f"{FILE_CHORES}::test_the_files_of_another_store_are_no_orphans",

@@ -21,7 +21,7 @@ import pytest
 from longrun.embedded import EmbeddedValkey, find_server
 from longrun.embedded.address import socket_of
 from longrun.embedded.probe import ask
-from longrun.store.facts import FORMAT
+from longrun.store.server_facts import FORMAT
 from longrun.version import VERSION
 
 pytestmark = pytest.mark.slow

@@ -11,7 +11,7 @@ from longrun.api.http.multipart import is_multipart
 from longrun.api.middleware.access import BodyLimits
 from longrun.errors import UnknownModel
 from longrun.models import Registry
-from longrun.service.attach import MOST_FILES
+from longrun.service.input_files import MOST_FILES
 from longrun.settings import Settings
 from longrun.version import API_PREFIX
 

@@ -49,18 +49,18 @@ def _batches(seen: Overview) -> list[Family]:
     wait = Family("longrun_batch_wait_seconds", "histogram", "Time from a job's claim to the start of its batch.")
     for worker in seen.workers:
         for model, entry in sorted(worker.get("models", {}).items()):
-            told = entry.get("batches") or {}
+            batches = entry.get("batches") or {}
             for family, name in ((size, "size"), (wait, "wait_s")):
-                if name in told:
-                    family.samples.extend(_histogram({"worker": worker["name"], "model": model}, told[name]))
+                if name in batches:
+                    family.samples.extend(_histogram({"worker": worker["name"], "model": model}, batches[name]))
     return [size, wait]
 
 
-def _histogram(labels: dict[str, str], told: dict[str, Any]) -> Iterator[Sample]:
-    for limit, count in [*told["buckets"], ["+Inf", told["count"]]]:
+def _histogram(labels: dict[str, str], shown: dict[str, Any]) -> Iterator[Sample]:
+    for limit, count in [*shown["buckets"], ["+Inf", shown["count"]]]:
         yield labels | {"le": str(limit)}, count, "_bucket"
-    yield labels, told["sum"], "_sum"
-    yield labels, told["count"], "_count"
+    yield labels, shown["sum"], "_sum"
+    yield labels, shown["count"], "_count"
 
 
 def _memory(seen: Overview) -> list[Family]:

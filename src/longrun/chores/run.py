@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from longrun.blobs.contract import Blobs
-from longrun.chores.files import CLEAR_EVERY_S, FileChores
+from longrun.chores.blob_removal import CLEAR_EVERY_S, FileChores
 from longrun.errors import BlobsFull, BlobsUnavailable, LongrunError
-from longrun.service.feeding import cancel_items, feed
+from longrun.service.batch_feed import cancel_items, feed
 from longrun.settings import Settings
 from longrun.store.store import Store
 

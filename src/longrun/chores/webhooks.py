@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from longrun.chores.hosts import MOST, Hosts
+from longrun.chores.host_limits import MOST, Hosts
 from longrun.clock import is_batch_id
 from longrun.errors import BatchGone, BatchNotFound, JobGone, JobNotFound, LongrunError
 from longrun.service.parts import Parts

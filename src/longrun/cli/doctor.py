@@ -15,8 +15,8 @@ from longrun.cli.options import App, Data
 from longrun.cli.show import print_json, print_table, write
 
 if TYPE_CHECKING:
-    from longrun.service.doctor import Finding
-    from longrun.service.machine import Machine, Served
+    from longrun.service.machine_checks import Machine, Served
+    from longrun.service.store_checks import Finding
     from longrun.settings import Settings
 
 REFUSED = 1
@@ -50,8 +50,8 @@ def doctor(
 
 def examine_all(settings: Settings) -> list[Finding]:
     """Every check: this machine, the models when some are named, the blob store, the store."""
-    from longrun.service.doctor import Finding
-    from longrun.service.machine import examine_app, examine_machine
+    from longrun.service.machine_checks import examine_app, examine_machine
+    from longrun.service.store_checks import Finding
     from longrun.worker.supervise.devices import refusal
 
     machine = read_machine()
@@ -70,7 +70,7 @@ def read_machine() -> Machine:
     """What is here."""
     from longrun.embedded.program import find_server, identify
     from longrun.errors import SettingsError
-    from longrun.service.machine import Machine
+    from longrun.service.machine_checks import Machine
     from longrun.worker.supervise.devices import visible_gpus
 
     server, why = None, ""
@@ -103,7 +103,7 @@ def _stranger() -> str | None:
 def read_app(settings: Settings) -> Served:
     """The models, imported as `serve` would import them; an error of theirs is shown with its traceback."""
     from longrun.errors import LongrunError
-    from longrun.service.machine import Served
+    from longrun.service.machine_checks import Served
     from longrun.wiring import find_models
 
     try:
@@ -119,9 +119,9 @@ def examine_files(settings: Settings) -> Finding:
     """Whether files can be kept. A folder that is not there yet is not made for that."""
     from longrun.blobs.open import folder_of, open_blobs
     from longrun.errors import MissingExtra, SettingsError, install_line
-    from longrun.service.doctor import Finding
-    from longrun.service.machine import examine_storage
+    from longrun.service.machine_checks import examine_storage
     from longrun.service.storage_health import StorageHealth
+    from longrun.service.store_checks import Finding
 
     folder = folder_of(settings)
     place = settings.blobs if folder is None else str(folder)
@@ -142,15 +142,15 @@ def examine_files(settings: Settings) -> Finding:
 def examine_store(settings: Settings) -> list[Finding]:
     """Every check of the store, or the one finding that there is none."""
     from longrun.errors import LongrunError, SettingsError
-    from longrun.service.doctor import Finding, examine_work
+    from longrun.service.store_checks import Finding, examine_work
     from longrun.wiring import find_store_url, inspect_store
 
     serve = f"`longrun serve {settings.app or 'app.py'}`"
     try:
         url = find_store_url(settings)
     except SettingsError:
-        told = f"no embedded Valkey runs in {settings.data}, and LONGRUN_REDIS_URL is not set"
-        return [Finding("refuse", "store", told, f"start one: {serve}; or set LONGRUN_REDIS_URL=redis://host:6379/0")]
+        found = f"no embedded Valkey runs in {settings.data}, and LONGRUN_REDIS_URL is not set"
+        return [Finding("refuse", "store", found, f"start one: {serve}; or set LONGRUN_REDIS_URL=redis://host:6379/0")]
     shown = url.partition("?")[0].rpartition("@")[2]  # a URL may hold a password
     try:
         seen, lanes = asyncio.run(inspect_store(settings, url, claim=False))
@@ -163,7 +163,7 @@ def examine_store(settings: Settings) -> list[Finding]:
 
 def print_findings(findings: Sequence[Finding]) -> None:
     """A table; below it, for a person, the lines that mend. In a pipe they are the fourth column."""
-    rows = [(each.name, _WORDS[each.severity], each.told) for each in findings]
+    rows = [(each.name, _WORDS[each.severity], each.found) for each in findings]
     if not sys.stdout.isatty():
         print_table((), [(*row, each.mend) for row, each in zip(rows, findings, strict=True)])
         return

@@ -119,7 +119,7 @@ def _refuse_unsafe(settings: Settings, url: str) -> None:
 
     findings = check_start(settings, url)
     for each in findings:
-        say(f"error: {each.name}: {each.told}\n  mend it: {each.mend}")
+        say(f"error: {each.name}: {each.found}\n  mend it: {each.mend}")
     if findings:
         say("the store is not safe: nothing was started; `longrun doctor` shows every check")
         raise typer.Exit(WRONG_START)

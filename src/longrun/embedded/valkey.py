@@ -25,7 +25,7 @@ from longrun.errors import SettingsError
 Durability = Literal["relaxed", "strict"]
 
 _START_TIMEOUT = 15.0  # seconds without any sign of life; a server that says LOADING may take as long as it needs
-_SETTLE = 0.5  # seconds; a server that was told to stop notices within 0.1 s (its `hz` is 10) and may answer until then
+_SETTLE = 0.5  # seconds; a server that was asked to stop notices within 0.1 s (its `hz` is 10) and may answer until then
 
 # Dies with the thread that started it, wherever that thread dies. `exec` keeps that. A `preexec_fn` could do the same, but runs Python
 # between fork and exec, which may deadlock when the parent has threads.

@@ -193,7 +193,7 @@ class Canceled(BaseException):
     In async code it is raised where the code waits, and is an `asyncio.CancelledError` too.
     """
 
-    told: ClassVar[bool] = False  #: set by a runner on a class of its own: it was raised, and `job.*` calls need not raise it again
+    raised: ClassVar[bool] = False  #: set by a runner on a class of its own: it was raised, and `job.*` calls need not raise it again
 
 
 class SoftTimeLimit(Canceled):

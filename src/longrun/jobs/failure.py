@@ -44,7 +44,7 @@ RETRYABLE_CODES = frozenset(
 DEATH = ("signal", "exit_code", "peak_memory", "hint")
 #: How a job was stopped: members that only canceled and timed-out jobs have, when their work had begun.
 STOP = ("stopped_by", "run_s", "stop_s")
-#: The step that stopped it: it looked at its flag (or ended by itself after it was told), an exception was raised in its code, its process
+#: The step that stopped it: it looked at its flag (or ended by itself when asked to), an exception was raised in its code, its process
 #: was ended, or only its result is refused: it shares a process with others, and the work itself may go on to its end.
 StoppedBy = Literal["flag", "exception", "kill", "fenced"]
 _LONGEST_DETAIL, _LONGEST_CAUSE, _LONGEST_DEBUG = 4_096, 256, 16_384

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from longrun.jobs.files import FileRef, referenced
+from longrun.jobs.file_refs import FileRef, referenced
 from longrun.jobs.policy import Policy
 from longrun.jobs.states import TERMINAL, Status
 

@@ -57,7 +57,7 @@ _FORMS: dict[tuple[bytes, bytes], tuple[str, Reader]] = {
 
 
 def recognize(head: bytes) -> tuple[str, Reader]:
-    """The format of a file that begins so, and what reads it; texts are told apart by their reader."""
+    """The format of a file that begins so, and what reads it; which text it is, is found by its reader."""
     for magic, name, reader in _MAGIC:
         if head.startswith(magic):
             return name, reader

@@ -72,7 +72,7 @@ def judge(rule: FileRule, facts: Facts, size: int, filename: str = "", *, final:
     if rule.kind == "file" and not rule.formats:
         return _picture(rule, facts)
     possible = {facts.format} if final else {facts.format} | _BECOMES.get(facts.format, set())
-    if not final and not facts.format and size < HELD:  # texts are told late
+    if not final and not facts.format and size < HELD:  # texts are recognised late
         return None
     return _type(rule, possible, facts.format, extension(filename)) or _picture(rule, facts) or _flaw(facts)
 

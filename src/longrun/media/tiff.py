@@ -2,7 +2,7 @@
 
 It is read as it passes, so the directories must stand in ascending order, one behind the other, as all common writers put them; a file
 that points back is refused, and with it every file that turns in circles. Directories of thumbnails and camera data (SubIFD, EXIF) are not
-followed, because decoders do not either unless they are told to.
+followed, because decoders do not either unless they are asked to.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an author writes: models, their options, and the handle of the running job. Needs no server."""
 
 from longrun.models.file_annotations import Limits
-from longrun.models.files import Audio, File, Image
+from longrun.models.file_types import Audio, File, Image
 from longrun.models.job import Job
 from longrun.models.model import Model, model
 from longrun.models.options import Batched, ModelOptions, Retry, batched

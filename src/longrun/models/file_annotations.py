@@ -13,7 +13,7 @@ from longrun.media.rules import FileRule
 from longrun.media.types import canonical, of_kind
 from longrun.models.aliases import rebuilt, unaliased
 from longrun.models.file_schema import core_schema_of, json_schema_of
-from longrun.models.files import File, Image, default_rule
+from longrun.models.file_types import File, Image, default_rule
 
 
 @dataclass(frozen=True)

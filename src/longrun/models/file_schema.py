@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from longrun.clock import is_file_id
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.media.rules import FileRule
 from longrun.models.pointers import pointer
 

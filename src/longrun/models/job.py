@@ -17,14 +17,14 @@ class Job:
     """The running job, as the model sees it. A bare `Job()` works without a server, for tests and scripts.
 
     A parameter of `predict` that is annotated `Job` or `Job | None` receives it; it is never part of the input.
-    Every report (`progress`, `log`, `usage`) is also the place where a model that was told to stop does stop: it raises `Canceled`.
+    Every report (`progress`, `log`, `usage`) is also the place where a model that was asked to stop does stop: it raises `Canceled`.
 
     Args:
         id: the job's id.
         model: name of the model.
         attempt: which claim of the job this is, from 1; never reused.
         emit: takes each report as (type, data); None keeps nothing but `last_progress`.
-        canceled: says whether the job was told to stop: the exception class to raise, or None.
+        canceled: says whether the job was asked to stop: the exception class to raise, or None.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Job:
 
         Raises:
             ValueError: `fraction` is NaN.
-            Canceled: the job was told to stop.
+            Canceled: the job was asked to stop.
         """
         number = float(fraction)
         if math.isnan(number):
@@ -78,7 +78,7 @@ class Job:
 
         Raises:
             ValueError: `level` is none of these.
-            Canceled: the job was told to stop.
+            Canceled: the job was asked to stop.
         """
         if level not in LEVELS:
             raise ValueError(f"job.log: level {level!r} is none of {', '.join(LEVELS)}")
@@ -94,7 +94,7 @@ class Job:
 
         Raises:
             ValueError: a value is no such number.
-            Canceled: the job was told to stop.
+            Canceled: the job was asked to stop.
         """
         for name, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
@@ -103,19 +103,19 @@ class Job:
 
     @property
     def canceled(self) -> bool:
-        """Whether the job was told to stop (by its caller, or because its time is over)."""
+        """Whether the job was asked to stop (by its caller, or because its time is over)."""
         return self._canceled is not None and self._canceled() is not None
 
     def check(self) -> None:
-        """Stop here if the job was told to stop; call it in long loops that report nothing.
+        """Stop here if the job was asked to stop; call it in long loops that report nothing.
 
         Raises:
             Canceled: the caller canceled the job.
             SoftTimeLimit: the job's `soft_timeout` (or `timeout`) is over. Only once, so that the model can end in peace.
         """
         reason = self._canceled() if self._canceled is not None else None
-        if reason is not None and not reason.told:
-            raise reason(f"{self.id} was told to stop")
+        if reason is not None and not reason.raised:
+            raise reason(f"{self.id} was asked to stop")
 
     def _report(self, kind: str, data: dict[str, Any]) -> None:
         if self._emit is not None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, SchemaSerializer, to_jsonable_python
 
 from longrun.errors import InvalidOutput
-from longrun.models.files import as_file
+from longrun.models.file_types import as_file
 from longrun.models.pointers import pointer, shorten
 
 #: Deepest nesting of lists and objects; the same limit holds for inputs, so that an output can be another job's input.

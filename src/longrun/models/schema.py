@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, SchemaValidator
 
 from longrun.errors import InvalidOutput, ValidationFailed
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.media.rules import FileRule
 from longrun.models import arrays, jsonable
 from longrun.models.aliases import unaliased

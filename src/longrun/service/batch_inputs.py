@@ -18,8 +18,8 @@ import orjson
 from longrun.errors import PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
 from longrun.models import ModelSpec
 from longrun.models.pointers import MOST_FINDINGS
-from longrun.service.attach import by_digest, named
 from longrun.service.caller import Caller
+from longrun.service.input_files import by_digest, named
 from longrun.service.jsontext import canonical
 
 #: Seconds of checking after which the event loop gets its turn.

@@ -13,7 +13,7 @@ BATCH_EVENTS: tuple[BatchEvent, ...] = ("batch.completed",)
 
 
 class BatchWebhookRequest(BaseModel):
-    """Who is to be told of the end of a batch."""
+    """Who is notified about the end of a batch."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="BatchWebhookRequest")
 
@@ -32,5 +32,5 @@ class BatchOptions(BaseModel):
     priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
     tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Of the batch and of each item.")
     metadata: Metadata = Field(default_factory=dict, description="Given back with the batch and each item; 16 KB of JSON at most.")
-    webhook: BatchWebhookRequest | None = Field(None, description="Who is to be told of the end of the batch.")
+    webhook: BatchWebhookRequest | None = Field(None, description="Who is notified about the end of the batch.")
     policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits of each item.")

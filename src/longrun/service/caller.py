@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from longrun.blobs.contract import Blobs
 from longrun.models import Registry
-from longrun.service.gate import Gate
+from longrun.service.admission import Admission
 from longrun.service.parts import Parts
 from longrun.service.urls import UrlSigner
 from longrun.settings import Settings
@@ -49,9 +49,9 @@ class Caller:
         return self.parts.models
 
     @property
-    def gate(self) -> Gate:
+    def admission(self) -> Admission:
         """Whether jobs may be accepted."""
-        return self.parts.gate
+        return self.parts.admission
 
     @property
     def urls(self) -> UrlSigner:

@@ -7,8 +7,8 @@ import time
 from longrun.blobs.contract import Blobs
 from longrun.blobs.sweep import SECOND_LOOK
 from longrun.errors import BlobsUnavailable
-from longrun.jobs.files import FileRef
-from longrun.store.files import FileRecord
+from longrun.jobs.file_refs import FileRef
+from longrun.store.file_records import FileRecord
 from longrun.store.store import Store
 
 #: Seconds from the last byte to the record. A sweep looks twice, and may take an upload to a bucket for old when it has just ended.
@@ -25,7 +25,7 @@ async def record_file(store: Store, tenant: str, ref: FileRef, *, keep: float | 
     record = await store.files.add(tenant, ref, keep=keep)
     if time.monotonic() - since > _RECORDED_WITHIN:
         await (store.files.discard([ref.id], tenant) if keep is None else store.files.delete(ref.id, tenant))
-        raise BlobsUnavailable("The file could not be noted in time. Nothing was stored; send it again.", retry_after=1)
+        raise BlobsUnavailable("The file could not be recorded in time. Nothing was stored; send it again.", retry_after=1)
     return record
 
 

@@ -12,7 +12,7 @@ from longrun.media.facts import Facts
 from longrun.media.rules import Broken, FileRule, judge
 from longrun.service.caller import Caller
 from longrun.service.uploads import narrowed
-from longrun.store.files import FileRecord
+from longrun.store.file_records import FileRecord
 from longrun.store.kinds import FILE
 
 

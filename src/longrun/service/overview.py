@@ -77,11 +77,11 @@ def _stats(seen: Overview, model: str) -> wire.ModelStats:
 
 def _batches(seen: Overview, model: str) -> wire.LaneBatches | None:
     """How the batches of the workers that are there now have been since these started; None = there were none."""
-    told = [entry for worker in seen.workers if (entry := worker.get("models", {}).get(model, {}).get("batches"))]
-    count, items = (sum(each["size"][what] for each in told) for what in ("count", "sum"))
+    shown = [entry for worker in seen.workers if (entry := worker.get("models", {}).get(model, {}).get("batches"))]
+    count, items = (sum(each["size"][what] for each in shown) for what in ("count", "sum"))
     if not count:
         return None
-    waits, waited = (sum(each["wait_s"][what] for each in told) for what in ("sum", "count"))
+    waits, waited = (sum(each["wait_s"][what] for each in shown) for what in ("sum", "count"))
     return wire.LaneBatches(count, round(items / count, 2), round(waits / waited, 6) if waited else None)
 
 

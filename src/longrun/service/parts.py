@@ -9,7 +9,7 @@ from longrun.blobs.contract import Blobs
 from longrun.blobs.open import open_blobs
 from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec, Registry
-from longrun.service.gate import Gate
+from longrun.service.admission import Admission
 from longrun.service.storage_health import StorageHealth
 from longrun.service.urls import UrlSigner
 from longrun.settings import Settings
@@ -23,7 +23,7 @@ class Parts:
     """The open parts of a running service.
 
     Args:
-        gate: whether jobs may be accepted; default: always. Somebody has to run its `watch`.
+        admission: whether jobs may be accepted; default: always. Somebody has to run its `watch`.
         blobs: the blob store; default: the one that `settings` name.
 
     Attributes:
@@ -32,9 +32,11 @@ class Parts:
         policies: of the models that were asked for so far, see `longrun.service.submit.policy_of`.
     """
 
-    def __init__(self, settings: Settings, store: Store, models: Registry, gate: Gate | None = None, blobs: Blobs | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, models: Registry, admission: Admission | None = None, blobs: Blobs | None = None
+    ) -> None:
         self.settings, self.store, self.models = settings, store, models
-        self.gate, self.blobs = gate or Gate(), blobs or open_blobs(settings)
+        self.admission, self.blobs = admission or Admission(), blobs or open_blobs(settings)
         self.storage_health, self.urls = StorageHealth(self.blobs), UrlSigner(store)
         self.policies: dict[ModelSpec, Policy] = {}
 

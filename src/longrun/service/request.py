@@ -64,13 +64,13 @@ NO_POLICY = PolicyRequest()
 
 
 class WebhookRequest(BaseModel):
-    """Who is to be told of a job, and of what."""
+    """Who is notified about a job, and about what."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="WebhookRequest")
 
     url: WebhookUrl
     events: Annotated[list[WebhookEvent], Field(min_length=1)] = Field(
-        default_factory=lambda: list(ENDS), description="What is told; the four ends when not given."
+        default_factory=lambda: list(ENDS), description="Which events are sent; the four ends when not given."
     )
     secret: WebhookSecret | None = Field(
         None, description="Signs this job's webhooks; your own secret (`GET /webhook-secret`) when not given."
@@ -91,7 +91,7 @@ class SubmitRequest(BaseModel):
         False,
         description="While this request waits for the job (`Prefer: wait`, or the event stream): cancel it when the caller goes away.",
     )
-    webhook: WebhookRequest | None = Field(None, description="Who is to be told.")
+    webhook: WebhookRequest | None = Field(None, description="Who is notified.")
     policy: PolicyRequest = Field(default_factory=lambda: NO_POLICY, description="Limits that this request asks for.")
 
 

@@ -12,9 +12,9 @@ from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.models import ModelOptions, ModelSpec
-from longrun.service.attach import attach, by_digest
 from longrun.service.batch_request import BatchOptions
 from longrun.service.caller import Caller
+from longrun.service.input_files import attach, by_digest
 from longrun.service.jsontext import canonical, compact
 from longrun.service.request import SubmitRequest
 from longrun.service.uploads import Uploads
@@ -53,7 +53,7 @@ async def submit(
     Raises:
         UnknownModel, ValidationFailed, PayloadTooLarge, UnsupportedMedia, IdempotencyKeyReused, QueueFull, StorageFull
         BlobsFull, BlobsUnavailable: a file, or a large input, cannot be stored.
-        StoreUnsafe, StoreUnavailable: the gate is closed; nothing was stored.
+        StoreUnsafe, StoreUnavailable: admission is closed; nothing was stored.
         SubmitUnconfirmed: the store did not answer; the job named in `job_id` may exist.
     """
     spec = caller.models.get(model)
@@ -66,8 +66,8 @@ async def submit(
     check_delay(policy, request.delay)
     if request.webhook is not None:
         check_url(caller, request.webhook.url, "/webhook/url")
-    if caller.gate.closed:
-        await caller.gate.admit()
+    if caller.admission.closed:
+        await caller.admission.admit()
     job = NewJob(
         id=new_job_id(),
         tenant=caller.tenant,

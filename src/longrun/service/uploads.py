@@ -12,14 +12,14 @@ from typing import Self
 
 from longrun.clock import new_file_id
 from longrun.errors import PayloadTooLarge, Problem, StorageFull, StoreUnavailable, UnsupportedMedia, ValidationFailed
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.media.facts import Facts
 from longrun.media.names import safe_name
 from longrun.media.rules import Broken, FileRule, judge
 from longrun.media.scan import Scanner
 from longrun.service.caller import Caller
 from longrun.service.file_records import record_file, store_input
-from longrun.store.files import FileRecord
+from longrun.store.file_records import FileRecord
 
 #: Bytes after which a file whose format is not known yet has none that we know.
 _SNIFF = 4096

@@ -8,7 +8,7 @@ from functools import partial
 
 from longrun.blobs.signing import LONGEST, sign
 from longrun.jobs.events import Event
-from longrun.jobs.files import holds_files, with_urls
+from longrun.jobs.file_refs import holds_files, with_urls
 from longrun.jobs.record import JobRecord
 from longrun.store.store import Store
 

@@ -17,7 +17,7 @@ from longrun.clock import rfc3339
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable, UnknownModel
 from longrun.jobs import npy
 from longrun.jobs.events import Event, carried
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import TERMINAL, Status
 from longrun.service.caller import Caller

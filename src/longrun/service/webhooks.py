@@ -42,7 +42,7 @@ class EndpointRequest(_Body):
 
     url: WebhookUrl
     events: Annotated[list[EndpointEvent], Field(min_length=1)] = Field(
-        default_factory=lambda: list[EndpointEvent](ENDS), description="What is told; the four ends when not given."
+        default_factory=lambda: list[EndpointEvent](ENDS), description="Which events are sent; the four ends when not given."
     )
     description: Annotated[str, Field(max_length=200)] = Field("", description="For people.")
     secret: WebhookSecret | None = Field(None, description="Signs its messages; made when not given.")
@@ -52,7 +52,7 @@ class EndpointChange(_Body):
     """Members of an endpoint to be replaced."""
 
     url: WebhookUrl | None = Field(None)
-    events: Annotated[list[EndpointEvent], Field(min_length=1)] | None = Field(None, description="What is told.")
+    events: Annotated[list[EndpointEvent], Field(min_length=1)] | None = Field(None, description="Which events are sent.")
     description: Annotated[str, Field(max_length=200)] | None = Field(None, description="For people.")
     disabled: bool | None = Field(None, description="true: it gets nothing; false: it does again.")
 

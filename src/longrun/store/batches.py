@@ -11,7 +11,7 @@ from longrun.errors import ValidationFailed
 from longrun.jobs.record import JobRecord, typed
 from longrun.settings import Settings
 from longrun.store.connection import Connection, Cursor, cursor_after, given
-from longrun.store.files import UNBOUND
+from longrun.store.file_records import UNBOUND
 from longrun.store.kinds import BATCH
 
 #: Fields of the hash that a read returns, in this order.

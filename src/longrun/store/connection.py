@@ -73,7 +73,7 @@ class Connection:
 
     def __init__(self, url: str, scripts: Mapping[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
         self.url = url
-        # RESP2: a server too old for RESP3 is then told from one that does not answer. No time limit of redis-py's own: it would
+        # RESP2: a server too old for RESP3 is then recognised. No time limit of redis-py's own: it would
         # set a timer for each reply, and `_exchange` has one for the whole batch.
         self._pool: ConnectionPool = ConnectionPool.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=timeout, protocol=2

@@ -10,12 +10,12 @@ import orjson
 
 from longrun.errors import NotFinished, NotRetryable, ValidationFailed
 from longrun.jobs.events import Event, decode, gap
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.settings import Settings
 from longrun.store.connection import Connection, Cursor, cursor_after, given
-from longrun.store.files import MOST_FILES
+from longrun.store.file_records import MOST_FILES
 from longrun.store.kinds import JOB
 
 #: Bytes of events that one read of a log takes at most: a reader costs bounded memory, whatever the events' size.

@@ -6,7 +6,7 @@ from longrun.settings import Settings
 from longrun.store.batches import Batches
 from longrun.store.claims import Claims
 from longrun.store.connection import Connection
-from longrun.store.files import Files
+from longrun.store.file_records import Files
 from longrun.store.follow import Follower
 from longrun.store.records import Records
 from longrun.store.scripts import load_scripts

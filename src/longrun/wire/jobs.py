@@ -62,7 +62,7 @@ class Progress(Answer, forbid_unknown_fields=False, kw_only=True):
 
 
 class Webhook(Answer):
-    """Who is told, and of what."""
+    """Who is notified, and about what."""
 
     url: str
     events: list[str]

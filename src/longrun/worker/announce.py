@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from longrun.settings import Settings
-from longrun.store.facts import FORMAT
+from longrun.store.server_facts import FORMAT
 from longrun.version import VERSION
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.supervise.seat import Seat

@@ -15,8 +15,8 @@ from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 from longrun.blobs.open import open_blobs
 from longrun.chores.run import go_on_with_batches
 from longrun.clock import item_id, new_batch_id, new_file_id
-from longrun.jobs.files import reference, referenced
-from longrun.service.feeding import feed
+from longrun.jobs.file_refs import reference, referenced
+from longrun.service.batch_feed import feed
 from longrun.service.file_records import store_input
 from longrun.settings import Settings
 from longrun.store.store import Store

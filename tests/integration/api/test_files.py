@@ -15,7 +15,7 @@ from tests.integration.api.stored import ANN, BOB, DATA, FILES, OCTETS, add
 
 from longrun.blobs.open import open_blobs
 from longrun.clock import new_file_id
-from longrun.jobs.files import FileRef, as_output, reference
+from longrun.jobs.file_refs import FileRef, as_output, reference
 from longrun.settings import Settings
 from longrun.store.claims import Claim
 from longrun.store.store import Store

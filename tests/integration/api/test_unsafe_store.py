@@ -22,10 +22,10 @@ from tests.integration.api.test_store_away import frozen
 from longrun.api.app import build_app
 from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
-from longrun.service.gate import Gate, inspect
+from longrun.service.admission import Admission, inspect
 from longrun.service.parts import Parts
 from longrun.settings import Settings
-from longrun.store.facts import read_about
+from longrun.store.server_facts import read_about
 from longrun.store.store import Store
 
 ECHO = f"{API}/models/echo/jobs"
@@ -54,11 +54,11 @@ def gated(settings: Settings, *, every: float = 0.05, on_wrong_start: Callable[[
         def look(timeout: float) -> Any:
             return inspect(store, settings, lambda: None, timeout=timeout)
 
-        return Parts(settings, store, served(), Gate(look, every=every, patience=0.5, on_wrong_start=on_wrong_start))
+        return Parts(settings, store, served(), Admission(look, every=every, patience=0.5, on_wrong_start=on_wrong_start))
 
     async def beside(parts: Parts) -> None:
         if watch:
-            await parts.gate.watch()
+            await parts.admission.watch()
 
     return build_app(settings, served(), open_parts, beside)
 

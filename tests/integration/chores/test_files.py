@@ -19,14 +19,14 @@ from tests.integration.store.test_files import claimed, ended, made_by, new_ref,
 
 from longrun.blobs.contract import Blobs
 from longrun.blobs.folder import Folder
-from longrun.chores import files as chores
+from longrun.chores import blob_removal as chores
 from longrun.chores import run
-from longrun.chores.files import FileChores
+from longrun.chores.blob_removal import FileChores
 from longrun.chores.run import run_chores
 from longrun.errors import BlobsUnavailable, FileGone, StoreUnavailable
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.settings import Settings
-from longrun.store.facts import write_about
+from longrun.store.server_facts import write_about
 from longrun.store.store import Store
 
 

@@ -18,7 +18,7 @@ from tests import media_files
 
 from longrun.blobs.folder import Folder
 from longrun.errors import FileGone, FileNotFound, PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
-from longrun.jobs.files import INLINE, referenced
+from longrun.jobs.file_refs import INLINE, referenced
 from longrun.media.rules import FileRule
 from longrun.models import Audio, File, Image, Limits, Model, Registry
 from longrun.queues.celery.tickets import ticket_template

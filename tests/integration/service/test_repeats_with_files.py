@@ -21,7 +21,7 @@ from longrun.service.request import parse_request
 from longrun.service.submit import Submitted, submit
 from longrun.service.uploads import Uploads, from_bytes
 from longrun.settings import Settings
-from longrun.store.files import FileRecord
+from longrun.store.file_records import FileRecord
 from longrun.store.store import Store
 
 TENANT = "me"

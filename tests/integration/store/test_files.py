@@ -12,8 +12,8 @@ from tests.integration.store.test_scripts import FAILURE, LANE, new_job
 
 from longrun.clock import new_job_id
 from longrun.errors import FileGone, FileNotFound, ValidationFailed
-from longrun.jobs.files import FileRef, reference
-from longrun.store.files import MOST_FILES, FileRecord
+from longrun.jobs.file_refs import FileRef, reference
+from longrun.store.file_records import MOST_FILES, FileRecord
 from longrun.store.store import Store
 
 
@@ -253,7 +253,7 @@ async def test_an_embedded_file_goes_with_the_last_job_that_needs_it(store: Stor
 async def test_an_embedded_file_that_no_job_needs_goes_after_an_hour_and_one_that_a_job_needs_does_not(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("longrun.store.files.UNBOUND", 0.05)
+    monkeypatch.setattr("longrun.store.file_records.UNBOUND", 0.05)
     lonely, needed = await uploaded(store, keep=None), await uploaded(store, keep=None)
     job_id = await ended(store, needed)
     assert await store.files.expire() == 0

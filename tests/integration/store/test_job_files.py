@@ -12,9 +12,9 @@ from tests.integration.store.test_scripts import FAILURE
 
 from longrun.clock import new_job_id
 from longrun.errors import JobGone
-from longrun.jobs.files import reference
+from longrun.jobs.file_refs import reference
 from longrun.jobs.policy import Policy
-from longrun.store.files import MOST_FILES
+from longrun.store.file_records import MOST_FILES
 from longrun.store.store import Store
 
 # -- files that jobs make --------------------------------------------------------------------------------------------------

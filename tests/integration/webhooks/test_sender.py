@@ -17,10 +17,10 @@ from tests.integration.api.conftest import PlayedWorker
 from tests.integration.api.served import served
 
 from longrun.blobs import signing
-from longrun.chores.hosts import MOST, MOST_TO_ONE
+from longrun.chores.host_limits import MOST, MOST_TO_ONE
 from longrun.chores.webhooks import send_webhooks
 from longrun.clock import new_job_id
-from longrun.jobs.files import FileRef, as_output, reference
+from longrun.jobs.file_refs import FileRef, as_output, reference
 from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service import webhooks

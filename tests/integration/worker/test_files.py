@@ -24,7 +24,7 @@ from longrun.blobs.contract import Blobs
 from longrun.blobs.open import open_blobs
 from longrun.clock import new_job_id
 from longrun.errors import Canceled
-from longrun.jobs.files import FileRef, reference
+from longrun.jobs.file_refs import FileRef, reference
 from longrun.jobs.policy import Policy
 from longrun.jobs.record import JobRecord
 from longrun.media.scan import Scanner

@@ -11,12 +11,12 @@ import pytest
 from pydantic import BaseModel, Field, model_serializer
 
 from longrun.errors import AuthoringError, BadInput, BlobsFull, ResultTooLarge, ValidationFailed
-from longrun.jobs.files import FileRef, as_output, holds_files, reference, referenced, with_urls
+from longrun.jobs.file_refs import FileRef, as_output, holds_files, reference, referenced, with_urls
 from longrun.media.rules import FileRule
 from longrun.models import Audio, File, Image, Limits, Model, model
 from longrun.models.file_annotations import with_files
 from longrun.models.file_schema import read_data_uri
-from longrun.models.files import storing
+from longrun.models.file_types import storing
 from longrun.models.schema import OutputSchema
 
 ID, OTHER = f"file_{'a' * 32}", f"file_{'b' * 32}"

@@ -9,12 +9,12 @@ import orjson
 
 from longrun.jobs.events import Event
 from longrun.jobs.failure import JobFailure
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.jobs.policy import Policy
 from longrun.jobs.record import FIELDS, AttemptRecord, JobRecord
 from longrun.service.overview import Overview
 from longrun.store.batches import BatchRecord
-from longrun.store.files import FileRecord
+from longrun.store.file_records import FileRecord
 from longrun.store.records import LaneDepth
 from longrun.store.webhooks import Delivery, Endpoint, Try
 

@@ -15,7 +15,7 @@ import pytest
 from longrun.blobs.contract import Stored
 from longrun.blobs.folder import Folder
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, Canceled, ResultTooLarge, SoftTimeLimit
-from longrun.jobs.files import FileRef, referenced
+from longrun.jobs.file_refs import FileRef, referenced
 from longrun.models import File
 from longrun.worker.runner import job_files as under_test
 from longrun.worker.runner.context import Context

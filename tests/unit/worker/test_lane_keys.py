@@ -10,7 +10,7 @@ import orjson
 
 from longrun.blobs.contract import Blobs
 from longrun.blobs.folder import Folder
-from longrun.jobs.files import FileRef, reference
+from longrun.jobs.file_refs import FileRef, reference
 from longrun.jobs.policy import Policy
 from longrun.models import isolated_registry, load_target
 from longrun.store.claims import Claim

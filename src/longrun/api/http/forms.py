@@ -14,7 +14,7 @@ from longrun.api.http.multipart import Part, read_parts
 from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.models import ModelSpec
 from longrun.models.pointers import pointer
-from longrun.service.attach import MOST_FILES
+from longrun.service.input_files import MOST_FILES
 from longrun.service.uploads import Uploads
 
 OPTIONS = "_options"

@@ -59,7 +59,7 @@ def build_openapi(routes: Iterable[Route], models: Iterable[ModelSpec], settings
             paths.setdefault(each.full_path, {})[each.method.lower()] = _operation(each, components, keyed=keyed)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "Longrun", "version": VERSION, "description": "Submit a job, then poll, wait, stream or be told."},
+        "info": {"title": "Longrun", "version": VERSION, "description": "Submit a job, then poll, wait, stream or be called back."},
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": components.schemas},
     }

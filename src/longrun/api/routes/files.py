@@ -17,12 +17,12 @@ from longrun.api.resources import caller_of
 from longrun.api.streams.blob import BlobResponse
 from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, RangeNotSatisfiable, UnsupportedMedia, ValidationFailed
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.media.names import content_disposition
 from longrun.service import files
 from longrun.service.caller import Caller
 from longrun.service.uploads import Uploads
-from longrun.store.files import FileRecord
+from longrun.store.file_records import FileRecord
 
 NAME = Query("name", "What the file is called, when it is the body itself.", as_text)
 RANGE = Header("Range", "One range of bytes; several are answered with the whole file.", first)

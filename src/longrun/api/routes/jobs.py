@@ -16,7 +16,7 @@ from longrun.api.streams.blob import BlobResponse
 from longrun.api.streams.disconnect import unless_left
 from longrun.clock import parse_rfc3339
 from longrun.errors import JobGone
-from longrun.jobs.files import FileRef, only_file
+from longrun.jobs.file_refs import FileRef, only_file
 from longrun.jobs.states import Status
 from longrun.service import control, read, watch
 from longrun.service.caller import Caller

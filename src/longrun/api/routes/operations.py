@@ -124,12 +124,12 @@ async def get_readyz(request: Request) -> Response:
     try:
         parts = parts_of(request)
         seen = await overview.look(parts)
-        _, files = await asyncio.gather(parts.gate.know(), parts.storage_health.checks())
+        _, files = await asyncio.gather(parts.admission.know(), parts.storage_health.checks())
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
         return json_response(wire.Ready(ready=False, checks={"store": "does not answer"}, workers=0), 503, {"Retry-After": "2"})
-    answer = wire.Ready(ready=not parts.gate.closed, checks=parts.gate.checks() | files | seen.trouble, workers=len(seen.workers))
-    return json_response(answer, 503, {"Retry-After": "30"}) if parts.gate.closed else json_response(answer)
+    answer = wire.Ready(ready=not parts.admission.closed, checks=parts.admission.checks() | files | seen.trouble, workers=len(seen.workers))
+    return json_response(answer, 503, {"Retry-After": "30"}) if parts.admission.closed else json_response(answer)
 
 
 @routes("GET", "/metrics", {200: Answer("The figures.", {"text/plain": TEXT})}, prefix="")

@@ -26,7 +26,7 @@ from redis import Redis
 
 from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs import npy
-from longrun.jobs.files import referenced, with_urls
+from longrun.jobs.file_refs import referenced, with_urls
 from longrun.version import API_PREFIX
 from longrun.wire import JobProblem
 

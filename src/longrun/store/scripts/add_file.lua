@@ -1,4 +1,4 @@
--- Make the record of a file whose bytes are stored. ARGV: id, tenant, JSON of jobs/files.py, key, ms that it lives ('' = as long as jobs need it),
+-- Make the record of a file whose bytes are stored. ARGV: id, tenant, JSON of jobs/file_refs.py, key, ms that it lives ('' = as long as jobs need it),
 -- ms until a job must need it when it lives with jobs.
 -- Returns {created, expires ('' = none)} | {'gone'} (it was there, or the id is taken). Sent twice: the same answer.
 local id, k, t = ARGV[1], file(ARGV[1]), now()

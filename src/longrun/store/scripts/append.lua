@@ -1,7 +1,7 @@
 -- Append events of an attempt, and let the oldest of the log go when it is over its limits.
 -- ARGV: id, attempt, number of the first (0-based, per attempt), progress JSON ('' = none), most events, most bytes, then type, data, type, data, …
 -- Returns {1} | {0} (stale: another attempt owns the job, or it has ended). Events that arrived before are skipped.
--- An event of type `file` (JSON of jobs/files.py) makes a file the job's own; readers do not see it.
+-- An event of type `file` (JSON of jobs/file_refs.py) makes a file the job's own; readers do not see it.
 local NOT_KEPT = '{"level":"error","message":"a file was not kept: the attempt has made as many as it may, or it is not one of this attempt"}'
 local id, k, attempt = ARGV[1], record(ARGV[1]), ARGV[2]
 if not owns(k, attempt) then return {0} end

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from longrun.blobs.contract import Blobs
-from longrun.jobs.files import FileRef, referenced
+from longrun.jobs.file_refs import FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
 from longrun.worker.dispatch.batching import (

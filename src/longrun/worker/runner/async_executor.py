@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from longrun.errors import Canceled
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.models import ModelSpec
-from longrun.models.files import File
+from longrun.models.file_types import File
 from longrun.models.schema import Encoded
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.executor import END, Encode, Executor, encode_with_files

@@ -18,9 +18,9 @@ import orjson
 import structlog
 
 from longrun.errors import Canceled
-from longrun.jobs.files import INLINE, FileRef, referenced
+from longrun.jobs.file_refs import INLINE, FileRef, referenced
 from longrun.models import ModelSpec
-from longrun.models.files import Store, storing
+from longrun.models.file_types import Store, storing
 from longrun.models.schema import Encoded
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.memory import Calls, Fit, is_out_of_memory, release

@@ -21,10 +21,10 @@ from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.clock import new_file_id
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, PayloadTooLarge, ResultTooLarge
 from longrun.jobs import npy
-from longrun.jobs.files import FileRef, reference
+from longrun.jobs.file_refs import FileRef, reference
 from longrun.media.names import safe_name
 from longrun.media.scan import Scanner
-from longrun.models.files import File
+from longrun.models.file_types import File
 from longrun.settings import load_settings
 from longrun.worker.runner.copies import Copies
 from longrun.worker.runner.settings import RunnerSettings

@@ -95,7 +95,7 @@ class Run:
     def stop_error(self) -> Canceled:
         """The reason, to be raised at a place where the job looks at its flag."""
         assert self.reason is not None
-        return self.reason(f"{self.id} was told to stop")
+        return self.reason(f"{self.id} was asked to stop")
 
     def check(self, stuck: bool) -> None:
         """While files are read and stored: raise the reason, unless it was raised before; what came after that is the work's own end.
@@ -125,7 +125,7 @@ class Run:
             if each.reason is not None and each.kind is not None:
                 each.raised = each.raised or how
                 if issubclass(each.kind, SoftTimeLimit):
-                    each.partial = each.reason.told = True
+                    each.partial = each.reason.raised = True
 
     # -- what it says -----------------------------------------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ def _reason(run: Run, kind: type[Canceled], *, is_async: bool) -> type[Canceled]
     """
 
     def note(self: BaseException, *texts: str) -> None:
-        BaseException.__init__(self, *(texts or (f"{run.id} was told to stop",)))
+        BaseException.__init__(self, *(texts or (f"{run.id} was asked to stop",)))
         run.stop_was_raised("flag" if texts else "exception")
 
     bases = (kind, asyncio.CancelledError) if is_async else (kind,)

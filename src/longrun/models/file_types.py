@@ -1,7 +1,7 @@
 """`File`, `Image` and `Audio`: what a model is given and what it returns. Plain Python; no server is needed.
 
-Where bytes come from is up to the process: in a runner they are opened in the keeper when the model asks for them, elsewhere they are those
-that the object was made of. Pillow is imported when an image is decoded or encoded, and not before.
+Where bytes come from is up to the process: in a runner they are opened in the blob store when the model asks for them, elsewhere
+they are those that the object was made of. Pillow is imported when an image is decoded or encoded, and not before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 from longrun.errors import BadInput, InvalidOutput, needs_extra
-from longrun.jobs.files import FileRef, as_output
+from longrun.jobs.file_refs import FileRef, as_output
 from longrun.media.rules import MAX_PIXELS, FileRule, Kind
 from longrun.models.file_schema import Attached, core_schema_of, json_schema_of
 
@@ -143,7 +143,7 @@ class File:
 
     def as_json(self) -> Any:
         """As it stands in an output: what names it, its id, or all of it."""
-        ref = put_away(self)
+        ref = stored_ref(self)
         return as_output(ref) if ref is not None else self.id or self.data_uri()
 
     @classmethod
@@ -326,7 +326,7 @@ def storing(store: Store) -> Iterator[None]:
         raise sink.error
 
 
-def put_away(file: File) -> FileRef | None:
+def stored_ref(file: File) -> FileRef | None:
     """Store a file with what `storing` has set; None: nothing is set."""
     sink = _sink.get()
     return None if sink is None else sink.put(file)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from longrun.embedded import Disk
-from longrun.service.doctor import Finding, examine, examine_work
-from longrun.service.machine import Machine, Served, examine_app, examine_machine
+from longrun.service.machine_checks import Machine, Served, examine_app, examine_machine
+from longrun.service.store_checks import Finding, examine, examine_work
 from longrun.settings import Settings
-from longrun.store.facts import FORMAT, About, Facts, clock_facts, server_facts
 from longrun.store.records import LaneDepth
+from longrun.store.server_facts import FORMAT, About, Facts, clock_facts, server_facts
 from longrun.version import VERSION
 
 GOOD = Facts(
@@ -69,7 +69,7 @@ def test_what_would_lose_jobs_is_refused_with_the_line_that_mends_it(bad: dict[s
     finding = found(name, replace(GOOD, **bad))
 
     assert finding.severity == "refuse"
-    assert told in finding.told and mend in finding.mend
+    assert told in finding.found and mend in finding.mend
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_an_operator_should_know_is_warned_of(bad: dict[str, Any], name: st
     finding = found(name, replace(GOOD, **bad))
 
     assert finding.severity == "warn"
-    assert told in finding.told and finding.mend
+    assert told in finding.found and finding.mend
 
 
 @pytest.mark.parametrize(
@@ -214,14 +214,14 @@ def test_jobs_that_nobody_serves_are_told() -> None:
     )
     assert severities(examine_work([], [], "")) == {"workers": "warn", "models": "ok", "lanes": "ok"}
     idle = examine_work([serving], [lane("draw", 2, "gpu"), lane("shout", 1, "slow")], "app.py")[-1]
-    assert idle.severity == "warn" and "2 of draw in queue gpu, 1 of shout in queue slow" in idle.told
+    assert idle.severity == "warn" and "2 of draw in queue gpu, 1 of shout in queue slow" in idle.found
     assert "`longrun worker app.py`" in idle.mend
 
 
 def test_a_model_that_does_not_load_is_told_with_its_reason() -> None:
     bad = worker(models={"draw": {"queue": "gpu", "state": "unhealthy", "last_failure": "no such file"}})
     finding = examine_work([bad], [], "")[1]
-    assert finding.severity == "warn" and "draw on w1 (no such file)" in finding.told
+    assert finding.severity == "warn" and "draw on w1 (no such file)" in finding.found
 
 
 MACHINE = Machine((3, 11, 4), "valkey 9.1.2 (/bin/v)", "", ["0"], 65536)
@@ -249,7 +249,7 @@ def test_what_the_machine_lacks_is_told(bad: dict[str, Any], settings: dict[str,
 
 def test_an_application_that_cannot_be_imported_is_refused() -> None:
     (finding,) = examine_app(Served("app.py", error="cannot be imported: SyntaxError"), MACHINE, Settings())
-    assert finding.severity == "refuse" and "SyntaxError" in finding.told
+    assert finding.severity == "refuse" and "SyntaxError" in finding.found
 
 
 def test_models_that_want_gpus_where_there_are_none_are_told() -> None:

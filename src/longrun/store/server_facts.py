@@ -1,4 +1,4 @@
-"""What the store's server says of itself: read, not judged. `longrun.service.doctor` judges.
+"""What the store's server says of itself: read, not judged. `longrun.service.store_checks` judges.
 
 Everything here is plain commands that may be sent twice. Managed services and tight ACLs refuse some of them: CONFIG often, INFO at times.
 What the server does not say is None.

@@ -14,8 +14,8 @@ import structlog
 from longrun.blobs.contract import Blobs, is_key
 from longrun.blobs.sweep import Swept, sweep
 from longrun.errors import LongrunError
-from longrun.store.facts import read_about
-from longrun.store.files import MOST
+from longrun.store.file_records import MOST
+from longrun.store.server_facts import read_about
 from longrun.store.store import Store
 
 log = structlog.get_logger("longrun.chores")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from longrun.clock import is_file_id
 from longrun.errors import ValidationFailed
-from longrun.jobs.files import INLINE, FileRef, reference
+from longrun.jobs.file_refs import INLINE, FileRef, reference
 from longrun.media.rules import FileRule
 from longrun.models import ModelSpec
 from longrun.models.file_schema import FilePlace, any_of, read_data_uri
@@ -18,7 +18,7 @@ from longrun.service.caller import Caller
 from longrun.service.files import judge_record
 from longrun.service.jsontext import compact
 from longrun.service.uploads import Uploads, from_bytes, narrowed, refusal
-from longrun.store.files import FileRecord
+from longrun.store.file_records import FileRecord
 from longrun.webhooks.guard import Refused, Unreachable
 
 #: Files that one job may be given.

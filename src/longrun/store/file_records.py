@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from longrun.jobs.files import FileRef
+from longrun.jobs.file_refs import FileRef
 from longrun.settings import Settings
 from longrun.store.connection import Connection
 from longrun.store.kinds import FILE, is_there

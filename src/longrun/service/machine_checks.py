@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from longrun.errors import install_line
 from longrun.errors.extras import DISTRIBUTION
 from longrun.models import ModelSpec
-from longrun.service.doctor import Finding
+from longrun.service.store_checks import Finding
 from longrun.settings import Settings
 from longrun.version import SOURCE, VERSION
 
@@ -51,14 +51,14 @@ def examine_machine(machine: Machine, settings: Settings) -> list[Finding]:
     return [_python(machine), _installation(machine), _server(machine, settings), _gpu(machine), _open_files(machine)]
 
 
-def examine_storage(place: str, told: str | None) -> Finding:
-    """Whether files can be kept. `told`: what `StorageHealth` says; None = their folder is made with the first file."""
-    if told is None:
+def examine_storage(place: str, found: str | None) -> Finding:
+    """Whether files can be kept. `found`: what `StorageHealth` says; None = their folder is made with the first file."""
+    if found is None:
         return Finding("ok", "files", f"{place}, which is made with the first file")
-    if told == "ok":
+    if found == "ok":
         return Finding("ok", "files", place)
     mend = "look at LONGRUN_BLOBS, at room and permissions there, and for a bucket at AWS_ENDPOINT_URL and the credentials"
-    return Finding("warn", "files", f"{place}: {told}", mend)
+    return Finding("warn", "files", f"{place}: {found}", mend)
 
 
 def _python(machine: Machine) -> Finding:
@@ -71,12 +71,12 @@ def _python(machine: Machine) -> Finding:
 def _installation(machine: Machine) -> Finding:
     name = "installation"
     if machine.stranger is not None:
-        told = f"longrun {machine.stranger}, a distribution of another project, is installed too: each has overwritten files of the other"
+        found = f"longrun {machine.stranger}, a distribution of another project, is installed too: each has overwritten files of the other"
         mend = f"`pip uninstall longrun`, then `pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}`"
-        return Finding("refuse", name, told, mend)
+        return Finding("refuse", name, found, mend)
     if VERSION == SOURCE:
-        told = "a source tree that is not installed: processes of other versions are not noticed"
-        return Finding("warn", name, told, "`pip install --editable .` there")
+        found = "a source tree that is not installed: processes of other versions are not noticed"
+        return Finding("warn", name, found, "`pip install --editable .` there")
     return Finding("ok", name, f"{DISTRIBUTION} {VERSION}")
 
 
@@ -111,10 +111,10 @@ def examine_app(served: Served, machine: Machine, settings: Settings) -> list[Fi
     findings = [Finding("ok", "app", f"{served.target}: {', '.join(names)}")]
     queues = {spec.queue for spec in served.specs}
     if settings.queues and not queues & set(settings.queues):
-        told = f"no model of {served.target} is in LONGRUN_QUEUES={','.join(settings.queues)}"
-        findings = [Finding("refuse", "app", told, f"name queues of these: {', '.join(sorted(queues))}")]
+        found = f"no model of {served.target} is in LONGRUN_QUEUES={','.join(settings.queues)}"
+        findings = [Finding("refuse", "app", found, f"name queues of these: {', '.join(sorted(queues))}")]
     wanting = [spec.name for spec in served.specs if spec.options.gpus]
     if wanting and not machine.gpus and settings.device == "auto":
-        told = f"{', '.join(wanting)}: asks for GPUs, of which none is visible, and runs on the CPU"
-        findings.append(Finding("warn", "app-gpus", told, "run these on a machine with GPUs, or set LONGRUN_DEVICE=cpu to have it so"))
+        found = f"{', '.join(wanting)}: asks for GPUs, of which none is visible, and runs on the CPU"
+        findings.append(Finding("warn", "app-gpus", found, "run these on a machine with GPUs, or set LONGRUN_DEVICE=cpu to have it so"))
     return findings

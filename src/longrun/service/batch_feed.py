@@ -16,7 +16,7 @@ import structlog
 from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.clock import FILE_PREFIX, item_id
 from longrun.errors import BatchGone, BatchNotFound
-from longrun.jobs.files import INLINE, reference
+from longrun.jobs.file_refs import INLINE, reference
 from longrun.service.file_records import store_input
 from longrun.store.batches import MOST, Feeding, Line
 from longrun.store.store import Store

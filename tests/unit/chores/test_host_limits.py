@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from longrun.chores.hosts import MEMORY, MOST_TO_ONE, MOST_TO_SLOW, SLOW, Hosts
+from longrun.chores.host_limits import MEMORY, MOST_TO_ONE, MOST_TO_SLOW, SLOW, Hosts
 
 
 class Clock:

@@ -1,6 +1,6 @@
 """Whether jobs may be accepted: the store is looked at when a process starts and every 30 s from then on.
 
-A store that would lose jobs closes the gate: submits are answered 503 until it is mended. Reading, workers and running jobs go on, since
+A store that would lose jobs closes admission: submits are answered 503 until it is mended. Reading, workers and running jobs go on, since
 ending them would help nobody.
 """
 
@@ -15,9 +15,9 @@ import structlog
 from longrun.clock import rfc3339
 from longrun.embedded.disk import Disk
 from longrun.errors import StoreUnavailable, StoreUnsafe
-from longrun.service.doctor import Finding, check_format, examine, refusals
+from longrun.service.store_checks import Finding, check_format, examine, refusals
 from longrun.settings import Settings
-from longrun.store.facts import About, Facts, read_facts, write_about
+from longrun.store.server_facts import About, Facts, read_facts, write_about
 from longrun.store.store import Store
 
 log = structlog.get_logger("longrun.store")
@@ -64,17 +64,17 @@ async def inspect(store: Store, settings: Settings, read_disk: ReadDisk, *, time
     return Inspection(facts, tuple(findings), about)
 
 
-class Gate:
+class Admission:
     """Open or closed to new jobs.
 
     Args:
         look: how to look at the store; None = always open.
         every: seconds between two looks.
         patience: seconds that a request waits for the first look.
-        on_wrong_start: called once, when the *first* look finds the store unsafe; default: nothing but the closed gate.
+        on_wrong_start: called once, when the *first* look finds the store unsafe; default: nothing but closed admission.
 
     Attributes:
-        closed: all that the path of a submit looks at. When it is true, `admit` raises why, or opens the gate.
+        closed: all that the path of a submit looks at. When it is true, `admit` raises why, or opens admission.
         findings: of the last look.
         lost_at: when the data were found to be others, in ms; None = never in the life of this process.
     """
@@ -166,8 +166,8 @@ def _log_changes(before: Sequence[Finding], after: Sequence[Finding]) -> None:
         if old.get(each.name, "ok") == each.severity:
             continue
         if each.severity == "ok":
-            log.info("store check", check=each.name, found=each.told)
+            log.info("store check", check=each.name, found=each.found)
         elif each.severity == "warn":
-            log.warning("store check", check=each.name, found=each.told, mend=each.mend)
+            log.warning("store check", check=each.name, found=each.found, mend=each.mend)
         else:
-            log.critical("the store is not safe", check=each.name, found=each.told, mend=each.mend)
+            log.critical("the store is not safe", check=each.name, found=each.found, mend=each.mend)

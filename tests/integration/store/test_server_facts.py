@@ -16,10 +16,10 @@ import pytest
 from longrun.embedded import EmbeddedValkey, find_server, read_disk
 from longrun.embedded.program import identify
 from longrun.queues.celery.tickets import ticket_template
-from longrun.service.doctor import examine
-from longrun.service.gate import Inspection, inspect
+from longrun.service.admission import Inspection, inspect
+from longrun.service.store_checks import examine
 from longrun.settings import Settings
-from longrun.store.facts import FORMAT, read_about, read_facts, write_about
+from longrun.store.server_facts import FORMAT, read_about, read_facts, write_about
 from longrun.store.store import Store
 from longrun.version import VERSION
 
@@ -203,7 +203,7 @@ async def test_another_format_is_refused_and_left_alone(store: Store) -> None:
     await store.connection.command("HSET", key, "format", "99", "version", "9.9")
     seen = await look_with(store)
     (finding,) = [each for each in seen.findings if each.severity == "refuse"]
-    assert finding.name == "format" and "format 99 (Longrun 9.9)" in finding.told and f"Longrun {VERSION}" in finding.told
+    assert finding.name == "format" and "format 99 (Longrun 9.9)" in finding.found and f"Longrun {VERSION}" in finding.found
     assert await store.connection.command("HGETALL", key) == [b"format", b"99", b"version", b"9.9"]
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a store, and the line that mends it. Decisions alone: `longrun.store.facts` reads, `gate` and `longrun doctor` act.
+"""What is wrong with a store, and the line that mends it. Decisions alone: `store/server_facts.py` reads, `admission.py` and doctor act.
 
 Three grades. `refuse`: accepted jobs would be lost, or run by processes that misread them; nothing starts on such a store. `warn`: it
 works, and an operator should know. `ok`.
@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from longrun.embedded.disk import Disk
 from longrun.settings import Settings
-from longrun.store.facts import FORMAT, Facts
 from longrun.store.records import LaneDepth
+from longrun.store.server_facts import FORMAT, Facts
 from longrun.version import VERSION
 
 Severity = Literal["ok", "warn", "refuse"]
@@ -31,13 +31,13 @@ class Finding:
 
     Args:
         name: of the check; stable, for scripts.
-        told: what was found, in one sentence.
+        found: what was found, in one sentence.
         mend: the line that mends it; empty when `ok`.
     """
 
     severity: Severity
     name: str
-    told: str
+    found: str
     mend: str = ""
 
 
@@ -68,8 +68,8 @@ def _version(facts: Facts, settings: Settings) -> Finding:
 
 def _cluster(facts: Facts, settings: Settings) -> Finding:
     if facts.cluster:
-        told = "the server is part of a Redis Cluster, which cannot run scripts over several keys"
-        return Finding("refuse", "cluster", told, "use a single primary: `cluster-enabled no` in redis.conf")
+        found = "the server is part of a Redis Cluster, which cannot run scripts over several keys"
+        return Finding("refuse", "cluster", found, "use a single primary: `cluster-enabled no` in redis.conf")
     return Finding("ok", "cluster", "not a cluster")
 
 
@@ -101,10 +101,10 @@ def _aof(facts: Facts, settings: Settings) -> Finding:
 def _fsync(facts: Facts, settings: Settings) -> Finding:
     name = "appendfsync"
     if settings.durability == "strict" and facts.fsync != "always":
-        told = "is not known" if facts.fsync is None else f"is {facts.fsync}"
+        found = "is not known" if facts.fsync is None else f"is {facts.fsync}"
         also = "; or LONGRUN_DURABILITY=relaxed. For an embedded Valkey: LONGRUN_DURABILITY=strict for `longrun serve` too"
-        told = f"durability is strict, and appendfsync {told}: a power cut would lose accepted jobs"
-        return Finding("refuse", name, told, _set(name, "always") + also)
+        found = f"durability is strict, and appendfsync {found}: a power cut would lose accepted jobs"
+        return Finding("refuse", name, found, _set(name, "always") + also)
     if facts.fsync is None:
         return _unknown(name, "everysec")
     if facts.fsync == "no":
@@ -127,40 +127,40 @@ def _memory(facts: Facts, settings: Settings) -> Finding:
     used = _size(facts.used_memory)
     if not facts.max_memory:
         return Finding("ok", "memory", f"{used} used, no limit set")
-    told = f"{used} of {_size(facts.max_memory)} used"
+    found = f"{used} of {_size(facts.max_memory)} used"
     if facts.used_memory > MEMORY_HIGH * facts.max_memory:
         mend = "raise it: `redis-cli CONFIG SET maxmemory <bytes>` and `maxmemory <bytes>` in redis.conf; or shorten LONGRUN_RETENTION"
-        return Finding("warn", "memory", f"{told}: when it is full, submits are answered 507", mend)
-    return Finding("ok", "memory", told)
+        return Finding("warn", "memory", f"{found}: when it is full, submits are answered 507", mend)
+    return Finding("ok", "memory", found)
 
 
 def _clock(facts: Facts, settings: Settings) -> Finding:
     # Nothing is decided by our clock; times in answers and logs would not fit together.
     off = abs(facts.clock_ahead)
     if off > CLOCK_OFF:
-        told = f"the server's clock is {off:.0f} s {'ahead of' if facts.clock_ahead > 0 else 'behind'} the clock here"
-        return Finding("warn", "clock", told, "run NTP on both machines: `timedatectl set-ntp true`")
+        found = f"the server's clock is {off:.0f} s {'ahead of' if facts.clock_ahead > 0 else 'behind'} the clock here"
+        return Finding("warn", "clock", found, "run NTP on both machines: `timedatectl set-ntp true`")
     return Finding("ok", "clock", "the server's and the one here agree")
 
 
 def _round_trip(facts: Facts, settings: Settings) -> Finding:
     # Late heartbeats lose leases.
-    told = f"{facts.round_trip * 1000:.1f} ms to the server and back"
+    found = f"{facts.round_trip * 1000:.1f} ms to the server and back"
     if facts.round_trip > settings.heartbeat / 10:
         mend = "run closer to the server, or raise LONGRUN_HEARTBEAT and LONGRUN_LEASE together, everywhere"
-        return Finding("warn", "round-trip", f"{told}, over a tenth of the heartbeat of {settings.heartbeat:g} s", mend)
-    return Finding("ok", "round-trip", told)
+        return Finding("warn", "round-trip", f"{found}, over a tenth of the heartbeat of {settings.heartbeat:g} s", mend)
+    return Finding("ok", "round-trip", found)
 
 
 def _disk(disk: Disk) -> Finding:
     # The append-only file must have room to grow and to be rewritten.
-    told = f"{_size(disk.free)} free in {disk.folder}, the append-only file has {_size(disk.data)}"
+    found = f"{_size(disk.free)} free in {disk.folder}, the append-only file has {_size(disk.data)}"
     mend = f"make room on the disk of {disk.folder}, or move the folder and name it with --data"
     if disk.free < DISK_OUT:
-        return Finding("refuse", "disk", f"full: {told}", mend)
+        return Finding("refuse", "disk", f"full: {found}", mend)
     if disk.free < max(DISK_LOW, 2 * disk.data):
-        return Finding("warn", "disk", f"nearly full: {told}", mend)
-    return Finding("ok", "disk", told)
+        return Finding("warn", "disk", f"nearly full: {found}", mend)
+    return Finding("ok", "disk", found)
 
 
 # -- the data, and who else works on them --------------------------------------------------------------------------------
@@ -170,16 +170,16 @@ def check_format(facts: Facts, settings: Settings) -> Finding:
     """Whether the data were written by processes that agree with us on what keys and fields mean."""
     if facts.about is None or facts.about.format == str(FORMAT):
         return Finding("ok", "format", str(FORMAT))
-    told = f"the data have format {facts.about.format} (Longrun {facts.about.version}), and Longrun {VERSION} works on format {FORMAT}"
+    found = f"the data have format {facts.about.format} (Longrun {facts.about.version}), and Longrun {VERSION} works on format {FORMAT}"
     mend = f"run Longrun {facts.about.version} here, or start afresh beside these data with another LONGRUN_PREFIX"
-    return Finding("refuse", "format", told, mend)
+    return Finding("refuse", "format", found, mend)
 
 
 def _worker_format(facts: Facts, settings: Settings) -> Finding:
     others = [_who(worker) for worker in facts.workers if worker.get("format", FORMAT) != FORMAT]
     if others:
-        told = f"live workers write another format than {FORMAT}: {_some(others)}"
-        return Finding("refuse", "worker-format", told, f"stop them, and start them again with Longrun {VERSION}")
+        found = f"live workers write another format than {FORMAT}: {_some(others)}"
+        return Finding("refuse", "worker-format", found, f"stop them, and start them again with Longrun {VERSION}")
     return Finding("ok", "worker-format", "no live worker writes in another format")
 
 
@@ -187,8 +187,8 @@ def _worker_version(facts: Facts, settings: Settings) -> Finding:
     # Side by side for a while is what a rolling update is.
     others = [_who(worker) for worker in facts.workers if worker.get("version", VERSION) != VERSION]
     if others:
-        told = f"live workers run another version than {VERSION}: {_some(others)}"
-        return Finding("warn", "worker-version", told, f"update them to Longrun {VERSION}")
+        found = f"live workers run another version than {VERSION}: {_some(others)}"
+        return Finding("warn", "worker-version", found, f"update them to Longrun {VERSION}")
     return Finding("ok", "worker-version", f"{VERSION} everywhere")
 
 
@@ -200,10 +200,10 @@ def _worker_lease(facts: Facts, settings: Settings) -> Finding:
         return Finding("refuse", "worker-lease", f"heartbeats of over half of the lease of {settings.lease:g} s: {_some(late)}", mend)
     ours = (settings.lease, settings.heartbeat)
     others = [_rhythm(each) for each in facts.workers if (each.get("lease", ours[0]), each.get("heartbeat", ours[1])) != ours]
-    told = f"lease {settings.lease:g} s, heartbeat {settings.heartbeat:g} s"
+    found = f"lease {settings.lease:g} s, heartbeat {settings.heartbeat:g} s"
     if others:
-        return Finding("warn", "worker-lease", f"{told} here, and elsewhere: {_some(others)}", mend)
-    return Finding("ok", "worker-lease", told)
+        return Finding("warn", "worker-lease", f"{found} here, and elsewhere: {_some(others)}", mend)
+    return Finding("ok", "worker-lease", found)
 
 
 # -- what only `longrun doctor` says: nothing is wrong with the store, and still nothing moves ----------------------------
@@ -221,7 +221,7 @@ def examine_work(workers: Sequence[Mapping[str, Any]], lanes: Sequence[LaneDepth
 
 def _unhealthy(workers: Sequence[Mapping[str, Any]]) -> Finding:
     bad = [
-        f"{name} on {worker.get('name')} ({model.get('last_failure') or 'no reason told'})"
+        f"{name} on {worker.get('name')} ({model.get('last_failure') or 'no reason known'})"
         for worker in workers
         for name, model in worker.get("models", {}).items()
         if model.get("state") == "unhealthy"
