@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 HELLO = str(ROOT / "examples" / "hello.py")
 IMAGES = str(ROOT / "examples" / "images.py")
 LONGRUN = [sys.executable, "-m", "longrun"]
-_START = 40.0
+_START = 90.0
 
 
 class Service:
@@ -74,7 +74,7 @@ class Service:
         self.processes()
         started = time.monotonic()
         self.process.send_signal(number)
-        status = self.process.wait(timeout=40)
+        status = self.process.wait(timeout=120)
         took = time.monotonic() - started
         self._reader.join(timeout=10)
         return status, took
@@ -136,10 +136,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def longrun(*words: str, url: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     at = {"LONGRUN_URL": url} if url else {}
-    return subprocess.run([*LONGRUN, *words], env=os.environ | at | env, capture_output=True, text=True, timeout=60)
+    return subprocess.run([*LONGRUN, *words], env=os.environ | at | env, capture_output=True, text=True, timeout=120)
 
 
-def wait_for(ready: Callable[[], bool], seconds: float = 15.0) -> None:
+def wait_for(ready: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until it is so."""
     deadline = time.monotonic() + seconds
     while not ready():

@@ -229,7 +229,7 @@ async def test_a_server_that_stops_says_so_and_another_goes_on(settings: Setting
             served.tell()
             assert await read(socket) == []
             assert (await ending(socket))[0] == 1012
-        await served.ended(2)
+        await served.ended()
     await worker.succeed(job["id"])
     rest = f"{job['urls']['ws']}?after={seen[-1]['seq']}"
     async with serving(settings) as served, connect(served.url.replace("http", "ws") + rest) as socket:

@@ -16,6 +16,8 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from tests.conftest import settings_for
+from tests.waiting import PATIENCE
 
 from longrun.clock import new_job_id
 from longrun.jobs.policy import Policy
@@ -54,7 +56,7 @@ class Worker:
     def kill(self, sign: signal.Signals = signal.SIGKILL) -> None:
         self.process.send_signal(sign)
 
-    def stop(self, timeout: float = 10) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -84,7 +86,7 @@ def start_worker(settings: Settings, tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def module_settings(valkey_url: str) -> Settings:
     """Settings of a worker that the tests of a module share."""
-    return Settings(prefix=f"m{uuid.uuid4().hex[:8]}:", redis_url=valkey_url, lease=2, heartbeat=0.5, grace=1)
+    return settings_for(valkey_url, f"m{uuid.uuid4().hex[:8]}:")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ class Caller:
     async def read(self, job_id: str) -> JobRecord:
         return await self.store.records.read(job_id, "t")
 
-    async def until(self, job_id: str, *statuses: str, timeout: float = 30) -> JobRecord:
+    async def until(self, job_id: str, *statuses: str, timeout: float = PATIENCE) -> JobRecord:
         end = time.monotonic() + timeout
         while True:
             job = await self.read(job_id)
@@ -126,13 +128,13 @@ class Caller:
             assert time.monotonic() < end, f"{job_id} is still {job.status} after {timeout} s"
             await asyncio.sleep(0.01)
 
-    async def end(self, job_id: str, timeout: float = 30) -> JobRecord:
+    async def end(self, job_id: str, timeout: float = PATIENCE) -> JobRecord:
         return await self.until(job_id, timeout=timeout)
 
     async def run(self, model: str, queue: str = "default", *, policy: Policy | None = None, **data: Any) -> JobRecord:
         return await self.end(await self.submit(model, queue, policy=policy, **data))
 
-    async def ready(self, model: str = "noop", timeout: float = 30) -> None:
+    async def ready(self, model: str = "noop", timeout: float = PATIENCE) -> None:
         """Until some worker has announced that it holds the model."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

@@ -106,10 +106,11 @@ async def test_a_job_that_runs_at_most_once_ends_with_an_unknown_outcome_when_it
     assert (await shared.read(await shared.store.records.resubmit(job.id, "t", new_job_id()))).retry_of == job.id
 
 
+@pytest.mark.parametrize("lease", [2])
 async def test_a_lost_worker_is_named_and_what_runs_at_most_once_is_not_run_again(start_worker: Any, caller: Caller) -> None:
     first = start_worker("--queues", "poison", "--name", "first")
     fragile, once = [
-        await caller.submit("chat", "poison", x=1, seconds=30, policy=policy) for policy in (FRAGILE, Policy(delivery="at_most_once"))
+        await caller.submit("chat", "poison", x=1, seconds=1000, policy=policy) for policy in (FRAGILE, Policy(delivery="at_most_once"))
     ]
     for job_id in (fragile, once):
         await caller.until(job_id, "running", timeout=PATIENCE)

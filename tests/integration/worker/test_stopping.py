@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,23 @@ import orjson
 import psutil
 import pytest
 from tests.integration.worker.conftest import Caller
+from tests.waiting import PATIENCE
 
 from longrun.jobs.policy import Policy
 
 
 @pytest.mark.parametrize("ways", [{}, {"deaf": True}, {"deaf": True, "stubborn": True}])
 async def test_a_canceled_job_stops(shared: Caller, ways: dict[str, bool]) -> None:
-    job_id = await shared.submit("sleeper", seconds=15, **ways)
+    job_id = await shared.submit("sleeper", seconds=1000, **ways)
     await shared.until(job_id, "running")
     await asyncio.sleep(0.1)
     await shared.store.records.cancel(job_id, "t")
-    begin = time.monotonic()
     assert (await shared.end(job_id)).status == "canceled"
-    assert time.monotonic() - begin < 8
     assert orjson.loads((await shared.run("sleeper", seconds=0.01)).output or b"") == "cpu"
 
 
 async def test_a_canceled_async_job_stops_and_its_neighbours_do_not_notice(shared: Caller) -> None:
-    stopped, other = await shared.submit("shout", text="a", seconds=20), await shared.submit("shout", text="b", seconds=2)
+    stopped, other = await shared.submit("shout", text="a", seconds=1000), await shared.submit("shout", text="b", seconds=2)
     await shared.until(stopped, "running")
     await shared.until(other, "running")
     await shared.store.records.cancel(stopped, "t")
@@ -40,15 +38,15 @@ async def test_a_canceled_async_job_stops_and_its_neighbours_do_not_notice(share
 
 @pytest.mark.parametrize("ways", [{}, {"deaf": True, "stubborn": True}])
 async def test_a_job_over_its_time_limit_fails_with_timeout(shared: Caller, ways: dict[str, bool]) -> None:
-    job = await shared.run("sleeper", seconds=15, policy=Policy(timeout=0.3), **ways)
+    job = await shared.run("sleeper", seconds=1000, policy=Policy(timeout=0.3), **ways)
     assert job.status == "failed"
     assert orjson.loads(job.error or b"")["code"] == "timeout"
 
 
 async def test_the_limit_that_was_hit_is_named(shared: Caller) -> None:
     running, total = await asyncio.gather(
-        shared.run("shout", text="a", seconds=15, policy=Policy(timeout=0.3)),
-        shared.run("shout", text="a", seconds=15, policy=Policy(timeout=60, total_timeout=0.5)),
+        shared.run("shout", text="a", seconds=1000, policy=Policy(timeout=0.3)),
+        shared.run("shout", text="a", seconds=1000, policy=Policy(timeout=60, total_timeout=0.5)),
     )
     assert "its timeout of 0.3 s" in orjson.loads(running.error or b"")["detail"]
     assert "its total_timeout of 0.5 s" in orjson.loads(total.error or b"")["detail"]
@@ -69,6 +67,7 @@ async def test_a_crash_is_not_the_end_when_the_next_attempt_survives(shared: Cal
     assert (job.status, job.attempt) == ("succeeded", 2)
 
 
+@pytest.mark.parametrize("lease", [2])
 async def test_twenty_running_jobs_survive_the_death_of_their_worker(start_worker: Any, caller: Caller) -> None:
     """The sentence of the issue: SIGKILL of the worker while 20 jobs run; all finish after a new worker starts, none twice."""
     first = start_worker()
@@ -78,7 +77,7 @@ async def test_twenty_running_jobs_survive_the_death_of_their_worker(start_worke
         await caller.until(job_id, "running")
     runners = first.runners
     first.kill()
-    _, alive = psutil.wait_procs(runners, timeout=2)
+    _, alive = psutil.wait_procs(runners, timeout=PATIENCE)
     assert alive == []
     start_worker()
     jobs = [await caller.end(job_id, timeout=60) for job_id in ids]
@@ -90,6 +89,7 @@ async def test_twenty_running_jobs_survive_the_death_of_their_worker(start_worke
         assert outcomes == ["crashed", "succeeded"]
 
 
+@pytest.mark.parametrize("lease", [2])
 async def test_a_worker_that_wakes_up_late_cannot_overwrite_the_newer_attempt(start_worker: Any, caller: Caller) -> None:
     first = start_worker()
     job_id = await caller.submit("sleeper", seconds=3, deaf=True)
@@ -149,5 +149,5 @@ async def test_runners_die_with_their_worker(start_worker: Any, caller: Caller) 
     runners = worker.runners
     assert runners
     worker.kill()
-    _, alive = psutil.wait_procs(runners, timeout=2)
+    _, alive = psutil.wait_procs(runners, timeout=PATIENCE)
     assert alive == []

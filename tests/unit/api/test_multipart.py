@@ -134,9 +134,9 @@ async def test_a_name_that_is_no_utf_8_is_latin_1() -> None:
 
 
 async def test_a_quote_without_end_is_looked_at_once() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     await parts_of(part('name="f"; filename=' + '"\\' * 3900, b"") + END)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(
