@@ -18,6 +18,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HELLO = str(ROOT / "examples" / "hello.py")
+#: Its functions, which share a runner: two processes less than all of it.
+PLAIN = f"{HELLO}:brew,count,shout"
 IMAGES = str(ROOT / "examples" / "images.py")
 LONGRUN = [sys.executable, "-m", "longrun"]
 _START = 90.0
@@ -93,7 +95,7 @@ class Service:
 
 
 class Serve(Protocol):
-    def __call__(self, app: str = HELLO, *options: str, folder: Path | None = None, **env: str) -> Service: ...
+    def __call__(self, app: str = PLAIN, *options: str, folder: Path | None = None, **env: str) -> Service: ...
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start services of this test's own."""
     started: list[Service] = []
 
-    def start(app: str = HELLO, *options: str, folder: Path | None = None, **env: str) -> Service:
+    def start(app: str = PLAIN, *options: str, folder: Path | None = None, **env: str) -> Service:
         started.append(Service(folder or tmp_path, app, *options, **env))
         return started[-1]
 

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from .conftest import HELLO, LONGRUN, Serve, Service, longrun, wait_for
+from .conftest import HELLO, LONGRUN, PLAIN, Serve, Service, longrun, wait_for
 
 SLOW = """
     import time
@@ -64,7 +64,7 @@ def connections(url: str, number: int) -> Iterator[None]:
 
 
 def test_all_of_them_answer_on_one_port_and_log_lines_say_which(serve: Serve) -> None:
-    service = serve(HELLO, "--api-processes", "3", LONGRUN_LOG_LEVEL="debug")
+    service = serve(PLAIN, "--api-processes", "3", LONGRUN_LOG_LEVEL="debug")
     with connections(service.url, 60):
         spread = {name: held(process) for name, process in apis(service.process).items()}
     print(f"60 connections: {spread}")
@@ -79,7 +79,7 @@ def test_all_of_them_answer_on_one_port_and_log_lines_say_which(serve: Serve) ->
 
 
 def test_one_is_killed_under_load_and_nobody_is_refused_and_nothing_is_lost(serve: Serve) -> None:
-    service = serve(HELLO, "--api-processes", "2")
+    service = serve(PLAIN, "--api-processes", "2")
     base, over = f"{service.url}/api/v1", threading.Event()
     accepted: list[str] = []
     refused: list[str] = []
@@ -122,7 +122,7 @@ def test_one_is_killed_under_load_and_nobody_is_refused_and_nothing_is_lost(serv
 
 
 def test_one_that_hangs_holds_up_no_new_caller(serve: Serve) -> None:
-    service = serve(HELLO, "--api-processes", "2")
+    service = serve(PLAIN, "--api-processes", "2")
     url = service.url
     hung = apis(service.process)["api-1"]
     hung.suspend()

@@ -17,7 +17,7 @@ import pytest
 
 from longrun.cli.listen import listen
 
-from .conftest import HELLO, LONGRUN, Serve, Service, longrun, wait_for
+from .conftest import HELLO, LONGRUN, PLAIN, Serve, Service, longrun, wait_for
 
 
 def state(job_id: str, url: str) -> str:
@@ -285,8 +285,8 @@ def test_another_worker_and_another_api_attach_to_a_service_by_its_folder(serve:
         port = free.getsockname()[1]
     data = ["--data", str(service.data)]
     roles = [
-        subprocess.Popen([*LONGRUN, "api", HELLO, "--port", str(port), *data]),
-        subprocess.Popen([*LONGRUN, "worker", HELLO, "--name", "second", *data], stderr=subprocess.DEVNULL),
+        subprocess.Popen([*LONGRUN, "api", PLAIN, "--port", str(port), *data]),
+        subprocess.Popen([*LONGRUN, "worker", PLAIN, "--name", "second", *data], stderr=subprocess.DEVNULL),
     ]
     try:
         url = f"http://127.0.0.1:{port}"

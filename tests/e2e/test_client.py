@@ -16,7 +16,7 @@ import pytest
 from longrun import ApiError, AsyncClient, Client, JobFailed
 from longrun.client import Event
 
-from .conftest import HELLO, ROOT, Serve, Service, wait_for
+from .conftest import PLAIN, ROOT, Serve, Service, wait_for
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_job_outlives_a_service_that_is_stopped_and_started_in_the_middle_of_i
     port = first.url.rpartition(":")[2]
     with Client(first.url, "", retry_for=60) as client:
         job = client.submit("count", {"to": 30, "pause": 0.1})
-        again = threading.Thread(target=lambda: (first.stop(), serve(HELLO, "--port", port)))
+        again = threading.Thread(target=lambda: (first.stop(), serve(PLAIN, "--port", port)))
         seqs: list[int] = []
         attempts: list[int] = []
         for event in job.events():

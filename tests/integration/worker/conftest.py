@@ -31,10 +31,24 @@ MODELS = Path(__file__).with_name("models_under_test.py")
 
 
 class Worker:
-    """A worker process and its runners."""
+    """A worker process and its runners.
+
+    Args:
+        app: the file with the models.
+        models: the classes and functions that it serves, such as `Sleeper,shout`; empty = all. Each class costs a runner process.
+        folder: where it works.
+        environment: further variables.
+    """
 
     def __init__(
-        self, settings: Settings, log: Path, *arguments: str, app: Path = MODELS, folder: Path | None = None, **environment: str
+        self,
+        settings: Settings,
+        log: Path,
+        *arguments: str,
+        app: Path = MODELS,
+        models: str = "",
+        folder: Path | None = None,
+        **environment: str,
     ) -> None:
         env = os.environ | {
             "LONGRUN_REDIS_URL": settings.redis_url,
@@ -46,7 +60,7 @@ class Worker:
         }
         self.log = log
         with log.open("ab") as output:
-            command = [sys.executable, "-m", "longrun", "worker", str(app), *arguments]
+            command = [sys.executable, "-m", "longrun", "worker", f"{app}:{models}" if models else str(app), *arguments]
             self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
 
     @property
@@ -71,8 +85,8 @@ def start_worker(settings: Settings, tmp_path: Path) -> Iterator[Any]:
     """Start workers; all of them are gone after the test."""
     workers: list[Worker] = []
 
-    def start(*arguments: str, app: Path = MODELS, folder: Path | None = None, **environment: str) -> Worker:
-        workers.append(Worker(settings, tmp_path / "worker.log", *arguments, app=app, folder=folder, **environment))
+    def start(*arguments: str, **options: Any) -> Worker:
+        workers.append(Worker(settings, tmp_path / "worker.log", *arguments, **options))
         return workers[-1]
 
     yield start
@@ -90,9 +104,11 @@ def module_settings(valkey_url: str) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def shared_worker(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """One worker for the tests of a module that do it no harm: starting one costs a second."""
-    worker = Worker(module_settings, tmp_path_factory.mktemp("worker") / "worker.log", "--events", LONGRUN_MAX_OUTPUT="2000")
+def shared_worker(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """One worker for the tests of a module that do it no harm. Its models are those that the module names as `SHARED`, or all."""
+    models = getattr(request.module, "SHARED", "")
+    log = tmp_path_factory.mktemp("worker") / "worker.log"
+    worker = Worker(module_settings, log, "--events", models=models, LONGRUN_MAX_OUTPUT="2000")
     yield worker
     worker.stop()
 

@@ -19,6 +19,9 @@ from longrun.queues.celery.app import build_app
 from longrun.queues.celery.backend import JobFailedError
 from longrun.settings import Settings
 
+#: Models of the worker that the tests share.
+SHARED = "Sleeper,shout,Noop,fail,Lengths"
+
 
 @pytest.fixture
 def tools(module_settings: Settings) -> Celery:

@@ -15,6 +15,9 @@ from tests.waiting import PATIENCE
 
 from longrun.jobs.policy import Policy
 
+#: Models of the worker that the tests share.
+SHARED = "Sleeper,shout,Crasher"
+
 
 @pytest.mark.parametrize("ways", [{}, {"deaf": True}, {"deaf": True, "stubborn": True}])
 async def test_a_canceled_job_stops(shared: Caller, ways: dict[str, bool]) -> None:
@@ -70,7 +73,7 @@ async def test_a_crash_is_not_the_end_when_the_next_attempt_survives(shared: Cal
 @pytest.mark.parametrize("lease", [2])
 async def test_twenty_running_jobs_survive_the_death_of_their_worker(start_worker: Any, caller: Caller) -> None:
     """The sentence of the issue: SIGKILL of the worker while 20 jobs run; all finish after a new worker starts, none twice."""
-    first = start_worker()
+    first = start_worker(models="shout")
     await caller.ready("shout")
     ids = [await caller.submit("shout", text=f"n{n}", seconds=4) for n in range(20)]
     for job_id in ids:
@@ -79,7 +82,7 @@ async def test_twenty_running_jobs_survive_the_death_of_their_worker(start_worke
     first.kill()
     _, alive = psutil.wait_procs(runners, timeout=PATIENCE)
     assert alive == []
-    start_worker()
+    start_worker(models="shout")
     jobs = [await caller.end(job_id, timeout=60) for job_id in ids]
     assert [orjson.loads(job.output or b"") for job in jobs] == [f"N{n}" for n in range(20)]
     for job in jobs:
@@ -91,11 +94,11 @@ async def test_twenty_running_jobs_survive_the_death_of_their_worker(start_worke
 
 @pytest.mark.parametrize("lease", [2])
 async def test_a_worker_that_wakes_up_late_cannot_overwrite_the_newer_attempt(start_worker: Any, caller: Caller) -> None:
-    first = start_worker()
+    first = start_worker(models="Sleeper")
     job_id = await caller.submit("sleeper", seconds=3, deaf=True)
     await caller.until(job_id, "running")
     first.kill(signal.SIGSTOP)
-    start_worker()
+    start_worker(models="Sleeper")
     job = await caller.end(job_id, timeout=40)
     assert (job.status, job.attempt) == ("succeeded", 2)
     first.kill(signal.SIGCONT)
@@ -105,7 +108,7 @@ async def test_a_worker_that_wakes_up_late_cannot_overwrite_the_newer_attempt(st
 
 
 async def test_a_stopping_worker_hands_its_jobs_back_at_once_and_leaves_nothing_running(start_worker: Any, caller: Caller) -> None:
-    worker = start_worker()
+    worker = start_worker(models="Sleeper,shout", LONGRUN_GRACE="5")
     await caller.ready("sleeper")
     short, long = await caller.submit("shout", text="x", seconds=0.5), await caller.submit("sleeper", seconds=18)
     await caller.until(short, "running")
@@ -144,7 +147,7 @@ async def test_a_model_that_does_not_load_keeps_its_jobs_waiting_until_it_does(s
 
 
 async def test_runners_die_with_their_worker(start_worker: Any, caller: Caller) -> None:
-    worker = start_worker()
+    worker = start_worker(models="Noop,shout")
     await caller.ready()
     runners = worker.runners
     assert runners
