@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from longrun.embedded import EmbeddedValkey
@@ -15,6 +16,15 @@ from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.store import Store
 from tests.chaos.receiver import Receiver
+
+#: Folders whose files take long. They begin first: whichever file ends last decides how long all of it takes.
+LONG = ("tests/integration/worker/", "tests/e2e/")
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(autouse=True, scope="session")

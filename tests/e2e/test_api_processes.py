@@ -183,7 +183,7 @@ def alone(hello: Service, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def address(process: subprocess.Popen[str]) -> str:
     """Where the two of them answer."""
-    wait_for(lambda: len(apis(process)) == 2 and all(listening(each) for each in apis(process).values()), 30)
+    wait_for(lambda: len(apis(process)) == 2 and all(listening(each) for each in apis(process).values()))
     return f"http://127.0.0.1:{listening(apis(process)['api-1'])[0]}"
 
 

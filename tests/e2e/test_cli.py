@@ -24,6 +24,13 @@ def state(job_id: str, url: str) -> str:
     return str(httpx.get(f"{url}/api/v1/jobs/{job_id}", timeout=30).json()["status"])
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", timeout=30).is_success
+    except httpx.TransportError:
+        return False
+
+
 def test_a_job_is_submitted_followed_and_printed(hello: Service) -> None:
     done = longrun("run", "shout", "text=hello world", "marks=3", url=hello.url)
 
@@ -290,7 +297,8 @@ def test_another_worker_and_another_api_attach_to_a_service_by_its_folder(serve:
     ]
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: longrun("run", "shout", "text=two", url=url).stdout == "TWO!\n")
+        wait_for(lambda: answers(url))
+        assert longrun("run", "shout", "text=two", url=url).stdout == "TWO!\n"
     finally:
         for role in roles:
             role.terminate()

@@ -210,7 +210,7 @@ async def test_readers_that_leave_are_forgotten(settings: Settings, submit: Subm
             async with remote.stream("GET", job["urls"]["events"]) as stream:
                 await read(stream, 1)
         channel = worker.store.job_channel(job["id"])
-        for _ in range(100):
+        for _ in range(1200):
             _, listeners = await worker.store.connection.command("PUBSUB", "NUMSUB", channel)
             if listeners == 0:
                 break

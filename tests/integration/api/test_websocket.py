@@ -260,7 +260,7 @@ async def test_of_clients_that_vanish_nothing_is_left(settings: Settings, submit
                     await read(socket, 1)
                     leave(socket)
         channel = worker.store.job_channel(job["id"])
-        for _ in range(100):
+        for _ in range(1200):
             _, listeners = await worker.store.connection.command("PUBSUB", "NUMSUB", channel)
             left = [task for task in asyncio.all_tasks() - before if "_read" not in repr(task)]
             if listeners == 0 and not left:

@@ -131,7 +131,7 @@ async def test_a_model_that_does_not_load_keeps_its_jobs_waiting_until_it_does(s
         workers, *_ = await caller.store.records.overview()
         return dict(orjson.loads(workers[0])["models"]["moody"]) if workers else {"state": "not there"}
 
-    for _ in range(600):
+    for _ in range(1200):
         if (await announced())["state"] == "unhealthy":
             break
         await asyncio.sleep(0.05)
