@@ -10,17 +10,22 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.store import Store
 from tests.chaos.receiver import Receiver
+from tests.waiting import PATIENCE
 
 #: Folders whose files take long. They begin first: whichever file ends last decides how long all of it takes.
 LONG = ("tests/integration/worker/", "tests/e2e/")
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+# What httpx waits where nothing is said; it would be 5 s.
+for limit in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, limit, PATIENCE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,8 +31,10 @@ class Service:
     def __init__(self, folder: Path, app: str, *options: str, **env: str) -> None:
         self.data = folder / "data"
         command = [*LONGRUN, "serve", app, "--port", "0", "--data", str(self.data), *options]
+        # On a busy machine the store may have to wait for a core, too.
+        env = os.environ | {"LONGRUN_STORE_TIMEOUT": "30"} | env
         self.process = subprocess.Popen(
-            command, cwd=folder, env=os.environ | env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
         self.lines: list[str] = []
         self._seen: dict[int, psutil.Process] = {}

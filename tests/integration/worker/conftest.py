@@ -56,6 +56,7 @@ class Worker:
             "LONGRUN_LEASE": f"{settings.lease:g}",
             "LONGRUN_HEARTBEAT": f"{settings.heartbeat:g}",
             "LONGRUN_GRACE": f"{settings.grace:g}",
+            "LONGRUN_STORE_TIMEOUT": f"{settings.store_timeout:g}",
             **environment,
         }
         self.log = log

@@ -329,12 +329,12 @@ async def test_a_hundred_megabytes_pass_through_little_memory_in_linear_time() -
         yield b"\r\n" + END
 
     async def seconds(pieces: int) -> float:
-        began, size = time.perf_counter(), 0
+        began, size = time.thread_time(), 0
         async for each in read_parts(large(pieces), KIND):
             async for data in each.chunks():
                 size += len(data)
         assert size == pieces * 65_536
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     await seconds(10)
     few, many = await seconds(40), await seconds(320)
