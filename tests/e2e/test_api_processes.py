@@ -115,7 +115,7 @@ def test_one_is_killed_under_load_and_nobody_is_refused_and_nothing_is_lost(serv
         thread.join()
     print(f"{len(accepted)} accepted, {len(broken)} connections broke, {len(refused)} were refused")
     assert refused == []
-    assert "api-2 was killed by SIGKILL" in service.output
+    wait_for(lambda: "api-2 was killed by SIGKILL" in service.output)
     with httpx.Client(base_url=base, timeout=70) as http:
         ended = {http.get(f"/jobs/{job_id}", headers={"Prefer": "wait=60"}).json()["status"] for job_id in accepted}
     assert ended == {"succeeded"}

@@ -48,14 +48,15 @@ def test_the_lines_of_the_greeting_can_be_copied(hello: Service) -> None:
 
 
 def test_text_is_printed_while_it_comes(hello: Service) -> None:
-    words = [*LONGRUN, "run", "tell", "text=one two three four five six", "--url", hello.url]
+    text = " ".join(["word"] * 30)  # three seconds of them
+    words = [*LONGRUN, "run", "tell", f"text={text}", "--url", hello.url]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         first = os.read(process.stdout.fileno(), 100)
         first_at = time.monotonic()
         rest, said = process.communicate(timeout=60)
 
-    assert (first + rest).decode().startswith("one two three four five six (told on ")
+    assert (first + rest).decode().startswith(f"{text} (told on ")
     assert time.monotonic() - first_at > 0.2
     assert b"telling" in said
     assert process.returncode == 0
@@ -110,7 +111,7 @@ def test_a_canceled_job_is_exit_code_3(hello: Service) -> None:
 
 def test_ctrl_c_stops_the_waiting_not_the_job(hello: Service) -> None:
     with subprocess.Popen(
-        [*LONGRUN, "run", "brew", "drink=tea", "seconds=6", "--url", hello.url], stderr=subprocess.PIPE, text=True
+        [*LONGRUN, "run", "brew", "drink=tea", "seconds=15", "--url", hello.url], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         said = ""
@@ -194,7 +195,7 @@ def test_an_app_that_cannot_be_served_ends_with_its_error_said_once(tmp_path: Pa
 
 
 def test_a_stop_takes_everything_along_and_a_running_job_is_not_lost(serve: Serve) -> None:
-    service = serve()
+    service = serve(LONGRUN_GRACE="0.5")
     job_id = longrun("run", "brew", "drink=tea", "seconds=6", "--no-wait", url=service.url).stdout.strip()
     wait_for(lambda: state(job_id, service.url) == "running")
 
@@ -238,13 +239,13 @@ def test_nothing_outlives_a_supervisor_that_was_killed(serve: Serve) -> None:
 
 def test_a_killed_worker_comes_back_and_its_job_ends(serve: Serve) -> None:
     service = serve()
-    job_id = longrun("run", "brew", "drink=tea", "seconds=2", "--no-wait", url=service.url).stdout.strip()
+    job_id = longrun("run", "brew", "drink=tea", "seconds=5", "--no-wait", url=service.url).stdout.strip()
     wait_for(lambda: state(job_id, service.url) == "running")
 
     service.role("worker").kill()
 
     assert longrun("jobs", "show", job_id, "--wait", "--timeout", "60", url=service.url).returncode == 0
-    assert "worker was killed by SIGKILL after " in service.output
+    wait_for(lambda: "worker was killed by SIGKILL after " in service.output)
 
 
 def test_a_killed_api_comes_back_on_its_port_while_callers_wait(serve: Serve) -> None:
