@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 import pytest
+from tests.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 HELLO = str(ROOT / "examples" / "hello.py")
@@ -55,7 +56,7 @@ class Service:
     @property
     def url(self) -> str:
         """Where the API listens; waits for the greeting."""
-        wait_for(lambda: "Longrun is ready at" in self.output or self.process.poll() is not None, _START)
+        wait_for(lambda: "Longrun is ready at" in self.output or self.process.poll() is not None, "it has started", within=_START)
         found = re.search(r"ready at (http://\S+)", self.output)
         assert found, self.output
         self.processes()
@@ -141,11 +142,3 @@ def longrun(*words: str, url: str = "", **env: str) -> subprocess.CompletedProce
     """Run a command to its end."""
     at = {"LONGRUN_URL": url} if url else {}
     return subprocess.run([*LONGRUN, *words], env=os.environ | at | env, capture_output=True, text=True, timeout=120)
-
-
-def wait_for(ready: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until it is so."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < deadline, "it has not happened in time"
-        time.sleep(0.02)
