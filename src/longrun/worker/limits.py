@@ -84,7 +84,8 @@ class Limits:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
             if now - looked > _LATE:
-                excuse(self._engine.seats, now - looked)
+                # A look counts as one tick however late it is, so that even a worker that is always late comes to the last step.
+                excuse(self._engine.seats, now - looked - _TICK)
             looked = now
             if now - pinged >= _PING:
                 pinged = now
