@@ -11,7 +11,6 @@ UV_VERSION = 0.13.8
 APP ?= examples/hello.py
 ARGS ?=
 SEED ?=
-JOBS ?= 2
 
 PY = $(VENV)/bin/python
 UV = $(VENV)/bin/uv
@@ -40,8 +39,9 @@ demo: $(DEMO_READY) ## embed eight sentences with a real model through the real 
 serve: $(READY) ## serve a model file with all it needs, and no more: make serve APP=examples/hello.py
 	$(PY) -m longrun serve $(APP) $(ARGS)
 
+# Most of the tests wait most of their time, so three processes for each of two cores; the tests of a file share what they start.
 test: bytecode ## run the tests: make test ARGS="-k words"
-	$(PY) -m pytest -q -n $(JOBS) -m "not chaos and not slow" $(ARGS)
+	$(PY) -m pytest -q -n $(or $(JOBS),6) --dist loadfile --no-loadscope-reorder -m "not chaos and not slow" $(ARGS)
 
 # The same for our own code, which the tests start in some hundred processes; what has not changed is not compiled again.
 bytecode: $(DEV_READY)
@@ -63,7 +63,7 @@ bench: $(DEV_READY) $(DEMO_READY) ## measure everything beside its peers and wri
 
 chaos: bytecode ## break things under load and look for lost or doubled jobs; three random seeds, or: make chaos SEED=7
 	CHAOS_SEED="$(or $(SEED),$(shell $(PYTHON) -c 'import random; print(*random.sample(range(1, 10000), 3), sep=",")'))" \
-		$(PY) -m pytest -n $(JOBS) tests/chaos tests/e2e tests/integration -m "chaos or slow" -o faulthandler_timeout=600 $(ARGS)
+		$(PY) -m pytest -n $(or $(JOBS),2) tests/chaos tests/e2e tests/integration -m "chaos or slow" -o faulthandler_timeout=600 $(ARGS)
 
 wheel: $(READY) ## build the wheel, install it in fresh environments without the locks, run jobs there
 	$(PY) tests/wheel.py --uv $(UV) $(ARGS)

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.store import Store
 from tests.chaos.receiver import Receiver
+from tests.waiting import PATIENCE
+
+#: Folders whose files take long. They begin first: whichever file ends last decides how long all of it takes.
+LONG = ("tests/integration/worker/", "tests/e2e/")
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
+# What httpx waits where nothing is said; it would be 5 s.
+for limit in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, limit, PATIENCE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,6 +38,8 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in [name for name in os.environ if name.startswith("LONGRUN_") and name != "LONGRUN_TEST_REQUIRE"]:
         del os.environ[name]
     os.environ["LONGRUN_DATA"] = str(tmp_path_factory.mktemp("data"))
+    # A shell that runs the tests in the background makes them, and all that they start, ignore Ctrl-C; some of the tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +61,21 @@ def prefix() -> str:
     return f"t{uuid.uuid4().hex[:8]}:"
 
 
+def settings_for(url: str, prefix: str, lease: float = 30) -> Settings:
+    """Settings for a busy machine: no lease runs out, and no request is given up, because a process had to wait for a core."""
+    return Settings(prefix=prefix, redis_url=url, lease=lease, heartbeat=0.5, grace=1, store_timeout=30)
+
+
 @pytest.fixture
-def settings(prefix: str, valkey_url: str) -> Settings:
-    """Settings with a short lease, on the test's own keys."""
-    return Settings(prefix=prefix, redis_url=valkey_url, lease=2, heartbeat=0.5, grace=1)
+def lease() -> float:
+    """Seconds; a test that waits for the end of one asks for a shorter one, by `@pytest.mark.parametrize("lease", [2])`."""
+    return 30
+
+
+@pytest.fixture
+def settings(prefix: str, valkey_url: str, lease: float) -> Settings:
+    """Settings on the test's own keys."""
+    return settings_for(valkey_url, prefix, lease)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ APP = Path(__file__).with_name("models_for_chaos.py")
 FAILPOINTS = Path(__file__).with_name("failpoints")
 PREFIX = "longrun:"
 LEASE = 2.0  # seconds
-START_WITHIN = 40.0  # seconds
+START_WITHIN = 90.0  # seconds
 #: A short lease, so that tests need not wait; and no limit of crashes that a test could reach, so that every job must succeed.
 SETTINGS = {"LONGRUN_LEASE": f"{LEASE:g}", "LONGRUN_HEARTBEAT": "0.5", "LONGRUN_GRACE": "1", "LONGRUN_MAX_CRASHES": "100"}
 

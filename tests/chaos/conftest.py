@@ -17,7 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gate: one of the rows of the fault matrix that tell most; all of them together take two minutes")
+    config.addinivalue_line(
+        "markers", "gate: one of the rows of the fault matrix (FAULTS.md) that tell most; all of them together take two minutes"
+    )
     config.addinivalue_line("markers", "cluster(...): arguments of the test's `Cluster`")
 
 

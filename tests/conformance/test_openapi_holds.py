@@ -87,15 +87,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
 @schema.parametrize()
 @settings(max_examples=15, deadline=None, database=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 def test_every_operation_answers_as_documented(case: schemathesis.Case, served: tuple[str, list[str], list[str]]) -> None:
-    case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=10)
+    case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=60)
     if "job_id" in case.path_parameters:
         for job_id in served[1]:
             # The events of a job that runs for ever are a stream without end.
             if job_id == served[1][-1] and case.path.endswith("/events"):
                 continue
             case.path_parameters["job_id"] = job_id
-            case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=10)
+            case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=60)
     if "batch_id" in case.path_parameters:
         for batch_id in served[2]:
             case.path_parameters["batch_id"] = batch_id
-            case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=10)
+            case.call_and_validate(base_url=served[0], checks=list(CHECKS), timeout=60)

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from .conftest import HELLO, LONGRUN, Serve, Service, longrun, wait_for
+from .conftest import HELLO, LONGRUN, PLAIN, Serve, Service, longrun, wait_for
 
 SLOW = """
     import time
@@ -51,7 +51,7 @@ def held(process: psutil.Process) -> int:
 
 def fresh(url: str) -> httpx.Response:
     """A request on a connection of its own."""
-    return httpx.get(f"{url}/livez", timeout=10)
+    return httpx.get(f"{url}/livez", timeout=60)
 
 
 @contextmanager
@@ -59,12 +59,12 @@ def connections(url: str, number: int) -> Iterator[None]:
     """So many callers, each with a connection that it keeps."""
     with ExitStack() as stack:
         for _ in range(number):
-            assert stack.enter_context(httpx.Client(base_url=url, timeout=10)).get("/livez").status_code == 200
+            assert stack.enter_context(httpx.Client(base_url=url, timeout=60)).get("/livez").status_code == 200
         yield
 
 
 def test_all_of_them_answer_on_one_port_and_log_lines_say_which(serve: Serve) -> None:
-    service = serve(HELLO, "--api-processes", "3", LONGRUN_LOG_LEVEL="debug")
+    service = serve(PLAIN, "--api-processes", "3", LONGRUN_LOG_LEVEL="debug")
     with connections(service.url, 60):
         spread = {name: held(process) for name, process in apis(service.process).items()}
     print(f"60 connections: {spread}")
@@ -79,7 +79,7 @@ def test_all_of_them_answer_on_one_port_and_log_lines_say_which(serve: Serve) ->
 
 
 def test_one_is_killed_under_load_and_nobody_is_refused_and_nothing_is_lost(serve: Serve) -> None:
-    service = serve(HELLO, "--api-processes", "2")
+    service = serve(PLAIN, "--api-processes", "2")
     base, over = f"{service.url}/api/v1", threading.Event()
     accepted: list[str] = []
     refused: list[str] = []
@@ -91,7 +91,7 @@ def test_one_is_killed_under_load_and_nobody_is_refused_and_nothing_is_lost(serv
             for _ in range(10):
                 try:
                     answer = httpx.post(
-                        f"{base}/models/shout/jobs", json={"input": {"text": "x"}}, headers={"Idempotency-Key": key}, timeout=20
+                        f"{base}/models/shout/jobs", json={"input": {"text": "x"}}, headers={"Idempotency-Key": key}, timeout=60
                     )
                     assert answer.status_code == 202, answer.text
                     accepted.append(answer.json()["id"])
@@ -115,14 +115,14 @@ def test_one_is_killed_under_load_and_nobody_is_refused_and_nothing_is_lost(serv
         thread.join()
     print(f"{len(accepted)} accepted, {len(broken)} connections broke, {len(refused)} were refused")
     assert refused == []
-    assert "api-2 was killed by SIGKILL" in service.output
+    wait_for(lambda: "api-2 was killed by SIGKILL" in service.output)
     with httpx.Client(base_url=base, timeout=70) as http:
         ended = {http.get(f"/jobs/{job_id}", headers={"Prefer": "wait=60"}).json()["status"] for job_id in accepted}
     assert ended == {"succeeded"}
 
 
 def test_one_that_hangs_holds_up_no_new_caller(serve: Serve) -> None:
-    service = serve(HELLO, "--api-processes", "2")
+    service = serve(PLAIN, "--api-processes", "2")
     url = service.url
     hung = apis(service.process)["api-1"]
     hung.suspend()
@@ -156,7 +156,7 @@ def test_a_stop_ends_the_streams_of_all_of_them_in_order(serve: Serve, tmp_path:
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert reading.acquire(timeout=20)
+        assert reading.acquire(timeout=60)
     streams = {name: held(process) for name, process in apis(service.process).items()}
     assert min(streams.values()) > 0, streams
     status, took = service.stop(signal.SIGTERM)
@@ -173,7 +173,9 @@ def alone(hello: Service, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """`longrun api` with two processes, on the store of another service."""
     command = [*LONGRUN, "api", HELLO, "--port", "0", "--data", str(hello.data), "--api-processes", "2"]
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, env=os.environ | {"LONGRUN_LOG_LEVEL": "debug"}, stdout=log, stderr=log, text=True)
+        process = subprocess.Popen(
+            command, env=os.environ | {"LONGRUN_LOG_LEVEL": "debug", "LONGRUN_GRACE": "600"}, stdout=log, stderr=log, text=True
+        )
     try:
         yield process
     finally:
@@ -183,7 +185,7 @@ def alone(hello: Service, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def address(process: subprocess.Popen[str]) -> str:
     """Where the two of them answer."""
-    wait_for(lambda: len(apis(process)) == 2 and all(listening(each) for each in apis(process).values()), 30)
+    wait_for(lambda: len(apis(process)) == 2 and all(listening(each) for each in apis(process).values()))
     return f"http://127.0.0.1:{listening(apis(process)['api-1'])[0]}"
 
 
@@ -199,7 +201,7 @@ def test_api_without_serve_looks_after_its_own_processes(alone: subprocess.Popen
     wait_for(lambda: "api-1 was killed by SIGKILL" in (tmp_path / "log").read_text())
     wait_for(lambda: len(apis(alone)) == 2)
     alone.send_signal(signal.SIGTERM)
-    assert alone.wait(20) == 0
+    assert alone.wait(60) == 0
     with pytest.raises(httpx.ConnectError):
         fresh(url)
 
@@ -212,12 +214,12 @@ def test_a_second_signal_does_not_wait_for_open_requests(alone: subprocess.Popen
 
     def never_ends() -> Iterator[bytes]:
         yield from body
-        time.sleep(20)
+        time.sleep(100)
         yield b"}"
 
     def send() -> None:
         with pytest.raises(httpx.TransportError):
-            httpx.post(f"{url}/api/v1/models/shout/jobs", content=never_ends(), headers={"Content-Type": "application/json"}, timeout=40)
+            httpx.post(f"{url}/api/v1/models/shout/jobs", content=never_ends(), headers={"Content-Type": "application/json"}, timeout=200)
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()
@@ -226,7 +228,7 @@ def test_a_second_signal_does_not_wait_for_open_requests(alone: subprocess.Popen
     time.sleep(1)
     assert alone.poll() is None, "an open request may take its time"
     alone.send_signal(signal.SIGTERM)
-    assert alone.wait(5) == 0
+    assert alone.wait(60) == 0
     httpx.post(f"{hello.url}/api/v1/jobs/{job_id}/cancel")
 
 

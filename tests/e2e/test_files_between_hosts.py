@@ -51,7 +51,7 @@ def url(tmp_path: Path, valkey_url: str, bucket: str) -> Iterator[str]:
     ]
     base = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: workers(base) == 1, 40)
+        wait_for(lambda: workers(base) == 1)
         yield base
     finally:
         for host in hosts:
@@ -84,7 +84,7 @@ def test_a_picture_goes_by_the_bucket_and_comes_back_by_it(url: str, aws: S3Serv
         kept = {one["Key"] for one in aws.client.list_objects_v2(Bucket=bucket)["Contents"]}
         assert {key.count("/") for key in kept if "file_" in key} == {1, 3}, "the input under its id, the output under job and attempt"
         assert caller.delete(f"/jobs/{job.json()['id']}").status_code == 204
-        wait_for(lambda: not [one for one in aws.client.list_objects_v2(Bucket=bucket)["Contents"] if "file_" in one["Key"]], 20)
+        wait_for(lambda: not [one for one in aws.client.list_objects_v2(Bucket=bucket)["Contents"] if "file_" in one["Key"]])
 
 
 def test_a_bucket_that_is_gone_is_told_and_stops_nothing_else(url: str, aws: S3Server, bucket: str) -> None:
@@ -96,7 +96,7 @@ def test_a_bucket_that_is_gone_is_told_and_stops_nothing_else(url: str, aws: S3S
         answer = httpx.post(f"{url}/api/v1/models/describe/jobs", files={"image": ("a.png", picture)}, timeout=30)
         assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (503, "storage-unavailable", True)
         assert bucket not in answer.text
-        wait_for(lambda: httpx.get(f"{url}/readyz").json()["checks"]["files"].startswith("unavailable"), 20)
+        wait_for(lambda: httpx.get(f"{url}/readyz").json()["checks"]["files"].startswith("unavailable"))
         assert httpx.get(f"{url}/readyz").status_code == 200
         assert httpx.get(f"{url}/api/v1/models").status_code == 200
         assert httpx.get(f"{url}/api/v1/jobs").json()["jobs"] == []

@@ -64,7 +64,7 @@ async def test_a_submitted_job_gives_its_result(models: dict[str, object], store
     job = await longrun.submit(models["double"], x=21)
     view = await job.view()
     assert (view["model"], view["queue"], view["status"], view["position"]) == ("double", "gpu", "queued", 1)
-    waiting = asyncio.create_task(job.result(timeout=10))
+    waiting = asyncio.create_task(job.result(timeout=60))
     await work(store, job.id, "succeeded", b"42")
     assert await waiting == 42
 

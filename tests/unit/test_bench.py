@@ -116,7 +116,7 @@ def test_the_drain_of_a_peer_is_timed_from_the_first_result_that_is_seen() -> No
     counts = iter([0, 0, 3, 3, 7, 10])
     begun, first, ended = watch(Worker(), lambda: next(counts), 10)  # type: ignore[arg-type]
     assert first == 3
-    assert 0.02 < ended - begun < 5
+    assert 0.02 < ended - begun < 60
 
 
 def test_a_worker_that_comes_no_further_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -22,6 +22,18 @@ _PING = 0.25
 #: A runner that has answered no ping of the last so many seconds (or of the grace, if that is longer) is deaf: one of its threads keeps
 #: the GIL, or its event loop is blocked. What else it holds is stuck too.
 _HEARS_WITHIN = 1.0
+#: So many seconds from one look to the next say that this process itself had no core. It does not hold that against its runners.
+_LATE = 0.5
+
+
+def excuse(seats: Iterable[Seat], span: float) -> None:
+    """The worker stood still for `span` seconds: they count neither as silence of its runners nor as time that a run had to stop."""
+    for seat in seats:
+        seat.pong_at += span
+        for run in seat.runs():
+            if run.stop is not None:
+                run.exception_at += span
+                run.kill_at += span
 
 
 @dataclass(slots=True)
@@ -36,10 +48,14 @@ class Limits:
 
     async def watch_for_ever(self) -> None:
         """Look ten times a second."""
-        pinged = 0.0
+        pinged, looked = 0.0, time.monotonic()
         while True:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
+            if now - looked > _LATE:
+                # A look counts as one tick however late it is, so that even a worker that is always late comes to the last step.
+                excuse(self.tables.seats, now - looked - _TICK)
+            looked = now
             if now - pinged >= _PING:
                 pinged = now
                 self._ping(now)

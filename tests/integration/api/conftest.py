@@ -48,15 +48,15 @@ def app_of(settings: Settings, url: str | None = None) -> FastAPI:
 async def calling(app: FastAPI, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A caller of a started app, inside this process."""
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url=BASE, timeout=30, **options) as caller:
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url=BASE, timeout=70, **options) as caller:
         yield caller
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Any, **options: Any) -> AsyncIterator[int]:
-    """A real server on a free port of loopback; gives the port."""
+async def listening(app: Any, *, patience: int = 1, **options: Any) -> AsyncIterator[int]:
+    """A real server on a free port of loopback; gives the port. `patience`: seconds at its end for answers that go on."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=1, **options)
+        config = uvicorn.Config(app, log_level="error", access_log=False, timeout_graceful_shutdown=patience, **options)
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve(sockets=[sock]))
         while not server.started:

@@ -229,7 +229,7 @@ async def test_a_server_that_stops_says_so_and_another_goes_on(settings: Setting
             served.tell()
             assert await read(socket) == []
             assert (await ending(socket))[0] == 1012
-        await served.ended(2)
+        await served.ended()
     await worker.succeed(job["id"])
     rest = f"{job['urls']['ws']}?after={seen[-1]['seq']}"
     async with serving(settings) as served, connect(served.url.replace("http", "ws") + rest) as socket:
@@ -260,7 +260,7 @@ async def test_of_clients_that_vanish_nothing_is_left(settings: Settings, submit
                     await read(socket, 1)
                     leave(socket)
         channel = worker.store.job_channel(job["id"])
-        for _ in range(100):
+        for _ in range(1200):
             _, listeners = await worker.store.connection.command("PUBSUB", "NUMSUB", channel)
             left = [task for task in asyncio.all_tasks() - before if "_read" not in repr(task)]
             if listeners == 0 and not left:

@@ -27,6 +27,22 @@ class S3Server:
     url: str
     client: Any
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The usual variables, which point to the server."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }
+
+    def make_bucket(self) -> str:
+        """The name of a bucket that nobody else has."""
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        self.client.create_bucket(Bucket=name)
+        return name
+
     def look_at_credentials(self, looks: bool) -> None:
         """Whether it refuses strangers from now on."""
         httpx.post(f"{self.url}/moto-api/reset-auth", content="0" if looks else "inf").raise_for_status()
@@ -49,7 +65,7 @@ def s3_server() -> Iterator[S3Server]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not _answers(url):
             assert process.poll() is None and time.monotonic() < deadline, "moto's server did not start"
             time.sleep(0.1)
@@ -57,12 +73,12 @@ def s3_server() -> Iterator[S3Server]:
         yield S3Server(url, boto3.client("s3", endpoint_url=url, **keys))
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/moto-api/data.json", timeout=2).is_success
+        return httpx.get(f"{url}/moto-api/data.json", timeout=10).is_success
     except httpx.TransportError:
         return False
 
@@ -70,19 +86,15 @@ def _answers(url: str) -> bool:
 @pytest.fixture
 def aws(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """The usual variables point to the server."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.url)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
     return s3_server
 
 
 @pytest.fixture
 def bucket(aws: S3Server) -> str:
     """The name of a bucket that no other test has."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    aws.client.create_bucket(Bucket=name)
-    return name
+    return aws.make_bucket()
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ Folder(Path({str(root)!r})).put_blocking("a", endless(), limit=1 << 28)
 """
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not any(part.stat().st_size for part in root.glob(".parts/*")):
             assert time.monotonic() < deadline
             time.sleep(0.01)

@@ -51,7 +51,7 @@ async def test_a_job_is_submitted_with_all_that_can_be_said_of_it(client: AsyncC
 
 async def test_the_output_is_waited_for(client: AsyncClient, worker: PlayedWorker) -> None:
     job = await client.submit("echo", {"value": 1})
-    result = asyncio.create_task(job.result(timeout=20))
+    result = asyncio.create_task(job.result(timeout=60))
     await asyncio.sleep(0.1)
     await worker.succeed(job.id, b'{"a": [1, null]}')
 
@@ -261,7 +261,7 @@ async def test_ordinary_code_has_the_same_verbs(url: str, store: Store, worker: 
         with Client(url, "") as client:
             job = client.submit("echo", {"value": 1})
             kinds = [event.type for event in job.events()]
-            assert client.run("echo", {"value": 7}, timeout=20) == 7
+            assert client.run("echo", {"value": 7}, timeout=60) == 7
             assert list(job.stream()) == []
             assert (client.job(job.id).result(), job.status) == (1, "succeeded")
             assert list(client.map("echo", [{"value": number} for number in range(10)], concurrency=3)) == list(range(10))
@@ -313,7 +313,7 @@ async def test_a_forked_process_opens_connections_of_its_own(url: str) -> None:
             answers = context.Queue()
             child = context.Process(target=_names, args=(client, answers))
             child.start()
-            theirs = answers.get(timeout=20)
+            theirs = answers.get(timeout=60)
             child.join(20)
             client.models()
             return mine, theirs

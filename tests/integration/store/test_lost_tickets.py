@@ -64,6 +64,7 @@ async def lose_tickets(store: Store, ids: set[str], level: int = 4) -> None:
         await store.connection.command("RPUSH", name, *left[i : i + 5000])
 
 
+@pytest.mark.slow
 async def test_a_backlog_of_a_hundred_thousand_that_waits_ten_minutes_gets_no_ticket_twice_and_lost_ones_are_found(store: Store) -> None:
     ids = []
     for _ in range(100):

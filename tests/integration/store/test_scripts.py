@@ -219,6 +219,7 @@ async def test_an_at_most_once_job_is_never_run_again_after_it_started(store: St
     assert b'"outcome-unknown"' in ((await store.records.read(job_id, "t")).error or b"")
 
 
+@pytest.mark.parametrize("lease", [2])
 async def test_an_expired_lease_is_requeued_in_front(store: Store, settings: Settings) -> None:
     lost = await claimed(store)
     later = await submit(store)
@@ -234,6 +235,7 @@ async def test_an_expired_lease_is_requeued_in_front(store: Store, settings: Set
     assert [(attempt.outcome, attempt.worker) for attempt in attempts] == [("crashed", "w")]
 
 
+@pytest.mark.parametrize("lease", [2])
 async def test_nothing_expires_for_a_lease_after_nobody_swept(store: Store, settings: Settings) -> None:
     await store.upkeep.sweep()
     await claimed(store)

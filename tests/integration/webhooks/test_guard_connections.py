@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 from tests.integration.webhooks.test_guard import answering, client, fetched, ok, resolving, server
@@ -38,14 +37,12 @@ async def test_a_name_that_is_not_known_is_a_reason() -> None:
 
 async def test_a_name_server_that_does_not_answer_is_waited_for_until_the_timeout() -> None:
     async def silent(name: str) -> list[str]:
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
         return []
 
-    begun = time.monotonic()
-    async with client(ANY, resolve=silent, timeout=0.2) as guarded:
+    async with asyncio.timeout(60), client(ANY, resolve=silent, timeout=0.2) as guarded:
         with pytest.raises(Unreachable, match=r"no complete answer within 0\.2 s"):
             await guarded.post("http://hook.example/", b"{}", {})
-    assert time.monotonic() - begun < 10
 
 
 async def test_the_system_is_asked_for_names() -> None:

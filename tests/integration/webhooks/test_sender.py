@@ -66,12 +66,12 @@ class Jobs:
         await self.worker.succeed(job.id, output)
         return job.id
 
-    async def settled(self, job_id: str, within: float = 15.0) -> Delivery:
+    async def settled(self, job_id: str, within: float = 60.0) -> Delivery:
         """The job's delivery, once it has an end."""
         (found,), _ = await self.parts.store.webhooks.deliveries("t", cursor=None, look_at=10, filters={"job": job_id})
         return await self.end_of(found.id, within)
 
-    async def end_of(self, delivery_id: str, within: float = 15.0) -> Delivery:
+    async def end_of(self, delivery_id: str, within: float = 60.0) -> Delivery:
         """The delivery, once it has an end."""
         end = time.monotonic() + within
         while True:

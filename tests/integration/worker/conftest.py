@@ -16,6 +16,8 @@ from typing import Any
 import orjson
 import psutil
 import pytest
+from tests.conftest import settings_for
+from tests.waiting import PATIENCE
 
 from longrun.clock import new_job_id
 from longrun.jobs.policy import Policy
@@ -29,10 +31,24 @@ MODELS = Path(__file__).with_name("models_under_test.py")
 
 
 class Worker:
-    """A worker process and its runners."""
+    """A worker process and its runners.
+
+    Args:
+        app: the file with the models.
+        models: the classes and functions that it serves, such as `Sleeper,shout`; empty = all. Each class costs a runner process.
+        folder: where it works.
+        environment: further variables.
+    """
 
     def __init__(
-        self, settings: Settings, log: Path, *arguments: str, app: Path = MODELS, folder: Path | None = None, **environment: str
+        self,
+        settings: Settings,
+        log: Path,
+        *arguments: str,
+        app: Path = MODELS,
+        models: str = "",
+        folder: Path | None = None,
+        **environment: str,
     ) -> None:
         env = os.environ | {
             "LONGRUN_REDIS_URL": settings.redis_url,
@@ -40,11 +56,12 @@ class Worker:
             "LONGRUN_LEASE": f"{settings.lease:g}",
             "LONGRUN_HEARTBEAT": f"{settings.heartbeat:g}",
             "LONGRUN_GRACE": f"{settings.grace:g}",
+            "LONGRUN_STORE_TIMEOUT": f"{settings.store_timeout:g}",
             **environment,
         }
         self.log = log
         with log.open("ab") as output:
-            command = [sys.executable, "-m", "longrun", "worker", str(app), *arguments]
+            command = [sys.executable, "-m", "longrun", "worker", f"{app}:{models}" if models else str(app), *arguments]
             self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=output, start_new_session=True)
 
     @property
@@ -54,7 +71,7 @@ class Worker:
     def kill(self, sign: signal.Signals = signal.SIGKILL) -> None:
         self.process.send_signal(sign)
 
-    def stop(self, timeout: float = 10) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         if self.process.poll() is None:
             self.process.terminate()
         try:
@@ -69,8 +86,8 @@ def start_worker(settings: Settings, tmp_path: Path) -> Iterator[Any]:
     """Start workers; all of them are gone after the test."""
     workers: list[Worker] = []
 
-    def start(*arguments: str, app: Path = MODELS, folder: Path | None = None, **environment: str) -> Worker:
-        workers.append(Worker(settings, tmp_path / "worker.log", *arguments, app=app, folder=folder, **environment))
+    def start(*arguments: str, **options: Any) -> Worker:
+        workers.append(Worker(settings, tmp_path / "worker.log", *arguments, **options))
         return workers[-1]
 
     yield start
@@ -84,13 +101,15 @@ def start_worker(settings: Settings, tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def module_settings(valkey_url: str) -> Settings:
     """Settings of a worker that the tests of a module share."""
-    return Settings(prefix=f"m{uuid.uuid4().hex[:8]}:", redis_url=valkey_url, lease=2, heartbeat=0.5, grace=1)
+    return settings_for(valkey_url, f"m{uuid.uuid4().hex[:8]}:")
 
 
 @pytest.fixture(scope="module")
-def shared_worker(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """One worker for the tests of a module that do it no harm: starting one costs a second."""
-    worker = Worker(module_settings, tmp_path_factory.mktemp("worker") / "worker.log", "--events", LONGRUN_MAX_OUTPUT="2000")
+def shared_worker(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Worker]:
+    """One worker for the tests of a module that do it no harm. Its models are those that the module names as `SHARED`, or all."""
+    models = getattr(request.module, "SHARED", "")
+    log = tmp_path_factory.mktemp("worker") / "worker.log"
+    worker = Worker(module_settings, log, "--events", models=models, LONGRUN_MAX_OUTPUT="2000")
     yield worker
     worker.stop()
 
@@ -117,7 +136,7 @@ class Caller:
     async def read(self, job_id: str) -> JobRecord:
         return await self.store.records.read(job_id, "t")
 
-    async def until(self, job_id: str, *statuses: str, timeout: float = 30) -> JobRecord:
+    async def until(self, job_id: str, *statuses: str, timeout: float = PATIENCE) -> JobRecord:
         end = time.monotonic() + timeout
         while True:
             job = await self.read(job_id)
@@ -126,13 +145,13 @@ class Caller:
             assert time.monotonic() < end, f"{job_id} is still {job.status} after {timeout} s"
             await asyncio.sleep(0.01)
 
-    async def end(self, job_id: str, timeout: float = 30) -> JobRecord:
+    async def end(self, job_id: str, timeout: float = PATIENCE) -> JobRecord:
         return await self.until(job_id, timeout=timeout)
 
     async def run(self, model: str, queue: str = "default", *, policy: Policy | None = None, **data: Any) -> JobRecord:
         return await self.end(await self.submit(model, queue, policy=policy, **data))
 
-    async def ready(self, model: str = "noop", timeout: float = 30) -> None:
+    async def ready(self, model: str = "noop", timeout: float = PATIENCE) -> None:
         """Until some worker has announced that it holds the model."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

@@ -1,4 +1,7 @@
-"""Models that do not end by themselves: one for each way to be stopped, or not to be. They leave lines in the file RUN_ON_LOG."""
+"""Models that do not end by themselves: one for each way to be stopped, or not to be. They leave lines in the file RUN_ON_LOG.
+
+What a test needs only as long as something else goes on is `held`: it ends when the test lets it go, not when some seconds are over.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,11 @@ from longrun import Job, Model, Retry, SoftTimeLimit, batched, model
 def note(what: str, job: Job) -> None:
     with Path(os.environ["RUN_ON_LOG"]).open("a") as log:
         log.write(f"{what} {job.id} {job.attempt} {os.getpid()}\n")
+
+
+def let_go(job: Job) -> bool:
+    """Whether the test has let the job go, with a file of its name beside the log."""
+    return Path(os.environ["RUN_ON_LOG"]).with_name(job.id).exists()
 
 
 # -- sync: the functions of one queue share a runner -----------------------------------------------------------------------
@@ -127,7 +135,10 @@ def many(items: list[Item], jobs: list[Job]) -> list[int]:
         for job in jobs:
             job.log("in peace")
         return [len(items)] * len(items)
-    time.sleep(float(how) if how[0].isdigit() else 1000)
+    while how == "held" and not let_go(jobs[0]):
+        time.sleep(0.01)
+    if how != "held":
+        time.sleep(float(how) if how[0].isdigit() else 1000)
     return [len(items)] * len(items)
 
 
@@ -181,11 +192,13 @@ def at_second_try(job: Job) -> int:
 
 
 @model(queue="aio")
-async def aio_waits(job: Job, seconds: float = 1000, catches: bool = False) -> str:
+async def aio_waits(job: Job, seconds: float = 1000, catches: bool = False, held: bool = False) -> str:
     """Waits; may catch its time limit and return what it has, after a moment."""
     note("begin", job)
     try:
-        await asyncio.sleep(seconds)
+        while held and not let_go(job):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0 if held else seconds)
     except SoftTimeLimit:
         if not catches:
             raise
@@ -257,7 +270,11 @@ async def aio_many(items: list[Item], jobs: list[Job]) -> list[int]:
     """A batch that waits."""
     for job in jobs:
         note("begin", job)
-    await asyncio.sleep(float(items[0].how) if items[0].how[0].isdigit() else 1000)
+    how = items[0].how
+    while how == "held" and not let_go(jobs[0]):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    if how != "held":
+        await asyncio.sleep(float(how) if how[0].isdigit() else 1000)
     return [len(items)] * len(items)
 
 
@@ -281,16 +298,20 @@ async def pays(job: Job, seconds: float) -> str:
 
 
 class Threads(Model, queue="threads", concurrency=4):
-    """Four at once, on threads. When it looks, it takes two seconds to end after its soft limit."""
+    """Four at once, on threads. When it looks, it saves what it has after its soft limit, until it is let go."""
 
-    def predict(self, seconds: float, job: Job, looks: bool = False) -> int:
+    def predict(self, job: Job, seconds: float = 0, looks: bool = False, held: bool = False) -> int:
         note("begin", job)
+        while held and not let_go(job):
+            time.sleep(0.01)
         end = time.monotonic() + seconds
         try:
             while looks and time.monotonic() < end:
                 time.sleep(0.01)
                 job.check()
         except SoftTimeLimit:
-            end = time.monotonic() + 2
+            end = 0
+            while not let_go(job):
+                time.sleep(0.01)
         time.sleep(max(0.0, end - time.monotonic()))
         return os.getpid()

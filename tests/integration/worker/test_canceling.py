@@ -12,7 +12,8 @@ import orjson
 import psutil
 import pytest
 from tests.integration.worker.conftest import Worker
-from tests.integration.worker.watcher import SOON, Watcher, error_of, how
+from tests.integration.worker.watcher import Watcher, error_of, how
+from tests.waiting import PATIENCE
 
 from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
@@ -84,7 +85,7 @@ async def test_a_canceled_job_stops_and_tells_how(watcher: Watcher, queue: str, 
     error = error_of(job)
     assert how(job) == ("canceled", "canceled", step)
     assert error["run_s"] >= 0.1
-    assert 0 <= error["stop_s"] < SOON
+    assert 0 <= error["stop_s"] < PATIENCE
     assert orjson.loads(job.usage or b"{}")["run_s"] == pytest.approx(error["run_s"], abs=0.001)
     (attempt,) = await watcher.store.records.attempts(job_id, "t")
     assert (attempt.outcome, attempt.error) == ("canceled", error)
@@ -101,15 +102,15 @@ async def test_a_job_ends_when_its_time_is_over(watcher: Watcher, queue: str, mo
     assert how(job) == ("failed", "timeout", step)
     assert error["detail"].startswith("The job had not ended within its timeout of 1 s.")
     assert error["run_s"] >= 1
-    assert error["stop_s"] < SOON
+    assert error["stop_s"] < PATIENCE
 
 
 @pytest.mark.parametrize("way", ["cancel", "limit"])
 async def test_work_that_was_killed_has_stopped_with_the_processes_that_it_had_started(watcher: Watcher, way: str) -> None:
-    policy = Policy(timeout=1.5) if way == "limit" else None
+    policy = Policy(timeout=4) if way == "limit" else None
     job_id = await watcher.submit("has_a_child", "sync", policy=policy)
     child = None
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while child is None and time.monotonic() < end:
         events = (await watcher.store.records.events(job_id, "t", 0, 100)).events
         child = next((psutil.Process(int(orjson.loads(event.data)["message"])) for event in events if event.type == "log"), None)
@@ -120,7 +121,7 @@ async def test_work_that_was_killed_has_stopped_with_the_processes_that_it_had_s
         await watcher.store.records.cancel(job_id, "t")
     assert how(await watcher.end(job_id))[2] == "kill"
     assert runner is not None
-    _, alive = psutil.wait_procs([runner, child], timeout=10)
+    _, alive = psutil.wait_procs([runner, child], timeout=PATIENCE)
     assert alive == []
 
 
@@ -230,10 +231,11 @@ async def test_a_timeout_is_tried_again_when_the_model_says_so(watcher: Watcher)
 
 
 async def test_one_item_of_a_batch_is_canceled_at_once_and_the_others_go_on(watcher: Watcher) -> None:
-    one, other = await watcher.batch("many", "sync", how="2")
+    one, other = await watcher.batch("many", "sync", how="held")
     job = await watcher.cancel(one)
     assert how(job) == ("canceled", "canceled", "fenced")
     assert "may still go on" in error_of(job)["detail"]
+    watcher.let_go(one, other)
     assert (await watcher.end(other)).output == b"2"
 
 
@@ -246,13 +248,14 @@ async def test_a_batch_that_nobody_wants_any_more_stops(watcher: Watcher, queue:
 
 
 async def test_an_async_job_that_does_not_stop_is_fenced_and_ended_when_its_neighbours_are_done(watcher: Watcher) -> None:
-    stubborn, other = await watcher.submit("aio_swallows", "aio"), await watcher.submit("aio_waits", "aio", seconds=4)
+    stubborn, other = await watcher.submit("aio_swallows", "aio"), await watcher.submit("aio_waits", "aio", held=True)
     await watcher.until_begun(stubborn, other)
     assert how(await watcher.cancel(stubborn)) == ("canceled", "canceled", "fenced")
     runner = psutil.Process(watcher.begun(stubborn)[0])
+    watcher.let_go(other)
     job = await watcher.end(other)
     assert (job.status.value, job.attempt) == ("succeeded", 1)
-    _, alive = psutil.wait_procs([runner], timeout=10)
+    _, alive = psutil.wait_procs([runner], timeout=PATIENCE)
     assert alive == []
 
 
@@ -267,17 +270,18 @@ async def test_a_call_that_does_not_come_back_does_not_keep_its_model_from_other
     assert ((await watcher.read(neighbour)).status.value, (await watcher.read(neighbour)).attempt) == ("running", 1)
     old = psutil.Process(watcher.begun(neighbour)[0])
     await watcher.cancel(neighbour)
-    _, alive = psutil.wait_procs([old], timeout=10)
+    _, alive = psutil.wait_procs([old], timeout=PATIENCE)
     assert alive == []
 
 
 async def test_neighbours_of_a_runner_that_answers_nothing_run_again_and_are_not_charged(watcher: Watcher) -> None:
-    other = await watcher.submit("aio_waits", "aio", seconds=2)
+    other = await watcher.submit("aio_waits", "aio", held=True)
     await watcher.until_begun(other)
     blocker = await watcher.submit("aio_blocks", "aio")
     await watcher.until_begun(blocker)
+    watcher.let_go(other)
     assert how(await watcher.cancel(blocker)) == ("canceled", "canceled", "kill")
-    job = await watcher.end(other, timeout=60)
+    job = await watcher.end(other)
     assert (job.status.value, job.attempt, job.errors) == ("succeeded", 2, 0)
     assert [attempt.outcome for attempt in await watcher.store.records.attempts(other, "t")] == ["released", "succeeded"]
 
@@ -290,18 +294,19 @@ async def test_somebody_elses_cancel_does_not_make_a_paid_job_unknown_but_the_ti
     assert how(await watcher.cancel(blocker)) == ("canceled", "canceled", "fenced")
     assert (await watcher.read(paid)).status.value == "running"
     # The event loop is blocked until the limit of the one that blocks it.
-    job = await watcher.end(paid, timeout=60)
+    job = await watcher.end(paid)
     assert (job.status.value, error_of(job)["code"]) == ("failed", "outcome-unknown")
     assert watcher.begun(paid) == watcher.begun(blocker)
 
 
 async def test_a_neighbour_that_is_at_its_soft_limit_keeps_its_time(watcher: Watcher) -> None:
-    """It returns what it has, two seconds after its soft limit; meanwhile another one in the runner has to be stopped."""
-    policy = Policy(timeout=60, soft_timeout=2)
-    saving = await watcher.submit("threads", "threads", policy=policy, seconds=50, looks=True)
+    """It returns what it has, long after its soft limit; meanwhile another one in the runner has to be stopped."""
+    policy = Policy(timeout=600, soft_timeout=1)
+    saving = await watcher.submit("threads", "threads", policy=policy, seconds=500, looks=True)
     stuck = await watcher.submit("threads", "threads", policy=Policy(timeout=1.5), seconds=1000)
     await watcher.until_begun(saving, stuck)
     assert how(await watcher.end(stuck)) == ("failed", "timeout", "fenced")
+    watcher.let_go(saving)
     job = await watcher.end(saving)
     assert (job.status.value, job.attempt, job.partial) == ("succeeded", 1, True)
 
@@ -309,29 +314,31 @@ async def test_a_neighbour_that_is_at_its_soft_limit_keeps_its_time(watcher: Wat
 async def test_given_up_threads_do_not_use_up_a_runner(watcher: Watcher) -> None:
     """Half of the places are taken by calls that do not come back: the rest ends in peace, then the runner is replaced."""
     stuck = [await watcher.submit("threads", "threads", seconds=1000) for _ in range(2)]
-    wanted = await watcher.submit("threads", "threads", seconds=5)
+    wanted = await watcher.submit("threads", "threads", held=True)
     await watcher.until_begun(*stuck, wanted)
     for job_id in stuck:
         assert how(await watcher.cancel(job_id))[2] == "fenced"
     late = await watcher.submit("threads", "threads", seconds=0.1)
     old = watcher.begun(wanted)[0]
     runner = psutil.Process(old)
+    watcher.let_go(wanted)
     job = await watcher.end(wanted)
     assert (job.status.value, job.attempt, job.output) == ("succeeded", 1, str(old).encode())
-    job = await watcher.end(late, timeout=60)
+    job = await watcher.end(late)
     assert job.status.value == "succeeded"
     assert int(job.output or b"") != old
-    _, alive = psutil.wait_procs([runner], timeout=20)
+    _, alive = psutil.wait_procs([runner], timeout=PATIENCE)
     assert alive == []
 
 
 async def test_the_same_job_may_run_again_beside_its_attempt_that_was_given_up(watcher: Watcher) -> None:
     """A timed-out attempt goes on beside a neighbour, while the job is retried in the same runner."""
-    neighbour = await watcher.submit("threads", "threads", seconds=8)
+    neighbour = await watcher.submit("threads", "threads", held=True)
     await watcher.until_begun(neighbour)
     job_id = await watcher.submit("threads", "threads", policy=Policy(timeout=1), seconds=1000)
     job = await watcher.end(job_id)
     assert how(job) == ("failed", "timeout", "fenced")
+    watcher.let_go(neighbour)
     assert (await watcher.end(neighbour)).attempt == 1
     assert (await watcher.run("threads", "threads", seconds=0.05)).status.value == "succeeded"
 

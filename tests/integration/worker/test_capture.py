@@ -144,7 +144,7 @@ async def test_items_that_run_one_by_one_are_heard_by_their_own_callers(talk: Ca
 
 @pytest.mark.parametrize("what", ["thread", "program"])
 async def test_what_a_job_leaves_behind_does_not_talk_into_the_next(start_worker: Any, caller: Caller, what: str) -> None:
-    start_worker(app=MODELS)
+    start_worker(app=MODELS, models="Leaves")
     first = await caller.run("leaves", what=what, name="first", seconds=0.2)
     second = await caller.run("leaves", what="", name="second", seconds=0.5)
     assert "late first" in await messages(caller, first.id)
@@ -169,7 +169,7 @@ async def test_what_is_yielded_without_end_fails_as_soon_as_it_is_too_much(talk:
 
 @pytest.mark.parametrize("how", ["python", "c"])
 async def test_what_was_said_before_a_runner_dies_has_arrived(start_worker: Any, caller: Caller, tmp_path: Path, how: str) -> None:
-    worker = start_worker(app=MODELS)
+    worker = start_worker(app=MODELS, models="Dies")
     job = await caller.run("dies", how=how, marker=str(tmp_path / "marker"))
     assert (job.status, job.attempt) == ("succeeded", 2)
     events = [data for kind, data in await told(caller, job.id) if kind in ("log", "output")]
@@ -184,7 +184,7 @@ async def test_code_that_keeps_the_gil_does_not_wait_for_ever(talk: Caller) -> N
 
 
 async def test_nothing_is_captured_when_the_operator_says_so(start_worker: Any, caller: Caller) -> None:
-    worker = start_worker(app=MODELS, LONGRUN_CAPTURE_OUTPUT="0")
+    worker = start_worker(app=MODELS, models="Talk", LONGRUN_CAPTURE_OUTPUT="0")
     job = await caller.run("talk", ways=["print", "logging", "descriptor", "program"])
     assert await messages(caller, job.id) == []
     assert "talk | logging\n" in worker.log.read_text(errors="replace")

@@ -19,6 +19,9 @@ from longrun.queues.celery.app import build_app
 from longrun.queues.celery.backend import JobFailedError
 from longrun.settings import Settings
 
+#: Models of the worker that the tests share.
+SHARED = "Sleeper,shout,Noop,fail,Lengths"
+
 
 @pytest.fixture
 def tools(module_settings: Settings) -> Celery:
@@ -26,13 +29,13 @@ def tools(module_settings: Settings) -> Celery:
 
 
 async def test_inspect_sees_the_worker_and_its_running_job(shared: Caller, tools: Celery) -> None:
-    job_id = await shared.submit("sleeper", seconds=15)
+    job_id = await shared.submit("sleeper", seconds=1000)
     await shared.until(job_id, "running")
-    inspect = tools.control.inspect(timeout=3)
+    inspect = tools.control.inspect(timeout=10, limit=1)
     pings = await asyncio.to_thread(inspect.ping)
     assert list(pings.values()) == [{"ok": "pong"}]
     # One worker answered, so the rest need not wait for others.
-    inspect = tools.control.inspect(timeout=3, limit=1)
+    inspect = tools.control.inspect(timeout=30, limit=1)
     (active,) = (await asyncio.to_thread(inspect.active)).values()
     assert [(task["id"], task["name"]) for task in active] == [(job_id, "longrun.sleeper")]
     (stats,) = (await asyncio.to_thread(inspect.stats)).values()
@@ -44,9 +47,9 @@ async def test_inspect_sees_the_worker_and_its_running_job(shared: Caller, tools
 
 
 async def test_a_task_is_found_by_its_id_and_counted(shared: Caller, tools: Celery) -> None:
-    running = await shared.submit("sleeper", seconds=15)
+    running = await shared.submit("sleeper", seconds=1000)
     await shared.until(running, "running")
-    inspect = tools.control.inspect(timeout=3, limit=1)
+    inspect = tools.control.inspect(timeout=30, limit=1)
     (found,) = (await asyncio.to_thread(inspect.query_task, running)).values()
     state, task = found[running]
     assert (state, task["name"], task["delivery_info"]["routing_key"]) == ("active", "longrun.sleeper", "default.sleeper")
@@ -76,7 +79,7 @@ async def test_a_task_that_somebody_sends_with_celery_is_dropped(shared: Caller,
     await shared.ready()
     await asyncio.to_thread(tools.send_task, "longrun.noop", queue="default.noop")
     assert (await shared.run("noop", x=3)).output == b"3"
-    for _ in range(200):
+    for _ in range(3000):
         if "names no job" in shared_worker.log.read_text():
             break
         await asyncio.sleep(0.02)
@@ -87,13 +90,13 @@ async def test_the_celery_command_line_finds_the_application(shared: Caller, mod
     await shared.ready()
     env = os.environ | {"LONGRUN_REDIS_URL": module_settings.redis_url, "LONGRUN_PREFIX": module_settings.prefix}
     command = [sys.executable, "-m", "celery", "-A", "longrun", "inspect", "ping"]
-    done = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    done = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "pong" in done.stdout
 
 
 async def test_revoke_with_terminate_stops_exactly_the_job_that_was_meant(shared: Caller, tools: Celery) -> None:
-    meant, other = await shared.submit("shout", text="a", seconds=15), await shared.submit("shout", text="b", seconds=2)
+    meant, other = await shared.submit("shout", text="a", seconds=1000), await shared.submit("shout", text="b", seconds=2)
     await shared.until(meant, "running")
     await shared.until(other, "running")
     await asyncio.to_thread(tools.control.revoke, meant, terminate=True)
@@ -103,9 +106,9 @@ async def test_revoke_with_terminate_stops_exactly_the_job_that_was_meant(shared
 
 
 async def test_revoke_cancels_a_job_that_waits(shared: Caller, tools: Celery) -> None:
-    running = await shared.submit("sleeper", seconds=15)
+    running = await shared.submit("sleeper", seconds=1000)
     await shared.until(running, "running")
-    waiting = await shared.submit("sleeper", seconds=15)
+    waiting = await shared.submit("sleeper", seconds=1000)
     await asyncio.to_thread(tools.control.revoke, waiting)
     await asyncio.sleep(0.5)
     await shared.store.records.cancel(running, "t")
@@ -130,7 +133,7 @@ async def test_events_tell_what_runs_when_they_are_on(shared: Caller, tools: Cel
     while not seen:  # noqa: ASYNC110 - the worker's own heartbeat, received on a thread, says that the receiver hears
         await asyncio.sleep(0.05)
     job = await shared.run("shout", text="x", seconds=0.2)
-    for _ in range(100):
+    for _ in range(1200):
         if ("task-succeeded", job.id) in seen:
             break
         await asyncio.sleep(0.05)
@@ -141,21 +144,21 @@ async def test_events_tell_what_runs_when_they_are_on(shared: Caller, tools: Cel
 
 async def test_async_result_tells_the_same_truth(shared: Caller, tools: Celery) -> None:
     done, failed = await shared.run("shout", text="hi"), await shared.run("fail", kind="other")
-    running = await shared.submit("sleeper", seconds=15)
+    running = await shared.submit("sleeper", seconds=1000)
     await shared.until(running, "running")
-    queued = await shared.submit("sleeper", seconds=15)
+    queued = await shared.submit("sleeper", seconds=1000)
     assert [tools.AsyncResult(job_id).status for job_id in (done.id, failed.id, running, queued)] == [
         "SUCCESS",
         "FAILURE",
         "STARTED",
         "PENDING",
     ]
-    assert await asyncio.to_thread(tools.AsyncResult(done.id).get, timeout=2) == "HI"
+    assert await asyncio.to_thread(tools.AsyncResult(done.id).get, timeout=60) == "HI"
     with pytest.raises(JobFailedError, match="model-error"):
-        await asyncio.to_thread(tools.AsyncResult(failed.id).get, timeout=2)
+        await asyncio.to_thread(tools.AsyncResult(failed.id).get, timeout=60)
     await shared.store.records.cancel(queued, "t")
     with pytest.raises(TaskRevokedError):
-        await asyncio.to_thread(tools.AsyncResult(queued).get, timeout=2)
+        await asyncio.to_thread(tools.AsyncResult(queued).get, timeout=60)
     await shared.store.records.cancel(running, "t")
 
 
@@ -163,4 +166,4 @@ async def test_async_result_never_says_pending_for_a_job_that_does_not_exist(sha
     missing = tools.AsyncResult(new_job_id())
     assert missing.status == "UNKNOWN"
     with pytest.raises(JobNotFound):
-        await asyncio.to_thread(missing.get, timeout=1)
+        await asyncio.to_thread(missing.get, timeout=60)

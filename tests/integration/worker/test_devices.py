@@ -80,7 +80,7 @@ async def test_a_model_is_warm_before_its_first_job_and_the_worker_says_how_long
 async def test_a_warm_up_that_fails_is_a_load_that_fails(start_worker: Start, caller: Caller) -> None:
     start_worker("--queues", "warm", app=MODELS, COLD="1")
     job_id = await caller.submit("warm", "warm")
-    for _ in range(300):
+    for _ in range(1200):
         workers, *_ = await caller.store.records.overview()
         if any(each["models"]["warm"]["state"] == "unhealthy" for each in map(orjson.loads, workers) if "warm" in each.get("models", {})):
             break

@@ -24,7 +24,7 @@ def own_settings(tmp_path: Path) -> Iterator[Settings]:
 
 
 async def test_small_outcomes_are_stored_large_ones_wait_and_nothing_runs_twice(own_settings: Settings, tmp_path: Path) -> None:
-    worker = Worker(own_settings, tmp_path / "worker.log")
+    worker = Worker(own_settings, tmp_path / "worker.log", models="shout")
     store = Store(own_settings.redis_url, own_settings, ticket_template())
     try:
         caller = Caller(store)
@@ -54,7 +54,7 @@ async def test_a_worker_that_starts_while_the_store_is_full_runs_what_waits(own_
     caller = Caller(store)
     ids = [await caller.submit("shout", text=f"n{n}", seconds=0.0) for n in range(5)]
     await store.connection.command("CONFIG", "SET", "maxmemory", "1mb")
-    worker = Worker(own_settings, tmp_path / "worker.log")
+    worker = Worker(own_settings, tmp_path / "worker.log", models="shout")
     try:
         for job_id in ids:
             assert (await caller.end(job_id, timeout=60)).status == "succeeded"

@@ -25,6 +25,9 @@ FRAGILE = Policy(max_crashes=1)
 #: Seconds for what takes two on an idle machine.
 PATIENCE = 120
 
+#: Models of the worker that the tests share.
+SHARED = "Quick,chat,Many,shouts,awkward"
+
 
 def error(job: JobRecord) -> dict[str, Any]:
     assert job.status == "failed", job.status
@@ -58,7 +61,7 @@ async def test_quick_jobs_around_a_poison_job_are_not_charged_for_it(shared: Cal
 
 async def test_a_poison_job_among_many_async_jobs_fails_alone(shared: Caller) -> None:
     await shared.end(await shared.submit("chat", "poison", x=0), timeout=PATIENCE)
-    ids = [await shared.submit("chat", "poison", x=n, seconds=1.0, policy=FRAGILE) for n in range(10)]
+    ids = [await shared.submit("chat", "poison", x=n, seconds=2.0, policy=FRAGILE) for n in range(10)]
     poison = await shared.submit("chat", "poison", x=-1, seconds=0.5, how="kill", policy=FRAGILE)
     jobs = await all_but_the_poison_succeed(shared, [*ids, poison], poison, starts=3)
     (first, *_) = await shared.store.records.attempts(jobs[9].id, "t")
@@ -106,15 +109,16 @@ async def test_a_job_that_runs_at_most_once_ends_with_an_unknown_outcome_when_it
     assert (await shared.read(await shared.store.records.resubmit(job.id, "t", new_job_id()))).retry_of == job.id
 
 
+@pytest.mark.parametrize("lease", [2])
 async def test_a_lost_worker_is_named_and_what_runs_at_most_once_is_not_run_again(start_worker: Any, caller: Caller) -> None:
-    first = start_worker("--queues", "poison", "--name", "first")
+    first = start_worker("--name", "first", models="chat")
     fragile, once = [
-        await caller.submit("chat", "poison", x=1, seconds=30, policy=policy) for policy in (FRAGILE, Policy(delivery="at_most_once"))
+        await caller.submit("chat", "poison", x=1, seconds=1000, policy=policy) for policy in (FRAGILE, Policy(delivery="at_most_once"))
     ]
     for job_id in (fragile, once):
         await caller.until(job_id, "running", timeout=PATIENCE)
     first.kill()
-    start_worker("--queues", "poison")
+    start_worker(models="chat")
     jobs = [await caller.end(job_id, timeout=PATIENCE) for job_id in (fragile, once)]
     assert [error(job)["code"] for job in jobs] == ["worker-lost", "outcome-unknown"]
     assert [job.attempt for job in jobs] == [1, 1]
@@ -122,9 +126,9 @@ async def test_a_lost_worker_is_named_and_what_runs_at_most_once_is_not_run_agai
 
 
 async def test_a_job_that_runs_at_most_once_ends_with_an_unknown_outcome_when_the_grace_is_over(start_worker: Any, caller: Caller) -> None:
-    worker = start_worker("--queues", "poison")
+    worker = start_worker(models="chat")
     once, often = [
-        await caller.submit("chat", "poison", x=1, seconds=20, policy=Policy(delivery=delivery))
+        await caller.submit("chat", "poison", x=1, seconds=1000, policy=Policy(delivery=delivery))
         for delivery in ("at_most_once", "at_least_once")
     ]
     for job_id in (once, often):
@@ -185,7 +189,7 @@ def cramped_worker(settings: Settings, tmp_path: Path) -> Iterator[None]:
     group = memory_cgroup()
     env = os.environ | {"LONGRUN_REDIS_URL": settings.redis_url, "LONGRUN_PREFIX": settings.prefix}
     into = 'echo $$ > "$0" && exec "$@"'
-    command = ["sh", "-c", into, str(group / "cgroup.procs"), sys.executable, "-m", "longrun", "worker", str(MODELS), "--queues", "poison"]
+    command = ["sh", "-c", into, str(group / "cgroup.procs"), sys.executable, "-m", "longrun", "worker", f"{MODELS}:Quick"]
     with (tmp_path / "worker.log").open("wb") as log:
         worker = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     yield

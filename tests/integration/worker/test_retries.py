@@ -9,6 +9,9 @@ from longrun.jobs.policy import Policy
 
 PATIENCE = 120
 
+#: Models of the worker that the tests share.
+SHARED = "Picky,shout,fail,Crasher"
+
 
 async def test_one_item_of_a_batch_comes_back_when_its_upstream_asked_for_it_and_its_neighbours_do_not(shared: Caller) -> None:
     policy = Policy(max_attempts=3)

@@ -44,7 +44,7 @@ async def test_many_short_jobs_each_run_once(shared: Caller) -> None:
 
 async def test_urgent_jobs_go_first(start_worker: Any, caller: Caller) -> None:
     ids = {priority: await caller.submit("sleeper", priority=priority, seconds=0.05) for priority in (0, 3, 9, 6)}
-    start_worker()
+    start_worker(models="Sleeper")
     jobs = {priority: await caller.end(job_id) for priority, job_id in ids.items()}
     assert sorted(jobs, key=lambda priority: jobs[priority].started or 0) == [9, 6, 3, 0]
 
@@ -59,7 +59,7 @@ async def test_async_jobs_run_side_by_side(shared: Caller) -> None:
 
 async def test_a_batched_model_gets_several_jobs_in_one_call(start_worker: Any, caller: Caller) -> None:
     ids = [await caller.submit("lengths", "gpu", text="x" * n) for n in range(16)]
-    start_worker()
+    start_worker(models="Lengths")
     outputs = [output(await caller.end(job_id)) for job_id in ids]
     assert [length for length, _ in outputs] == list(range(16))
     assert max(size for _, size in outputs) == 8
@@ -157,7 +157,7 @@ async def test_a_worker_serves_only_its_queues(start_worker: Any, caller: Caller
 
 
 async def test_processes_and_concurrency_say_how_many_run_at_once(start_worker: Any, caller: Caller) -> None:
-    worker = start_worker("--processes", "2")
+    worker = start_worker("--processes", "2", models="Sleeper")
     await caller.ready("sleeper")
     ids = [await caller.submit("sleeper", seconds=1.0) for _ in range(2)]
     jobs = [await caller.end(job_id) for job_id in ids]

@@ -65,7 +65,7 @@ async def dripping(http: Http, go_on: Path, end: str = "", **members: Any) -> st
 
 async def until(http: Http, url: str, so: Callable[[Any], bool]) -> Any:
     """The first body that is `so`."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not so(body := (await http.get(url)).json()):
         assert time.monotonic() < deadline, body
         await asyncio.sleep(0.02)
@@ -137,6 +137,7 @@ async def test_a_retry_begins_the_output_anew(http: Http, tmp_path: Path) -> Non
     assert values == [*WORDS, *WORDS, "."]
 
 
+@pytest.mark.parametrize("lease", [2])
 async def test_what_a_killed_worker_had_told_stays_when_the_job_is_lost_with_it(settings: Settings, tmp_path: Path) -> None:
     settings = settings.model_copy(update={"max_crashes": 1})
     worker = work(settings, tmp_path / "worker.log")

@@ -182,10 +182,10 @@ def test_brackets_inside_strings_are_no_nesting() -> None:
     ids=["escapes", "unterminated", "digits", "brackets", "numbers"],
 )
 def test_four_megabytes_made_to_be_slow_are_read_quickly(body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with contextlib.suppress(MalformedRequest, ValidationFailed):
         read_json(body)
-    assert time.perf_counter() - began < 1.5
+    assert time.thread_time() - began < 1.5
 
 
 @given(JSON_VALUES)

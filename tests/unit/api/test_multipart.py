@@ -134,9 +134,9 @@ async def test_a_name_that_is_no_utf_8_is_latin_1() -> None:
 
 
 async def test_a_quote_without_end_is_looked_at_once() -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     await parts_of(part('name="f"; filename=' + '"\\' * 3900, b"") + END)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -329,12 +329,12 @@ async def test_a_hundred_megabytes_pass_through_little_memory_in_linear_time() -
         yield b"\r\n" + END
 
     async def seconds(pieces: int) -> float:
-        began, size = time.perf_counter(), 0
+        began, size = time.thread_time(), 0
         async for each in read_parts(large(pieces), KIND):
             async for data in each.chunks():
                 size += len(data)
         assert size == pieces * 65_536
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     await seconds(10)
     few, many = await seconds(40), await seconds(320)

@@ -179,7 +179,7 @@ def test_the_time_limit_is_exit_code_124_and_says_how_to_go_on(shout: ScriptedSe
 
     assert call("batch", "shout", "in.jsonl", "--timeout", "0.7", "--save", "out.jsonl", "--url", shout.url) == 124
 
-    assert 0.6 < time.monotonic() - begun < 10
+    assert 0.6 < time.monotonic() - begun < 60
     assert capsys.readouterr().err.splitlines()[-3:] == [
         f"{ID} goes on without us",
         f"  results: longrun batch {ID} --url {shout.url}",

@@ -56,7 +56,7 @@ def test_a_server_that_is_not_there_is_unreachable_soon() -> None:
     assert code == 5
     assert text.startswith("http://127.0.0.1:9 does not answer (ConnectError")
     assert "longrun serve" in text
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
 
 
 def test_a_busy_server_is_asked_again_and_that_is_said_once(server: ScriptedServer) -> None:

@@ -136,7 +136,7 @@ def test_what_was_said_leaves_the_process_soon_though_nothing_follows() -> None:
         run.emit("output", b'{"value":%d}' % n)
     said = time.monotonic()
     while len(frames.events) < 3:
-        assert time.monotonic() < said + 5
+        assert time.monotonic() < said + 60
         time.sleep(0.001)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import orjson
@@ -34,7 +33,7 @@ class Slow(Folder):
         self.reading += 1
         self.most = max(self.most, self.reading)
         try:
-            await asyncio.sleep(30 if key == "file_hangs" else 0.01)
+            await asyncio.sleep(600 if key == "file_hangs" else 0.01)
             return await super().read(key, limit)
         finally:
             self.reading -= 1
@@ -58,7 +57,7 @@ async def test_keys_of_small_and_large_inputs_are_the_same_and_few_are_read_at_o
     blobs = Slow(tmp_path)
     small = orjson.dumps({"tongue": "de"})
     claims = [claim(n, await kept(blobs, f"file_{n}", "de" if n % 2 else "fr")) for n in range(20)]
-    keys = await lane("tongues").keys([claim(99, small), None, *claims], blobs, within=5)
+    keys = await lane("tongues").keys([claim(99, small), None, *claims], blobs, within=60)
     assert keys == [(b'"de"',), (), *[(b'"de"',) if n % 2 else (b'"fr"',) for n in range(20)]]
     assert blobs.most == 4
 
@@ -68,9 +67,8 @@ async def test_what_cannot_be_read_in_time_or_at_all_has_a_key_of_its_own(tmp_pa
     lost, hangs = (reference(FileRef(name, name, 10, "")) for name in ("file_lost", "file_hangs"))
     broken = await kept(blobs, "file_broken", "de")
     await blobs.put_bytes("file_broken", b"[")
-    begun = time.monotonic()
-    keys = await lane("tongues").keys([claim(1, lost), claim(2, hangs), claim(3, lost), claim(4, broken)], blobs, within=0.2)
-    assert time.monotonic() - begun < 2
+    async with asyncio.timeout(60):
+        keys = await lane("tongues").keys([claim(1, lost), claim(2, hangs), claim(3, lost), claim(4, broken)], blobs, within=1)
     assert len(set(keys)) == 4
     assert () not in keys
 

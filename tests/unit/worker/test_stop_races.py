@@ -38,7 +38,7 @@ async def test_an_async_job_that_is_stopped_before_its_first_step_is_told_of() -
     # Both orders are on the loop before it turns.
     executor.put([("job_1", 1, b'{"seconds": 1000}', b"")], batch=False)
     executor.stop([("job_1", 1)], SoftTimeLimit, interrupt=False)
-    for _ in range(100):
+    for _ in range(6000):
         await asyncio.sleep(0.01)
         if pipe.sent:
             break
