@@ -60,7 +60,7 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     app = Service(title="Longrun", lifespan=lifespan, redirect_slashes=False, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
     app.state.longrun = resources
     app.router.routes.extend(sockets())
-    app.openapi = _cached_openapi(models, settings)  # type: ignore[method-assign]
+    app.openapi = _cached_openapi(app, models, settings)  # type: ignore[method-assign]
     problems.install(app)
     app.add_middleware(Router, table=TABLE)
     app.add_middleware(AccessControl, settings=settings, limits=body_limits(models, settings))
@@ -68,7 +68,7 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     return app
 
 
-def _cached_openapi(models: Registry, settings: Settings) -> Any:
+def _cached_openapi(app: FastAPI, models: Registry, settings: Settings) -> Any:
     built: dict[tuple[int, ...], dict[str, Any]] = {}
 
     def openapi() -> dict[str, Any]:
@@ -77,6 +77,7 @@ def _cached_openapi(models: Registry, settings: Settings) -> Any:
         if served not in built:
             built.clear()
             built[served] = build_openapi(ROUTES, models, settings)
-        return built[served]
+        # Before 0.132.1 FastAPI kept where it is mounted here, and left the document to put it in.
+        return built[served] | ({"servers": app.servers} if app.servers else {})
 
     return openapi
