@@ -56,7 +56,7 @@ def violations(history: History, *, expected: Iterable[str] = ("succeeded",), or
         )
         found += [f"{job_id}: {problem}" for part in parts for problem in part]
     found += [*_runs(history), *_submits(history), *_deliveries(history)]
-    found += [f"all jobs are deleted, and the keeper of files still holds {name}" for name in history.left]
+    found += [f"all jobs are deleted, and the blob store still holds {name}" for name in history.left]
     return found + list(_order(history)) if ordered else found
 
 

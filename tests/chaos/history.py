@@ -75,7 +75,7 @@ class History:
         hooked: jobs that were submitted with a webhook for their end, for a receiver that takes everything in the end.
         deliveries: what the receivers got.
         contents: bytes of the files that outputs name, by id; None: they could not be read.
-        left: what the keeper of files still held when all jobs had been deleted.
+        left: what the blob store still held when all jobs had been deleted.
     """
 
     accepted: dict[str, Ask] = field(default_factory=dict)

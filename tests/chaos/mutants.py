@@ -250,7 +250,7 @@ STORE_MUTANTS = [
         "worker/runner/job_files.py",
         "_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)",
         "_PAUSES = ()",
-        f"{FILE_OUTPUTS}::test_a_keeper_that_is_away_for_five_seconds_costs_no_work",
+        f"{FILE_OUTPUTS}::test_a_blob_store_that_is_away_for_five_seconds_costs_no_work",
     ),
     Mutant(
         "what is in the trash is the trash's to remove",

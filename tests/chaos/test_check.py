@@ -85,7 +85,7 @@ WRONG_FILES: dict[str, tuple[Callable[[History], Any], str]] = {
     "no file": (output_says(print=None), "its file cannot be read"),
     "another size": (file_says(size=1), "told to be another one"),
     "another digest": (file_says(digest=sha_256(b"")), "told to be another one"),
-    "an orphan": (lambda history: history.left.append("job_1+1+file_2"), "the keeper of files still holds job_1+1+file_2"),
+    "an orphan": (lambda history: history.left.append("job_1+1+file_2"), "the blob store still holds job_1+1+file_2"),
 }
 
 

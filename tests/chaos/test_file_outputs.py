@@ -1,4 +1,4 @@
-"""Files that models make while a runner is frozen, stopped or out of room, or the store or the keeper is away."""
+"""Files that models make while a runner is frozen, stopped or out of room, or the store or the blob store is away."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import time
 import httpx
 import psutil
 import pytest
+from tests.chaos.blob_store import away, held, left_after_all, stored, swept
 from tests.chaos.caller import Caller
 from tests.chaos.check import judge
 from tests.chaos.cluster import LEASE, Cluster
-from tests.chaos.keeper import away, held, left_after_all, stored, swept
 from tests.chaos.program import Program, until
 
 pytestmark = pytest.mark.chaos
@@ -76,7 +76,7 @@ def test_a_job_that_stores_a_file_while_the_store_is_away_ends_with_its_file(clu
 
 
 @pytest.mark.gate
-def test_a_keeper_that_is_away_for_five_seconds_costs_no_work(cluster: Cluster, caller: Caller) -> None:
+def test_a_blob_store_that_is_away_for_five_seconds_costs_no_work(cluster: Cluster, caller: Caller) -> None:
     cluster.start_worker()
     caller.submit("develop", "first of all", 0.0, film=FILM)
     caller.wait_for_all(within=60)
@@ -94,7 +94,7 @@ def test_a_keeper_that_is_away_for_five_seconds_costs_no_work(cluster: Cluster, 
     assert caller.history.outcomes[making].job["attempt"] == 1
 
 
-def test_a_job_that_reads_its_file_while_the_keeper_is_away_waits_for_it(cluster: Cluster, caller: Caller) -> None:
+def test_a_job_that_reads_its_file_while_the_blob_store_is_away_waits_for_it(cluster: Cluster, caller: Caller) -> None:
     caller.submit("develop", "wants to read", 0.0, film=FILM)
     caller.submit("nap", "a large input " * 10_000, 0.0)
     with away(cluster):

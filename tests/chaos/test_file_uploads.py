@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from tests.chaos.blob_store import held, left_after_all, let_an_hour_pass, root, stored, swept
 from tests.chaos.caller import Caller
 from tests.chaos.check import judge
 from tests.chaos.cluster import Cluster
-from tests.chaos.keeper import held, left_after_all, let_an_hour_pass, root, stored, swept
 from tests.chaos.program import until
 
 pytestmark = pytest.mark.chaos

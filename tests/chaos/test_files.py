@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.chaos.blob_store import stored, swept
 from tests.chaos.caller import Caller
 from tests.chaos.check import digest, judge
 from tests.chaos.cluster import LEASE, Cluster
-from tests.chaos.keeper import stored, swept
 from tests.chaos.program import Program, until
 
 pytestmark = pytest.mark.chaos

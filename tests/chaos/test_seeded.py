@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from tests.chaos.blob_store import away, held, left_after_all
 from tests.chaos.caller import Caller
 from tests.chaos.check import judge
 from tests.chaos.cluster import LEASE, Cluster
-from tests.chaos.keeper import away, held, left_after_all
 from tests.chaos.program import Program, until
 from tests.chaos.receiver import WEBHOOKS_AT_ONCE, Answer, Receiver, at_first
 
@@ -31,7 +31,7 @@ FAULTS = {
     "reset all connections": 3,
     "lose a reply": 3,
     "half-open connections": 1,
-    "keeper away": 2,
+    "blob store away": 2,
 }
 #: Where the worker with a failpoint dies, and how many times it gets there before.
 POINTS = ["pop", "claim", "append", "finish", "heartbeat", "retry_later", "sweep", "republish", "put"]
@@ -103,7 +103,7 @@ class Harm:
             "reset all connections": lambda _: [proxy.reset() for proxy in self._proxies],  # type: ignore[dict-item, return-value]
             "lose a reply": lambda step: self._lose_a_reply(step.script),
             "half-open connections": lambda step: self._proxies[step.victim].half_open(),
-            "keeper away": lambda _: self._take_the_keeper_away(),
+            "blob store away": lambda _: self._take_the_blob_store_away(),
         }
 
     def do(self, step: Step) -> None:
@@ -144,7 +144,7 @@ class Harm:
         time.sleep(LEASE * 1.5)
         self._workers[victim].thaw(tree=True)
 
-    def _take_the_keeper_away(self) -> None:
+    def _take_the_blob_store_away(self) -> None:
         if not held(self._cluster):
             return  # there is no folder yet
         with away(self._cluster):

@@ -176,9 +176,9 @@ async def test_what_is_no_id_is_404(caller: httpx.AsyncClient, name: str) -> Non
 
 async def made(settings: Settings, claim: Claim, data: bytes, kind: str, name: str) -> FileRef:
     """A file that a job has made, put where its runner puts it."""
-    file_id, keeper = new_file_id(), open_blobs(settings)
-    stored = await keeper.put_bytes(f"{claim.id}/{claim.attempt}/{file_id}", data)
-    keeper.close()
+    file_id, blobs = new_file_id(), open_blobs(settings)
+    stored = await blobs.put_bytes(f"{claim.id}/{claim.attempt}/{file_id}", data)
+    blobs.close()
     return FileRef(file_id, stored.key, stored.size, stored.digest, kind, name)
 
 

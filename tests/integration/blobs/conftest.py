@@ -1,4 +1,4 @@
-"""The keepers under test: a folder, memory, and a bucket of a real S3 server (moto's, a process of its own)."""
+"""The blob stores under test: a folder, memory, and a bucket of a real S3 server (moto's, a process of its own)."""
 
 from __future__ import annotations
 
@@ -99,25 +99,25 @@ def bucket(aws: S3Server) -> str:
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> AsyncIterator[Blobs]:
-    """A keeper on a folder that is not there yet."""
-    keeper = open_blobs(Settings(data=tmp_path / "data"))
-    yield keeper
-    keeper.close()
+    """A blob store on a folder that is not there yet."""
+    blobs = open_blobs(Settings(data=tmp_path / "data"))
+    yield blobs
+    blobs.close()
 
 
 @pytest.fixture
 def s3(bucket: str) -> Blobs:
-    """A keeper on the server's bucket."""
+    """A blob store on the server's bucket."""
     return open_blobs(Settings(blobs=f"s3://{bucket}/some/prefix"))
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])
 def blobs(request: pytest.FixtureRequest) -> Blobs:
-    """Each keeper in turn."""
+    """Each blob store in turn."""
     if request.param == "memory":
         return open_blobs(Settings(blobs="memory://"))
-    keeper: Blobs = request.getfixturevalue(request.param)
-    return keeper
+    blobs: Blobs = request.getfixturevalue(request.param)
+    return blobs
 
 
 @pytest.fixture

@@ -151,20 +151,20 @@ async def test_no_space_left_is_507_and_a_sweep_makes_room(folder: Blobs, root: 
 
 async def test_a_folder_that_cannot_be_made_is_503(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    keeper = open_blobs(Settings(blobs=f"file://{tmp_path}/file/blobs"))
+    blobs = open_blobs(Settings(blobs=f"file://{tmp_path}/file/blobs"))
     with pytest.raises(BlobsUnavailable) as raised:
-        await keeper.check()
+        await blobs.check()
     assert (raised.value.status, raised.value.code, str(tmp_path) in raised.value.detail) == (503, "storage-unavailable", False)
     with pytest.raises(BlobsUnavailable):
-        await keeper.put_bytes("a", b"1")
-    keeper.close()
+        await blobs.put_bytes("a", b"1")
+    blobs.close()
 
 
 async def test_the_folder_of_a_url_may_have_spaces(tmp_path: Path) -> None:
-    keeper = open_blobs(Settings(blobs=f"file://{tmp_path}/my%20files"))
-    await keeper.put_bytes("a", b"1")
+    blobs = open_blobs(Settings(blobs=f"file://{tmp_path}/my%20files"))
+    await blobs.put_bytes("a", b"1")
     assert (tmp_path / "my files" / "a").read_bytes() == b"1"
-    keeper.close()
+    blobs.close()
 
 
 async def test_what_a_killed_process_has_half_written_is_cleared(folder: Blobs, root: Path) -> None:
@@ -263,10 +263,10 @@ async def test_strict_durability_syncs_the_file_and_then_the_folder(
 ) -> None:
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(stat.S_ISDIR(os.fstat(file).st_mode)))
-    keeper = open_blobs(Settings(data=tmp_path, durability=durability))  # type: ignore[arg-type]
-    await keeper.put_bytes("a", b"1")
+    blobs = open_blobs(Settings(data=tmp_path, durability=durability))  # type: ignore[arg-type]
+    await blobs.put_bytes("a", b"1")
     assert synced == [False, True][:syncs]
-    keeper.close()
+    blobs.close()
 
 
 async def test_many_uploads_at_once_hold_a_piece_each(folder: Blobs) -> None:
@@ -289,7 +289,7 @@ def test_a_blocking_put_takes_any_iterable(tmp_path: Path) -> None:
         yield b"a"
         yield b"b"
 
-    keeper = open_blobs(Settings(data=tmp_path))
-    keeper.put_blocking("a", twice(), limit=2)
-    assert keeper.read_blocking("a", 2) == b"ab"
-    keeper.close()
+    blobs = open_blobs(Settings(data=tmp_path))
+    blobs.put_blocking("a", twice(), limit=2)
+    assert blobs.read_blocking("a", 2) == b"ab"
+    blobs.close()

@@ -302,7 +302,7 @@ def test_what_a_killed_upload_has_left_is_gone_in_a_minute() -> None:
     assert chores.UNFINISHED_AFTER_S + 1.2 * chores.CLEAR_EVERY_S < 60
 
 
-async def test_the_chores_go_on_when_a_keeper_comes_up_with_something_new(store: Store, settings: Settings, blobs: Flaky) -> None:
+async def test_the_chores_go_on_when_a_blob_store_comes_up_with_something_new(store: Store, settings: Settings, blobs: Flaky) -> None:
     async def broken(*args: Any) -> None:
         raise RuntimeError("something new")
 

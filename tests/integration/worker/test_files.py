@@ -130,7 +130,7 @@ def error(job: JobRecord) -> Any:
 
 @pytest.fixture(params=["folder", "s3"])
 async def desk(request: pytest.FixtureRequest, caller: Caller, start_worker: Any, tmp_path: Path) -> AsyncIterator[Desk]:
-    """With each keeper in turn."""
+    """With each blob store in turn."""
     url = f"file://{tmp_path}/files" if request.param == "folder" else f"s3://{request.getfixturevalue('bucket')}/some/prefix"
     blobs = open_blobs(Settings(blobs=url))
     yield Desk(caller, blobs, url, tmp_path, start_worker)
@@ -141,7 +141,7 @@ async def desk(request: pytest.FixtureRequest, caller: Caller, start_worker: Any
 def place(
     request: pytest.FixtureRequest, module_settings: Settings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path, dict[str, str]]]:
-    """URL, folder and environment of each keeper in turn, and a worker there for the tests that do it no harm."""
+    """URL, folder and environment of each blob store in turn, and a worker there for the tests that do it no harm."""
     tmp, environment = tmp_path_factory.mktemp("place"), {}
     url = f"file://{tmp}/files"
     if request.param == "s3":
@@ -309,7 +309,7 @@ async def test_a_stream_that_dies_in_the_middle_begins_anew_and_its_files_are_th
 
 @only_a_folder
 @pytest.mark.parametrize("model", ["make", "make_async"])
-async def test_a_keeper_that_is_away_for_a_moment_costs_no_work_and_blocks_nobody(desk: Desk, model: str) -> None:
+async def test_a_blob_store_that_is_away_for_a_moment_costs_no_work_and_blocks_nobody(desk: Desk, model: str) -> None:
     desk.start_worker()
     await desk.caller.ready("make")
     (desk.tmp / "files").write_text("where the folder should be")
@@ -327,7 +327,7 @@ async def test_a_keeper_that_is_away_for_a_moment_costs_no_work_and_blocks_nobod
 
 @only_a_folder
 @pytest.mark.parametrize("model", ["make", "make_async"])
-async def test_a_job_that_waits_for_the_keeper_can_be_canceled(desk: Desk, model: str) -> None:
+async def test_a_job_that_waits_for_the_blob_store_can_be_canceled(desk: Desk, model: str) -> None:
     worker = desk.start_worker()
     await desk.caller.ready("make")
     (desk.tmp / "files").write_text("where the folder should be")

@@ -35,7 +35,9 @@ with isolated_registry():
         (BadInput("The image cannot be decoded: it is damaged."), "validation-failed", False),
     ],
 )
-def test_a_file_that_fails_has_a_code_of_its_own_and_the_keeper_is_no_fault_of_the_job(error: Exception, code: str, again: bool) -> None:
+def test_a_file_that_fails_has_a_code_of_its_own_and_the_blob_store_is_no_fault_of_the_job(
+    error: Exception, code: str, again: bool
+) -> None:
     stored = failure_of(error, 2).to_json()
     assert orjson.loads(stored)["code"] == code
     problem = to_builtins(JobProblem.of(stored, "/jobs/1"))

@@ -1,4 +1,4 @@
-"""What every keeper of bytes promises, on a folder, in memory and on an S3 server."""
+"""What every blob store promises, on a folder, in memory and on an S3 server."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ async def test_an_upload_ends_at_the_limit_and_leaves_nothing(blobs: Blobs, left
     assert leftovers() == []
 
 
-@pytest.mark.parametrize("error", [ValueError("the client left"), OSError(28, "not the keeper's disk"), FileNotFoundError("nor its file")])
+@pytest.mark.parametrize(
+    "error", [ValueError("the client left"), OSError(28, "not the blob store's disk"), FileNotFoundError("nor its file")]
+)
 @pytest.mark.parametrize("count", [1, 12])
 async def test_what_the_source_raises_comes_out_and_nothing_is_left(
     blobs: Blobs, leftovers: Leftovers, count: int, error: Exception

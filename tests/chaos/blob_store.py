@@ -1,4 +1,4 @@
-"""What the keeper of files of a cluster holds, and the chores that clear it, without their pauses."""
+"""What the blob store of a cluster holds, and the chores that clear it, without their pauses."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def swept(cluster: Cluster) -> set[str]:
 
 @contextmanager
 def away(cluster: Cluster) -> Iterator[None]:
-    """The keeper cannot be used: a file stands where its folder was."""
+    """The blob store cannot be used: a file stands where its folder was."""
     place = root(cluster)
     aside = place.with_name("aside")
     aside.write_text("no folder")
