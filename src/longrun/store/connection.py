@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -28,8 +29,11 @@ Cursor = tuple[str, str]
 #: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script.
 _NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS")
 _BATCH = 512
-#: Errors of a broken connection. uvloop raises RuntimeError for a transport that the other side has closed.
-_BROKEN = (RedisError, OSError, TimeoutError, RuntimeError)
+#: Errors of a broken connection. For a transport that the other side has closed uvloop raises RuntimeError, and asyncio since Python 3.12
+#: AttributeError.
+BROKEN = (RedisError, OSError, TimeoutError, RuntimeError, AttributeError)
+
+_log = structlog.get_logger("longrun.store")
 
 
 def given(**fields: Arg | None) -> list[Arg]:
@@ -120,7 +124,10 @@ class Connection:
                 try:
                     unanswered = await self._exchange(batch)
                     pause = 0.02
-                except _BROKEN as error:
+                except Exception as error:
+                    if not isinstance(error, BROKEN):
+                        # Nobody may wait for ever because of it: the connection is made anew, and callers give up at their deadlines.
+                        _log.error("the connection to the store failed", exc_info=error)
                     unanswered = [call for call in batch if not call.future.done()]
                     await self._disconnect()
                     self._give_up_late(unanswered, error)
@@ -208,7 +215,7 @@ class Connection:
     async def _disconnect(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
-            with contextlib.suppress(*_BROKEN):
+            with contextlib.suppress(*BROKEN):
                 await wire.disconnect(nowait=True)
 
     async def close(self) -> None:

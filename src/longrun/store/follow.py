@@ -10,16 +10,19 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+
+from longrun.store.connection import BROKEN
 
 #: Seconds a reader waits for the server to confirm its channel before it goes on without; messages then come when the store is back.
 _CONFIRM = 0.5
 
 
+_log = structlog.get_logger("longrun.store")
 _SILENT = "longrun-silent"
 #: Messages, and bytes of them, that are kept for a reader that does not take them; it finds out by their seqs that some are missing.
 _MOST, _MOST_BYTES = 100, 64 * 1024
@@ -133,13 +136,13 @@ class Follower:
                     await self._pubsub.subscribe(channel)
                 else:
                     await self._pubsub.unsubscribe(channel)
-            except (RedisError, OSError):
+            except BROKEN:
                 await self._drop()
 
     async def _drop(self) -> None:
         pubsub, self._pubsub = self._pubsub, None
         if pubsub is not None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*BROKEN):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
 
     async def _read(self) -> None:
@@ -154,7 +157,9 @@ class Follower:
                 if message is not None:
                     self._take(message["type"], message["channel"], message["data"])
                 pause = 0.05
-            except (RedisError, OSError, RuntimeError):
+            except Exception as error:
+                if not isinstance(error, BROKEN):
+                    _log.error("following failed, it is begun again", exc_info=error)
                 async with self._lock:
                     await self._drop()
                 await asyncio.sleep(pause)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.chaos.proxy import Proxy
@@ -125,3 +126,17 @@ def test_the_first_call_after_the_server_reset_the_connection_is_answered(valkey
 
     with Proxy(valkey.data / "valkey.sock") as proxy:
         assert run(reset_and_ask(proxy)) == b"still there"
+
+
+async def test_a_failure_that_nobody_foresaw_leaves_no_caller_waiting(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    await store.connection.command("PING")
+    real, failures = Connection._settle, [ZeroDivisionError("once")]
+
+    async def settle(self: Connection, *args: Any) -> bool:
+        if failures:
+            raise failures.pop()
+        return await real(self, *args)
+
+    monkeypatch.setattr(Connection, "_settle", settle)
+    async with asyncio.timeout(60):
+        assert await store.connection.command("ECHO", "still there") == b"still there"
