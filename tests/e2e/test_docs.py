@@ -65,7 +65,8 @@ def split(answer: str) -> tuple[str, list[str], str]:
 def check(shown: str, answer: str) -> None:
     status, headers, body = split(answer)
     shown_status, shown_headers, shown_body = split(shown)
-    assert status.rstrip() == shown_status, answer
+    # Not the words behind the number: Python 3.13 has new ones for 422.
+    assert status.split()[:2] == shown_status.split()[:2], answer
     assert {stable(line) for line in shown_headers} <= {stable(line) for line in headers}, answer
     assert missing(shown_body.strip(), body.strip()) is None, answer
 
