@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import orjson
 from msgspec import UNSET, Raw
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from longrun import wire
 from longrun.clock import is_batch_id, rfc3339
@@ -19,7 +19,7 @@ from longrun.jobs.states import Status
 from longrun.service.batch_view import batch_view
 from longrun.service.caller import Caller
 from longrun.service.read import make_cursor
-from longrun.service.request import ENDS, WebhookSecret, WebhookUrl, parsed
+from longrun.service.request import ENDS, Body, WebhookSecret, WebhookUrl, parsed
 from longrun.store.batches import BatchRecord
 from longrun.store.webhooks import MOST_ENDPOINTS, Delivery, Due, Endpoint
 from longrun.webhooks.guard import Networks, Refused
@@ -33,11 +33,7 @@ MOST_BYTES = 20_000
 _PIECES = 20
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class EndpointRequest(_Body):
+class EndpointRequest(Body):
     """A receiver to register."""
 
     url: WebhookUrl
@@ -48,7 +44,7 @@ class EndpointRequest(_Body):
     secret: WebhookSecret | None = Field(None, description="Signs its messages; made when not given.")
 
 
-class EndpointChange(_Body):
+class EndpointChange(Body):
     """Members of an endpoint to be replaced."""
 
     url: WebhookUrl | None = Field(None)
@@ -57,7 +53,7 @@ class EndpointChange(_Body):
     disabled: bool | None = Field(None, description="true: it gets nothing; false: it does again.")
 
 
-class Rotation(_Body):
+class Rotation(Body):
     """A secret to be replaced."""
 
     overlap: Annotated[float, Field(ge=0, le=30 * DAY)] = Field(DAY, description="Seconds for which the secret before it signs too.")

@@ -24,11 +24,10 @@ from longrun.blobs.contract import BlobNotFound
 from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
 from longrun.service import batches, files
 from longrun.service.batch_inputs import Item
-from longrun.service.batch_request import BatchOptions
 from longrun.service.batch_results import results
 from longrun.service.batch_view import batch_view
 from longrun.service.caller import Caller
-from longrun.service.request import parsed
+from longrun.service.request import BatchOptions, parsed
 from longrun.store.batches import BatchRecord
 
 OPTIONS = Query("options", "Of a body that is an array or lines: JSON of the members that stand beside `inputs` otherwise.", as_text)
