@@ -70,22 +70,11 @@ async def attempts(caller: Caller, job_id: str) -> Sequence[AttemptRecord]:
     return await caller.store.records.attempts(known_form(job_id), caller.tenant)
 
 
-async def wait(
-    caller: Caller,
-    job_id: str,
-    *,
-    timeout: float,
-    until: Literal["terminal", "change"] = "terminal",
-    known: frozenset[int] = frozenset(),
-) -> JobRecord:
+async def wait(caller: Caller, job_id: str, *, timeout: float, known: frozenset[int] | None = None) -> JobRecord:
     """The job as soon as it has ended, or after `timeout` seconds, or when this process is about to stop, as it is then.
 
     Args:
-        caller: who asks.
-        job_id: the job.
-        timeout: seconds.
-        until: `change` returns as soon as the job's version is not in `known`.
-        known: versions that the caller has.
+        known: versions that the caller has: return as soon as it has another one. None: wait for the end.
 
     Raises as `get` does.
     """
@@ -94,9 +83,10 @@ async def wait(
         while True:
             job = await caller.store.records.read(job_id, caller.tenant)
             left = deadline - time.monotonic()
-            if job.terminal or left <= 0 or (until == "change" and job.version not in known) or caller.store.follower.dismissed:
+            changed = known is not None and job.version not in known
+            if job.terminal or changed or left <= 0 or caller.store.follower.dismissed:
                 return job
-            await sleep_until(listener, min(left, RE_READ), _ENDS if until == "terminal" else None)
+            await sleep_until(listener, min(left, RE_READ), _ENDS if known is None else None)
 
 
 async def sleep_until(listener: Listener, timeout: float, wanted: frozenset[bytes] | None = None) -> None:
