@@ -74,9 +74,8 @@ async def redrive_matching(caller: Caller, filters: Filters, *, cursor: str | No
     """
     ids: list[str] = []
     for _ in range(_PAGES):
-        page = await list_jobs(caller, filters, cursor=cursor, limit=min(100, MOST - len(ids)), index="dead")
-        ids += [job.id for job in page.jobs]
-        cursor = page.cursor
+        jobs, cursor = await list_jobs(caller, filters, cursor=cursor, limit=min(100, MOST - len(ids)), index="dead")
+        ids += [job.id for job in jobs]
         if cursor is None or len(ids) == MOST:
             break
     result = await redrive(caller, ids)

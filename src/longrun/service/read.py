@@ -47,14 +47,6 @@ class Filters:
         return tagged and job.created >= self.since and (self.code is None or error_code(job) == self.code)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Jobs, newest first; `cursor` leads to the next ones, None = there are none."""
-
-    jobs: list[JobRecord]
-    cursor: str | None
-
-
 async def get(caller: Caller, job_id: str) -> JobRecord:
     """The job.
 
@@ -98,8 +90,10 @@ async def sleep_until(listener: Listener, timeout: float, wanted: frozenset[byte
             return
 
 
-async def list_jobs(caller: Caller, filters: Filters, *, cursor: str | None, limit: int, index: Index = "idx") -> Listing:
-    """A page of jobs, newest first (dead letters: latest failure first).
+async def list_jobs(
+    caller: Caller, filters: Filters, *, cursor: str | None, limit: int, index: Index
+) -> tuple[list[JobRecord], str | None]:
+    """A page of jobs, newest first (dead letters: latest failure first), and the cursor of the next one; None: it was the last.
 
     At most 2,000 jobs are looked at, so a page may be short, or even empty, while `cursor` goes on.
 
@@ -120,10 +114,10 @@ async def list_jobs(caller: Caller, filters: Filters, *, cursor: str | None, lim
         place = page.cursor
         if len(jobs) > limit:
             last = jobs[limit - 1]
-            return Listing(jobs[:limit], make_cursor(str(last.finished if index == "dead" else last.created), last.id))
+            return jobs[:limit], make_cursor(str(last.finished if index == "dead" else last.created), last.id)
         if place is None:
-            return Listing(jobs, None)
-    return Listing(jobs, make_cursor(*place) if place else None)
+            return jobs, None
+    return jobs, make_cursor(*place) if place else None
 
 
 def error_code(job: JobRecord) -> str | None:

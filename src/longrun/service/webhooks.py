@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
@@ -58,14 +58,6 @@ class Rotation(Body):
 
     overlap: Annotated[float, Field(ge=0, le=30 * DAY)] = Field(DAY, description="Seconds for which the secret before it signs too.")
     secret: WebhookSecret | None = Field(None, description="The new one; made when not given.")
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """Deliveries, newest first; `cursor` leads to the next ones, None = there are none."""
-
-    deliveries: list[Delivery]
-    cursor: str | None
 
 
 def check_url(caller: Caller, url: str, where: str) -> None:
@@ -145,18 +137,23 @@ async def rotate_own_secret(caller: Caller, body: Any) -> str:
     return secret
 
 
-async def deliveries(caller: Caller, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int) -> Ledger:
-    """A page of the ledger, newest first. At most 2,000 are looked at, so a page may be short while `cursor` goes on."""
+async def deliveries(
+    caller: Caller, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int
+) -> tuple[list[Delivery], str | None]:
+    """A page of the ledger, newest first, and the cursor of the next one; None: it was the last.
+
+    At most 2,000 are looked at, so a page may be short while the cursor goes on.
+    """
     found: list[Delivery] = []
     for _ in range(_PIECES):
         page, cursor = await caller.store.webhooks.deliveries(caller.tenant, cursor=cursor, look_at=min(100, limit), filters=filters)
         found += page
         if len(found) > limit:
             last = found[limit - 1]
-            return Ledger(found[:limit], make_cursor(str(last.created), last.id))
+            return found[:limit], make_cursor(str(last.created), last.id)
         if cursor is None or len(found) == limit:
             break
-    return Ledger(found, make_cursor(*cursor) if cursor else None)
+    return found, make_cursor(*cursor) if cursor else None
 
 
 async def delivery(caller: Caller, delivery_id: str) -> Delivery:

@@ -164,9 +164,9 @@ async def list_jobs(request: Request) -> Response:
 async def listing(request: Request, index: read.Index, path: str) -> Response:
     """A page of jobs of an index, which is listed at `path`."""
     caller = caller_of(request)
-    found = await read.list_jobs(caller, filters(request), cursor=CURSOR.of(request), limit=LIMIT.of(request), index=index)
-    page = wire.JobPage([wire.Job.of(job, caller.base, with_output=False, debug=caller.debug) for job in found.jobs], None)
-    return page_response(caller, request, path, page, found.cursor)
+    found, cursor = await read.list_jobs(caller, filters(request), cursor=CURSOR.of(request), limit=LIMIT.of(request), index=index)
+    page = wire.JobPage([wire.Job.of(job, caller.base, with_output=False, debug=caller.debug) for job in found], None)
+    return page_response(caller, request, path, page, cursor)
 
 
 def filters(request: Request) -> read.Filters:
