@@ -63,8 +63,7 @@ async def submit_batch(
     policy = policy_in_force(policy_of(caller, spec), options)
     if options.webhook is not None:
         check_url(caller, options.webhook.url, "/webhook/url")
-    if caller.admission.closed:
-        await caller.admission.admit()
+    await caller.admission.admit()
     passing = Passing(caller, spec, items, options.model_dump(exclude_unset=True))
     async with Uploads(caller) as uploads:
         batch = await _stored(uploads, passing, spec, options, policy, stored_key(idempotency_key))

@@ -65,8 +65,7 @@ async def submit(
     check_delay(policy, request.delay)
     if request.webhook is not None:
         check_url(caller, request.webhook.url, "/webhook/url")
-    if caller.admission.closed:
-        await caller.admission.admit()
+    await caller.admission.admit()
     job = NewJob(
         id=new_job_id(),
         tenant=caller.tenant,

@@ -28,18 +28,19 @@ _CHARSET = re.compile(r'charset="?utf-?8"?', re.IGNORECASE)
 
 def check_content_type(value: str | None) -> None:
     """Raise UnsupportedMedia unless the header says JSON in UTF-8."""
-    kind, *parameters = [part.strip() for part in (value or "").split(";")]
+    value = value or ""
+    kind = value.partition(";")[0].strip()
     if not kind:
         raise UnsupportedMedia("The body needs a content type: send `Content-Type: application/json`.")
     if not _CONTENT_TYPE.fullmatch(kind):
         raise UnsupportedMedia(f"This route reads JSON, not {kind[:100]!r}: send `Content-Type: application/json`.")
-    check_charset(parameters)
+    check_charset(value)
 
 
-def check_charset(parameters: list[str]) -> None:
-    """Raise UnsupportedMedia when the parameters of a content type name a charset other than UTF-8."""
-    for parameter in parameters:
-        if parameter.lower().startswith("charset") and not _CHARSET.fullmatch(parameter):
+def check_charset(content_type: str) -> None:
+    """Raise UnsupportedMedia when a content type names a charset other than UTF-8."""
+    for parameter in content_type.split(";")[1:]:
+        if parameter.strip().lower().startswith("charset") and not _CHARSET.fullmatch(parameter.strip()):
             raise UnsupportedMedia("JSON is UTF-8: leave the charset out, or send `charset=utf-8`.")
 
 

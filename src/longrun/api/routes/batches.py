@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.http.answers import json_response, no_content, page_response, read_body, versioned
-from longrun.api.http.body import read_json
-from longrun.api.http.jsonl import check_lines_charset, is_lines, read_lines
+from longrun.api.http.body import check_charset, read_json
+from longrun.api.http.jsonl import is_lines, read_lines
 from longrun.api.http.multipart import steady
 from longrun.api.http.parameters import CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, flag, specific, whole
 from longrun.api.http.routing import TEXT, Answer, Body, Routes, gives
@@ -91,7 +91,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
     options = {} if given is None else _options_in_query(given)
     most = caller.settings.max_body
     if is_lines(content_type):
-        check_lines_charset(content_type)
+        check_charset(content_type)
         return read_lines(steady(request.stream()), most), parsed(BatchOptions, options)
     body = await read_body(request)
     if isinstance(body, list):
