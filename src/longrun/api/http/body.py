@@ -69,6 +69,17 @@ def read_json(body: bytes) -> Any:
     return value
 
 
+def read_json_at(where: str, text: bytes) -> Any:
+    """As `read_json`, of a text that stands at the pointer `where` of a request. Raises ValidationFailed."""
+    try:
+        return read_json(text)
+    except MalformedRequest as error:
+        found = [{"pointer": where, "detail": error.detail.replace("The body", "It")}]
+    except ValidationFailed as error:
+        found = [{"pointer": where + each["pointer"], "detail": each["detail"]} for each in error.errors or ()]
+    raise ValidationFailed(f"{where} is JSON, and not right: {found[0]['detail']}", errors=found)
+
+
 def _decode(body: bytes) -> str:
     try:
         return body.decode("utf-8")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.http.answers import json_response, no_content, page_response, read_body, versioned
-from longrun.api.http.body import check_charset, read_json
+from longrun.api.http.body import check_charset, read_json_at
 from longrun.api.http.jsonl import is_lines, read_lines
 from longrun.api.http.multipart import steady
 from longrun.api.http.parameters import CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, flag, specific, whole
@@ -21,7 +21,7 @@ from longrun.api.resources import caller_of
 from longrun.api.streams.blob import BlobResponse
 from longrun.api.streams.disconnect import unless_left
 from longrun.blobs.contract import BlobNotFound
-from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
+from longrun.errors import FileGone, StoreUnavailable, ValidationFailed
 from longrun.service import batches, files
 from longrun.service.batch_inputs import Item
 from longrun.service.batch_results import results
@@ -45,6 +45,7 @@ MOST = Query(
 )
 PARTIAL = Query("partial", "`true`: also before the end, with what is there.", flag, {"type": "string", "enum": ["true", "false"]})
 
+_OPTIONS_AT = f"/query/{OPTIONS.name}"
 _BATCH, _GONE = wire.Batch, (404, 410)
 _HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
 _SUBMITTED = {200: gives(_BATCH, "With `Prefer: wait`: the batch has ended.", *_HEADERS), 202: gives(_BATCH, "Accepted.", *_HEADERS)}
@@ -88,7 +89,7 @@ async def submit_batch(request: Request) -> Response:
 async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item], BatchOptions]:
     """The inputs, and what holds for all of them."""
     content_type, given = request.headers.get("content-type", ""), OPTIONS.of(request)
-    options = {} if given is None else _options_in_query(given)
+    options = {} if given is None else read_json_at(_OPTIONS_AT, given.encode("utf-8", "surrogateescape"))
     most = caller.settings.max_body
     if is_lines(content_type):
         check_charset(content_type)
@@ -100,7 +101,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
         finding = {"pointer": "", "detail": "must be an array of inputs, or an object with one of the members `inputs` and `file`"}
         raise ValidationFailed("The body holds no inputs.", errors=[finding])
     if given is not None:
-        finding = {"pointer": f"/query/{OPTIONS.name}", "detail": "the body has members of its own for them"}
+        finding = {"pointer": _OPTIONS_AT, "detail": "the body has members of its own for them"}
         raise ValidationFailed("The options were given twice.", errors=[finding])
     inputs, file_id = body.pop("inputs", None), body.pop("file", None)
     asked = parsed(BatchOptions, body)
@@ -109,18 +110,6 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
     if not isinstance(inputs, list):
         raise ValidationFailed("The inputs are no array.", errors=[{"pointer": "/inputs", "detail": "must be an array"}])
     return _each(inputs), asked
-
-
-def _options_in_query(text: str) -> Any:
-    where = f"/query/{OPTIONS.name}"
-    try:
-        return read_json(text.encode("utf-8", "surrogateescape"))
-    except MalformedRequest as error:
-        finding = {"pointer": where, "detail": error.detail.replace("The body", "It")}
-        raise ValidationFailed("The options are not JSON.", errors=[finding]) from None
-    except ValidationFailed as error:
-        found = [{"pointer": where + each["pointer"], "detail": each["detail"]} for each in error.errors or ()]
-        raise ValidationFailed("The options hold values that are not accepted.", errors=found) from None
 
 
 async def _each(values: list[Any]) -> AsyncIterator[Item]:
