@@ -14,7 +14,7 @@ from longrun import wire
 from longrun.api import metrics
 from longrun.api.http.answers import json_response, read_body
 from longrun.api.http.routing import TEXT, Answer, Routes, gives, takes
-from longrun.api.resources import Resources, caller_of, parts_of
+from longrun.api.resources import caller_of, parts_of, resources_of
 from longrun.api.routes.jobs import LISTING, listing
 from longrun.errors import LongrunError
 from longrun.service import control, overview
@@ -116,8 +116,7 @@ async def get_readyz(request: Request) -> Response:
 
     A blob store that is away is shown and is no reason for 503: all that needs no file goes on.
     """
-    resources: Resources = request.app.state.longrun
-    if resources.stopping:
+    if resources_of(request).stopping:
         return json_response(wire.Ready(ready=False, checks={"api": "stopping"}), 503, {"Retry-After": "2"})
     try:
         parts = parts_of(request)
