@@ -131,19 +131,17 @@ def create_app(
         SettingsError, AuthoringError, MissingExtra
     """
     chosen = settings or load_settings()
-    return _assemble(chosen, _registry(chosen, app, models), store_url)
+    return create_api(chosen, store_url, models=_registry(chosen, app, models))
 
 
-def create_api(settings: Settings, store_url: str, on_wrong_start: OnWrongStart) -> FastAPI:
-    """The application of `longrun api`; `on_wrong_start` is called when the store turns out to be unsafe as soon as it answers.
+def create_api(
+    settings: Settings, store_url: str | None, on_wrong_start: OnWrongStart | None = None, *, models: Registry | None = None
+) -> FastAPI:
+    """As `create_app`, over `models` (default: those that `settings` name).
 
-    Raises:
-        SettingsError, AuthoringError
+    `on_wrong_start` is called when the store turns out to be unsafe as soon as it answers.
     """
-    return _assemble(settings, _registry(settings, settings.app or None, None), store_url, on_wrong_start)
-
-
-def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wrong_start: OnWrongStart | None = None) -> FastAPI:
+    served = _registry(settings, None, None) if models is None else models
     # Imported here: workers import this module too and must not pay for FastAPI, nor for the client that sends webhooks.
     from longrun.api.app import build_app
     from longrun.chores.webhooks import send_webhooks
@@ -154,7 +152,7 @@ def _assemble(settings: Settings, models: Registry, store_url: str | None, on_wr
         base = f"{settings.public_url.rstrip('/')}{API_PREFIX}"
         await asyncio.gather(run_chores(parts.store, parts.settings, parts.blobs), send_webhooks(parts, base), parts.admission.watch())
 
-    return build_app(settings, models, lambda: open_parts(settings, models, store_url=store_url, on_wrong_start=on_wrong_start), beside)
+    return build_app(settings, served, lambda: open_parts(settings, served, store_url=store_url, on_wrong_start=on_wrong_start), beside)
 
 
 def _registry(settings: Settings, app: str | None, models: Sequence[Any] | None) -> Registry:
@@ -200,7 +198,8 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
         target=target,
         specs=wanted,
         settings=settings,
-        open_store=_store_opener(settings, url),
+        # A worker's calls carry their own, long deadlines; this one is for the few that do not.
+        open_store=lambda: open_store(settings, url, timeout=10.0),
         blobs=blobs,
         background=[
             lambda store: run_chores(store, settings, blobs),
@@ -211,8 +210,3 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
         return run_celery_worker(plan, url)
     finally:
         blobs.close()
-
-
-def _store_opener(settings: Settings, url: str) -> Callable[[], Store]:
-    # A worker's calls carry their own, long deadlines; this one is for the few that do not.
-    return lambda: open_store(settings, url, timeout=10.0)

@@ -87,11 +87,6 @@ async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -
         await send({"type": "websocket.close", "code": 1008, "reason": problem.title})
 
 
-def internal_response(scope: Scope) -> Response:
-    """The answer when our own code failed; says nothing about how."""
-    return problem_response(Problem(INTERNAL), scope)
-
-
 def _response(status: int, document: dict[str, Any] | wire.JobUnsuccessful, headers: Mapping[str, str]) -> Response:
     return Response(msgspec.json.encode(document, enc_hook=str), status, headers, MEDIA_TYPE)
 
@@ -129,7 +124,7 @@ def _on_framework_validation(request: HTTPConnection, error: Exception) -> Respo
 
 def _on_store_error(request: HTTPConnection, error: Exception) -> Response:
     _log.error("the store refused a command", path=request.url.path, request_id=request_id(request.scope), exc_info=error)
-    return internal_response(request.scope)
+    return problem_response(Problem(INTERNAL), request.scope)
 
 
 _ANSWERS: dict[type[Exception], Callable[[HTTPConnection, Exception], Response]] = {

@@ -21,10 +21,10 @@ from longrun.errors import BatchGone, BatchNotFound, JobGone, JobNotFound, Longr
 from longrun.service.parts import Parts
 from longrun.service.webhooks import MOST_BYTES, batch_message, message
 from longrun.store.follow import Listener
-from longrun.store.webhooks import Due, Settled, Try
+from longrun.store.webhooks import Due, Try
 from longrun.version import VERSION
 from longrun.webhooks.guard import Answer, GuardedClient, Networks, Refused, Unreachable
-from longrun.webhooks.schedule import Verdict, after_try
+from longrun.webhooks.schedule import after_try
 from longrun.webhooks.signing import new_secret, sign
 
 log = structlog.get_logger("longrun.webhooks")
@@ -132,10 +132,9 @@ class Sender:
     async def _settle(self, due: Due, answer: Answer | None, tried: Try) -> None:
         asked = None if answer is None else answer.headers.get("retry-after")
         verdict = after_try(due.tries, tried.status, asked, delays=self._parts.settings.webhook_schedule)
-        outcome, reason = judged(verdict, due)
-        if reason:
-            log.warning("webhook given up", delivery=due.id, job_id=due.job, reason=reason)
-        await self._parts.store.webhooks.settle(due, outcome, delay=verdict.delay, tried=tried, reason=reason)
+        if verdict.reason:
+            log.warning("webhook given up", delivery=due.id, job_id=due.job, reason=verdict.reason)
+        await self._parts.store.webhooks.settle(due, verdict.outcome, delay=verdict.delay, tried=tried, reason=verdict.reason)
 
 
 async def _guarded(due: Due, work: Coroutine[Any, Any, object]) -> None:
@@ -146,15 +145,6 @@ async def _guarded(due: Due, work: Coroutine[Any, Any, object]) -> None:
         log.warning("what became of a webhook cannot be stored", delivery=due.id, error=str(error))
     except Exception as error:
         log.error("webhook failed", delivery=due.id, exc_info=error)
-
-
-def judged(verdict: Verdict, due: Due) -> tuple[Settled, str]:
-    """How the store settles a try, and why when it was the last."""
-    if verdict.outcome == "disabled":
-        return "disabled", "The receiver answered 410: it wants no more of them."
-    if verdict.outcome == "given_up":
-        return "failed", f"All {due.tries} tries have failed."
-    return verdict.outcome, ""
 
 
 async def send_webhooks(parts: Parts, base: str) -> None:

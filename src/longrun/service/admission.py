@@ -74,7 +74,7 @@ class Admission:
         on_wrong_start: called once, when the *first* look finds the store unsafe; default: nothing but closed admission.
 
     Attributes:
-        closed: all that the path of a submit looks at. When it is true, `admit` raises why, or opens admission.
+        closed: whether no job is accepted now, as far as is known.
         findings: of the last look.
         lost_at: when the data were found to be others, in ms; None = never in the life of this process.
     """
@@ -92,13 +92,14 @@ class Admission:
         self.lost_at: int | None = None
 
     async def admit(self) -> None:
-        """Return when jobs may be accepted. To be called only while `closed`: it may have to look first.
+        """Return when jobs may be accepted. While `closed` it may have to look first.
 
         Raises:
             StoreUnsafe: the store would lose jobs.
             StoreUnavailable: it could not be looked at yet.
         """
-        await self.know()
+        if self.closed:
+            await self.know()
         if self.closed:
             raise StoreUnsafe(
                 "The store is set up so that accepted jobs could be lost. Nothing was stored; tell the operator.", retry_after=30

@@ -14,11 +14,11 @@ from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec
 from longrun.service.batch_feed import cancel_items, feed
 from longrun.service.batch_inputs import Item, Passing
-from longrun.service.batch_request import BatchOptions
 from longrun.service.caller import Caller
 from longrun.service.file_records import record_file
 from longrun.service.jsontext import compact
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
+from longrun.service.request import BatchOptions
 from longrun.service.submit import policy_in_force, policy_of, stored_key, unconfirmed
 from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
@@ -63,8 +63,7 @@ async def submit_batch(
     policy = policy_in_force(policy_of(caller, spec), options)
     if options.webhook is not None:
         check_url(caller, options.webhook.url, "/webhook/url")
-    if caller.admission.closed:
-        await caller.admission.admit()
+    await caller.admission.admit()
     passing = Passing(caller, spec, items, options.model_dump(exclude_unset=True))
     async with Uploads(caller) as uploads:
         batch = await _stored(uploads, passing, spec, options, policy, stored_key(idempotency_key))

@@ -36,8 +36,7 @@ async def retry(caller: Caller, job_id: str) -> JobRecord:
         NotRetryable: it has not failed, nor was it canceled, nor has it expired.
         StoreUnsafe: no job is accepted now.
     """
-    if caller.admission.closed:
-        await caller.admission.admit()
+    await caller.admission.admit()
     fresh = await caller.store.records.resubmit(known_form(job_id), caller.tenant, new_job_id())
     return await caller.store.records.read(fresh, caller.tenant)
 
@@ -54,8 +53,7 @@ async def delete(caller: Caller, job_id: str) -> None:
 
 async def redrive(caller: Caller, ids: Sequence[str]) -> wire.Redriven:
     """Retry the dead letters named; `skipped` says what cannot be retried, and why. At most `MOST` ids. Raises StoreUnsafe."""
-    if caller.admission.closed:
-        await caller.admission.admit()
+    await caller.admission.admit()
     result = wire.Redriven([], [], 0, None)
     todo = list(dict.fromkeys(ids))[:MOST]
     for start in range(0, len(todo), _AT_ONCE):
@@ -74,9 +72,8 @@ async def redrive_matching(caller: Caller, filters: Filters, *, cursor: str | No
     """
     ids: list[str] = []
     for _ in range(_PAGES):
-        page = await list_jobs(caller, filters, cursor=cursor, limit=min(100, MOST - len(ids)), index="dead")
-        ids += [job.id for job in page.jobs]
-        cursor = page.cursor
+        jobs, cursor = await list_jobs(caller, filters, cursor=cursor, limit=min(100, MOST - len(ids)), index="dead")
+        ids += [job.id for job in jobs]
         if cursor is None or len(ids) == MOST:
             break
     result = await redrive(caller, ids)

@@ -12,7 +12,6 @@ from longrun.service.store_checks import Finding
 from longrun.settings import Settings
 from longrun.version import SOURCE, VERSION
 
-OLDEST_PYTHON = (3, 11)
 OPEN_FILES = 4096  # each caller, stream and runner takes one
 
 
@@ -48,7 +47,9 @@ class Served:
 
 def examine_machine(machine: Machine, settings: Settings) -> list[Finding]:
     """Every check of the machine."""
-    return [_python(machine), _installation(machine), _server(machine, settings), _gpu(machine), _open_files(machine)]
+    python = Finding("ok", "python", ".".join(map(str, machine.python)))  # an older one than is needed does not come this far
+    gpu = Finding("ok", "gpu", f"visible: {', '.join(machine.gpus)}" if machine.gpus else "none is visible")
+    return [python, _installation(machine), _server(machine, settings), gpu, _open_files(machine)]
 
 
 def examine_storage(place: str, found: str | None) -> Finding:
@@ -59,13 +60,6 @@ def examine_storage(place: str, found: str | None) -> Finding:
         return Finding("ok", "files", place)
     mend = "look at LONGRUN_BLOBS, at room and permissions there, and for a bucket at AWS_ENDPOINT_URL and the credentials"
     return Finding("warn", "files", f"{place}: {found}", mend)
-
-
-def _python(machine: Machine) -> Finding:
-    shown = ".".join(map(str, machine.python))
-    if machine.python < OLDEST_PYTHON:
-        return Finding("refuse", "python", f"{shown} is too old", "install Longrun with Python 3.11 or newer")
-    return Finding("ok", "python", shown)
 
 
 def _installation(machine: Machine) -> Finding:
@@ -86,12 +80,6 @@ def _server(machine: Machine, settings: Settings) -> Finding:
     if settings.redis_url:
         return Finding("ok", "valkey", "none here, and none needed: LONGRUN_REDIS_URL is set")
     return Finding("refuse", "valkey", machine.no_server, f"`{install_line('embedded')}`, or set LONGRUN_REDIS_URL")
-
-
-def _gpu(machine: Machine) -> Finding:
-    if machine.gpus:
-        return Finding("ok", "gpu", f"visible: {', '.join(machine.gpus)}")
-    return Finding("ok", "gpu", "none is visible")
 
 
 def _open_files(machine: Machine) -> Finding:

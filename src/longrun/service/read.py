@@ -47,14 +47,6 @@ class Filters:
         return tagged and job.created >= self.since and (self.code is None or error_code(job) == self.code)
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Jobs, newest first; `cursor` leads to the next ones, None = there are none."""
-
-    jobs: list[JobRecord]
-    cursor: str | None
-
-
 async def get(caller: Caller, job_id: str) -> JobRecord:
     """The job.
 
@@ -70,22 +62,11 @@ async def attempts(caller: Caller, job_id: str) -> Sequence[AttemptRecord]:
     return await caller.store.records.attempts(known_form(job_id), caller.tenant)
 
 
-async def wait(
-    caller: Caller,
-    job_id: str,
-    *,
-    timeout: float,
-    until: Literal["terminal", "change"] = "terminal",
-    known: frozenset[int] = frozenset(),
-) -> JobRecord:
+async def wait(caller: Caller, job_id: str, *, timeout: float, known: frozenset[int] | None = None) -> JobRecord:
     """The job as soon as it has ended, or after `timeout` seconds, or when this process is about to stop, as it is then.
 
     Args:
-        caller: who asks.
-        job_id: the job.
-        timeout: seconds.
-        until: `change` returns as soon as the job's version is not in `known`.
-        known: versions that the caller has.
+        known: versions that the caller has: return as soon as it has another one. None: wait for the end.
 
     Raises as `get` does.
     """
@@ -94,9 +75,10 @@ async def wait(
         while True:
             job = await caller.store.records.read(job_id, caller.tenant)
             left = deadline - time.monotonic()
-            if job.terminal or left <= 0 or (until == "change" and job.version not in known) or caller.store.follower.dismissed:
+            changed = known is not None and job.version not in known
+            if job.terminal or changed or left <= 0 or caller.store.follower.dismissed:
                 return job
-            await sleep_until(listener, min(left, RE_READ), _ENDS if until == "terminal" else None)
+            await sleep_until(listener, min(left, RE_READ), _ENDS if known is None else None)
 
 
 async def sleep_until(listener: Listener, timeout: float, wanted: frozenset[bytes] | None = None) -> None:
@@ -108,8 +90,10 @@ async def sleep_until(listener: Listener, timeout: float, wanted: frozenset[byte
             return
 
 
-async def list_jobs(caller: Caller, filters: Filters, *, cursor: str | None, limit: int, index: Index = "idx") -> Listing:
-    """A page of jobs, newest first (dead letters: latest failure first).
+async def list_jobs(
+    caller: Caller, filters: Filters, *, cursor: str | None, limit: int, index: Index
+) -> tuple[list[JobRecord], str | None]:
+    """A page of jobs, newest first (dead letters: latest failure first), and the cursor of the next one; None: it was the last.
 
     At most 2,000 jobs are looked at, so a page may be short, or even empty, while `cursor` goes on.
 
@@ -130,10 +114,10 @@ async def list_jobs(caller: Caller, filters: Filters, *, cursor: str | None, lim
         place = page.cursor
         if len(jobs) > limit:
             last = jobs[limit - 1]
-            return Listing(jobs[:limit], make_cursor(str(last.finished if index == "dead" else last.created), last.id))
+            return jobs[:limit], make_cursor(str(last.finished if index == "dead" else last.created), last.id)
         if place is None:
-            return Listing(jobs, None)
-    return Listing(jobs, make_cursor(*place) if place else None)
+            return jobs, None
+    return jobs, make_cursor(*place) if place else None
 
 
 def error_code(job: JobRecord) -> str | None:

@@ -1,4 +1,4 @@
-"""What a submit may say: the body of `POST /models/{model}/jobs`, typed."""
+"""What a submit may say, typed: of one job, the body of `POST /models/{model}/jobs`, and of a batch, besides its inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from longrun.models.pointers import MOST_FINDINGS, pointer
 from longrun.service.jsontext import compact
 from longrun.webhooks.signing import check_secret
 from longrun.webhooks.urls import LONGEST
-from longrun.wire.webhooks import WebhookEvent
+from longrun.wire.webhooks import BatchEvent, WebhookEvent
 
 MAX_DELAY = 30 * 86_400.0
 MAX_DURATION = 10 * 365 * 86_400.0
@@ -24,6 +24,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 #: The events of a webhook when nothing else is asked for.
 ENDS: tuple[WebhookEvent, ...] = ("job.succeeded", "job.failed", "job.canceled", "job.expired")
+_BATCH_EVENTS: tuple[BatchEvent, ...] = ("batch.completed",)
 
 
 def _small(value: dict[str, Any]) -> dict[str, Any]:
@@ -44,10 +45,14 @@ WebhookUrl = Annotated[str, Field(min_length=1, max_length=LONGEST, description=
 WebhookSecret = Annotated[str, AfterValidator(_secret), Field(description="`whsec_` and 24 to 64 random bytes in base64.")]
 
 
-class PolicyRequest(BaseModel):
-    """The limits a request asks for. Each is clamped to what the model allows; durations are seconds."""
+class Body(BaseModel):
+    """What a caller sends: every member is known, and of the type that it is to have."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="PolicyRequest")
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PolicyRequest(Body):
+    """The limits a request asks for. Each is clamped to what the model allows; durations are seconds."""
 
     max_attempts: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Attempts in all that may end in an error.")
     backoff: Annotated[float, Field(ge=0, le=MAX_DURATION)] | None = Field(None, description="Base of the backoff between attempts.")
@@ -63,10 +68,8 @@ class PolicyRequest(BaseModel):
 NO_POLICY = PolicyRequest()
 
 
-class WebhookRequest(BaseModel):
+class WebhookRequest(Body):
     """Who is notified about a job, and about what."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, title="WebhookRequest")
 
     url: WebhookUrl
     events: Annotated[list[WebhookEvent], Field(min_length=1)] = Field(
@@ -77,10 +80,8 @@ class WebhookRequest(BaseModel):
     )
 
 
-class SubmitRequest(BaseModel):
+class SubmitRequest(Body):
     """A request for one job."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, title="SubmitRequest")
 
     input: Any = Field(description="What the model's input schema says.")
     priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
@@ -93,6 +94,26 @@ class SubmitRequest(BaseModel):
     )
     webhook: WebhookRequest | None = Field(None, description="Who is notified.")
     policy: PolicyRequest = Field(default_factory=lambda: NO_POLICY, description="Limits that this request asks for.")
+
+
+class BatchWebhookRequest(Body):
+    """Who is notified about the end of a batch."""
+
+    url: WebhookUrl
+    events: Annotated[list[BatchEvent], Field(min_length=1, max_length=1)] = Field(
+        default_factory=lambda: list(_BATCH_EVENTS), description="There is this one."
+    )
+    secret: WebhookSecret | None = Field(None, description="Signs it; your own secret (`GET /webhook-secret`) when not given.")
+
+
+class BatchOptions(Body):
+    """What holds for the whole batch."""
+
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
+    tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Of the batch and of each item.")
+    metadata: Metadata = Field(default_factory=dict, description="Given back with the batch and each item; 16 KB of JSON at most.")
+    webhook: BatchWebhookRequest | None = Field(None, description="Who is notified about the end of the batch.")
+    policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits of each item.")
 
 
 def parse_request(body: Any) -> SubmitRequest:

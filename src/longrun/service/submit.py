@@ -12,11 +12,10 @@ from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.models import ModelOptions, ModelSpec
-from longrun.service.batch_request import BatchOptions
 from longrun.service.caller import Caller
 from longrun.service.input_files import attach, by_digest
 from longrun.service.jsontext import canonical, compact
-from longrun.service.request import SubmitRequest
+from longrun.service.request import BatchOptions, SubmitRequest
 from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
 from longrun.settings import Settings
@@ -66,8 +65,7 @@ async def submit(
     check_delay(policy, request.delay)
     if request.webhook is not None:
         check_url(caller, request.webhook.url, "/webhook/url")
-    if caller.admission.closed:
-        await caller.admission.admit()
+    await caller.admission.admit()
     job = NewJob(
         id=new_job_id(),
         tenant=caller.tenant,

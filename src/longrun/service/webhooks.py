@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 import orjson
 from msgspec import UNSET, Raw
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from longrun import wire
 from longrun.clock import is_batch_id, rfc3339
@@ -19,7 +19,7 @@ from longrun.jobs.states import Status
 from longrun.service.batch_view import batch_view
 from longrun.service.caller import Caller
 from longrun.service.read import make_cursor
-from longrun.service.request import ENDS, WebhookSecret, WebhookUrl, parsed
+from longrun.service.request import ENDS, Body, WebhookSecret, WebhookUrl, parsed
 from longrun.store.batches import BatchRecord
 from longrun.store.webhooks import MOST_ENDPOINTS, Delivery, Due, Endpoint
 from longrun.webhooks.guard import Networks, Refused
@@ -33,11 +33,7 @@ MOST_BYTES = 20_000
 _PIECES = 20
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class EndpointRequest(_Body):
+class EndpointRequest(Body):
     """A receiver to register."""
 
     url: WebhookUrl
@@ -48,7 +44,7 @@ class EndpointRequest(_Body):
     secret: WebhookSecret | None = Field(None, description="Signs its messages; made when not given.")
 
 
-class EndpointChange(_Body):
+class EndpointChange(Body):
     """Members of an endpoint to be replaced."""
 
     url: WebhookUrl | None = Field(None)
@@ -57,19 +53,11 @@ class EndpointChange(_Body):
     disabled: bool | None = Field(None, description="true: it gets nothing; false: it does again.")
 
 
-class Rotation(_Body):
+class Rotation(Body):
     """A secret to be replaced."""
 
     overlap: Annotated[float, Field(ge=0, le=30 * DAY)] = Field(DAY, description="Seconds for which the secret before it signs too.")
     secret: WebhookSecret | None = Field(None, description="The new one; made when not given.")
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """Deliveries, newest first; `cursor` leads to the next ones, None = there are none."""
-
-    deliveries: list[Delivery]
-    cursor: str | None
 
 
 def check_url(caller: Caller, url: str, where: str) -> None:
@@ -149,18 +137,23 @@ async def rotate_own_secret(caller: Caller, body: Any) -> str:
     return secret
 
 
-async def deliveries(caller: Caller, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int) -> Ledger:
-    """A page of the ledger, newest first. At most 2,000 are looked at, so a page may be short while `cursor` goes on."""
+async def deliveries(
+    caller: Caller, filters: Mapping[str, str], *, cursor: tuple[str, str] | None, limit: int
+) -> tuple[list[Delivery], str | None]:
+    """A page of the ledger, newest first, and the cursor of the next one; None: it was the last.
+
+    At most 2,000 are looked at, so a page may be short while the cursor goes on.
+    """
     found: list[Delivery] = []
     for _ in range(_PIECES):
         page, cursor = await caller.store.webhooks.deliveries(caller.tenant, cursor=cursor, look_at=min(100, limit), filters=filters)
         found += page
         if len(found) > limit:
             last = found[limit - 1]
-            return Ledger(found[:limit], make_cursor(str(last.created), last.id))
+            return found[:limit], make_cursor(str(last.created), last.id)
         if cursor is None or len(found) == limit:
             break
-    return Ledger(found, make_cursor(*cursor) if cursor else None)
+    return found, make_cursor(*cursor) if cursor else None
 
 
 async def delivery(caller: Caller, delivery_id: str) -> Delivery:

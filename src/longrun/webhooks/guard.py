@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -38,6 +37,7 @@ _LOOKUPS = 8  #: names looked up at once
 _MOST_HEADERS = 200
 _MOST_ADDRESSES = 4  #: of one name that are tried
 _HEAD = 64 * 1024  #: bytes that an answer may have besides its body
+_MOST_READ = 64 * 1024  #: bytes that are read of the body of a webhook's answer
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -45,15 +45,16 @@ class Unreachable(LongrunError):
     """No answer, or no complete one. The text is a short reason that names no address."""
 
 
+class _TooLong(Unreachable):
+    """Its body goes on over what may be read of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, whatever its status."""
+    """What came back, whatever its status. Its body is read and not kept."""
 
     status: int
     headers: Mapping[str, str]  #: names in lower case; a header that came more than once is joined with `, `
-    seconds: float  #: from the call to the end of the body
-    body: bytes  #: as sent, never decoded
-    complete: bool = True  #: False: the body went on, and the rest was not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,7 @@ class GuardedClient:
 
     Args:
         networks: the private networks that may be called.
-        timeout: seconds for a call in all: the lookup, the connection, the answer to its last byte.
-        max_answer: bytes of a webhook's answer that are read.
+        timeout: seconds for a call in all: the lookup, the connection, the answer to its last byte, the caller's own work with it.
         resolve: looks names up; default: the system.
         tls: whom to trust; default: certifi's list, or what `SSL_CERT_FILE` or `SSL_CERT_DIR` name.
     """
@@ -87,13 +87,11 @@ class GuardedClient:
         networks: Networks,
         *,
         timeout: float = 15.0,
-        max_answer: int = 64 * 1024,
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._networks = networks
         self._timeout = timeout
-        self._max_answer = max_answer
         self._resolve = resolve or self._resolve_name
         # Threads of its own: names whose servers do not answer must not take the ones that everything else shares.
         self._lookups = ThreadPoolExecutor(_LOOKUPS, "longrun-lookup")
@@ -106,26 +104,27 @@ class GuardedClient:
             Refused: the URL may not be called, or a header cannot be sent. Nothing was sent.
             Unreachable: there is no complete answer. The body may have arrived.
         """
-        target = read_url(url)
-        async with _reasons(self._timeout):
-            return await self._exchange("POST", target, self._max_answer, body, headers)
+        async with _reasons(self._timeout), self._exchange("POST", url, _MOST_READ, body, headers) as response:
+            with suppress(_TooLong):
+                async for _ in _whole(response, _MOST_READ):
+                    pass
+            return Answer(response.status, _joined(response.headers))
 
     @asynccontextmanager
-    async def fetch(self, url: str, *, max_bytes: int, timeout: float | None = None) -> AsyncIterator[Fetched]:
+    async def fetch(self, url: str, *, max_bytes: int) -> AsyncIterator[Fetched]:
         """Fetch a URL; its body comes in pieces. Up to `MOST_REDIRECTS` redirects are followed; each names a URL that is read and judged
         like the first.
 
         Args:
             max_bytes: largest body; a longer one breaks off.
-            timeout: seconds in all, redirects and the caller's own work included; default: the client's.
 
         Raises:
             Refused: the URL, or one that it redirects to, may not be called.
             Unreachable: there is no complete answer, or it is larger than `max_bytes`, or it redirects too often.
         """
-        async with _reasons(timeout or self._timeout):
+        async with _reasons(self._timeout):
             for _ in range(MOST_REDIRECTS + 1):
-                async with self._exchanging("GET", read_url(url), max_bytes) as response:
+                async with self._exchange("GET", url, max_bytes) as response:
                     headers = _joined(response.headers)
                     if response.status not in _REDIRECTS or "location" not in headers:
                         yield Fetched(url, response.status, headers, _whole(response, max_bytes))
@@ -137,25 +136,18 @@ class GuardedClient:
         """End the threads that look names up."""
         self._lookups.shutdown(wait=False, cancel_futures=True)
 
-    async def _exchange(
-        self, method: str, target: Target, most: int, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """One request on a connection of its own, and what came back, up to `most` bytes of body."""
-        begun = time.monotonic()
-        async with self._exchanging(method, target, most, body, headers) as response:
-            received, complete = await _read(response, most)
-            return Answer(response.status, _joined(response.headers), time.monotonic() - begun, received, complete)
-
     @asynccontextmanager
-    async def _exchanging(
-        self, method: str, target: Target, most: int, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    async def _exchange(
+        self, method: str, url: str, most: int, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpcore.Response]:
+        """One request on a connection of its own, and the answer, of whose body `most` bytes may be read."""
+        target = read_url(url)
         addresses = await self._addresses(target)
         backend = PinnedBackend(addresses, timeout=self._timeout / len(addresses), most=most + _HEAD)
-        url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+        place = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         async with (
-            httpcore.AsyncHTTPConnection(url.origin, ssl_context=self._tls, network_backend=backend) as connection,
-            connection.stream(method, url, headers=_sent(target, headers or {}), content=body) as response,
+            httpcore.AsyncHTTPConnection(place.origin, ssl_context=self._tls, network_backend=backend) as connection,
+            connection.stream(method, place, headers=_sent(target, headers or {}), content=body) as response,
         ):
             if len(response.headers) > _MOST_HEADERS:
                 raise TooMuch("too many headers")
@@ -196,17 +188,6 @@ def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return joined
 
 
-async def _read(response: httpcore.Response, most: int) -> tuple[bytes, bool]:
-    """The body up to `most` bytes, and whether that is all of it."""
-    body = bytearray()
-    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_stream())) as parts:
-        async for part in parts:
-            body += part
-            if len(body) > most:
-                return bytes(body[:most]), False
-    return bytes(body), True
-
-
 async def _whole(response: httpcore.Response, most: int) -> AsyncIterator[bytes]:
     """The body in pieces. Raises Unreachable: it is longer than `most`."""
     size = 0
@@ -214,7 +195,7 @@ async def _whole(response: httpcore.Response, most: int) -> AsyncIterator[bytes]
         async for part in parts:
             size += len(part)
             if size > most:
-                raise Unreachable(f"it is larger than {most} bytes")
+                raise _TooLong(f"it is larger than {most} bytes")
             yield part
 
 

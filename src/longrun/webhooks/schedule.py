@@ -21,10 +21,11 @@ _JITTER = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows a try. `disabled`: the receiver said 410 and wants no more of them; `given_up`: it was the last try."""
+    """What follows a try. `disabled`: the receiver said 410 and wants no more of them; `failed`: it was the last try."""
 
-    outcome: Literal["delivered", "retry", "disabled", "given_up"]
+    outcome: Literal["delivered", "retry", "disabled", "failed"]
     delay: float = 0.0  #: seconds until the next try, for `retry`
+    reason: str = ""  #: why there are no more tries, for `disabled` and `failed`
 
 
 def after_try(
@@ -53,9 +54,9 @@ def after_try(
     if status is not None and 200 <= status < 300:
         return Verdict("delivered")
     if status == 410:
-        return Verdict("disabled")
+        return Verdict("disabled", reason="The receiver answered 410: it wants no more of them.")
     if tries >= len(delays):
-        return Verdict("given_up")
+        return Verdict("failed", reason=f"All {tries} tries have failed.")
     asked = _asked(retry_after, now()) if status in (429, 503) else 0.0
     return Verdict("retry", max(delays[tries], asked) * uniform(1.0, 1.0 + _JITTER))
 

@@ -59,7 +59,7 @@ async def test_options_are_the_rest_of_the_body(caller: httpx.AsyncClient) -> No
         ("{", "/_options"),
         ("[]", "/_options"),
         ('{"input": {}}', "/_options"),
-        ('{"tags": NaN}', "/_options"),
+        ('{"tags": NaN}', "/_options/tags"),
         ('{"priorty": 1}', "/priorty"),
     ],
 )

@@ -115,7 +115,7 @@ async def test_a_name_is_resolved_once_and_what_was_checked_is_called() -> None:
     resolve, asked = resolving(["127.0.0.1"], ["10.0.0.1"])
     async with server(answering(ok(b"hi"), seen)) as port, client(resolve=resolve) as guarded:
         answer = await guarded.post(f"http://hook.example:{port}/a?b=c", b"{}", {"X-One": "1"})
-    assert (answer.status, answer.body, asked) == (200, b"hi", ["hook.example"])
+    assert (answer.status, asked) == (200, ["hook.example"])
     assert seen[0].startswith(b"POST /a?b=c HTTP/1.1\r\n")
     assert b"host: hook.example:%d\r\n" % port in seen[0].lower()
     assert b"x-one: 1\r\n" in seen[0].lower()
@@ -171,8 +171,7 @@ async def test_a_bomb_is_not_unpacked_and_an_endless_answer_is_not_read() -> Non
     bomb = gzip.compress(bytes(10 * 1024 * 1024))
     seen: list[bytes] = []
     async with server(answering(ok(bomb, b"Content-Encoding: gzip"), seen)) as port, client() as guarded:
-        answer = await guarded.post(f"http://127.0.0.1:{port}/", b"{}", {})
-        assert answer.body == bomb
+        assert (await fetched(guarded, f"http://127.0.0.1:{port}/", max_bytes=len(bomb))) == bomb
         assert b"accept-encoding: identity\r\n" in seen[0].lower()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,9 +183,8 @@ async def test_a_bomb_is_not_unpacked_and_an_endless_answer_is_not_read() -> Non
             await writer.drain()
 
     sent = 0
-    async with server(endless) as port, client(max_answer=1000) as guarded:
-        answer = await guarded.post(f"http://127.0.0.1:{port}/", b"{}", {})
-        assert (len(answer.body), answer.complete) == (1000, False)
+    async with server(endless) as port, client() as guarded:
+        assert (await guarded.post(f"http://127.0.0.1:{port}/", b"{}", {})).status == 200
         with pytest.raises(Unreachable, match="larger than 5000 bytes"):
             await fetched(guarded, f"http://127.0.0.1:{port}/", max_bytes=5000)
     assert sent < 32 * 1024 * 1024, "what fits into the sockets' buffers, and no more"

@@ -43,7 +43,7 @@ async def test_the_certificate_of_the_name_is_accepted_at_the_pinned_address(
     resolve, _ = resolving(["127.0.0.1"])
     async with server(answering(ok(b"hi"), seen), receiver) as port, client(resolve=resolve, tls=trusting) as guarded:
         answer = await guarded.post(f"https://hook.example:{port}/", b"{}", {})
-    assert (answer.status, answer.body, names) == (200, b"hi", ["hook.example"])
+    assert (answer.status, names) == (200, ["hook.example"])
     assert b"host: hook.example:%d\r\n" % port in seen[0].lower()
 
 

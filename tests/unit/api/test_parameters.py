@@ -97,7 +97,7 @@ def test_if_none_match_names_versions(values: list[str], known: set[int] | None)
     ],
 )
 def test_accept_tells_streams_from_pages(accept: str, stream: bool, page: bool) -> None:
-    assert (ask.wants_stream(accept), ask.wants_page(accept)) == (stream, page)
+    assert (ask.wants(accept, "text/event-stream"), ask.wants_page(accept)) == (stream, page)
 
 
 def test_last_event_id_wins_over_the_query() -> None:

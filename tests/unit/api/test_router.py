@@ -128,8 +128,7 @@ def test_one_place_in_a_path_has_one_name() -> None:
 @pytest.mark.parametrize("path", TABLE)
 def test_every_path_of_the_contract_leads_to_its_own_handlers(path: str) -> None:
     found = Router(otherwise, TABLE).find(re.sub(r"{\w+}", "a", path))
-    assert found is not None
-    assert (found.handlers, found.parameters) == (TABLE[path], dict.fromkeys(re.findall(r"{(\w+)}", path), "a"))
+    assert found == (TABLE[path], dict.fromkeys(re.findall(r"{(\w+)}", path), "a"))
 
 
 def test_a_head_knows_its_headers_whatever_their_case() -> None:

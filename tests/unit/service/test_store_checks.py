@@ -234,7 +234,6 @@ def test_a_good_machine_passes() -> None:
 @pytest.mark.parametrize(
     ("bad", "settings", "name", "severity"),
     [
-        ({"python": (3, 10, 1)}, {}, "python", "refuse"),
         ({"server": None, "no_server": "none"}, {}, "valkey", "refuse"),
         ({"server": None, "no_server": "none"}, {"redis_url": "redis://h"}, "valkey", "ok"),
         ({"gpus": []}, {}, "gpu", "ok"),

@@ -34,7 +34,7 @@ def test_any_2xx_is_a_delivery_also_on_the_last_try(status: int) -> None:
 
 
 def test_410_ends_it_on_any_try() -> None:
-    assert judge(1, 410) == judge(99, 410) == Verdict("disabled")
+    assert judge(1, 410) == judge(99, 410) == Verdict("disabled", reason="The receiver answered 410: it wants no more of them.")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,8 @@ def test_410_ends_it_on_any_try() -> None:
 def test_all_else_is_tried_again_and_in_the_end_given_up(status: int | None) -> None:
     assert judge(1, status) == Verdict("retry", 5)
     assert judge(9, status) == Verdict("retry", 86_400)
-    assert judge(10, status) == judge(11, status) == Verdict("given_up")
+    assert judge(10, status) == Verdict("failed", reason="All 10 tries have failed.")
+    assert judge(11, status).outcome == "failed"
 
 
 def test_the_schedule_is_the_one_of_standard_webhooks() -> None:
@@ -53,8 +54,12 @@ def test_the_schedule_is_the_one_of_standard_webhooks() -> None:
 
 
 def test_another_schedule_has_as_many_tries_as_delays() -> None:
-    assert [judge(tries, 500, delays=(0, 1, 2)) for tries in (1, 2, 3)] == [Verdict("retry", 1), Verdict("retry", 2), Verdict("given_up")]
-    assert judge(1, 500, delays=(0,)) == Verdict("given_up")
+    assert [judge(tries, 500, delays=(0, 1, 2)) for tries in (1, 2, 3)] == [
+        Verdict("retry", 1),
+        Verdict("retry", 2),
+        Verdict("failed", reason="All 3 tries have failed."),
+    ]
+    assert judge(1, 500, delays=(0,)) == Verdict("failed", reason="All 1 tries have failed.")
 
 
 def test_a_quick_schedule_does_not_shorten_what_a_receiver_asks_for() -> None:

@@ -28,18 +28,19 @@ _CHARSET = re.compile(r'charset="?utf-?8"?', re.IGNORECASE)
 
 def check_content_type(value: str | None) -> None:
     """Raise UnsupportedMedia unless the header says JSON in UTF-8."""
-    kind, *parameters = [part.strip() for part in (value or "").split(";")]
+    value = value or ""
+    kind = value.partition(";")[0].strip()
     if not kind:
         raise UnsupportedMedia("The body needs a content type: send `Content-Type: application/json`.")
     if not _CONTENT_TYPE.fullmatch(kind):
         raise UnsupportedMedia(f"This route reads JSON, not {kind[:100]!r}: send `Content-Type: application/json`.")
-    check_charset(parameters)
+    check_charset(value)
 
 
-def check_charset(parameters: list[str]) -> None:
-    """Raise UnsupportedMedia when the parameters of a content type name a charset other than UTF-8."""
-    for parameter in parameters:
-        if parameter.lower().startswith("charset") and not _CHARSET.fullmatch(parameter):
+def check_charset(content_type: str) -> None:
+    """Raise UnsupportedMedia when a content type names a charset other than UTF-8."""
+    for parameter in content_type.split(";")[1:]:
+        if parameter.strip().lower().startswith("charset") and not _CHARSET.fullmatch(parameter.strip()):
             raise UnsupportedMedia("JSON is UTF-8: leave the charset out, or send `charset=utf-8`.")
 
 
@@ -66,6 +67,17 @@ def read_json(body: bytes) -> Any:
         if found:
             raise ValidationFailed("The body holds values that are not accepted.", errors=found)
     return value
+
+
+def read_json_at(where: str, text: bytes) -> Any:
+    """As `read_json`, of a text that stands at the pointer `where` of a request. Raises ValidationFailed."""
+    try:
+        return read_json(text)
+    except MalformedRequest as error:
+        found = [{"pointer": where, "detail": error.detail.replace("The body", "It")}]
+    except ValidationFailed as error:
+        found = [{"pointer": where + each["pointer"], "detail": each["detail"]} for each in error.errors or ()]
+    raise ValidationFailed(f"{where} is JSON, and not right: {found[0]['detail']}", errors=found)
 
 
 def _decode(body: bytes) -> str:

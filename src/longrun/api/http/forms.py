@@ -8,10 +8,10 @@ from typing import Any
 
 from starlette.requests import Request
 
-from longrun.api.http.body import read_json, refused_character
+from longrun.api.http.body import read_json_at, refused_character
 from longrun.api.http.form_values import Json, Sent, joined, refused
 from longrun.api.http.multipart import Part, read_parts
-from longrun.errors import MalformedRequest, ValidationFailed
+from longrun.errors import ValidationFailed
 from longrun.models import ModelSpec
 from longrun.models.pointers import pointer
 from longrun.service.input_files import MOST_FILES
@@ -64,7 +64,7 @@ async def _take(part: Part, form: SubmitForm, spec: ModelSpec, left: int) -> int
     if part.filename is None:
         text = await part.text(left)
         says_json = part.content_type.partition(";")[0].strip().lower() == "application/json"
-        found.append(Json(_json(part.name, text)) if says_json else Sent(_utf8(part.name, text)))
+        found.append(Json(read_json_at(pointer("/input", (part.name,)), text)) if says_json else Sent(_utf8(part.name, text)))
         return len(text)
     if part.name not in rules:
         known = part.name in spec.input.fields_schemas
@@ -101,23 +101,11 @@ async def _all(first: bytes | None, part: Part) -> AsyncIterator[bytes]:
 def _options(text: bytes, *, again: bool) -> dict[str, Any]:
     if again:
         raise ValidationFailed(f"{OPTIONS} is sent twice.", errors=[{"pointer": f"/{OPTIONS}", "detail": "sent twice"}])
-    try:
-        options = read_json(text)
-    except (MalformedRequest, ValidationFailed) as error:
-        raise ValidationFailed(
-            f"{OPTIONS} is not right: {error.detail}", errors=[{"pointer": f"/{OPTIONS}", "detail": error.detail}]
-        ) from None
+    options = read_json_at(f"/{OPTIONS}", text)
     if not isinstance(options, dict) or "input" in options:
         detail = "must be a JSON object without `input`: the other parts of the form are the input"
         raise ValidationFailed(f"{OPTIONS} {detail}.", errors=[{"pointer": f"/{OPTIONS}", "detail": detail}])
     return options
-
-
-def _json(name: str, text: bytes) -> Any:
-    try:
-        return read_json(text)
-    except (MalformedRequest, ValidationFailed) as error:
-        raise refused((name,), f"This part says that it is JSON: {error.detail}") from None
 
 
 def _utf8(name: str, text: bytes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 
-from longrun.api.http.body import check_charset, read_json
+from longrun.api.http.body import read_json
 from longrun.errors import MalformedRequest, ValidationFailed
 from longrun.service.batch_inputs import Item
 
@@ -20,11 +20,6 @@ _MARK = b"\xef\xbb\xbf"
 def is_lines(content_type: str | None) -> bool:
     """Whether a header says JSON lines: `application/jsonl`, or one of the other names in use."""
     return _TYPE.fullmatch((content_type or "").partition(";")[0].strip()) is not None
-
-
-def check_lines_charset(content_type: str) -> None:
-    """Raise UnsupportedMedia when the header says anything but UTF-8."""
-    check_charset([part.strip() for part in content_type.split(";")[1:]])
 
 
 async def read_lines(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[Item]:

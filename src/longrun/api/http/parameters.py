@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Generic, TypeVar
 from starlette.requests import HTTPConnection
 
 from longrun.errors import MalformedRequest, ValidationFailed
-from longrun.jobs import npy
 
 T = TypeVar("T")
 D = TypeVar("D", int, None)
@@ -199,16 +198,10 @@ def _q(parameters: list[str]) -> float:
     return 1.0
 
 
-def wants_stream(accept: str) -> bool:
-    """Whether server-sent events are asked for by name, and not less than JSON."""
-    stream = quality(accept, "text/event-stream")
-    return stream > 0 and stream >= quality(accept, "application/json")
-
-
-def wants_array(accept: str) -> bool:
-    """Whether the .npy format is asked for by name, and not less than JSON."""
-    array = quality(accept, npy.MEDIA_TYPE)
-    return array > 0 and array >= quality(accept, "application/json")
+def wants(accept: str, media_type: str) -> bool:
+    """Whether a media type is asked for by name, and not less than JSON."""
+    wanted = quality(accept, media_type)
+    return wanted > 0 and wanted >= quality(accept, "application/json")
 
 
 def wants_page(accept: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,13 +25,6 @@ class _Part:
     handlers: Mapping[str, Handler] | None = None
 
 
-class Found(NamedTuple):
-    """Who answers at a path, by method, and the path's parameters."""
-
-    handlers: Mapping[str, Handler]
-    parameters: dict[str, str]
-
-
 class Router:
     """ASGI middleware: requests for the paths of `table` are answered here, all others by `app`. What handlers raise becomes a problem."""
 
@@ -41,8 +33,8 @@ class Router:
         for path, handlers in table.items():
             _place(self._root, path).handlers = handlers
 
-    def find(self, path: str) -> Found | None:
-        """Who answers at `path`; a fixed part goes before a parameter."""
+    def find(self, path: str) -> tuple[Mapping[str, Handler], dict[str, str]] | None:
+        """Who answers at `path`, by method, and the path's parameters; a fixed part goes before a parameter."""
         at, parameters = self._root, {}
         for each in path.split("/"):
             following = at.fixed.get(each)
@@ -52,17 +44,18 @@ class Router:
                 name, following = at.parameter
                 parameters[name] = each
             at = following
-        return None if at.handlers is None else Found(at.handlers, parameters)
+        return None if at.handlers is None else (at.handlers, parameters)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self.find(route_path(scope)) if scope["type"] == "http" else None
         if found is None:
             await self._app(scope, receive, send)
             return
-        scope["path_params"] = {**scope.get("path_params", {}), **found.parameters}
+        handlers, parameters = found
+        scope["path_params"] = {**scope.get("path_params", {}), **parameters}
         request = HeadedRequest(scope, receive, send)
         try:
-            response = await _handler(found.handlers, scope["method"])(request)
+            response = await _handler(handlers, scope["method"])(request)
         except Exception as error:
             response = answer_to(request, error)
         # An answer that fails has begun: only breaking the connection off tells the caller, which is not for us to do.

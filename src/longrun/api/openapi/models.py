@@ -11,8 +11,7 @@ from longrun.api.http.forms import OPTIONS
 from longrun.api.http.routing import BINARY, Answer, Body, Route
 from longrun.api.openapi.components import Components, Schema, ref
 from longrun.models import ModelSpec
-from longrun.service.batch_request import BatchOptions
-from longrun.service.request import SubmitRequest
+from longrun.service.request import BatchOptions, SubmitRequest
 
 _OWN = ("Input", "Output", "Request", "Job", "Form", "Batch")
 _FILES: tuple[Schema, ...] = (dict(BINARY), {"type": "array", "items": dict(BINARY)})

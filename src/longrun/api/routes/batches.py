@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.http.answers import json_response, no_content, page_response, read_body, versioned
-from longrun.api.http.body import read_json
-from longrun.api.http.jsonl import check_lines_charset, is_lines, read_lines
+from longrun.api.http.body import check_charset, read_json_at
+from longrun.api.http.jsonl import is_lines, read_lines
 from longrun.api.http.multipart import steady
 from longrun.api.http.parameters import CURSOR, IDEMPOTENCY_KEY, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, flag, specific, whole
 from longrun.api.http.routing import TEXT, Answer, Body, Routes, gives
@@ -21,14 +21,13 @@ from longrun.api.resources import caller_of
 from longrun.api.streams.blob import BlobResponse
 from longrun.api.streams.disconnect import unless_left
 from longrun.blobs.contract import BlobNotFound
-from longrun.errors import FileGone, MalformedRequest, StoreUnavailable, ValidationFailed
+from longrun.errors import FileGone, StoreUnavailable, ValidationFailed
 from longrun.service import batches, files
 from longrun.service.batch_inputs import Item
-from longrun.service.batch_request import BatchOptions
 from longrun.service.batch_results import results
 from longrun.service.batch_view import batch_view
 from longrun.service.caller import Caller
-from longrun.service.request import parsed
+from longrun.service.request import BatchOptions, parsed
 from longrun.store.batches import BatchRecord
 
 OPTIONS = Query("options", "Of a body that is an array or lines: JSON of the members that stand beside `inputs` otherwise.", as_text)
@@ -46,6 +45,7 @@ MOST = Query(
 )
 PARTIAL = Query("partial", "`true`: also before the end, with what is there.", flag, {"type": "string", "enum": ["true", "false"]})
 
+_OPTIONS_AT = f"/query/{OPTIONS.name}"
 _BATCH, _GONE = wire.Batch, (404, 410)
 _HEADERS = ("Location", "Retry-After", "Idempotency-Replayed", "Preference-Applied")
 _SUBMITTED = {200: gives(_BATCH, "With `Prefer: wait`: the batch has ended.", *_HEADERS), 202: gives(_BATCH, "Accepted.", *_HEADERS)}
@@ -89,10 +89,10 @@ async def submit_batch(request: Request) -> Response:
 async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item], BatchOptions]:
     """The inputs, and what holds for all of them."""
     content_type, given = request.headers.get("content-type", ""), OPTIONS.of(request)
-    options = {} if given is None else _options_in_query(given)
+    options = {} if given is None else read_json_at(_OPTIONS_AT, given.encode("utf-8", "surrogateescape"))
     most = caller.settings.max_body
     if is_lines(content_type):
-        check_lines_charset(content_type)
+        check_charset(content_type)
         return read_lines(steady(request.stream()), most), parsed(BatchOptions, options)
     body = await read_body(request)
     if isinstance(body, list):
@@ -101,7 +101,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
         finding = {"pointer": "", "detail": "must be an array of inputs, or an object with one of the members `inputs` and `file`"}
         raise ValidationFailed("The body holds no inputs.", errors=[finding])
     if given is not None:
-        finding = {"pointer": f"/query/{OPTIONS.name}", "detail": "the body has members of its own for them"}
+        finding = {"pointer": _OPTIONS_AT, "detail": "the body has members of its own for them"}
         raise ValidationFailed("The options were given twice.", errors=[finding])
     inputs, file_id = body.pop("inputs", None), body.pop("file", None)
     asked = parsed(BatchOptions, body)
@@ -110,18 +110,6 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
     if not isinstance(inputs, list):
         raise ValidationFailed("The inputs are no array.", errors=[{"pointer": "/inputs", "detail": "must be an array"}])
     return _each(inputs), asked
-
-
-def _options_in_query(text: str) -> Any:
-    where = f"/query/{OPTIONS.name}"
-    try:
-        return read_json(text.encode("utf-8", "surrogateescape"))
-    except MalformedRequest as error:
-        finding = {"pointer": where, "detail": error.detail.replace("The body", "It")}
-        raise ValidationFailed("The options are not JSON.", errors=[finding]) from None
-    except ValidationFailed as error:
-        found = [{"pointer": where + each["pointer"], "detail": each["detail"]} for each in error.errors or ()]
-        raise ValidationFailed("The options hold values that are not accepted.", errors=found) from None
 
 
 async def _each(values: list[Any]) -> AsyncIterator[Item]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
@@ -19,7 +17,7 @@ from longrun.api.streams.websocket import EventSocket
 from longrun.errors import Problem, UpgradeRequired
 from longrun.jobs import events
 from longrun.jobs.states import TERMINAL
-from longrun.service import control, watch
+from longrun.service import watch
 from longrun.store.records import EventPage
 
 #: No log is as long; larger numbers would not survive the store's arithmetic.
@@ -86,10 +84,7 @@ async def serve_socket(socket: WebSocket) -> None:
     except Problem as problem:
         await refuse(problem, socket.scope, socket.receive, socket.send)
         return
-    pieces = watch.follow(caller, job_id, after)
-    cancel = partial(control.cancel, caller, job_id)
-    served = EventSocket(socket, pieces, after, types, cancel=cancel, follower=caller.store.follower)
-    await served.serve()
+    await EventSocket(socket, caller, job_id, after, types).serve()
 
 
 def page_view(page: EventPage, after: int, types: frozenset[str]) -> wire.EventPage:

@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from longrun import wire
 from longrun.api.http.answers import job_response, json_response, no_content, page_response, raw_response, versioned
-from longrun.api.http.parameters import CURSOR, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, one_of, specific, wants_array
+from longrun.api.http.parameters import CURSOR, KNOWN_VERSIONS, LIMIT, PREFER, Query, as_text, one_of, specific, wants
 from longrun.api.http.routing import BINARY, Answer, Routes, gives
 from longrun.api.problems import job_problem_response
 from longrun.api.resources import caller_of
@@ -16,6 +16,7 @@ from longrun.api.streams.blob import BlobResponse
 from longrun.api.streams.disconnect import unless_left
 from longrun.clock import parse_rfc3339
 from longrun.errors import JobGone
+from longrun.jobs import npy
 from longrun.jobs.file_refs import FileRef, only_file
 from longrun.jobs.states import Status
 from longrun.service import control, read, watch
@@ -64,12 +65,10 @@ async def get_job(request: Request) -> Response:
     """
     caller, job_id = _asked(request)
     prefer, known = PREFER.of(request), KNOWN_VERSIONS.of(request)
-    if not prefer.wait:
-        job = await read.get(caller, job_id)
-    elif (versions := specific(known)) is None:
-        job = await unless_left(request, read.wait(caller, job_id, timeout=prefer.wait))
+    if prefer.wait:
+        job = await unless_left(request, read.wait(caller, job_id, timeout=prefer.wait, known=specific(known)))
     else:
-        job = await unless_left(request, read.wait(caller, job_id, timeout=prefer.wait, until="change", known=versions))
+        job = await read.get(caller, job_id)
     more, unchanged = versioned(job.version, prefer, known)
     return no_content(304, more) if unchanged else await job_response(caller, job, headers=more)
 
@@ -87,7 +86,7 @@ async def get_result(request: Request) -> Response:
     if job.status is not Status.SUCCEEDED:
         return job_problem_response(caller, job, request.scope)
     array = watch.kept_array(job)
-    if array is not None and wants_array(request.headers.get("accept", "")):
+    if array is not None and wants(request.headers.get("accept", ""), npy.MEDIA_TYPE):
         return await content_response(request, caller, array, _VARIES)
     if array is not None:
         return await _text_of(caller, job_id, array)
@@ -165,9 +164,9 @@ async def list_jobs(request: Request) -> Response:
 async def listing(request: Request, index: read.Index, path: str) -> Response:
     """A page of jobs of an index, which is listed at `path`."""
     caller = caller_of(request)
-    found = await read.list_jobs(caller, filters(request), cursor=CURSOR.of(request), limit=LIMIT.of(request), index=index)
-    page = wire.JobPage([wire.Job.of(job, caller.base, with_output=False, debug=caller.debug) for job in found.jobs], None)
-    return page_response(caller, request, path, page, found.cursor)
+    found, cursor = await read.list_jobs(caller, filters(request), cursor=CURSOR.of(request), limit=LIMIT.of(request), index=index)
+    page = wire.JobPage([wire.Job.of(job, caller.base, with_output=False, debug=caller.debug) for job in found], None)
+    return page_response(caller, request, path, page, cursor)
 
 
 def filters(request: Request) -> read.Filters:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,12 +14,12 @@ from longrun import wire
 from longrun.api import metrics
 from longrun.api.http.answers import json_response, read_body
 from longrun.api.http.routing import TEXT, Answer, Routes, gives, takes
-from longrun.api.resources import Resources, caller_of, parts_of
+from longrun.api.resources import caller_of, parts_of, resources_of
 from longrun.api.routes.jobs import LISTING, listing
 from longrun.errors import LongrunError
 from longrun.service import control, overview
 from longrun.service.read import Filters, parse_cursor
-from longrun.service.request import parsed
+from longrun.service.request import Body, parsed
 
 _READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It does not, or is not.", "Retry-After")}
 routes = Routes("operations")
@@ -28,13 +28,11 @@ routes = Routes("operations")
 _log = structlog.get_logger("longrun.api")
 
 
-class RedriveRequest(BaseModel):
+class RedriveRequest(Body):
     """Which dead letters to retry: by `ids`, by `model`, `code` and `tag`, or `all`; 1,000 at most in one call.
 
     Unless they are named by `ids`, go on with `cursor` = `next` of the answer before, until it is null.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, title="RedriveRequest")
 
     ids: Annotated[list[str], Field(min_length=1, max_length=control.MOST)] | None = Field(None, description="Ids of dead letters.")
     model: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="Dead letters of this model.")
@@ -118,8 +116,7 @@ async def get_readyz(request: Request) -> Response:
 
     A blob store that is away is shown and is no reason for 503: all that needs no file goes on.
     """
-    resources: Resources = request.app.state.longrun
-    if resources.stopping:
+    if resources_of(request).stopping:
         return json_response(wire.Ready(ready=False, checks={"api": "stopping"}), 503, {"Retry-After": "2"})
     try:
         parts = parts_of(request)

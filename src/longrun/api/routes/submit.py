@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from longrun import wire
 from longrun.api.http.answers import job_response, read_body
 from longrun.api.http.forms import read_submit
 from longrun.api.http.multipart import is_multipart
-from longrun.api.http.parameters import IDEMPOTENCY_KEY, PREFER, wants_stream
+from longrun.api.http.parameters import IDEMPOTENCY_KEY, PREFER, wants
 from longrun.api.http.routing import Routes, gives
 from longrun.api.openapi import models
 from longrun.api.resources import caller_of
@@ -46,17 +46,18 @@ async def submit_job(request: Request) -> Response:
     more = {"Location": f"{caller.base}/jobs/{job.id}"}
     if submitted.replayed:
         more["Idempotency-Replayed"] = "true"
-    if wants_stream(headers.get("accept", "")):
-        on_leaving = partial(disconnect.cancel_abandoned, caller, job.id) if asked.cancel_on_disconnect else None
-        events = follow(caller, job.id, 0)
-        return EventStream(events, headers=more, on_leaving=on_leaving)
+    on_leaving = partial(disconnect.cancel_abandoned, caller, job.id) if asked.cancel_on_disconnect else None
+    if wants(headers.get("accept", ""), EventStream.media_type):
+        return EventStream(follow(caller, job.id, 0), headers=more, on_leaving=on_leaving)
     if prefer.applied is not None:
         more["Preference-Applied"] = prefer.applied
     if prefer.wait:
         # The job is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
-            if asked.cancel_on_disconnect:
-                job = await disconnect.wait_or_cancel(request, caller, job.id, timeout=prefer.wait)
-            else:
+            try:
                 job = await disconnect.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
+            except ClientDisconnect:
+                if on_leaving is not None:
+                    await on_leaving()
+                raise
     return await job_response(caller, job, status=200 if prefer.wait and job.terminal else 202, headers=more)

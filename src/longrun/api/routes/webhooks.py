@@ -112,9 +112,9 @@ async def list_webhook_deliveries(request: Request) -> Response:
     caller, given = caller_of(request), CURSOR.of(request)
     cursor = None if given is None else parse_cursor(given, is_id=is_message_id)
     narrowed = {each.name: value for each in FILTERS if (value := each.of(request)) is not None}
-    found = await webhooks.deliveries(caller, narrowed, cursor=cursor, limit=LIMIT.of(request))
-    page = wire.DeliveryPage([webhooks.delivery_view(each) for each in found.deliveries], None)
-    return page_response(caller, request, "/webhook-deliveries", page, found.cursor)
+    found, following = await webhooks.deliveries(caller, narrowed, cursor=cursor, limit=LIMIT.of(request))
+    page = wire.DeliveryPage([webhooks.delivery_view(each) for each in found], None)
+    return page_response(caller, request, "/webhook-deliveries", page, following)
 
 
 @routes("GET", "/webhook-deliveries/{delivery_id}", {200: gives(wire.Delivery)}, (404,))

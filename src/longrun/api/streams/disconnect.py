@@ -12,10 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable
-from longrun.jobs.record import JobRecord
 from longrun.service import control
 from longrun.service.caller import Caller
-from longrun.service.read import wait
 
 T = TypeVar("T")
 
@@ -58,20 +56,6 @@ async def unless_left(request: Request, waiting: Awaitable[T]) -> T:
     """What `waiting` gives. It ends when the caller goes away before, so that nobody's wait holds nothing. Raises ClientDisconnect."""
     async with ended_by(asyncio.ensure_future(disconnected(request.receive))):
         return await waiting
-
-
-async def wait_or_cancel(request: Request, caller: Caller, job_id: str, *, timeout: float) -> JobRecord:
-    """As `wait`, for a caller whose job is canceled when it goes away before.
-
-    Raises:
-        ClientDisconnect: it went away.
-        StoreUnavailable, JobNotFound, JobGone
-    """
-    try:
-        return await unless_left(request, wait(caller, job_id, timeout=timeout))
-    except ClientDisconnect:
-        await cancel_abandoned(caller, job_id)
-        raise
 
 
 async def cancel_abandoned(caller: Caller, job_id: str) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -13,8 +12,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from longrun.api.http.write_timeout import PATIENCE
 from longrun.api.streams.disconnect import ended_by
 from longrun.errors import JobGone, JobNotFound, Problem
-from longrun.jobs.events import TYPES, Event
-from longrun.store.follow import Follower
+from longrun.service import control
+from longrun.service.caller import Caller
+from longrun.service.watch import follow
 from longrun.wire import event_json
 
 #: The subprotocol that is spoken here; it needs not be asked for.
@@ -33,9 +33,6 @@ class Close(NamedTuple):
     reason: str
 
 
-Cancel = Callable[[], Awaitable[Any]]
-
-
 def asks_to_cancel(text: str) -> bool:
     """Whether a message is `{"cancel": true}`, which is all that may be said."""
     try:
@@ -50,25 +47,15 @@ class EventSocket:
 
     Args:
         socket: not yet accepted.
-        pieces: the events; end by themselves when the job has ended or the process is about to stop.
+        caller: who asks.
+        job_id: whose events.
         after: the seq that the client has.
         types: the types that it wants.
-        cancel: stops the job; raises a Problem when that is not possible.
-        follower: knows whether this process is about to stop.
     """
 
-    def __init__(
-        self,
-        socket: WebSocket,
-        pieces: AsyncGenerator[Sequence[Event], None],
-        after: int,
-        types: frozenset[str] = TYPES,
-        *,
-        cancel: Cancel,
-        follower: Follower,
-    ) -> None:
-        self._socket, self._pieces, self._types = socket, pieces, types
-        self._cancel, self._follower = cancel, follower
+    def __init__(self, socket: WebSocket, caller: Caller, job_id: str, after: int, types: frozenset[str]) -> None:
+        self._socket, self._caller, self._job_id, self._types = socket, caller, job_id, types
+        self._pieces = follow(caller, job_id, after)
         self._sent = after
         self._ended = False
 
@@ -105,7 +92,7 @@ class EventSocket:
                         return Close(1013, f"resume with ?after={self._sent}")
                 self._sent = event.seq
                 self._ended = event.type == "done"
-        if self._follower.dismissed and not self._ended:
+        if self._caller.store.follower.dismissed and not self._ended:
             return Close(1012, f"resume with ?after={self._sent}")
         return Close(1000, "the job has ended" if self._ended else "nothing is left, the job has ended or is gone")
 
@@ -120,7 +107,7 @@ class EventSocket:
             if not asks_to_cancel(message["text"]):
                 return Close(1008, f"not understood: {_ALLOWED}")
             try:
-                await self._cancel()
+                await control.cancel(self._caller, self._job_id)
             except (JobNotFound, JobGone):
                 return Close(1000, "the job was deleted or has expired")
             except Problem as problem:
