@@ -247,9 +247,9 @@ def test_the_doctor_passes_a_good_store_and_tells_what_does_not_move(own: Embedd
 
     assert code == 0
     assert {name for name, each in found.items() if each["severity"] == "refuse"} == set()
-    assert found["app"]["told"].endswith("brew, count, shout, square_root, tell")
+    assert found["app"]["found"].endswith("brew, count, shout, square_root, tell")
     assert found["workers"]["severity"] == "warn" and found["workers"]["mend"] == f"start one: `longrun worker {HELLO}`"
-    assert found["store"]["severity"] == "ok" and "valkey" in found["store"]["told"]
+    assert found["store"]["severity"] == "ok" and "valkey" in found["store"]["found"]
     assert ask(socket_of(own.data), "EXISTS", "longrun:about") == ":0", "it changes nothing"
 
 
@@ -268,41 +268,41 @@ def test_the_doctor_tells_every_danger_with_the_line_that_mends_it(own: Embedded
 
 def test_the_doctor_says_how_to_start_a_store(tmp_path: Path) -> None:
     code, found = doctor(tmp_path, "", "--data", str(tmp_path / "none"))
-    assert code == 1 and "no embedded Valkey runs in" in found["store"]["told"] and "`longrun serve app.py`" in found["store"]["mend"]
+    assert code == 1 and "no embedded Valkey runs in" in found["store"]["found"] and "`longrun serve app.py`" in found["store"]["mend"]
     assert not (tmp_path / "none").exists()
 
     code, found = doctor(tmp_path, "redis://someone:secret@127.0.0.1:1/0")
-    assert code == 1 and found["store"]["told"].startswith("127.0.0.1:1/0: The store did not answer in time")
+    assert code == 1 and found["store"]["found"].startswith("127.0.0.1:1/0: The store did not answer in time")
 
 
 def test_the_doctor_looks_where_files_are_kept(own: EmbeddedValkey, tmp_path: Path) -> None:
     url = own.start()
     _, found = doctor(tmp_path, url, LONGRUN_DATA=str(tmp_path / "none"))
-    assert found["files"]["severity"] == "ok" and found["files"]["told"].endswith("which is made with the first file")
+    assert found["files"]["severity"] == "ok" and found["files"]["found"].endswith("which is made with the first file")
 
     place = tmp_path / "files"
     place.mkdir()
     _, found = doctor(tmp_path, url, LONGRUN_BLOBS=f"file://{place}")
-    assert (found["files"]["severity"], found["files"]["told"]) == ("ok", str(place))
+    assert (found["files"]["severity"], found["files"]["found"]) == ("ok", str(place))
 
     (tmp_path / "file").write_text("")
     code, found = doctor(tmp_path, url, LONGRUN_BLOBS=f"file://{tmp_path}/file")
     assert code == 0 and found["files"]["severity"] == "warn" and "LONGRUN_BLOBS" in found["files"]["mend"]
 
     code, found = doctor(tmp_path, url, LONGRUN_BLOBS="s3://bucket", AWS_ENDPOINT_URL="http://minio:9000")
-    assert code == 1 and found["files"]["severity"] == "refuse" and "AWS_ALLOW_HTTP" in found["files"]["told"]
+    assert code == 1 and found["files"]["severity"] == "refuse" and "AWS_ALLOW_HTTP" in found["files"]["found"]
 
 
 def test_the_doctor_looks_at_the_embedded_server_of_a_data_folder(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path / "data"):
         code, found = doctor(tmp_path, "", "--data", str(tmp_path / "data"))
-    assert code == 0 and str(tmp_path / "data") in found["disk"]["told"]
+    assert code == 0 and str(tmp_path / "data") in found["disk"]["found"]
 
 
 def test_the_doctor_tells_that_the_models_cannot_be_imported(own: EmbeddedValkey, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
     code, found = doctor(tmp_path, own.start(), "broken.py")
-    assert code == 1 and "ModuleNotFoundError" in found["app"]["told"]
+    assert code == 1 and "ModuleNotFoundError" in found["app"]["found"]
 
 
 def test_the_doctor_warns_of_few_open_files(own: EmbeddedValkey, tmp_path: Path) -> None:
