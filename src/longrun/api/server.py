@@ -11,7 +11,8 @@ import asyncio
 import gc
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -27,6 +28,8 @@ _YOUNG = 10_000
 _LOOK = 1.0
 #: Seconds that a reader which takes nothing gets when this process stops.
 _STOP_PATIENCE = 3.0
+#: Connections taken from another process in one tick.
+_MOST_TAKEN = 100
 
 
 class ApiServer(uvicorn.Server):
@@ -36,6 +39,7 @@ class ApiServer(uvicorn.Server):
         app: what `build_app` made.
         drain: seconds from the signal until no more connections are accepted; event streams and waiting requests end then.
         patience: seconds that open requests get after that.
+        beside: listening sockets of other processes. What still waits there at the next tick is taken: they are away, or busy.
         on_ready: called once connections are accepted.
     """
 
@@ -45,6 +49,7 @@ class ApiServer(uvicorn.Server):
         *,
         drain: float,
         patience: float,
+        beside: Sequence[socket.socket] = (),
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
@@ -66,7 +71,7 @@ class ApiServer(uvicorn.Server):
         )
         self._resources: Resources = app.state.longrun
         self._drain = drain
-        self._on_ready = on_ready
+        self._beside, self._on_ready = beside, on_ready
         self._stopping_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._write_timeout = WriteTimeout()
@@ -75,8 +80,10 @@ class ApiServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         self._loop = asyncio.get_running_loop()
-        for each in sockets or ():
+        for each in (*(sockets or ()), *self._beside):
             bound_unsent(each)
+        for each in self._beside:
+            each.setblocking(False)  # their own process may not have come to it yet
         await super().startup(sockets)
         self._cutting = self._loop.create_task(self._cut_dead_readers())
         _spare_the_collector()
@@ -98,6 +105,8 @@ class ApiServer(uvicorn.Server):
         if self._stopping_since is not None and time.monotonic() >= self._stopping_since + self._drain:
             self._resources.dismiss()
             self.should_exit = True
+        if not self.should_exit:
+            await self._help_out()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -114,6 +123,22 @@ class ApiServer(uvicorn.Server):
             for transport in self._write_timeout.look(self._transports(), time.monotonic()):
                 transport.abort()
             await asyncio.sleep(_LOOK)
+
+    async def _help_out(self) -> None:
+        loop = asyncio.get_running_loop()
+        for each in self._beside:
+            for _ in range(_MOST_TAKEN):
+                try:
+                    connection, _ = each.accept()
+                except OSError:
+                    break  # nobody waits; or there is nothing to hold a connection with, and the next tick tries again
+                connection.setblocking(False)
+                with suppress(OSError):  # the caller has left meanwhile
+                    await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        # As in uvicorn's `startup`.
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def _cut(self) -> None:
         """Break what is open: uvicorn waits for connections to close, also when it is in a hurry."""

@@ -1,5 +1,5 @@
 """The API processes of one address. Their listening sockets are bound once, before any of them starts, and outlive them all: what comes
-while one of them is away waits there until it is back (decision 21).
+while one of them is away waits there, and the others take it (decision 21).
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ class ApiProcesses:
         now = time.monotonic()
         self.children = []
         for number, name in enumerate(names):
-            own = socks[number % len(socks)].fileno()
-            options = ["--fd", str(own), "--ready-fd", str(writes), "--name", name]
+            own, *others = [str(sock.fileno()) for sock in (*socks[number % len(socks) :], *socks[: number % len(socks)])]
+            options = ["--fd", own, "--beside", ",".join(others), "--ready-fd", str(writes), "--name", name]
+            fds = (*(sock.fileno() for sock in socks), writes)
             due = now + (HEAD_START if number else 0)
-            self.children.append(Child(name, command("api", app, *options), env, pass_fds=(own, writes), due=due))
+            self.children.append(Child(name, command("api", app, *options), env, pass_fds=fds, due=due))
 
     def state(self) -> Literal["silent", "answering", "ready"]:
         """Whether none, some or all of them have come up at some time."""

@@ -31,6 +31,7 @@ def api(
     data: Data = None,
     api_processes: ApiProcesses = None,
     fd: Annotated[int | None, typer.Option(hidden=True, help="Listen on this inherited socket.")] = None,
+    beside: Annotated[str, typer.Option(hidden=True, help="Inherited sockets of the other API processes, comma-separated.")] = "",
     ready_fd: Annotated[int | None, typer.Option(hidden=True, help="Write the name here once requests are answered.")] = None,
     name: Annotated[str, typer.Option(hidden=True, help="Which of several API processes this one is.")] = "",
 ) -> None:
@@ -57,8 +58,9 @@ def api(
         wrong = WrongStart()
         asgi = create_api(settings, url, wrong.end)
         sock = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
+        others = [socket.socket(fileno=int(each)) for each in beside.split(",") if each]
     on_ready = None if ready_fd is None else lambda: report_ready(ready_fd, name)
-    server = ApiServer(asgi, drain=settings.drain, patience=answers, on_ready=on_ready)
+    server = ApiServer(asgi, drain=settings.drain, patience=answers, beside=others, on_ready=on_ready)
     server.run(sockets=[sock])
     _ignore_signals()
     if not server.started:
