@@ -129,7 +129,7 @@ class Executor(ABC):
             call = self._collect if self._streams else self._call
             return [await call(runs, lambda: self.instance.call(values[0], handle))]
         handles = [run.handle(self.spec.name) for run in runs]
-        returned = await self._call(runs, lambda: self.instance.call_batch(values, handles))
+        returned = await self._call(runs, lambda: self.instance.call(values, handles))
         ended = time.monotonic()
         for run in runs:
             run.ended = ended
