@@ -268,7 +268,7 @@ class Lane:
             self.histograms.sizes.add(len(runs))
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
-        seat.send(self.model, runs, batch=self.batched is not None)
+        seat.send(self.model, runs)
         if self.batched is not None:
             self.count_capacity()
         self.begin_next(seat)

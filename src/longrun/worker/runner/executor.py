@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -51,11 +51,11 @@ class Executor(ABC):
 
     # -- what the worker asks for; called by the pipe's thread ------------------------------------------------------------
 
-    def put(self, jobs: list[Raw], *, batch: bool, once: Collection[str] = ()) -> None:
-        """Run jobs, each by itself or in one call. `once`: ids of those whose code must not be run a second time."""
-        runs = [Run(raw, self.context, once=raw[0] in once) for raw in jobs]
+    def put(self, jobs: list[Raw]) -> None:
+        """Run jobs, each by itself or, of a batched model, in one call."""
+        runs = [Run(raw, self.context) for raw in jobs]
         self.runs.update({run.key: run for run in runs})
-        self._start([runs] if batch else [run.group for run in runs])
+        self._start([runs] if self._batches else [run.group for run in runs])
 
     def stop(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
         """Stop those that are here: the flag goes up at once. `interrupt`: they did not look at it."""

@@ -216,15 +216,11 @@ class Seat:
 
     # -- what is in it ----------------------------------------------------------------------------------------------------
 
-    def send(self, model: str, runs: Sequence[Run], *, batch: bool) -> None:
-        """Send runs of one lane to the runner; `batch`: to be run in one call."""
+    def send(self, model: str, runs: Sequence[Run]) -> None:
+        """Send runs of one lane to the runner; where the model is batched, they are run in one call."""
         assert self.process is not None
         self.aboard[runs[0].lane].update(((run.id, run.attempt), run) for run in runs)
-        jobs = [(run.id, run.attempt, run.claim.input, run.claim.files) for run in runs]
-        if batch:
-            self.process.send("batch", model, jobs, [run.id for run in runs if run.once])
-        else:
-            self.process.send("run", model, jobs)
+        self.process.send("run", model, [(run.id, run.attempt, run.claim.input, run.claim.files, run.once) for run in runs])
 
     def take_off(self, job_id: str, attempt: int) -> Run | None:
         """The run with this attempt, which is here no longer. None: it was not here, so the frame is about something that was given up."""
