@@ -34,19 +34,13 @@ import msgspec
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
-HEADER = 4
+_HEADER = 4
 
 
 def pack(*members: Any) -> bytes:
     """One frame."""
     body = _encode(members)
-    return len(body).to_bytes(HEADER, "big") + body
-
-
-def unpack(body: bytes | bytearray | memoryview) -> list[Any]:
-    """The members of a frame's body."""
-    frame: list[Any] = _decode(body)
-    return frame
+    return len(body).to_bytes(_HEADER, "big") + body
 
 
 def joined(frames: list[list[Any]]) -> list[list[Any]]:
@@ -71,11 +65,11 @@ class FrameBuffer:
         buffer = self._data
         buffer += data
         frames, at = [], 0
-        while len(buffer) - at >= HEADER:
-            end = at + HEADER + int.from_bytes(buffer[at : at + HEADER], "big")
+        while len(buffer) - at >= _HEADER:
+            end = at + _HEADER + int.from_bytes(buffer[at : at + _HEADER], "big")
             if len(buffer) < end:
                 break
-            frames.append(unpack(bytes(buffer[at + HEADER : end])))
+            frames.append(_decode(bytes(buffer[at + _HEADER : end])))
             at = end
         del buffer[:at]
         return frames
