@@ -81,7 +81,6 @@ class Seat:
         self.reserved: str | None = None  #: group that waits for it to be empty; nobody else is sent there until then
         self.jobs = self.jobs_weighed = 0  #: how many have ended in it; `jobs_weighed` of them before its memory was last looked at
         self.held_at_start = 0  #: bytes that it held when its models were loaded, where `max_memory` is set
-        self.warned = False  #: that it holds much more
         self.pong_at = self.since  #: when the latest of the pings that were answered had been sent
         self.unanswered = 0  #: pings in a row, sent while it was idle
         self.doomed: set[Run] = set()  #: runs for whose sake it was killed
