@@ -18,14 +18,7 @@ from longrun.worker.tables import Tables
 
 
 def announcement(name: str, tables: Tables, settings: Settings, held: Mapping[int, int]) -> bytes:
-    """The worker's entry as JSON.
-
-    Args:
-        name: of the worker.
-        tables: what it holds.
-        settings: lease and heartbeat.
-        held: bytes of memory by runner (process id).
-    """
+    """The worker's entry as JSON; `held`: bytes of memory by runner (process id)."""
     return orjson.dumps(
         {
             "name": name,

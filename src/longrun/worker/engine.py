@@ -47,12 +47,7 @@ _PATIENCE, _HURRY = 3.0, 0.5
 
 
 class Engine:
-    """See the module.
-
-    Args:
-        plan: what to run.
-        wake: makes the hub's thread call `pump` soon; callable from any thread.
-    """
+    """See the module. `wake` makes the hub's thread call `pump` soon, and may be called from any thread."""
 
     def __init__(self, plan: WorkerPlan, wake: Callable[[], None]) -> None:
         self.plan, self._wake = plan, wake

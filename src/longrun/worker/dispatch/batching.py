@@ -65,12 +65,7 @@ def queues_of(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def batch_key(fields: Sequence[str], data: bytes) -> tuple[Any, ...]:
-    """Values that all items of a batch must share.
-
-    Args:
-        fields: names of input fields.
-        data: the job's input as JSON.
-    """
+    """The values of these input fields, which all items of a batch must share; `data`: the job's input as JSON."""
     values = orjson.loads(data)
     return tuple(orjson.dumps(values.get(name), option=orjson.OPT_SORT_KEYS) for name in fields)
 

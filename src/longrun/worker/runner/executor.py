@@ -35,12 +35,7 @@ END = object()
 
 
 class Executor(ABC):
-    """Runs the jobs of one model.
-
-    Args:
-        spec, instance: the model.
-        context: what its runs share.
-    """
+    """Runs the jobs of one model."""
 
     def __init__(self, spec: ModelSpec, instance: Any, context: Context) -> None:
         self.spec, self.instance, self.context, self._max_output = spec, instance, context, context.max_output

@@ -30,14 +30,7 @@ log = structlog.get_logger("longrun.runner")
 
 
 class Host:
-    """One runner process.
-
-    Args:
-        pipe: to the worker.
-        settings: of this runner.
-        capture: the output of this process.
-        operator: the operator's log.
-    """
+    """One runner process; `operator` is the operator's log."""
 
     def __init__(self, pipe: Pipe, settings: RunnerSettings, capture: Capture, operator: TextIO) -> None:
         self.pipe, self.settings, self._capture, self._operator = pipe, settings, capture, operator
