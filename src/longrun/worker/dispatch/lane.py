@@ -26,7 +26,7 @@ from longrun.worker.dispatch.batching import (
     wait_before_batch,
     wait_behind_batch,
 )
-from longrun.worker.dispatch.histograms import BatchHistograms
+from longrun.worker.dispatch.histograms import SIZES, WAITS, Histogram
 from longrun.worker.run import Run, Sink
 from longrun.worker.supervise.seat import Group, Seat
 
@@ -55,7 +55,9 @@ class Lane:
         self.capacity = 0  #: how many jobs the ready runners can hold
         self.was_full = True  #: the hub found no room when it looked last
         self.slow = False  #: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends
-        self.mean, self.pace, self.histograms = CautiousMean(), Pace(), BatchHistograms()
+        self.mean, self.pace = CautiousMean(), Pace()
+        #: Items of each batch, and how long each item waited for its start since its claim (seconds).
+        self.sizes, self.waits = Histogram(SIZES), Histogram(WAITS)
         self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None
         self._last_arrival = 0.0
@@ -254,7 +256,7 @@ class Lane:
             return []
         if self.batched is not None:
             self._batch += 1
-            self.histograms.sizes.add(len(runs))
+            self.sizes.add(len(runs))
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
         seat.send(self.model, runs)
@@ -275,7 +277,7 @@ class Lane:
         group = [run for run in aboard if run.batch in first and run.started is None]
         for run in group:
             run.begin(now)
-            self.histograms.waits.add(now - run.since)
+            self.waits.add(now - run.since)
         for run in group:
             # A batch is one call: it has the time limits of its longest item.
             run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)
