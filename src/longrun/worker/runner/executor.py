@@ -137,14 +137,18 @@ class Executor(ABC):
         iterator, (run,) = await self._iterate(runs, code), runs
         stop: Canceled | None = None
         while (value := await self._next(runs, iterator, stop)) is not END:
-            encode = self.spec.output.encode_item
-            encoded = await self._encode_files(run, encode, value) if self._has_files else encode(value)
-            if encoded.warnings:
-                run.warn(encoded.warnings)
-            items.add(encoded.data)
-            run.emit("output", b'{"value":' + encoded.data + b"}")
+            data = await self._encoded(run, self.spec.output.encode_item, value)
+            items.add(data)
+            run.emit("output", b'{"value":' + data + b"}")
             stop = run.error_at_yield()
         return self.spec.output.join(items.values)
+
+    async def _encoded(self, run: Run, encode: Encode, value: Any) -> bytes:
+        """A value as JSON; the job's log says what was altered to fit."""
+        encoded = await self._encode_files(run, encode, value) if self._has_files else encode(value)
+        for warning in encoded.warnings:
+            run.emit("log", {"level": "warning", "message": warning})
+        return encoded.data
 
     def _failed(self, runs: list[Run], calls: Calls | None, error: BaseException) -> list[Run]:
         """Those for whom the exception counts. The others of a batch run again, in calls that are planned here."""
@@ -171,14 +175,7 @@ class Executor(ABC):
         try:
             if self._batches and isinstance(output, BaseException):
                 raise output
-            if self._streams:
-                data = output
-            else:
-                encode = self._encode
-                encoded = await self._encode_files(run, encode, output) if self._has_files else encode(output)
-                if encoded.warnings:
-                    run.warn(encoded.warnings)
-                data = encoded.data
+            data = output if self._streams else await self._encoded(run, self._encode, output)
             check_size(len(data), self._max_output)
             seconds = run.seconds
             if len(data) > INLINE:

@@ -155,11 +155,6 @@ class Run:
                 self._log_left_out(flow)
                 self._add("log", _to_json({"level": level, "message": readable(message)}))
 
-    def warn(self, warnings: list[str]) -> None:
-        """Tell callers that the output was altered to fit JSON."""
-        for warning in warnings:
-            self.emit("log", {"level": "warning", "message": warning})
-
     def _log_left_out(self, flow: Flow) -> None:
         notice = flow.notice()
         if notice:
