@@ -18,7 +18,7 @@
 | `pong`, n, memory                                 | memory = of GPUs: bytes allocated, reserved, most ever reserved; or nil |
 
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
-failure, extra = [retryable, seconds to wait or nil, how]) and `canceled` (extra = how).
+failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short) and `canceled` (extra = how).
 `how` it was stopped: `flag`, `exception`, nil.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
 `once`: the job's code must not run a second time.

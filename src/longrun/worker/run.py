@@ -16,7 +16,7 @@ From any stage before the last it may be handed back instead, and is then settle
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from longrun.jobs.failure import StoppedBy
@@ -100,6 +100,12 @@ class Run:
         self.deadline, self.limit = self.hard, self.hard_limit
         if policy.soft_timeout is not None and now + policy.soft_timeout < self.hard:
             self.deadline, self.limit = now + policy.soft_timeout, f"soft_timeout of {policy.soft_timeout:g} s"
+
+    def begin_anew(self, group: str) -> None:
+        """It is to run again, with whom it shares `group` alone: as if it had not begun."""
+        self.claim = replace(self.claim, suspect=group)
+        self.started = self.deadline = self.hard = None
+        self.batch = self.batch_size = 0
 
     def request_stop(self, reason: StopReason, now: float, grace: float) -> None:
         """It is asked to stop; see `stopping` for what follows."""

@@ -45,8 +45,9 @@ class Settler:
     def on_done(self, seat: Seat, entries: Sequence[Sequence[Any]]) -> None:
         """Jobs have ended in a runner; `entries` are those of the frame."""
         lanes: dict[str, None] = {}
+        crowded = {job_id for job_id, attempt, said, *_ in entries if said == "memory" and seat.had_company(job_id, attempt)}
         now, batches = time.monotonic(), set[int]()
-        for job_id, attempt, kind, data, run_s, extra in entries:
+        for job_id, attempt, said, data, run_s, extra in entries:
             run = seat.take_off(job_id, attempt)
             if run is None:
                 continue
@@ -57,9 +58,13 @@ class Settler:
             if run.batch and run.batch not in batches:
                 batches.add(run.batch)
                 lane.pace.add(run.batch_size, now - run.started)
+            if job_id in crowded and lane.may_run_alone(run):
+                log.warning("out of memory beside other jobs, the job runs again alone", job_id=run.id, attempt=run.attempt)
+                lane.run_alone(run)
+                continue
             lane.held -= 1
             lane.mean.add(run_s)
-            self._ended(run, kind, data, run_s, extra)
+            self._ended(run, "error" if said == "memory" else said, data, run_s, extra)
         for name in lanes:
             self.tables.lanes[name].begin_next(seat)
         self.recount(seat)

@@ -141,6 +141,15 @@ async def test_an_item_too_large_by_itself_fails_alone(start: Start, caller: Cal
     assert {job.attempt for job in jobs} == {1}
 
 
+async def test_memory_short_beside_others_is_no_reason_to_fail(start: Start, caller: Caller, calls: Calls) -> None:
+    ids = await send(caller, "wide", "wide", ["", "", "", "huge"])
+    start("--queues", "wide")
+    jobs = await ends(caller, ids)
+    assert [(job.status.value, code(job)) for job in jobs] == [("succeeded", None)] * 3 + [("failed", "out-of-memory")]
+    assert {job.attempt for job in jobs} == {1}
+    assert max(calls.times.values()) == 2
+
+
 async def test_batches_are_pure_and_a_rare_key_is_not_passed_over(start: Start, caller: Caller, calls: Calls) -> None:
     rare = await send(caller, "tongues", "tongues", [""], tongue="rare")
     common = await send(caller, "tongues", "tongues", [""] * 120, tongue="common")

@@ -105,7 +105,7 @@ def code_of(done: Done) -> str:
 @pytest.mark.parametrize("function", [doubles, doubles_async])
 async def test_what_is_returned_is_the_output_and_what_is_raised_fails_the_job_alone(function: Callable[..., Any]) -> None:
     ends = outcomes(await frames_of(function, [0, 1, 2, 5, "no number"]))
-    assert [ends[n][2] for n in "01234"] == ["ok", "error", "error", "ok", "error"]
+    assert [ends[n][2] for n in "01234"] == ["ok", "error", "memory", "ok", "error"]
     assert (ends["0"][3], ends["3"][3]) == (b"0", b"10")
     assert [code_of(ends[n]) for n in "124"] == ["model-error", "out-of-memory", "validation-failed"]
     assert all(done[4] >= 0 for done in ends.values())

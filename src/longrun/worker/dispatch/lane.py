@@ -154,6 +154,17 @@ class Lane:
         self._last_arrival = now
         self.pending.append(run)
 
+    def may_run_alone(self, run: Run) -> bool:
+        """Whether a run for which memory was short beside others may run again, by itself: once, and only if it has yielded nothing."""
+        return not (run.settled or run.stop or run.claim.suspect or self.spec.streams or run.once)
+
+    def run_alone(self, run: Run) -> None:
+        """Have the run go again, in the same attempt, in a runner that holds nothing else."""
+        run.begin_anew(f"alone-{run.id}")
+        # Behind those that wait for a runner of their own already: a place may be kept for the first of them.
+        first = next((at for at, other in enumerate(self.pending) if not other.claim.suspect), len(self.pending))
+        self.pending.insert(first, run)
+
     async def keys(self, claims: Sequence[Claim | None], blobs: Blobs, within: float) -> list[tuple[Any, ...]]:
         """What the batches of jobs must share with them. Inputs that are kept as files are read for so many seconds at most."""
         if self.batched is None or not self.batched.key:

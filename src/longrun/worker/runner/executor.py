@@ -194,7 +194,7 @@ class Executor(ABC):
             return run.id, run.attempt, "canceled", b"", seconds, run.raised or None
         log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=run.attempt, exc_info=error)
         done = done_error(run.id, run.attempt, error, self.spec, seconds, how=run.raised or None)
-        if is_out_of_memory(error):
+        if done[2] == "memory":
             release(error)
         return done
 

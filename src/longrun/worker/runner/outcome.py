@@ -101,4 +101,6 @@ def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
 def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float, *, how: str | None) -> Done:
     """The `done` entry of a job that raised; `how` the reason to stop was raised in it, if it was."""
     asked = error.seconds if isinstance(error, RetryAfter) else None
-    return job_id, attempt, "error", failure_of(error, attempt).to_json(), run_s, [is_retryable(error, spec), asked, how]
+    failure = failure_of(error, attempt)
+    kind = "memory" if failure.code == "out-of-memory" else "error"
+    return job_id, attempt, kind, failure.to_json(), run_s, [is_retryable(error, spec), asked, how]

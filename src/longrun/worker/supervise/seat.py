@@ -79,6 +79,7 @@ class Seat:
         self.aboard: dict[str, dict[tuple[str, int], Run]] = {name: {} for name in self.group.lanes}
         self.alone: str | None = None  #: group of suspects that has the runner to itself
         self.reserved: str | None = None  #: group that waits for it to be empty; nobody else is sent there until then
+        self.left_at = 0.0  #: when a run ended here last
         self.jobs = self.jobs_weighed = 0  #: how many have ended in it; `jobs_weighed` of them before its memory was last looked at
         self.held_at_start = 0  #: bytes that it held when its models were loaded, where `max_memory` is set
         self.pong_at = self.since  #: when the latest of the pings that were answered had been sent
@@ -226,6 +227,7 @@ class Seat:
             run = runs.pop((job_id, attempt), None)
             if run is not None:
                 self.jobs += 1
+                self.left_at = time.monotonic()
                 if self.empty:
                     self.alone = None
                 return run
@@ -238,6 +240,14 @@ class Seat:
     def runs(self) -> list[Run]:
         """All runs that are here."""
         return [run for runs in self.aboard.values() for run in runs.values()]
+
+    def had_company(self, job_id: str, attempt: int) -> bool:
+        """Whether other work than its own batch ran here since this run began."""
+        run = self.find(job_id, attempt)
+        if run is None or run.started is None:
+            return False
+        others = (each for each in self.runs() if each is not run and not (run.batch and each.batch == run.batch))
+        return self.left_at > run.started or any(other.started is not None for other in others)
 
     def request_stop(self, runs: Sequence[Run], *, interrupt: bool) -> None:
         """Have the runner stop these; `interrupt` also raises the exception in code that does not look at its flag."""
