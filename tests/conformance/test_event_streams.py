@@ -188,7 +188,7 @@ async def test_what_pages_tell_is_what_the_model_said(port: int) -> None:
     begun = {text[:100].replace("\0", "\ufffd") for text in heard if isinstance(text, str)}
     beside = [event["data"]["message"] for event in events if event["type"] in ("progress", "log")]
     assert len(beside) > len(begun)
-    assert {text[:100].replace("\0", "\ufffd") for text in beside if not text.endswith(("became null", "became U+FFFD"))} <= begun
+    assert {text[:100].replace("\0", "\ufffd") for text in beside if " at /output" not in text} <= begun
 
 
 async def test_a_browser_goes_on_by_itself_after_a_cut_and_stops_when_nothing_is_left(port: int) -> None:

@@ -155,7 +155,7 @@ def test_nan_and_infinity_are_null_in_json_with_a_warning_and_themselves_in_the_
     assert http.get(f"{path}/result").json()[0][:4] == [1.0, None, None, 1.0]
     events = http.get(f"{path}/events", headers={"Accept": "application/json"}).json()["events"]
     told = [event["data"] for event in events if event["type"] == "log"]
-    assert told == [{"level": "warning", "message": "NaN or infinity became null"}]
+    assert told == [{"level": "warning", "message": "NaN or infinity became null at /output/0/1, /output/0/2"}]
     if rows > 1:
         found = loaded(http.get(f"{path}/result", headers=NPY))
         assert numpy.isnan(found[0, 1])

@@ -12,10 +12,11 @@ from typing import Any, get_args, get_origin
 import orjson
 
 from longrun.jobs import npy
-from longrun.models.jsonable import NOT_FINITE, Repairs
+from longrun.models.jsonable import NOT_FINITE, Place, Repairs
 
 #: What a list of one of these may hold, as NumPy names kinds of numbers.
 _KINDS = {float: "f", int: "iu", bool: "b", Any: "biuf"}
+_NAMED = 4
 
 
 def as_array(value: Any) -> Any | None:
@@ -79,6 +80,22 @@ def to_npy(array: Any) -> bytes:
 
 
 def note_not_finite(array: Any, repairs: Repairs) -> None:
-    """Note that NaN or infinity is among the numbers, which JSON has no words for."""
-    if array.dtype.kind == "f" and not sys.modules["numpy"].isfinite(array).all():
-        repairs.add(NOT_FINITE)
+    """Note NaN and infinity, which JSON has no words for."""
+    if array.dtype.kind != "f":
+        return
+    finite = sys.modules["numpy"].isfinite(array)
+    if not finite.all():
+        for place in _places(finite):
+            repairs.note(NOT_FINITE, place)
+
+
+def _places(finite: Any) -> list[Place]:
+    numpy = sys.modules["numpy"]
+    flat = numpy.flatnonzero(~finite)[:_NAMED]
+    places: list[Place] = []
+    for indices in zip(*numpy.unravel_index(flat, finite.shape), strict=True):
+        place: Place = None
+        for index in indices:
+            place = (place, int(index))
+        places.append(place)
+    return places

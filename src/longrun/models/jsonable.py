@@ -21,16 +21,34 @@ from longrun.models.pointers import pointer, shorten
 
 #: Deepest nesting of lists and objects; the same limit holds for inputs, so that an output can be another job's input.
 MAX_DEPTH = 64
-#: What was replaced to make a value fit JSON: the warnings that the job's log gets, one for each kind.
-Repairs = set[str]
 NOT_FINITE = "NaN or infinity became null"
-_HALF = "a lone surrogate (half a character) became U+FFFD"
 
 # A place inside the value: the place around it and the key, rendered only when it is shown.
 Place = tuple["Place", str | int] | None
 
 
 _BUILTIN = frozenset((type(None), bool, int, float, str, bytes, bytearray, memoryview, list, tuple, set, frozenset, dict))
+_NAMED_PLACES = 3
+
+
+class Repairs:
+    """What was replaced to make a value fit JSON: for each kind of replacement, the first places."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, dict[str, None]] = {}
+
+    def note(self, text: str, at: Place) -> None:
+        """Remember a replacement; noting the same one twice counts once."""
+        places = self._places.setdefault(text, {})
+        if len(places) <= _NAMED_PLACES:
+            places[render(at)] = None
+
+    def warnings(self) -> list[str]:
+        """One sentence for each kind of replacement, for the job's log."""
+        return [
+            f"{text} at {', '.join(list(places)[:_NAMED_PLACES])}{' and more' if len(places) > _NAMED_PLACES else ''}"
+            for text, places in self._places.items()
+        ]
 
 
 def as_list(value: Any) -> Any:
@@ -63,7 +81,7 @@ def without_arrays(value: Any, repairs: Repairs, at: Place = None, depth: int = 
     value = as_list(value)
     kind = type(value)
     if kind is str:
-        return _whole_characters(value, repairs)
+        return _whole_characters(value, repairs, at)
     if kind in (list, tuple, set, frozenset):
         _check_depth(depth, at)
         return kind(without_arrays(item, repairs, (at, index), depth + 1) for index, item in enumerate(value))
@@ -85,11 +103,11 @@ def to_json_value(value: Any, repairs: Repairs, at: Place = None, depth: int = 0
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
-        return _finite(value, repairs)
+        return _finite(value, repairs, at)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, str):
-        return _whole_characters(value, repairs)
+        return _whole_characters(value, repairs, at)
     if (file := as_file(value)) is not None:
         return to_json_value(file.as_json(), repairs, at, depth)
     return _composite_to_json(value, repairs, at, depth)
@@ -129,7 +147,7 @@ def _key(key: Any, repairs: Repairs, at: Place) -> str:
     if isinstance(key, Enum):
         key = key.value
     if isinstance(key, str):
-        return _whole_characters(key, repairs)
+        return _whole_characters(key, repairs, (at, "a key"))
     if key is None or isinstance(key, bool):
         return {None: "null", True: "true", False: "false"}[key]
     if isinstance(key, (int, float)):
@@ -145,7 +163,7 @@ def _key(key: Any, repairs: Repairs, at: Place) -> str:
 
 
 def dump_model(serializer: SchemaSerializer, value: Any, repairs: Repairs, at: Place = None) -> Any:
-    """What pydantic's serializer makes of a value in JSON mode; that it turns numbers into null is noted.
+    """What pydantic's serializer makes of a value in JSON mode; numbers that it turns into null are noted.
 
     Raises:
         InvalidOutput: the serializer refused.
@@ -194,7 +212,7 @@ def _items(value: Any) -> Iterable[Any]:
 def _note_not_finite(value: Any, repairs: Repairs, at: Place, depth: int = 0) -> None:
     value = as_list(value)
     if isinstance(value, float):
-        _finite(value, repairs)
+        _finite(value, repairs, at)
         return
     if isinstance(value, Iterator):
         # pydantic would read it up; by now it may have done so, and the rest would be lost.
@@ -209,18 +227,18 @@ def _note_not_finite(value: Any, repairs: Repairs, at: Place, depth: int = 0) ->
             _note_not_finite(item, repairs, (at, index), depth + 1)
 
 
-def _finite(number: float, repairs: Repairs) -> float | None:
+def _finite(number: float, repairs: Repairs, at: Place) -> float | None:
     if math.isfinite(number):
         return float(number)
-    repairs.add(NOT_FINITE)
+    repairs.note(NOT_FINITE, at)
     return None
 
 
-def _whole_characters(text: str, repairs: Repairs) -> str:
+def _whole_characters(text: str, repairs: Repairs, at: Place) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        repairs.add(_HALF)
+        repairs.note("a lone surrogate (half a character) became U+FFFD", at)
         # Two halves that belong together become their character; a half alone becomes U+FFFD.
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return str(text)

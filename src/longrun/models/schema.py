@@ -223,7 +223,7 @@ class _Encoder:
             repairs = jsonable.Repairs()
             arrays.note_not_finite(array, repairs)
             as_npy = npy_over is not None and array.nbytes > npy_over
-            return Encoded(arrays.to_npy(array) if as_npy else arrays.to_json(array), sorted(repairs))
+            return Encoded(arrays.to_npy(array) if as_npy else arrays.to_json(array), repairs.warnings())
         value = jsonable.as_list(value)
         try:
             data = self._write(self._check(value) if self._check else value)
@@ -245,7 +245,7 @@ class _Encoder:
         if self._serializer is not None:
             value = jsonable.dump_model(self._serializer, value, repairs)
         value = jsonable.to_json_value(value, repairs)
-        return Encoded(_write_any_integer(value), sorted(repairs))
+        return Encoded(_write_any_integer(value), repairs.warnings())
 
     def _checked(self, value: Any, repairs: jsonable.Repairs) -> Any:
         if self._check is None:

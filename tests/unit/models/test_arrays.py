@@ -83,14 +83,14 @@ def test_what_does_not_fit_is_refused(annotation: Any, value: Any) -> None:
         OutputSchema(annotation).encode(value, npy_over=0)
 
 
-def test_nan_and_infinity_become_null_with_one_warning() -> None:
+def test_the_first_places_of_nan_and_infinity_are_named() -> None:
     array = numpy.full((3, 2), numpy.nan)
     found = OutputSchema(Any).encode(array)
 
     assert orjson.loads(found.data) == [[None, None]] * 3
-    assert found.warnings == ["NaN or infinity became null"]
+    assert found.warnings == ["NaN or infinity became null at /output/0/0, /output/0/1, /output/1/0 and more"]
     assert OutputSchema(Any).encode(array, npy_over=0).warnings == found.warnings
-    assert OutputSchema(Any).encode({"a": numpy.array([1, numpy.inf])}).warnings == ["NaN or infinity became null"]
+    assert OutputSchema(Any).encode({"a": numpy.array([1, numpy.inf])}).warnings == ["NaN or infinity became null at /output/a/1"]
 
 
 def test_only_a_whole_output_over_the_limit_is_kept_in_its_own_format() -> None:

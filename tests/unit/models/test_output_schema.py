@@ -188,20 +188,20 @@ def test_what_is_not_finite_becomes_null_with_a_warning(value):
     for annotation in (Any, list[float], list[Any]):
         result = OutputSchema(annotation).encode([1.0, value])
         assert result.data == b"[1.0,null]"
-        assert result.warnings == ["NaN or infinity became null"]
+        assert result.warnings == ["NaN or infinity became null at /output/1"]
 
 
 def test_nan_is_found_wherever_it_hides():
-    for annotation, value in [
-        (float, math.nan),
-        (Score, Score(label="a", score=math.nan)),
-        (Loose, Loose(anything=[math.inf])),
-        (Any, Loose(anything={"a": math.inf})),
-        (Any, Point(1, math.nan)),
-        (list[float], Tensor([math.nan])),
-        (Loose, Loose(anything=Tensor([math.nan]))),
+    for annotation, value, place in [
+        (float, math.nan, "/output"),
+        (Score, Score(label="a", score=math.nan), "/output/score"),
+        (Loose, Loose(anything=[math.inf]), "/output/anything/0"),
+        (Any, Loose(anything={"a": math.inf}), "/output/anything/a"),
+        (Any, Point(1, math.nan), "/output/y"),
+        (list[float], Tensor([math.nan]), "/output/0"),
+        (Loose, Loose(anything=Tensor([math.nan])), "/output/anything/0"),
     ]:
-        assert OutputSchema(annotation).encode(value).warnings == ["NaN or infinity became null"]
+        assert OutputSchema(annotation).encode(value).warnings == [f"NaN or infinity became null at {place}"]
 
 
 def test_a_null_that_the_author_meant_is_no_warning():
@@ -210,15 +210,15 @@ def test_a_null_that_the_author_meant_is_no_warning():
 
 
 def test_many_warnings_are_summed_up():
-    both = OutputSchema(Any).encode([math.nan, "\ud800"] * 10_000).warnings
-    assert both == ["NaN or infinity became null", "a lone surrogate (half a character) became U+FFFD"]
+    (warning,) = OutputSchema(list[float]).encode([math.nan] * 10_000).warnings
+    assert warning == "NaN or infinity became null at /output/0, /output/1, /output/2 and more"
 
 
 @pytest.mark.parametrize("annotation", [Any, list[str], list[Annotated[str, Field(min_length=1)]]])
 def test_half_characters_are_replaced_with_a_warning(annotation):
     result = OutputSchema(annotation).encode(["ab", "a\ud800b", "\udfff"])
     assert json.loads(result.data) == ["ab", "a\ufffdb", "\ufffd"]
-    assert result.warnings == ["a lone surrogate (half a character) became U+FFFD"]
+    assert result.warnings == ["a lone surrogate (half a character) became U+FFFD at /output/1, /output/2"]
 
 
 def test_half_characters_in_keys_and_models_are_replaced_too():
