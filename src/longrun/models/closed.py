@@ -7,6 +7,7 @@ only where the author said nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -18,18 +19,23 @@ _WITH_CONFIG = frozenset(("model", "dataclass"))
 _CLASSES = frozenset(("typed-dict", "call"))  # that do not name theirs in every version of pydantic; `call` makes a named tuple
 
 
-def closed(schema: Any) -> Any:
-    """A copy of a core schema whose models, dataclasses and typed dicts refuse unknown fields."""
-    if isinstance(schema, list):
-        return [closed(each) for each in schema]
-    if isinstance(schema, tuple):
-        return tuple(closed(each) for each in schema)
+def mapped(schema: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of a node of a core schema, or of a list or dict of nodes, with `change` made to all that may hold schemas."""
+    if isinstance(schema, (list, tuple)):
+        return type(schema)(change(each) for each in schema)
     if not isinstance(schema, dict):
         return schema
-    kind = schema.get("type")
+    # A dict without a type holds fields by name, and a field may be called `default`.
+    kept = _OPAQUE if isinstance(schema.get("type"), str) else ()
+    return {name: part if name in kept else change(part) for name, part in schema.items()}
+
+
+def closed(schema: Any) -> Any:
+    """A copy of a core schema whose models, dataclasses and typed dicts refuse unknown fields."""
+    copy = mapped(schema, closed)
+    kind = schema.get("type") if isinstance(schema, dict) else None
     if not isinstance(kind, str):
-        return {name: closed(part) for name, part in schema.items()}
-    copy = {name: part if name in _OPAQUE else closed(part) for name, part in schema.items()}
+        return copy
     if kind in _WITH_CONFIG:
         copy["config"] = {"extra_fields_behavior": "forbid", **schema.get("config", {})}
     elif kind == "typed-dict" and "extra" not in getattr(schema.get("cls"), "__pydantic_config__", {}):
@@ -47,14 +53,10 @@ def inlined(schema: CoreSchema) -> CoreSchema:
     known = {each["ref"]: each for each in schema["definitions"] if "cls" not in each and each["type"] not in _CLASSES}
 
     def replaced(part: Any, inside: tuple[str, ...] = ()) -> Any:
-        if isinstance(part, (list, tuple)):
-            return type(part)(replaced(each, inside) for each in part)
-        if not isinstance(part, dict):
-            return part
-        ref = part.get("schema_ref", "") if part.get("type") == "definition-ref" else ""
+        ref = part["schema_ref"] if isinstance(part, dict) and part.get("type") == "definition-ref" else ""
         if ref in known and ref not in inside:
             return replaced({name: value for name, value in known[ref].items() if name != "ref"}, (*inside, ref))
-        return {name: value if name in _OPAQUE else replaced(value, inside) for name, value in part.items()}
+        return mapped(part, lambda each: replaced(each, inside))
 
     return replaced(schema)  # type: ignore[no-any-return]
 

@@ -13,7 +13,7 @@ from longrun.media.rules import FileRule
 from longrun.media.types import canonical, of_kind
 from longrun.models.aliases import rebuilt, unaliased
 from longrun.models.file_schema import core_schema_of, json_schema_of
-from longrun.models.file_types import File, Image, default_rule
+from longrun.models.file_types import File, Image
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Limits:
 
     def rule(self, cls: type[File]) -> FileRule:
         """As a rule for this kind of file."""
-        plain = default_rule(cls)
+        plain = FileRule(cls.kind)
         formats = tuple(map(canonical, self.formats))
         known = of_kind(cls.kind)
         if known and (strange := sorted(set(formats).difference(known))):

@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from longrun.clock import is_file_id
 from longrun.jobs.file_refs import FileRef
 from longrun.media.rules import FileRule
+from longrun.models.closed import mapped
 from longrun.models.pointers import pointer
 
 #: Where the JSON Schema of a file says what is allowed.
@@ -120,17 +121,10 @@ def core_schema_of(cls: type[Any], rule: FileRule) -> CoreSchema:
 
 def files_first(schema: Any) -> Any:
     """A copy of a core schema in which a text that names a file is one, also where any text may stand (`File | str`)."""
-    if isinstance(schema, (list, tuple)):
-        return type(schema)(files_first(each) for each in schema)
-    if not isinstance(schema, dict):
-        return schema
-    copy = {name: part if name in _NO_SCHEMAS else files_first(part) for name, part in schema.items()}
-    if schema.get("type") == "union" and any(map(_is_file, schema["choices"])):
+    copy = mapped(schema, files_first)
+    if isinstance(schema, dict) and schema.get("type") == "union" and any(map(_is_file, schema["choices"])):
         copy["choices"] = [each if _is_file(each) else _beside_files(each) for each in copy["choices"]]
     return copy
-
-
-_NO_SCHEMAS = frozenset(("cls", "config", "default", "expected", "metadata", "serialization"))
 
 
 def _is_file(choice: Any) -> bool:

@@ -149,12 +149,12 @@ class File:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
         """See `longrun.models.file_schema`."""
-        return core_schema_of(cls, default_rule(cls))
+        return core_schema_of(cls, FileRule(cls.kind))
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: Any) -> dict[str, Any]:
         """See `longrun.models.file_schema`."""
-        return json_schema_of(cls, default_rule(cls), output=handler.mode == "serialization")
+        return json_schema_of(cls, FileRule(cls.kind), output=handler.mode == "serialization")
 
 
 class Audio(File):
@@ -225,11 +225,6 @@ class Image(File):
             with self.open() as file:
                 image = _decode(file, self.rule, self.format)
         return image.convert(mode) if mode and image.mode != mode else image
-
-
-def default_rule(cls: type[File]) -> FileRule:
-    """What is allowed where an annotation says nothing."""
-    return FileRule(kind=cls.kind)
 
 
 def is_pillow(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from longrun.errors import AuthoringError
 from longrun.models.options import ModelOptions
-from longrun.models.place import Place, frame_of_class, local_names, place_of_function
+from longrun.models.place import Place, frame_of_class, local_names
 from longrun.models.registry import default_registry
 from longrun.models.spec import Definition, ModelSpec, build_spec
 
@@ -99,7 +99,8 @@ def model(function: F | None = None, /, *, name: str | None = None, **options: A
             raise AuthoringError(f"@model is for functions; write `class {function.__name__}(Model): ...` instead")
         if not inspect.isfunction(function):
             raise AuthoringError(f"@model decorates a function written with `def`, not {function!r}")
-        place = place_of_function(inspect.unwrap(function), function.__qualname__)
+        code = inspect.unwrap(function).__code__
+        place = Place(function.__qualname__, code.co_filename, code.co_firstlineno)
         spec = build_spec(
             Definition(
                 target=function,

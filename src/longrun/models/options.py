@@ -7,11 +7,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar, get_args, overload
+from typing import Any, TypeVar, get_args, overload
 
 from longrun.errors import AuthoringError, Canceled, RetryAfter
-
-Delivery = Literal["at_least_once", "at_most_once"]
+from longrun.jobs.policy import Delivery
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 BATCHED_ATTRIBUTE = "__longrun_batched__"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -19,12 +18,6 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.file}, line {self.line})"
-
-
-def place_of_function(function: Callable[..., Any], name: str | None = None) -> Place:
-    """The place of a Python function (shown as `name` when given)."""
-    code = function.__code__
-    return Place(name or function.__qualname__, code.co_filename, code.co_firstlineno)
 
 
 def frame_of_class() -> FrameType:

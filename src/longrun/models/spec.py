@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longrun.errors import AuthoringError
-from longrun.models.job import Job
 from longrun.models.options import BATCHED_ATTRIBUTE, NAME, Batched, ModelOptions
 from longrun.models.place import Place
 from longrun.models.schema import InputSchema, OutputSchema
-from longrun.models.signature import Kind, Parameter, Signature, read_signature
+from longrun.models.signature import Parameter, Signature, read_signature
 
 SYNC_CONCURRENCY = 1
 ASYNC_CONCURRENCY = 100
@@ -27,12 +26,10 @@ class ModelSpec:
     options: ModelOptions
     input: InputSchema
     output: OutputSchema
-    kind: Kind
     batched: Batched | None
     target: Any
     module: str
     description: str  #: the docstring, "" when there is none
-    wants_job: bool
     place: Place
     signature: Signature = field(repr=False)
 
@@ -54,7 +51,7 @@ class ModelSpec:
     @property
     def is_async(self) -> bool:
         """Whether it runs on an event loop."""
-        return self.kind in ("async", "async_generator")
+        return self.signature.kind in ("async", "async_generator")
 
     @property
     def streams(self) -> bool:
@@ -100,28 +97,16 @@ class Instance:
         """
         return None if self._owner is None else self._owner.warmup()
 
-    def call(self, value: Any, job: Job) -> Any:
+    def call(self, value: Any, job: Any) -> Any:
         """What `predict` returns for one job: a value, a coroutine, an iterator or an async iterator.
 
         Args:
-            value: what `spec.input.parse` returned.
-            job: handed to `predict` if it asks for it.
+            value: what `spec.input.parse` returned; when it is `@batched`, a list of those.
+            job: the `Job`, handed to `predict` if it asks for it; when it is `@batched`, a list as long as `value`.
         """
         arguments = dict(value) if self._signature.model is None else {self._signature.parameters[0].name: value}
         if self._signature.job is not None:
             arguments[self._signature.job] = job
-        return self._predict(**arguments)
-
-    def call_batch(self, values: list[Any], jobs: list[Job]) -> Any:
-        """What a `@batched` `predict` returns for several jobs: a list as long as `values`, or a coroutine of one.
-
-        Args:
-            values: what `spec.input.parse` returned for each.
-            jobs: one for each value.
-        """
-        arguments: dict[str, Any] = {self._signature.parameters[0].name: values}
-        if self._signature.job is not None:
-            arguments[self._signature.job] = jobs
         return self._predict(**arguments)
 
 
@@ -161,12 +146,10 @@ def build_spec(definition: Definition) -> ModelSpec:
         options=definition.options,
         input=input_schema,
         output=_output(signature, place),
-        kind=signature.kind,
         batched=batched,
         target=definition.target,
         module=definition.target.__module__,
         description=inspect.cleandoc(definition.description or ""),
-        wants_job=signature.job is not None,
         place=place,
         signature=signature,
     )

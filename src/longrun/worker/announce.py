@@ -18,14 +18,7 @@ from longrun.worker.tables import Tables
 
 
 def announcement(name: str, tables: Tables, settings: Settings, held: Mapping[int, int]) -> bytes:
-    """The worker's entry as JSON.
-
-    Args:
-        name: of the worker.
-        tables: what it holds.
-        settings: lease and heartbeat.
-        held: bytes of memory by runner (process id).
-    """
+    """The worker's entry as JSON; `held`: bytes of memory by runner (process id)."""
     return orjson.dumps(
         {
             "name": name,
@@ -75,7 +68,7 @@ def _model(lane: Lane) -> dict[str, Any]:
         "load_s": max((seat.ready[lane.model] for seat in ready), default=None),
         "warmup_s": max((seat.warmed[lane.model] for seat in ready), default=None),
         "batch_size": min((lane.batch_size(seat) for seat in ready), default=None) if lane.batched is not None else None,
-        "batches": lane.histograms.snapshot() if lane.batched is not None else None,
+        "batches": {"size": lane.sizes.snapshot(), "wait_s": lane.waits.snapshot()} if lane.batched is not None else None,
         "failures": failing,
         "last_failure": next((orjson.loads(seat.last_failure)["detail"] for seat in lane.seats if seat.last_failure), None),
     }

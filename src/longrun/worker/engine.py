@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -46,26 +46,15 @@ log = structlog.get_logger("longrun.worker")
 _PATIENCE, _HURRY = 3.0, 0.5
 
 
-class LaneChannel(Protocol):
-    """What the engine sees of the channel that takes tickets."""
-
-    trip: str | None  #: "wait" while it blocks on wake lists
-
-
 class Engine:
-    """See the module.
-
-    Args:
-        plan: what to run.
-        wake: makes the hub's thread call `pump` soon; callable from any thread.
-    """
+    """See the module. `wake` makes the hub's thread call `pump` soon, and may be called from any thread."""
 
     def __init__(self, plan: WorkerPlan, wake: Callable[[], None]) -> None:
         self.plan, self._wake = plan, wake
         self.settings = plan.settings
         self.tables = Tables()
         self.guard = Guard()
-        self.serve: LaneChannel | None = None
+        self.channel_waits: Callable[[], bool] = lambda: False  #: whether the channel that takes tickets blocks on wake lists
         self.hurry = False
         self._stop_asked = 0.0
         self._nonce = secrets.token_hex(4)
@@ -117,12 +106,7 @@ class Engine:
 
     def cancel(self, job_id: str) -> None:
         """Stop this job, if it is here, and no other."""
-        self.loop.call_soon_threadsafe(self._cancel, job_id)
-
-    def _cancel(self, job_id: str) -> None:
-        run = self.tables.runs.get(job_id)
-        if run is not None:
-            self.limits.request_stop(run, "canceled")
+        self.loop.call_soon_threadsafe(lambda: self.leases.cancel(job_id))
 
     def free_slots(self) -> list[tuple[str, int]]:
         """Lanes and how many more tickets each may take."""
@@ -289,7 +273,7 @@ class Engine:
             return
         lane.was_full = False
         self.post(lambda: None)
-        if len(self.tables.lanes) > 1 and self.serve is not None and self.serve.trip == "wait":
+        if len(self.tables.lanes) > 1 and self.channel_waits():
             self.spawn(self.store.claims.wake(self.plan.name))
 
     # -- from the runner --------------------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 | worker → runner                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
-| `run`, model, [[id, attempt, input, files], …]    | run each job by itself                                          |
-| `batch`, model, [[id, attempt, input, files], …], [id, …] | run them in one call; the last list: their code must not run twice |
+| `run`, model, [[id, attempt, input, files, once], …] | run each job by itself, of a batched model all in one call |
 | `cancel`, [[id, attempt], …], reason, interrupt   | stop these; reason `canceled` or `timeout`                      |
 | `recall`, [[id, attempt], …]                      | give back those that have not begun                             |
 | `ping`, n                                         |                                                                |
@@ -22,6 +21,7 @@ Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = wha
 failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short) and `canceled` (extra = how).
 `how` it was stopped: `flag`, `exception`, nil.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
+`once`: the job's code must not run a second time.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
 (`jobs.files`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before whatever names it.
 """
@@ -34,19 +34,13 @@ import msgspec
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
-HEADER = 4
+_HEADER = 4
 
 
 def pack(*members: Any) -> bytes:
     """One frame."""
     body = _encode(members)
-    return len(body).to_bytes(HEADER, "big") + body
-
-
-def unpack(body: bytes | bytearray | memoryview) -> list[Any]:
-    """The members of a frame's body."""
-    frame: list[Any] = _decode(body)
-    return frame
+    return len(body).to_bytes(_HEADER, "big") + body
 
 
 def joined(frames: list[list[Any]]) -> list[list[Any]]:
@@ -71,11 +65,11 @@ class FrameBuffer:
         buffer = self._data
         buffer += data
         frames, at = [], 0
-        while len(buffer) - at >= HEADER:
-            end = at + HEADER + int.from_bytes(buffer[at : at + HEADER], "big")
+        while len(buffer) - at >= _HEADER:
+            end = at + _HEADER + int.from_bytes(buffer[at : at + _HEADER], "big")
             if len(buffer) < end:
                 break
-            frames.append(unpack(bytes(buffer[at + HEADER : end])))
+            frames.append(_decode(bytes(buffer[at + _HEADER : end])))
             at = end
         del buffer[:at]
         return frames

@@ -19,8 +19,6 @@ _TICK = 1.0
 #: A runner that holds nothing is pinged this often (in ticks), and replaced when it has left so many pings unanswered. Counted in pings and
 #: not in time: a worker that was frozen itself must not blame its runners for it.
 _PING_EVERY, _UNANSWERED = 5, 6
-#: A runner over this many times `max_memory` while it works is worth a warning.
-_MUCH = 1.5
 
 
 @dataclass(slots=True)
@@ -150,11 +148,5 @@ class Recycler:
 
     def _judge(self, seat: Seat, held: int) -> None:
         ended, seat.jobs_weighed = seat.jobs > seat.jobs_weighed, seat.jobs
-        if not over_memory(seat.terms, held, seat.held_at_start):
-            return
-        if ended:
+        if ended and over_memory(seat.terms, held, seat.held_at_start):
             self.replace(seat, f"it holds {held} bytes")
-        elif not seat.empty and held > _MUCH * (seat.terms.max_memory or held) and not seat.warned:
-            seat.warned = True
-            jobs = [run.id for run in seat.runs()]
-            log.warning("runner holds much more than max_memory while it works", pid=seat.pid, held=held, jobs=jobs)

@@ -60,7 +60,6 @@ def last_step(company: Company, *, over: bool) -> Literal["kill", "fence"]:
     another one.
 
     Args:
-        company: see there.
         over: the job's own time limit is over.
     """
     if not company.wanted or (company.deaf and (over or not company.once)):
@@ -72,8 +71,6 @@ def failure(reason: StopReason, attempt: int, limit: str, by: StoppedBy | None, 
     """What the record says of a stopped attempt.
 
     Args:
-        reason: why it was stopped.
-        attempt: the attempt.
         limit: the time limit that was over, in words.
         by: how it was stopped; None = it had not begun.
         took: seconds that it had run, and that stopping took.

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 
 from longrun.settings import Settings
-from longrun.worker.dispatch.histograms import BatchHistograms
+from longrun.worker.dispatch.histograms import SIZES, WAITS, Histogram
 
 Submit = Callable[..., Any]
 WORKER = {
@@ -110,12 +110,13 @@ async def test_metrics_are_in_prometheus_text_format(caller: httpx.AsyncClient, 
 
 
 async def test_batches_and_memory_of_workers_are_in_the_figures(caller: httpx.AsyncClient, worker: PlayedWorker) -> None:
-    measured = BatchHistograms()
+    sizes, waits = Histogram(SIZES), Histogram(WAITS)
     for size in (1, 8, 8):
-        measured.sizes.add(size)
-    measured.waits.add(0.02)
+        sizes.add(size)
+    waits.add(0.02)
     runner = {"models": ["echo"], "memory": 4096, "gpu_memory": {"allocated": 1, "reserved": 2, "peak": 3}}
-    entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": measured.snapshot()}}, "runners": [runner], "jobs": []}
+    batches = {"size": sizes.snapshot(), "wait_s": waits.snapshot()}
+    entry = {"name": "w1", "models": {"echo": {"queue": "default", "batches": batches}}, "runners": [runner], "jobs": []}
     await worker.store.claims.announce("w1", orjson.dumps(entry))
     lines = (await caller.get("/metrics")).text.splitlines()
     for line in (

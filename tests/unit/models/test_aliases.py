@@ -90,8 +90,8 @@ def described(found: ModelSpec) -> Any:
         found.output.json_schema(),
         found.output.is_text_stream,
         found.output.may_hold_files,
-        found.wants_job,
-        found.kind,
+        found.signature.job is not None,
+        found.signature.kind,
     )
 
 
@@ -154,7 +154,7 @@ def test_an_array_fits_a_list_under_an_alias_and_keeps_its_form(declare):
 def test_a_job_under_an_alias_is_the_job(declare, annotation):
     names = declare("Handle = Job", "Maybe = Job | None")
     found = spec(names, f"text: str, job: {annotation} = None", "str")
-    assert found.wants_job
+    assert found.signature.job is not None
     assert found.input.fields == ["text"]
 
 
@@ -171,7 +171,7 @@ def test_a_job_under_an_alias_is_the_job(declare, annotation):
 def test_a_stream_under_an_alias_is_a_stream(declare, annotation, body, kind, is_text):
     names = declare("Text = str", "Row = list[float]", "Words = Iterator[str]", "Stream[T] = Iterator[T]")
     found = spec(names, "", annotation, body=body)
-    assert (found.kind, found.output.is_text_stream) == (kind, is_text)
+    assert (found.signature.kind, found.output.is_text_stream) == (kind, is_text)
 
 
 def test_a_batch_under_aliases_is_a_batch(declare):
@@ -180,7 +180,7 @@ def test_a_batch_under_aliases_is_a_batch(declare):
         found = spec(names, f"asks: {asks}, jobs: Handles", returns, decorator="@batched")
         assert found.signature.model is Ask
         assert found.output.json_schema() == {"type": "string"}
-        assert found.wants_job
+        assert found.signature.job is not None
 
 
 def test_a_model_under_an_alias_is_the_input(declare):

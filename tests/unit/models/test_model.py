@@ -77,8 +77,8 @@ def test_the_spec_says_all_about_a_class(registry):
     spec = Captioner.__longrun__
     assert isinstance(spec, ModelSpec)
     assert registry.get("captioner") is spec
-    assert (spec.name, spec.queue, spec.lane, spec.kind, spec.concurrency) == ("captioner", "gpu", "gpu.captioner", "sync", 1)
-    assert (spec.is_async, spec.streams, spec.is_function, spec.wants_job) == (False, False, False, True)
+    assert (spec.name, spec.queue, spec.lane, spec.signature.kind, spec.concurrency) == ("captioner", "gpu", "gpu.captioner", "sync", 1)
+    assert (spec.is_async, spec.streams, spec.is_function, spec.signature.job is not None) == (False, False, False, True)
     assert (spec.target, spec.module) == (Captioner, __name__)
     assert (spec.description, spec.title) == ("Caption\nan image.\n\nSlowly.", "Caption an image.")
     assert (spec.options.gpus, spec.options.timeout, spec.options.retry) == (1, 120, Retry(4, on=(OSError,)))
@@ -95,7 +95,7 @@ def test_a_decorated_function_stays_a_function(registry):
 
     spec = summarise.__longrun__
     assert registry.get("summarise") is spec
-    assert (spec.kind, spec.is_async, spec.concurrency, spec.queue, spec.is_function) == ("async", True, 200, "llm", True)
+    assert (spec.signature.kind, spec.is_async, spec.concurrency, spec.queue, spec.is_function) == ("async", True, 200, "llm", True)
     assert (spec.title, spec.target) == ("Shorten a text.", summarise)
 
 
@@ -222,7 +222,7 @@ def test_a_job_is_injected_by_type_and_is_never_part_of_the_schema(annotation):
         return f"{text} {handle.attempt}"
 
     spec = count.__longrun__
-    assert spec.wants_job
+    assert spec.signature.job is not None
     assert list(spec.input.json_schema()["properties"]) == ["text"]
     assert spec.instantiate().call(spec.input.parse({"text": "a"}), Job(attempt=3)) == "a 3"
 
@@ -268,7 +268,7 @@ def test_a_batch_gets_lists(with_jobs):
 
     spec = each.__longrun__
     values = [spec.input.parse({"image": text}) for text in "ab"]
-    result = spec.instantiate().call_batch(values, [Job(attempt=1), Job(attempt=2)])
+    result = spec.instantiate().call(values, [Job(attempt=1), Job(attempt=2)])
     assert result == (["a1", "b2"] if with_jobs else ["a", "b"])
 
 
@@ -293,7 +293,7 @@ async def test_every_kind_of_predict_is_recognised():
     def returns_an_iterator(text: str) -> Iterator[str]:
         return iter([text])
 
-    kinds = [each.__longrun__.kind for each in (plain, coroutine, generator, async_generator, returns_an_iterator)]
+    kinds = [each.__longrun__.signature.kind for each in (plain, coroutine, generator, async_generator, returns_an_iterator)]
     assert kinds == ["sync", "async", "generator", "async_generator", "generator"]
     assert [each.__longrun__.streams for each in (plain, generator, async_generator)] == [False, True, True]
     assert [each.__longrun__.concurrency for each in (plain, generator, coroutine, async_generator)] == [1, 1, 100, 100]
@@ -319,7 +319,7 @@ def test_a_decorator_that_keeps_the_signature_does_not_hide_the_kind():
     async def summarise(text: str) -> str:
         return text
 
-    assert summarise.__longrun__.kind == "async"
+    assert summarise.__longrun__.signature.kind == "async"
     assert summarise.__longrun__.input.fields == ["text"]
 
 

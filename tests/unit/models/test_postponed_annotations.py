@@ -20,7 +20,7 @@ def test_types_of_the_module_are_found():
         return [ask.text.upper() for ask in asks]
 
     assert shout.__longrun__.input.fields == ["text"]
-    assert shout.__longrun__.wants_job
+    assert shout.__longrun__.signature.job is not None
 
 
 def test_types_of_the_enclosing_function_are_found():

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.worker.played import PlayedSink
 
 from longrun.errors import Failure, RetryAfter, ValidationFailed
+from longrun.jobs.policy import Policy
 from longrun.models import Model, Retry, isolated_registry
+from longrun.store.claims import Claim
 from longrun.worker.dispatch.batching import (
     AHEAD_MOST,
     CautiousMean,
     Pace,
-    Waiting,
     batch_key,
     jobs_ahead,
     queues_of,
@@ -20,6 +22,7 @@ from longrun.worker.dispatch.batching import (
     wait_behind_batch,
 )
 from longrun.worker.frames import FrameBuffer, pack
+from longrun.worker.run import Run
 from longrun.worker.runner.outcome import error_code, failure_of, is_retryable
 from longrun.worker.supervise.devices import Place, place_runners, refusal, visible_gpus
 
@@ -43,10 +46,12 @@ def test_behind_a_busy_runner_a_batch_gathers_until_shortly_before_the_end() -> 
 
 
 def test_the_most_urgent_go_first_and_no_key_is_passed_over() -> None:
-    a, b = ("a",), ("b",)
-    items = [Waiting(a, 5, 1.0), Waiting(b, 5, 0.5), Waiting(a, 9, 2.0), Waiting(a, 5, 0.9)]
-    assert queues_of(items) == [(a, [2, 3, 0]), (b, [1])]
-    assert queues_of(items[:2]) == [(b, [1]), (a, [0])]
+    first, other, urgent, older = (
+        Run(Claim(f"job_{key}", 1, b"{}", Policy(), "", 0, 0, 0, priority=priority), "lane", PlayedSink(), (key,), since)
+        for key, priority, since in (("a", 5, 1.0), ("b", 5, 0.5), ("a", 9, 2.0), ("a", 5, 0.9))
+    )
+    assert queues_of([first, other, urgent, older]) == [[urgent, older, first], [other]]
+    assert queues_of([first, other]) == [[other], [first]]
     assert queues_of([]) == []
 
 

@@ -75,7 +75,7 @@ def _halves(asks: list[Ask]) -> list[Any]:
     return [KeyError("three") if number == 3 else number / 2 for number in numbers]
 
 
-async def frames_of(function: Any, numbers: list[Any], *, batch: bool = False, once: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
+async def frames_of(function: Any, numbers: list[Any], *, once: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
     """All frames that come of jobs with these inputs, the number of the job as its id."""
     spec, sent = function.__longrun__, list[tuple[Any, ...]]()
     context = Context(lambda *frame: sent.append(frame))
@@ -85,7 +85,7 @@ async def frames_of(function: Any, numbers: list[Any], *, batch: bool = False, o
         if spec.is_async
         else SyncExecutor(spec, instance, context, threads=1)
     )
-    executor.put([(str(n), 1, orjson.dumps({"number": number}), b"") for n, number in enumerate(numbers)], batch=batch, once=once)
+    executor.put([(str(n), 1, orjson.dumps({"number": number}), b"", str(n) in once) for n, number in enumerate(numbers)])
     until = time.monotonic() + 20
     while len(outcomes(sent)) < len(numbers):
         assert time.monotonic() < until
@@ -128,20 +128,20 @@ async def test_what_is_yielded_is_events_and_then_the_output(function: Callable[
 
 @pytest.mark.parametrize("function", [halves, halves_async])
 async def test_an_exception_in_the_list_of_a_batch_and_a_bad_input_fail_one_item(function: Callable[..., Any]) -> None:
-    ends = outcomes(await frames_of(function, [4, 3, "no number", 6], batch=True))
+    ends = outcomes(await frames_of(function, [4, 3, "no number", 6]))
     assert [ends[n][2] for n in "0123"] == ["ok", "error", "error", "ok"]
     assert (ends["0"][3], ends["3"][3]) == (b"2.0", b"3.0")
 
 
 @pytest.mark.parametrize("function", [halves, halves_async])
 async def test_a_batch_that_raises_runs_again_item_by_item_except_what_must_run_once(function: Callable[..., Any]) -> None:
-    ends = outcomes(await frames_of(function, [4, 1, 6], batch=True, once=("2",)))
+    ends = outcomes(await frames_of(function, [4, 1, 6], once=("2",)))
     assert [ends[n][2] for n in "012"] == ["ok", "error", "error"]
     assert [code_of(ends[n]) for n in "12"] == ["model-error"] * 2
 
 
 @pytest.mark.parametrize("function", [halves, halves_async])
 async def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_the_worker_learns_it(function: Callable[..., Any]) -> None:
-    frames = await frames_of(function, [2, 4, 2, 4], batch=True)
+    frames = await frames_of(function, [2, 4, 2, 4])
     assert ("fits", "halves" if function is halves else "halves_async", 2) in frames
     assert [done[2] for done in outcomes(frames).values()] == ["ok"] * 4

@@ -38,7 +38,7 @@ def engine() -> Iterator[Engine]:
     engine.emitter = engine.settler = engine.recycler = cast(Any, Recorder())
     (seat,), (run,) = engine.tables.seats, waiting(engine.tables, "job_1")
     seat.process = cast(RunnerProcess, PlayedProcess(1000))
-    seat.send("echo", [run], batch=False)
+    seat.send("echo", [run])
     yield engine
     engine.loop.close()
 

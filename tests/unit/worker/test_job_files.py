@@ -130,7 +130,7 @@ def test_a_type_is_the_authors_if_a_browser_may_see_it_and_otherwise_that_of_the
 
 
 def stopping(kind: type[Canceled] | None, *, raised: bool = False) -> Run:
-    run = Run(("job_1", 1, b"{}", b""), Context(lambda *frame: None))
+    run = Run(("job_1", 1, b"{}", b"", False), Context(lambda *frame: None))
     if kind is not None:
         run.request_stop(kind, is_async=False)
     if raised:

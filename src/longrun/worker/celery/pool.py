@@ -117,7 +117,7 @@ class ServeLanes(bootsteps.StartStopStep):  # type: ignore[misc]
         channel.serve_lanes(
             engine.free_slots, partial(take, consumer, engine), (script.source, script.sha), wake, f"{wake}@{engine.plan.name}"
         )
-        engine.serve = channel
+        engine.channel_waits = lambda: channel.trip == "wait"
 
     def stop(self, consumer: Any) -> None:
         """Called before the connection is closed: tickets that are on their way are taken, so that the engine can put them back."""

@@ -13,12 +13,7 @@ from longrun.worker.plan import WorkerPlan
 
 
 def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
-    """Run until asked to stop (SIGTERM or SIGINT: warm; again: at once). Returns the exit status.
-
-    Args:
-        plan: what to run.
-        store_url: the store's Redis, which carries the tickets too.
-    """
+    """Run until asked to stop (SIGTERM or SIGINT: warm; again: at once). Returns the exit status. `store_url` carries the tickets too."""
     settings = plan.settings
     # Celery warns root of pickle; this worker accepts JSON alone, and in a container root is common.
     warnings.filterwarnings("ignore", category=SecurityWarning)

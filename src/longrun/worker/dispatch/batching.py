@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
+
+from longrun.worker.run import Run
 
 #: One batch may be taken ahead of a busy runner only when batches are shorter than this, so that a job never waits long behind another.
 AHEAD_BELOW_S = 0.25
@@ -17,14 +19,6 @@ AHEAD_MOST = 512
 #: The next batch is sent to a busy runner when this part of its batch's expected time is over, less a few milliseconds for the way: early
 #: enough that the runner does not idle, late enough that most of what comes meanwhile is in it.
 _SEND_AT, _WAY_MS = 0.75, 3.0
-
-
-class Waiting(NamedTuple):
-    """One item that waits, as far as the choice of a batch goes by it."""
-
-    key: tuple[Any, ...]
-    priority: int
-    since: float  #: monotonic time
 
 
 def wait_before_batch(waiting: int, max_size: int, waited_ms: float, max_wait_ms: float, gap_ms: float | None) -> float:
@@ -59,28 +53,19 @@ def wait_behind_batch(waiting: int, max_size: int, ran_ms: float, expected_ms: f
     return max(0.0, expected_ms * _SEND_AT - _WAY_MS - ran_ms)
 
 
-def queues_of(items: Iterable[Waiting]) -> list[tuple[tuple[Any, ...], list[int]]]:
-    """The items by batch key, as positions in `items`: the most urgent first, then the oldest; and the keys by their first items.
+def queues_of(runs: Iterable[Run]) -> list[list[Run]]:
+    """The runs that wait, by batch key: the most urgent first, then the oldest; and the keys by their first runs.
 
-    So no key is passed over for long: while others have their turns its first item grows older than theirs.
+    So no key is passed over for long: while others have their turns its first run grows older than theirs.
     """
-    by_key: dict[tuple[Any, ...], list[tuple[int, float, int]]] = {}
-    for at, item in enumerate(items):
-        by_key.setdefault(item.key, []).append((-item.priority, item.since, at))
-    for places in by_key.values():
-        places.sort()
-    return [(key, [at for *_, at in places]) for key, places in sorted(by_key.items(), key=lambda entry: entry[1][0])]
+    by_key: dict[tuple[Any, ...], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (-run.claim.priority, run.since)):
+        by_key.setdefault(run.key, []).append(run)
+    return list(by_key.values())
 
 
 def batch_key(fields: Sequence[str], data: bytes) -> tuple[Any, ...]:
-    """Values that all items of a batch must share.
-
-    Args:
-        fields: names of input fields.
-        data: the job's input as JSON.
-    """
-    if not fields:
-        return ()
+    """The values of these input fields, which all items of a batch must share; `data`: the job's input as JSON."""
     values = orjson.loads(data)
     return tuple(orjson.dumps(values.get(name), option=orjson.OPT_SORT_KEYS) for name in fields)
 

@@ -29,14 +29,3 @@ class Histogram:
             total += count
             buckets.append([limit, total])
         return {"buckets": buckets, "sum": round(self._sum, 6), "count": total + self._counts[-1]}
-
-
-class BatchHistograms:
-    """The batches of one model: how many items each had, and how long each item waited for its start since its claim (seconds)."""
-
-    def __init__(self) -> None:
-        self.sizes, self.waits = Histogram(SIZES), Histogram(WAITS)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Both, as a worker announces them."""
-        return {"size": self.sizes.snapshot(), "wait_s": self.waits.snapshot()}

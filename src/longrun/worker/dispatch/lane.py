@@ -20,14 +20,13 @@ from longrun.worker.dispatch.batching import (
     LONG_S,
     CautiousMean,
     Pace,
-    Waiting,
     batch_key,
     jobs_ahead,
     queues_of,
     wait_before_batch,
     wait_behind_batch,
 )
-from longrun.worker.dispatch.histograms import BatchHistograms
+from longrun.worker.dispatch.histograms import SIZES, WAITS, Histogram
 from longrun.worker.run import Run, Sink
 from longrun.worker.supervise.seat import Group, Seat
 
@@ -56,7 +55,9 @@ class Lane:
         self.capacity = 0  #: how many jobs the ready runners can hold
         self.was_full = True  #: the hub found no room when it looked last
         self.slow = False  #: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends
-        self.mean, self.pace, self.histograms = CautiousMean(), Pace(), BatchHistograms()
+        self.mean, self.pace = CautiousMean(), Pace()
+        #: Items of each batch, and how long each item waited for its start since its claim (seconds).
+        self.sizes, self.waits = Histogram(SIZES), Histogram(WAITS)
         self._reading = asyncio.Semaphore(_READS)
         self._gap_ms: float | None = None
         self._last_arrival = 0.0
@@ -165,34 +166,22 @@ class Lane:
         self.pending.insert(first, run)
 
     async def keys(self, claims: Sequence[Claim | None], blobs: Blobs, within: float) -> list[tuple[Any, ...]]:
-        """The batch keys of claims. Inputs that are kept as files are read only where there is a key, and for so many seconds at most."""
-        refs = [referenced(claim.input) if claim and self.batched and self.batched.key else None for claim in claims]
-        reads = {at: asyncio.ensure_future(self._read_key(ref, blobs)) for at, ref in enumerate(refs) if ref is not None}
-        if reads:
-            await asyncio.wait(reads.values(), timeout=within)
-        keys: list[tuple[Any, ...]] = []
-        for at, claim in enumerate(claims):
-            read = reads.get(at)
-            if read is None:
-                keys.append(self.key(claim.input) if claim else ())
-            elif claim and read.cancel():
-                keys.append((claim.id,))
-            else:
-                keys.append(read.result() or (claim.id if claim else "",))
-        return keys
+        """What the batches of jobs must share with them. Inputs that are kept as files are read for so many seconds at most."""
+        if self.batched is None or not self.batched.key:
+            return [()] * len(claims)
+        large = {claim.id: self._read_key(claim.id, ref, blobs, within) for claim in claims if claim and (ref := referenced(claim.input))}
+        read = dict(zip(large, await asyncio.gather(*large.values()), strict=True))
+        return [(read.get(claim.id) or batch_key(self.batched.key, claim.input)) if claim else () for claim in claims]
 
-    async def _read_key(self, ref: FileRef, blobs: Blobs) -> tuple[Any, ...]:
-        """Empty: it cannot be read. The job then shares its batch with nobody, and the runner, which will find the same, reports it."""
+    async def _read_key(self, job_id: str, ref: FileRef, blobs: Blobs, within: float) -> tuple[Any, ...]:
+        """Where it cannot be read, the job shares its batch with nobody, and the runner, which will find the same, reports it."""
+        assert self.batched is not None
         try:
-            async with self._reading:
-                return self.key(await blobs.read(ref.key, ref.size))
+            async with asyncio.timeout(within), self._reading:
+                return batch_key(self.batched.key, await blobs.read(ref.key, ref.size))
         except Exception as error:
-            log.warning("input cannot be read for its batch key", file=ref.id, reason=str(error))
-            return ()
-
-    def key(self, data: bytes) -> tuple[Any, ...]:
-        """What the job's batch must share with it."""
-        return batch_key(self.batched.key, data) if self.batched else ()
+            log.warning("input cannot be read for its batch key", file=ref.id, reason=str(error) or type(error).__name__)
+            return (job_id,)
 
     def dispatch(self) -> list[tuple[Seat, Run]]:
         """Send what can go now; returns what was sent. When a batch should fill up first, come back by timer."""
@@ -237,10 +226,8 @@ class Lane:
 
     def _next_batch(self, seat: Seat) -> tuple[list[Run], float]:
         """What goes to the seat now; when nothing does, in how many milliseconds something may."""
-        items = [run for run in self.pending if not run.claim.suspect]
         waits = []
-        for _, places in queues_of(Waiting(run.key, run.claim.priority, run.since) for run in items):
-            mates = [items[at] for at in places]
+        for mates in queues_of(run for run in self.pending if not run.claim.suspect):
             wait = self._wait_ms(seat, mates)
             if wait <= 0:
                 return self._take(mates[: self.batch_size(seat)]), 0.0
@@ -280,10 +267,10 @@ class Lane:
             return []
         if self.batched is not None:
             self._batch += 1
-            self.histograms.sizes.add(len(runs))
+            self.sizes.add(len(runs))
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
-        seat.send(self.model, runs, batch=self.batched is not None)
+        seat.send(self.model, runs)
         if self.batched is not None:
             self.count_capacity()
         self.begin_next(seat)
@@ -301,7 +288,7 @@ class Lane:
         group = [run for run in aboard if run.batch in first and run.started is None]
         for run in group:
             run.begin(now)
-            self.histograms.waits.add(now - run.since)
+            self.waits.add(now - run.since)
         for run in group:
             # A batch is one call: it has the time limits of its longest item.
             run.deadline = max(other.deadline or now for other in group if other.batch == run.batch)

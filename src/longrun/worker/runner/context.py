@@ -20,8 +20,7 @@ class Context:
 
     Args:
         send: sends one frame to the worker (see `worker.frames`); any thread may do so.
-        settings: of the runner.
-        capture: the output of the process; None = not captured.
+        capture: None = output is not captured.
     """
 
     def __init__(self, send: Callable[..., None], settings: RunnerSettings | None = None, capture: Capture | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -35,12 +35,7 @@ END = object()
 
 
 class Executor(ABC):
-    """Runs the jobs of one model.
-
-    Args:
-        spec, instance: the model.
-        context: what its runs share.
-    """
+    """Runs the jobs of one model."""
 
     def __init__(self, spec: ModelSpec, instance: Any, context: Context) -> None:
         self.spec, self.instance, self.context, self._max_output = spec, instance, context, context.max_output
@@ -51,11 +46,11 @@ class Executor(ABC):
 
     # -- what the worker asks for; called by the pipe's thread ------------------------------------------------------------
 
-    def put(self, jobs: list[Raw], *, batch: bool, once: Collection[str] = ()) -> None:
-        """Run jobs, each by itself or in one call. `once`: ids of those whose code must not be run a second time."""
-        runs = [Run(raw, self.context, once=raw[0] in once) for raw in jobs]
+    def put(self, jobs: list[Raw]) -> None:
+        """Run jobs, each by itself or, of a batched model, in one call."""
+        runs = [Run(raw, self.context) for raw in jobs]
         self.runs.update({run.key: run for run in runs})
-        self._start([runs] if batch else [run.group for run in runs])
+        self._start([runs] if self._batches else [run.group for run in runs])
 
     def stop(self, keys: list[Key], kind: type[Canceled], *, interrupt: bool) -> None:
         """Stop those that are here: the flag goes up at once. `interrupt`: they did not look at it."""
@@ -129,7 +124,7 @@ class Executor(ABC):
             call = self._collect if self._streams else self._call
             return [await call(runs, lambda: self.instance.call(values[0], handle))]
         handles = [run.handle(self.spec.name) for run in runs]
-        returned = await self._call(runs, lambda: self.instance.call_batch(values, handles))
+        returned = await self._call(runs, lambda: self.instance.call(values, handles))
         ended = time.monotonic()
         for run in runs:
             run.ended = ended
@@ -142,14 +137,18 @@ class Executor(ABC):
         iterator, (run,) = await self._iterate(runs, code), runs
         stop: Canceled | None = None
         while (value := await self._next(runs, iterator, stop)) is not END:
-            encode = self.spec.output.encode_item
-            encoded = await self._encode_files(run, encode, value) if self._has_files else encode(value)
-            if encoded.warnings:
-                run.warn(encoded.warnings)
-            items.add(encoded.data)
-            run.emit("output", b'{"value":' + encoded.data + b"}")
+            data = await self._encoded(run, self.spec.output.encode_item, value)
+            items.add(data)
+            run.emit("output", b'{"value":' + data + b"}")
             stop = run.error_at_yield()
         return self.spec.output.join(items.values)
+
+    async def _encoded(self, run: Run, encode: Encode, value: Any) -> bytes:
+        """A value as JSON; the job's log says what was altered to fit."""
+        encoded = await self._encode_files(run, encode, value) if self._has_files else encode(value)
+        for warning in encoded.warnings:
+            run.emit("log", {"level": "warning", "message": warning})
+        return encoded.data
 
     def _failed(self, runs: list[Run], calls: Calls | None, error: BaseException) -> list[Run]:
         """Those for whom the exception counts. The others of a batch run again, in calls that are planned here."""
@@ -176,14 +175,7 @@ class Executor(ABC):
         try:
             if self._batches and isinstance(output, BaseException):
                 raise output
-            if self._streams:
-                data = output
-            else:
-                encode = self._encode
-                encoded = await self._encode_files(run, encode, output) if self._has_files else encode(output)
-                if encoded.warnings:
-                    run.warn(encoded.warnings)
-                data = encoded.data
+            data = output if self._streams else await self._encoded(run, self._encode, output)
             check_size(len(data), self._max_output)
             seconds = run.seconds
             if len(data) > INLINE:

@@ -8,7 +8,7 @@ import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import structlog
@@ -30,14 +30,7 @@ log = structlog.get_logger("longrun.runner")
 
 
 class Host:
-    """One runner process.
-
-    Args:
-        pipe: to the worker.
-        settings: of this runner.
-        capture: the output of this process.
-        operator: the operator's log.
-    """
+    """One runner process; `operator` is the operator's log."""
 
     def __init__(self, pipe: Pipe, settings: RunnerSettings, capture: Capture, operator: TextIO) -> None:
         self.pipe, self.settings, self._capture, self._operator = pipe, settings, capture, operator
@@ -106,7 +99,6 @@ class Host:
     def _read(self) -> None:
         handlers: dict[str, Callable[..., None]] = {
             "run": self._run,
-            "batch": self._batch,
             "recall": self._recall,
             "cancel": self._cancel,
             "ping": self._ping,
@@ -118,11 +110,7 @@ class Host:
 
     def _run(self, model: str, jobs: list[Raw]) -> None:
         self._loaded.wait()
-        self.executors[model].put(jobs, batch=False)
-
-    def _batch(self, model: str, jobs: list[Raw], once: Collection[str] = ()) -> None:
-        self._loaded.wait()
-        self.executors[model].put(jobs, batch=True, once=once)
+        self.executors[model].put(jobs)
 
     def _recall(self, pairs: list[Key]) -> None:
         for executor in self.executors.values():

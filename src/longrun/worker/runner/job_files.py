@@ -45,11 +45,7 @@ _ACTIVE = re.compile(r"html|script|svg|[/+]xml")
 
 
 class RunnerBlobs:
-    """The blob store as this process uses it: opened when it is first needed: long after the runner was spawned.
-
-    Args:
-        settings: of this runner.
-    """
+    """The blob store as this process uses it: opened when it is first needed, long after the runner was spawned."""
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._settings = settings

@@ -61,17 +61,11 @@ def _cuda() -> Any:
 
 
 class Fit:
-    """How many items of a batch the memory has room for, as far as this runner has found out.
-
-    Args:
-        most: the model's `max_size`.
-
-    Attributes:
-        size: items of the largest batch that is run.
-    """
+    """How many items of a batch the memory has room for, as far as this runner has found out; `most`: the model's `max_size`."""
 
     def __init__(self, most: int) -> None:
-        self.most = self.size = most
+        self.most = most
+        self.size = most  #: items of the largest batch that is run
         self._good = self._calm = 0
         self._patience = _GROW_AFTER
 

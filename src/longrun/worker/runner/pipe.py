@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from longrun.worker.frames import HEADER, pack, unpack
+from longrun.worker.frames import FrameBuffer, pack
+
+_PIECE = 1 << 16
 
 
 class Pipe:
@@ -16,7 +18,6 @@ class Pipe:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self._lock = sock, threading.Lock()
-        self._file = sock.makefile("rb", 1 << 20)
 
     def send(self, *members: Any) -> None:
         """Send a frame. When the worker is gone there is nobody to run for: the process ends."""
@@ -29,12 +30,6 @@ class Pipe:
 
     def frames(self) -> Iterator[list[Any]]:
         """The frames that arrive, until the worker closes the pipe or dies."""
-        while True:
-            header = self._file.read(HEADER)
-            if len(header) < HEADER:
-                return
-            size = int.from_bytes(header, "big")
-            body = self._file.read(size)
-            if len(body) < size:
-                return
-            yield unpack(body)
+        buffer = FrameBuffer()
+        while data := self._sock.recv(_PIECE):
+            yield from buffer.feed(data)

@@ -20,8 +20,8 @@ _EXACT = 2**53
 _MOST, _LARGE = 500, 1 << 18
 #: Kinds of which only the latest matters when nothing came in between.
 _LATEST = ("progress", "usage")
-#: Id, attempt, input (JSON or a reference), and the files of the input (JSON, empty = none).
-Raw = tuple[str, int, bytes, bytes]
+#: Id, attempt, input (JSON or a reference), the files of the input (JSON, empty = none), and whether its code must not run twice.
+Raw = tuple[str, int, bytes, bytes, bool]
 Key = tuple[str, int]
 
 
@@ -31,7 +31,6 @@ class Run:
     Args:
         raw: as it came from the worker.
         context: what it shares with others.
-        once: its code must not be run a second time.
 
     Attributes:
         key: id and attempt. An attempt that was given up may still be here when the next one comes.
@@ -45,10 +44,10 @@ class Run:
         closed: its code has ended, and what is said in its name no longer counts.
     """
 
-    def __init__(self, raw: Raw, context: Context, *, once: bool = False) -> None:
-        self.id, self.attempt, self.input, self.input_files = raw
+    def __init__(self, raw: Raw, context: Context) -> None:
+        self.id, self.attempt, self.input, self.input_files, self.once = raw
         self.key: Key = self.id, self.attempt
-        self.once, self._context = once, context
+        self._context = context
         self.group: list[Run] = [self]
         self.kind: type[Canceled] | None = None
         self.reason: type[Canceled] | None = None
@@ -155,11 +154,6 @@ class Run:
             if flow.lets_through(now):
                 self._log_left_out(flow)
                 self._add("log", _to_json({"level": level, "message": readable(message)}))
-
-    def warn(self, warnings: list[str]) -> None:
-        """Tell callers that the output was altered to fit JSON."""
-        for warning in warnings:
-            self.emit("log", {"level": "warning", "message": warning})
 
     def _log_left_out(self, flow: Flow) -> None:
         notice = flow.notice()

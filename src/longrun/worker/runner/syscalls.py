@@ -17,11 +17,7 @@ class _PollFd(ctypes.Structure):
 
 
 class Readable:
-    """Whether there is something to read.
-
-    Args:
-        descriptors: where.
-    """
+    """Whether there is something to read from any of the descriptors."""
 
     _IN = 1  # POLLIN, on Linux and macOS
 

@@ -40,8 +40,6 @@ def refusal(device: str, wanted: Mapping[str, int], visible: Sequence[str], plat
     Args:
         device: the operator's choice, see `place_runners`.
         wanted: GPUs for each runner, by model.
-        visible: see `visible_gpus`.
-        platform: as `sys.platform`.
     """
     there = f"{len(visible)} visible here ({', '.join(visible)})" if visible else "none is visible here"
     if device == "mps" and platform != "darwin":
@@ -67,7 +65,6 @@ def place_runners(device: str, gpus: int, processes: int, visible: Sequence[str]
         device: the operator's choice: `auto`, `cpu`, `mps`, `cuda`, or `cuda:N`, the N-th of the visible GPUs.
         gpus: GPUs a runner of the model wants. With `auto` and no GPU at all, it runs on the CPU.
         processes: runners asked for; a model with GPUs gets so many for each (group of) visible GPUs.
-        visible: see `visible_gpus`.
     """
     if device in ("cpu", "mps"):
         return [Place(device)] * processes

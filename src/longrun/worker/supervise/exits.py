@@ -57,14 +57,7 @@ class Exit:
 
 
 def lost_failure(attempt: int, end: Exit, mode: Mode, others: int) -> JobFailure:
-    """What the record of an attempt says when its runner ended.
-
-    Args:
-        attempt: the attempt.
-        end: how the runner ended.
-        mode: how the job is handed back.
-        others: further jobs that ran in the runner.
-    """
+    """What the record of an attempt says when its runner ended with `others` more in it; `mode`: how the job is handed back."""
     if mode == "release":
         return JobFailure("worker-lost", "The process that ran the job was ended to stop another job in it.", attempt)
     text = f"The process that ran the job died ({end.words})."

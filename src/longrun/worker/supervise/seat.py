@@ -82,7 +82,6 @@ class Seat:
         self.left_at = 0.0  #: when a run ended here last
         self.jobs = self.jobs_weighed = 0  #: how many have ended in it; `jobs_weighed` of them before its memory was last looked at
         self.held_at_start = 0  #: bytes that it held when its models were loaded, where `max_memory` is set
-        self.warned = False  #: that it holds much more
         self.pong_at = self.since  #: when the latest of the pings that were answered had been sent
         self.unanswered = 0  #: pings in a row, sent while it was idle
         self.doomed: set[Run] = set()  #: runs for whose sake it was killed
@@ -216,15 +215,11 @@ class Seat:
 
     # -- what is in it ----------------------------------------------------------------------------------------------------
 
-    def send(self, model: str, runs: Sequence[Run], *, batch: bool) -> None:
-        """Send runs of one lane to the runner; `batch`: to be run in one call."""
+    def send(self, model: str, runs: Sequence[Run]) -> None:
+        """Send runs of one lane to the runner; where the model is batched, they are run in one call."""
         assert self.process is not None
         self.aboard[runs[0].lane].update(((run.id, run.attempt), run) for run in runs)
-        jobs = [(run.id, run.attempt, run.claim.input, run.claim.files) for run in runs]
-        if batch:
-            self.process.send("batch", model, jobs, [run.id for run in runs if run.once])
-        else:
-            self.process.send("run", model, jobs)
+        self.process.send("run", model, [(run.id, run.attempt, run.claim.input, run.claim.files, run.once) for run in runs])
 
     def take_off(self, job_id: str, attempt: int) -> Run | None:
         """The run with this attempt, which is here no longer. None: it was not here, so the frame is about something that was given up."""

@@ -34,9 +34,7 @@ class Terms:
 def fits_beside(terms: Terms, device: str, held: int | None, available: int | None) -> bool:
     """Whether the next runner may load while the old one lives. What a GPU has left is not known here, so two never share one.
 
-    Args:
-        terms, device: of the runner.
-        held, available: bytes that the old runner holds, and that are free; None = not known.
+    `held`, `available`: bytes that the old runner holds, and that are free; None = not known.
     """
     if terms.gpus or device != "cpu" or held is None or available is None:
         return False
