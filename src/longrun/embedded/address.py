@@ -1,31 +1,25 @@
-"""Where the socket of a data folder is: in it, or in a private runtime folder when that path would be too long."""
+"""Where the socket of a data folder is: in it, or in a private folder of /tmp when that path would be too long."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from longrun.embedded.folder import replace_text
 from longrun.errors import SettingsError
 
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
 
 def choose_socket(data: Path) -> Path:
-    """Where the socket of `data` is from now on; a runtime folder is made and remembered when the data folder's path is too long."""
+    """As `socket_of`, in a folder that is there. Raises SettingsError: others can enter that folder."""
     path = socket_of(data)
-    if path.parent == data:
-        return path
-    if not path.parent.is_dir():
-        path = _far_socket(data)  # the remembered folder went with the login session that it belonged to
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    if not is_private(path.parent):
-        raise SettingsError(f"{path.parent} is open to other users: remove it, or choose a --data with a shorter path")
-    replace_text(data / "socket", f"{path}\n")
+    if path.parent != data:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not is_private(path.parent):
+            raise SettingsError(f"{path.parent} is open to other users: remove it, or choose a --data with a shorter path")
     return path
 
 
@@ -34,19 +28,8 @@ def socket_of(data: Path) -> Path:
     near = data / "valkey.sock"
     if len(os.fsencode(near)) <= _LONGEST_SOCKET_PATH:
         return near
-    far, record = _far_socket(data), data / "socket"
-    remembered = Path(record.read_text().strip()) if record.exists() else far
-    # The folder's name is made from the data folder's path, so that a copied data folder does not lead to the original's server.
-    return remembered if remembered.parent.name == far.parent.name else far
-
-
-def _far_socket(data: Path) -> Path:
-    name = f"longrun-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}-{os.geteuid()}"
-    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
-        path = Path(base, name, "valkey.sock")
-        if os.access(base, os.W_OK) and len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
-            return path
-    return Path("/tmp", name, "valkey.sock")
+    # One fixed place, named by the path: every process finds it, and a copied data folder does not lead to the original's server.
+    return Path("/tmp", f"longrun-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}-{os.geteuid()}", "valkey.sock")
 
 
 def is_private(folder: Path) -> bool:
