@@ -12,7 +12,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,16 +29,6 @@ _IDLE_TICK = 1.0
 _KILLED = 0.9  # seconds for the embedded server to stop once nobody uses it
 _HURRY = 1.0  # seconds for a child that is signalled a second time: a worker hands its jobs back
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-# As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads. SIGHUP, because the
-# store goes with us: an API ends at once, a worker as soon as it has handed its jobs back.
-_LINUX_LAUNCHER = """\
-import ctypes, os, signal, sys
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-ctypes.CDLL(None).prctl(1, signal.SIGHUP)
-if os.getppid() != int(sys.argv[1]): sys.exit("the process that started this one has ended")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class Restart(NamedTuple):
@@ -132,9 +121,10 @@ class Child:
 
     def start(self) -> None:
         """Start it in a session of its own, so that Ctrl-C reaches only us; on Linux it ends when we end."""
-        command = list(self.command)
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _LINUX_LAUNCHER, str(os.getpid()), *command]
+        from longrun.embedded.valkey import tied
+
+        # SIGHUP, because the store goes with us: an API ends at once, a worker as soon as it has handed its jobs back.
+        command = tied(list(self.command), signal.SIGHUP)
         self.process = subprocess.Popen(command, env=self.env, pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, start_new_session=True)
         self.started = time.monotonic()
 
