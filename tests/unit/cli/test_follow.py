@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.scripted import Answer, ScriptedServer, caller_of
 
-from longrun.cli.follow import follow
+from longrun.cli.run import follow
 from longrun.client import Event, RemoteJob
 from longrun.errors import ApiError
 
