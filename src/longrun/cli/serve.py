@@ -147,10 +147,12 @@ class Start:
     """Watches the start from outside, as a caller would, and says when it is ready."""
 
     def __init__(self, url: str, key: str, settings: Settings, redis_url: str, apis: ApiProcesses) -> None:
-        from longrun.client.http.connection import Connection
+        import httpx
+
+        from longrun.client.http.connection import http_options
 
         self._apis = apis
-        self._url, self._connection = url, Connection(url, key)
+        self._url, self._http = url, httpx.Client(**http_options(url, key))
         self._settings = settings
         self._store = "Valkey in " + str(settings.data) if not settings.redis_url else redis_url.rpartition("@")[2]
         self._began = time.monotonic()
@@ -163,7 +165,7 @@ class Start:
         if now < self._next:
             return "silent"
         self._next = now + (1.0 if self._late else 0.1)
-        body = glance(self._connection, f"{self._url}/readyz", 0.5)
+        body = glance(self._http, f"{self._url}/readyz", 0.5)
         all_up = self._apis.state() == "ready"
         if body is not None and all_up and body.get("ready") and body.get("workers", 0) > 0:
             self._greet()
@@ -183,7 +185,7 @@ class Start:
         return "silent" if body is None else "answering"
 
     def _greet(self) -> None:
-        found = (glance(self._connection, f"{self._url}{API_PREFIX}/models", 5.0) or {}).get("models", [])
+        found = (glance(self._http, f"{self._url}{API_PREFIX}/models", 5.0) or {}).get("models", [])
         write("\n".join([*greeting(self._url, self._store, found, keyed=bool(self._settings.api_keys)), ""]))
 
 
