@@ -17,7 +17,7 @@ from longrun.cli.options import ApiProcesses as Apis
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.report import Reporter
 from longrun.cli.show import say, write
-from longrun.cli.supervisor import Child, EmbeddedStore, Supervisor, stop_patience
+from longrun.cli.supervisor import Child, Supervisor, stop_patience
 from longrun.cli.values import command_line, curl_words, example_input
 from longrun.version import API_PREFIX
 
@@ -102,22 +102,11 @@ def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: Embed
     env = child_environment(dict(os.environ), settings, redis_url, url)
     apis = ApiProcesses(settings.api_processes, settings.app, socks, env)
     children = [*apis.children, Child("worker", command("worker", settings.app), env, due=time.monotonic() + HEAD_START)]
-    store = None if valkey is None else EmbeddedStore(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
     start = Start(url, secrets[0] if secrets else "", settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)
     patience = stop_patience(chosen_grace(settings), settings.drain)
-    return Supervisor(children, store, start.look, patience=patience, say=say, on_death=reporter.report).run()
-
-
-def _is_alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return Supervisor(children, valkey, start.look, patience=patience, say=say, on_death=reporter.report).run()
 
 
 def chosen_grace(settings: Settings) -> float:

@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from longrun.errors import SettingsError
+
+if TYPE_CHECKING:
+    from longrun.embedded import EmbeddedValkey
 
 #: Exit status of a command that was started wrongly: it will not go better the next time.
 WRONG_START = 2
@@ -143,14 +146,6 @@ class Child:
             self.process = None
 
 
-class EmbeddedStore(NamedTuple):
-    """The embedded server, as far as it is looked after here."""
-
-    alive: Callable[[], bool]
-    start: Callable[[], object]
-    stop: Callable[[float], object]
-
-
 class Supervisor:
     """Runs children until a signal says stop.
 
@@ -166,7 +161,7 @@ class Supervisor:
     def __init__(
         self,
         children: Sequence[Child],
-        store: EmbeddedStore | None,
+        store: EmbeddedValkey | None,
         watch_start: Callable[[], Literal["silent", "answering", "ready"]],
         *,
         patience: float,

@@ -134,18 +134,19 @@ class EmbeddedValkey:
 
     def _signal(self, number: signal.Signals, timeout: float) -> bool:
         """Whether the server is gone at the latest `timeout` seconds after it got the signal."""
-        if self.pid is None or self._gone():
+        if self.pid is None or not self.alive():
             return True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
         deadline = time.monotonic() + timeout
-        while not self._gone() and time.monotonic() < deadline:
+        while self.alive() and time.monotonic() < deadline:
             time.sleep(0.01)
-        return self._gone()
+        return not self.alive()
 
-    def _gone(self) -> bool:
+    def alive(self) -> bool:
+        """Whether the server runs."""
         # An adopted server is not a child that we could wait for, but the lock it holds ends with it.
-        return self._process.poll() is not None if self._process else is_free(self.data / "server.lock")
+        return self._process.poll() is None if self._process else not is_free(self.data / "server.lock")
 
 
 def locate(data: Path) -> str | None:
