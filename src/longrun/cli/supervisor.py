@@ -41,12 +41,6 @@ class Restart(NamedTuple):
     deaths: int
 
 
-class GiveUp(NamedTuple):
-    """End everything with this exit status."""
-
-    status: int
-
-
 class Death(NamedTuple):
     """A child has ended that was not asked to.
 
@@ -65,8 +59,8 @@ class Death(NamedTuple):
     pause: float
 
 
-def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | GiveUp:
-    """What to do when a child has ended that was not asked to.
+def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | None:
+    """What to do when a child has ended that was not asked to. None: end everything, with status WRONG_START.
 
     Args:
         status: its exit status; negative = the signal that killed it.
@@ -76,7 +70,7 @@ def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> 
             it may be a file that is being edited.
     """
     if status == WRONG_START and not ready_before:
-        return GiveUp(WRONG_START)
+        return None
     deaths = 1 if lived >= STEADY else deaths + 1
     return Restart(backoff(deaths), deaths)
 
@@ -187,9 +181,8 @@ class Supervisor:
             try:
                 while not self._stops:
                     for child in self._children:
-                        given_up = self._look_after(child)
-                        if given_up is not None:
-                            return given_up.status
+                        if not self._look_after(child):
+                            return WRONG_START
                     self._look_after_store()
                     self._look_at_start()
                     self._sleep(wake, _IDLE_TICK if self._ready else _TICK)
@@ -197,25 +190,26 @@ class Supervisor:
                 self._stop(wake)
         return 0
 
-    def _look_after(self, child: Child) -> GiveUp | None:
+    def _look_after(self, child: Child) -> bool:
+        """Whether to go on."""
         now = time.monotonic()
         if child.process is None:
             if now >= child.due:
                 child.start()
-            return None
+            return True
         status = child.process.poll()
         if status is None:
-            return None
+            return True
         pid = child.process.pid
         child.sweep()
         step = next_step(status, lived=now - child.started, deaths=child.deaths, ready_before=self._ready)
-        if isinstance(step, GiveUp):
-            return step
+        if step is None:
+            return False
         child.deaths, child.due = step.deaths, now + step.pause
         if self._on_death is not None:
             self._on_death(Death(child.role, pid, status, step.deaths, step.pause))
         self._say(f"{child.role} {describe_exit(status)} after {now - child.started:.1f} s; starting it again in {step.pause:g} s")
-        return None
+        return True
 
     def _look_after_store(self) -> None:
         now = time.monotonic()

@@ -16,14 +16,14 @@ from typing import Literal
 import psutil
 import pytest
 
-from longrun.cli.supervisor import Child, GiveUp, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
+from longrun.cli.supervisor import Child, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
 from longrun.embedded import EmbeddedValkey
 
 State = Literal["silent", "answering", "ready"]
 
 
 def test_a_wrong_start_ends_everything() -> None:
-    assert next_step(2, lived=0.3, deaths=0, ready_before=False) == GiveUp(2)
+    assert next_step(2, lived=0.3, deaths=0, ready_before=False) is None
 
 
 def test_the_same_status_later_is_only_a_death() -> None:
