@@ -6,7 +6,7 @@ LongrunError
 ├── MissingExtra              a package is not installed (an ImportError); names the extra that brings it
 ├── Problem                   an answer other than success (RFC 9457); rendered by `longrun.api.problems`
 │   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
-│   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
+│   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · QueueFull
 │   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
 │   ├── BlobsUnavailable · BlobsFull · FileNotFound · FileGone · RangeNotSatisfiable · UploadTooSlow
 │   ├── StoreUnsafe
@@ -14,7 +14,7 @@ LongrunError
 │   ├── BatchNotFound · BatchGone
 │   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
-│   └── Failure · RetryAfter · BadInput · InvalidOutput · OutOfMemory · ModelLoadFailed
+│   └── Failure · RetryAfter · BadInput · InvalidOutput · ResultTooLarge
 ├── CallError                 a call through `longrun.Client` had no success
 │   └── ApiError · Unreachable · DownloadBroken
 ├── JobFailed                 the job that `result()` waited for ended without an output
