@@ -13,6 +13,15 @@ from typing import Any, Literal
 
 Schema = dict[str, Any]
 
+_EXAMPLES_BY_FORMAT = {
+    "date-time": "2026-01-31T09:30:00Z",
+    "date": "2026-01-31",
+    "time": "09:30:00Z",
+    "duration": "PT1M",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "email": "someone@example.com",
+    "uri": "https://example.com/",
+}
 _DEEPEST = 8  # a schema may refer to itself
 _FILE = "x-longrun-file"  # where a schema says that a field is a file
 
@@ -79,9 +88,9 @@ def read_json(text: str) -> Any:
 
 
 def example_input(schema: Schema) -> dict[str, Any]:
-    """A small input to begin with: what is required, or the first field when nothing is.
+    """A small input that the schema accepts: what is required, or the first field when nothing is.
 
-    The author's own examples and defaults come first. Of the rules only a least number and a least number of items are followed.
+    The author's own examples and defaults come first. Rules that need understanding (`pattern`) are not followed.
     """
     shown = _own_example(schema)
     if isinstance(shown, dict):
@@ -186,12 +195,21 @@ def accepted_types(field: Schema, root: Schema, depth: int = 0) -> set[str] | No
         return {field["type"]}
     if isinstance(field.get("type"), list):
         return set(field["type"])
+    if "const" in field or "enum" in field:
+        return {_type_of(each) for each in field.get("enum", [field.get("const")])}
     for union in ("anyOf", "oneOf", "allOf"):
         if union in field:
             parts = [accepted_types(part, root, depth + 1) for part in field[union]]
             known = [part for part in parts if part is not None]
             return set().union(*known) if len(known) == len(parts) else None
     return None
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    names = {str: "string", int: "integer", float: "number", list: "array", dict: "object", type(None): "null"}
+    return names[type(value)]
 
 
 def _resolve(reference: str, root: Schema) -> Schema:
@@ -218,14 +236,39 @@ def _example(field: Schema, root: Schema, name: str, depth: int) -> Any:
         return Path({"image": "picture.jpg", "audio": "sound.wav"}.get(field[_FILE].get("kind", ""), "file"))
     if "$ref" in field:
         return _example(_resolve(field["$ref"], root), root, name, depth + 1)
-    if "anyOf" in field:
-        return _example(next((part for part in field["anyOf"] if part.get("type") != "null"), {}), root, name, depth + 1)
+    for union in ("anyOf", "oneOf", "allOf"):
+        if union in field:
+            parts = [part for part in field[union] if part.get("type") != "null"]
+            return _example(parts[0], root, name, depth + 1) if parts else None
     kind = field.get("type", "string")
     if kind == "object":
         return {each: _example(field.get("properties", {}).get(each, {}), root, each, depth + 1) for each in field.get("required", [])}
     if kind == "array":
-        return [_example(field.get("items", {}), root, name, depth + 1)] * max(1, field.get("minItems", 1))
+        items = field.get("prefixItems") or [field.get("items", {})] * max(1, field.get("minItems", 1))
+        return [_example(item, root, name, depth + 1) for item in items]
     if kind in ("integer", "number"):
-        return field.get("minimum", 1)
-    text = "hello world" if name in ("text", "prompt") else f"hello {name}"
-    return {"boolean": True, "null": None}.get(kind, text)
+        return _number(field)
+    return {"boolean": True, "null": None}[kind] if kind in ("boolean", "null") else _string(field, name)
+
+
+def _number(field: Schema) -> float:
+    step = field.get("multipleOf", 1)
+    low = field.get("minimum", field.get("exclusiveMinimum"))
+    high = field.get("maximum", field.get("exclusiveMaximum"))
+    if low is not None:
+        number = low if "minimum" in field else _between(low, high, step)
+    elif high is not None and high < step:
+        number = high if "maximum" in field else high - step
+    else:
+        number = step
+    return int(number) if field.get("type") == "integer" else number
+
+
+def _between(low: float, high: float | None, step: float) -> float:
+    return low + step if high is None or low + step < high else (low + high) / 2
+
+
+def _string(field: Schema, name: str) -> str:
+    text = _EXAMPLES_BY_FORMAT.get(field.get("format", ""), f"hello {name}" if name not in ("text", "prompt") else "hello world")
+    shortest, longest = field.get("minLength", 0), field.get("maxLength")
+    return text.ljust(shortest, ".")[:longest]

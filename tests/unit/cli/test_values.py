@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, Field
@@ -36,19 +37,24 @@ with isolated_registry():
         *,
         text: str,
         count: Annotated[int, Field(gt=0, le=200)],
-        share: Annotated[float, Field(ge=0, lt=1)],
+        share: Annotated[float, Field(gt=0, lt=1)],
         flag: bool,
         tags: Annotated[list[str], Field(min_length=2)],
         inner: Inner,
         mode: Literal["fast", "slow"],
         level: Literal[1, 2],
         colour: Colour,
-        when: Annotated[datetime, Field(examples=["2026-01-31T09:30:00Z"])],
+        when: datetime,
+        who: UUID,
         maybe: str | None,
         number_or_nothing: int | None,
         either: int | str,
         anything: Any,
         tree: Tree,
+        short: Annotated[str, Field(max_length=3)],
+        long: Annotated[str, Field(min_length=30)],
+        below: Annotated[int, Field(le=-5)],
+        even: Annotated[int, Field(multiple_of=4)],
         sized: Annotated[str, Field(examples=["like this"])],
     ) -> str:
         return text
