@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -183,36 +184,36 @@ def test_a_path_with_spaces_and_signs_works_and_is_quoted_in_the_url(tmp_path: P
 
 
 @pytest.fixture
-def long(tmp_path: Path) -> Iterator[Path]:
-    """A folder whose path is too long for a socket in it."""
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder with a path as short as a real one."""
+    with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield Path(folder)
+
+
+def test_a_long_path_gets_its_socket_in_a_private_runtime_folder(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / ("long" * 30)
-    yield folder
-    shutil.rmtree(socket_of(folder.resolve()).parent, ignore_errors=True)
-
-
-def test_a_long_path_gets_its_socket_in_a_private_folder_that_every_process_finds(
-    tmp_path: Path, long: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with EmbeddedValkey(long) as server:
+    with EmbeddedValkey(folder) as server:
         url = server.start()
         path = Path(url.removeprefix("unix://"))
-        assert path.parent.parent == Path("/tmp")
+        assert path.parent.parent == runtime
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-        monkeypatch.setenv("TMPDIR", str(tmp_path))
-        assert locate(long) == url
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        assert locate(folder) == url, "the folder remembers where the socket is"
         copy = tmp_path / ("copy" * 30)
-        shutil.copytree(long, copy, ignore=shutil.ignore_patterns("*.sock"))
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*.sock"))
         assert locate(copy) is None, "a copy must never lead to the original's server"
 
 
-def test_a_folder_for_the_socket_that_others_can_enter_is_not_used(long: Path) -> None:
-    place = socket_of(long.resolve()).parent
+def test_a_runtime_folder_that_others_can_enter_is_not_used(tmp_path: Path, runtime: Path) -> None:
+    folder = tmp_path / ("long" * 30)
+    place = socket_of(folder.resolve()).parent
+    assert place.parent == runtime
     place.mkdir(mode=0o700)
     place.chmod(0o755)
-    assert locate(long) is None
+    assert locate(folder) is None
     with pytest.raises(SettingsError, match="open to other users"):
-        EmbeddedValkey(long).start()
+        EmbeddedValkey(folder).start()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tie a server to its parent")

@@ -1,4 +1,4 @@
-"""Where the socket of a data folder is: in it, or in a private folder of /tmp when that path would be too long; and whether a server
+"""Where the socket of a data folder is: in it, or in a private runtime folder when that path would be too long; and whether a server
 lives behind it, asked in the Redis protocol itself: the client library belongs to the store.
 """
 
@@ -8,10 +8,12 @@ import hashlib
 import os
 import socket
 import stat
+import tempfile
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from longrun.embedded.folder import replace_text
 from longrun.errors import SettingsError
 
 Answer = Literal["ready", "loading", "silent", "absent"]
@@ -19,12 +21,16 @@ _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
 
 def choose_socket(data: Path) -> Path:
-    """As `socket_of`, in a folder that is there. Raises SettingsError: others can enter that folder."""
+    """Where the socket of `data` is from now on; a runtime folder is made and remembered when the data folder's path is too long."""
     path = socket_of(data)
-    if path.parent != data:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        if not is_private(path.parent):
-            raise SettingsError(f"{path.parent} is open to other users: remove it, or choose a --data with a shorter path")
+    if path.parent == data:
+        return path
+    if not path.parent.is_dir():
+        path = _far_socket(data)  # the remembered folder went with the login session that it belonged to
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if not is_private(path.parent):
+        raise SettingsError(f"{path.parent} is open to other users: remove it, or choose a --data with a shorter path")
+    replace_text(data / "socket", f"{path}\n")
     return path
 
 
@@ -33,8 +39,19 @@ def socket_of(data: Path) -> Path:
     near = data / "valkey.sock"
     if len(os.fsencode(near)) <= _LONGEST_SOCKET_PATH:
         return near
-    # One fixed place, named by the path: every process finds it, and a copied data folder does not lead to the original's server.
-    return Path("/tmp", f"longrun-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}-{os.geteuid()}", "valkey.sock")
+    far, record = _far_socket(data), data / "socket"
+    remembered = Path(record.read_text().strip()) if record.exists() else far
+    # The folder's name is made from the data folder's path, so that a copied data folder does not lead to the original's server.
+    return remembered if remembered.parent.name == far.parent.name else far
+
+
+def _far_socket(data: Path) -> Path:
+    name = f"longrun-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}-{os.geteuid()}"
+    for base in (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir()):
+        path = Path(base, name, "valkey.sock")
+        if os.access(base, os.W_OK) and len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+            return path
+    return Path("/tmp", name, "valkey.sock")
 
 
 def is_private(folder: Path) -> bool:

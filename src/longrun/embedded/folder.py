@@ -1,8 +1,8 @@
 """The data folder: made private, held by one process, opened by one server; and how much room it has.
 
 In it: `appendonlydir/` (the data), `valkey.sock`, `valkey.log`, `valkey.pid`, `lock` (held by the process that runs the server),
-`server.lock` (held by the server itself, so that two never share the files) and `written-by` (name and version of the server that
-wrote the data).
+`server.lock` (held by the server itself, so that two never share the files), `written-by` (name and version of the server that wrote
+the data) and `socket` (where the socket is, when its path would be too long).
 """
 
 from __future__ import annotations
