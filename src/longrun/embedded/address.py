@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from longrun.embedded.folder import replace_text
 from longrun.errors import SettingsError
 
 Answer = Literal["ready", "loading", "silent", "absent"]
@@ -52,6 +51,13 @@ def _far_socket(data: Path) -> Path:
         if os.access(base, os.W_OK) and len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
             return path
     return Path("/tmp", name, "valkey.sock")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file at once, so that no reader and no crash ever sees half of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def is_private(folder: Path) -> bool:

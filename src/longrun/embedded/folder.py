@@ -80,13 +80,6 @@ def tail(log: Path, start: int) -> str:
     return "\n".join(lines[-10:]) or "(nothing was logged)"
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file at once, so that no reader and no crash ever sees half of it."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.replace(path)
-
-
 @dataclass(frozen=True, slots=True)
 class Disk:
     """Bytes. `folder` is shown to the operator; `free` is what this user may still write; `data` is the size of the append-only file."""

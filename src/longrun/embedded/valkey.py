@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
-from longrun.embedded.address import ask, choose_socket, is_private, ping, socket_of, url_of
-from longrun.embedded.folder import hold, is_free, prepare, recorded_pid, replace_text, tail
+from longrun.embedded.address import ask, choose_socket, is_private, ping, replace_text, socket_of, url_of
+from longrun.embedded.folder import hold, is_free, prepare, recorded_pid, tail
 from longrun.embedded.program import check_writer, find_server, identify
 from longrun.errors import SettingsError
 
