@@ -38,9 +38,7 @@ class Settings(BaseSettings):
     )
     prefix: str = Field("longrun:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Prefix of every key in Redis.")
 
-    blobs: str = Field(
-        "", description="Where files are kept: `s3://bucket/prefix`, `file:///folder`, or `memory://` for tests; empty = `blobs` in `data`."
-    )
+    blobs: str = Field("", description="Where files are kept: `s3://bucket/prefix` or `file:///folder`; empty = `blobs` in `data`.")
     durability: Literal["relaxed", "strict"] = Field(
         "relaxed", description="`strict`: what was accepted survives a power cut too (`appendfsync always`), and submits are slower."
     )
@@ -157,7 +155,7 @@ class Settings(BaseSettings):
                 "only scheme, bucket and path; credentials and endpoint come from AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on"
             )
         local = place.scheme == "file" and place.netloc in ("", "localhost") and len(place.path) > 1
-        if value and value != "memory://" and not local and not (place.scheme == "s3" and place.netloc):
+        if value and not local and not (place.scheme == "s3" and place.netloc):
             raise ValueError("write it as s3://bucket/prefix or file:///folder, or leave it empty for a folder in `data`")
         return value
 

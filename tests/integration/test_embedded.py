@@ -18,8 +18,7 @@ import psutil
 import pytest
 
 from longrun.embedded import EmbeddedValkey, find_server, locate
-from longrun.embedded.address import socket_of
-from longrun.embedded.probe import ask, ping
+from longrun.embedded.address import ask, ping, socket_of
 from longrun.embedded.program import Server, refusal
 from longrun.errors import SettingsError
 

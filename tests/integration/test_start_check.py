@@ -19,8 +19,7 @@ import httpx
 import pytest
 
 from longrun.embedded import EmbeddedValkey, find_server
-from longrun.embedded.address import socket_of
-from longrun.embedded.probe import ask
+from longrun.embedded.address import ask, socket_of
 from longrun.store.server_facts import FORMAT
 from longrun.version import VERSION
 

@@ -82,7 +82,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
 
 def caller_of(url: str) -> Caller:
     """What a `Client(url)` hands to its jobs."""
-    return Caller(Rules(url, 30.0, 30.0), Connection(url, ""), url)
+    return Caller(Rules(url, 30.0, 30.0), Connection(url, ""))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Bytes in a bucket of S3 or of a server that speaks its protocol, and in memory for tests. The one module that imports obstore.
+"""Bytes in a bucket of S3 or of a server that speaks its protocol. The one module that imports obstore.
 
 What obstore (0.12) does and does not do, tried against a server:
 - A multipart upload is aborted when its iterator raises, and stays for ever when its task is canceled: `_Feed` makes the second the first.
@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-from obstore.store import MemoryStore, S3Store
+from obstore.store import S3Store
 
 from longrun.blobs.contract import BlobNotFound, Blobs, Meter, Stored, checked, is_key, span
 from longrun.errors import BlobsFull, BlobsUnavailable, SettingsError
@@ -34,6 +34,8 @@ _PART = 5 * 1024 * 1024
 #: Uploads at once in a process; each holds three parts at most, so all of them 240 MB.
 _UPLOADS = 16
 _UPLOAD_WAIT = 10.0
+#: Keys that S3 takes in one request to delete.
+_AT_ONCE = 1000
 _PROBE = ".check"
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 #: obstore's own values go on for three minutes, while a caller waits. A part of 5 MB in 20 s is 2 Mbit/s.
@@ -53,38 +55,26 @@ _log = logging.getLogger(__name__)
 
 
 class Bucket(Blobs):
-    """Keeps bytes in a bucket, below a prefix. Made by `s3` or `memory`."""
+    """Keeps bytes in a bucket, below a prefix; at the endpoint, in the region and with the credentials that the AWS_* variables name.
 
-    def __init__(self, bucket: str | None, prefix: str = "") -> None:
+    Raises:
+        SettingsError: the endpoint is plain HTTP, is not on this machine, and AWS_ALLOW_HTTP is not set.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
         self._bucket, self._prefix = bucket, prefix
         self._uploads = asyncio.Semaphore(_UPLOADS)
-
-    @classmethod
-    def s3(cls, bucket: str, prefix: str) -> Bucket:
-        """A bucket at the endpoint, in the region and with the credentials that the AWS_* variables name.
-
-        Raises:
-            SettingsError: the endpoint is plain HTTP, is not on this machine, and AWS_ALLOW_HTTP is not set.
-        """
         endpoint = _endpoint()
         allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
         if endpoint.startswith("http://") and not allowed and urlsplit(endpoint).hostname not in LOOPBACK:
             raise SettingsError(f"the endpoint {endpoint} of LONGRUN_BLOBS is plain HTTP: use https://, or set AWS_ALLOW_HTTP=true")
-        return cls(bucket, prefix)
-
-    @classmethod
-    def memory(cls) -> Bucket:
-        """Bytes in this process's memory."""
-        return cls(None)
 
     @cached_property
     def _store(self) -> Any:
         """Made at the first use, never before a fork."""
-        if self._bucket is None:
-            return MemoryStore()
         endpoint = _endpoint()
         where: Any = {"endpoint": endpoint} if endpoint else {}
-        client: Any = {**_CLIENT, "allow_http": endpoint.startswith("http://")}  # `s3` has looked at it
+        client: Any = {**_CLIENT, "allow_http": endpoint.startswith("http://")}  # `__init__` has looked at it
         with _translated_errors():
             return S3Store(self._bucket, prefix=self._prefix or None, client_options=client, retry_config=_RETRY, **where)
 
@@ -180,10 +170,9 @@ class Bucket(Blobs):
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             checked(key)
-        at_once = 1000 if self._bucket else 1  # as many as S3 takes in one request; memory stops at the first that is not there
-        for at in range(0, len(keys), at_once):
+        for at in range(0, len(keys), _AT_ONCE):
             with contextlib.suppress(BlobNotFound), _translated_errors(missing=keys[at]):
-                await self._store.delete_async(list(keys[at : at + at_once]))
+                await self._store.delete_async(list(keys[at : at + _AT_ONCE]))
 
     async def keys(self, prefix: str = "", *, older_than: float = 0) -> list[str]:
         now = await self._now()
@@ -203,8 +192,6 @@ class Bucket(Blobs):
 
     async def url(self, key: str, *, expires: float) -> str | None:
         checked(key)
-        if self._bucket is None:
-            return None
         with _translated_errors():
             return str(await obstore.sign_async(self._store, "GET", key, timedelta(seconds=expires)))
 

@@ -1,4 +1,4 @@
-"""What a blob store promises, whichever it is: `folder` (default) or `bucket` (S3, MinIO, memory).
+"""What a blob store promises, whichever it is: `folder` (default) or `bucket` (S3, MinIO).
 
 - A key becomes visible whole or not at all. A put that fails, is too large or is canceled leaves nothing.
 - Two puts of one key: one of the two is there afterwards, never a mixture. Keys are meant to be written once.

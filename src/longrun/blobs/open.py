@@ -14,7 +14,7 @@ from longrun.settings import Settings
 def folder_of(settings: Settings) -> Path | None:
     """The folder of files; None: they are kept elsewhere."""
     place = urlsplit(settings.blobs)
-    if place.scheme in ("s3", "memory"):
+    if place.scheme == "s3":
         return None
     return Path(unquote(place.path)) if place.scheme == "file" else settings.data / "blobs"
 
@@ -32,5 +32,5 @@ def open_blobs(settings: Settings) -> Blobs:
         with needs_extra(f"LONGRUN_BLOBS={settings.blobs}"):
             from longrun.blobs.bucket import Bucket  # 16 MB that a folder does without
 
-        return Bucket.s3(place.netloc, place.path.strip("/")) if place.scheme == "s3" else Bucket.memory()
+        return Bucket(place.netloc, place.path.strip("/"))
     return Folder(root, sync=settings.durability == "strict")

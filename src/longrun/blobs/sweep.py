@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from longrun.blobs.contract import Blobs
@@ -26,12 +26,6 @@ class Swept:
     busy: float
 
 
-def orphans(old: Sequence[str], referenced: Collection[str]) -> list[str]:
-    """Of the keys that are old enough, those that no record names."""
-    named = frozenset(referenced)
-    return [key for key in old if key not in named]
-
-
 async def sweep(blobs: Blobs, is_referenced: IsReferenced, *, older_than: float = ORPHAN_AFTER, second_look: float = SECOND_LOOK) -> Swept:
     """Remove what no record has named on two looks.
 
@@ -41,23 +35,22 @@ async def sweep(blobs: Blobs, is_referenced: IsReferenced, *, older_than: float 
         second_look: seconds between the looks.
     """
     begun = time.monotonic()
-    suspects: list[str] = []
-    for batch in _batches(await blobs.keys(older_than=older_than)):
-        suspects += orphans(batch, await is_referenced(batch))
-    if not suspects:
-        return Swept(0, time.monotonic() - begun)
+    suspects = [key async for orphans in _orphans(await blobs.keys(older_than=older_than), is_referenced) for key in orphans]
     busy = time.monotonic() - begun
+    if not suspects:
+        return Swept(0, busy)
     await asyncio.sleep(second_look)
     begun = time.monotonic()
     removed = 0
-    for batch in _batches(suspects):
-        gone = orphans(batch, await is_referenced(batch))
-        if gone:
-            await blobs.delete(gone)
-        removed += len(gone)
+    async for orphans in _orphans(suspects, is_referenced):
+        await blobs.delete(orphans)
+        removed += len(orphans)
     return Swept(removed, busy + time.monotonic() - begun)
 
 
-def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+async def _orphans(keys: Sequence[str], is_referenced: IsReferenced) -> AsyncIterator[Sequence[str]]:
+    """Of each hundred keys those that no record names."""
     for at in range(0, len(keys), _BATCH):
-        yield keys[at : at + _BATCH]
+        piece = keys[at : at + _BATCH]
+        named = frozenset(await is_referenced(piece))
+        yield [key for key in piece if key not in named]

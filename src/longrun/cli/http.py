@@ -9,8 +9,9 @@ from longrun.cli.show import say
 from longrun.errors import ApiError, DownloadBroken, Unreachable
 
 if TYPE_CHECKING:
+    import httpx
+
     from longrun.client import Client
-    from longrun.client.http.connection import Connection
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,14 +33,13 @@ def connect(url: str | None, key: str | None, say: Callable[[str], None] | None 
     return Client(url, key or None, retry_for=_RETRY_FOR, refused_for=_RETRY_REFUSED_FOR, on_retry=say)
 
 
-def glance(connection: Connection, url: str, timeout: float) -> Any:
+def glance(http: httpx.Client, url: str, timeout: float) -> Any:
     """The JSON at `url`, asked for once; None when it does not come within `timeout` seconds."""
-    from longrun.client.http.steps import Answer, Request
+    import httpx
 
-    reply = connection.send(Request("GET", url, limit=timeout))
     try:
-        return reply.json() if isinstance(reply, Answer) else None
-    except ValueError:
+        return http.get(url, timeout=timeout).json()
+    except (httpx.HTTPError, ValueError):
         return None
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from longrun.cli.follow import follow
 from longrun.cli.http import connect
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.show import EXIT_CODES, Watch, describe_failure, is_stored_file, print_json, print_output, print_table, say, write
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from longrun.client import Options, RemoteJob
 
 INTERRUPTED, OUT_OF_TIME = 130, 124
+_LOOK = 2.0  # seconds after which the position in the queue is read again
 
 
 def run(
@@ -86,6 +86,22 @@ def finish(job: RemoteJob, *, as_json: bool, save: Path | None = None) -> int:
             write("\n")
         say(describe_failure(job.body))
     return EXIT_CODES.get(job.status, 1)
+
+
+def follow(job: RemoteJob, watcher: Watch) -> None:
+    """Wait for the end of `job` and show the way there: its place while it waits in the queue, then its events. It then is as it ended.
+
+    Raises:
+        Unreachable: the server has not answered for 10 s; the job goes on without us.
+        ApiError: the server no longer shows the job.
+    """
+    watcher.on_job(job)
+    while job.status in ("scheduled", "queued"):
+        watcher.on_job(job.refresh(wait=_LOOK))
+    if not job.terminal:
+        for event in job.events():
+            watcher.on_event(event)
+    job.wait()
 
 
 def _whole(job: RemoteJob) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from longrun.cli.options import ApiProcesses as Apis
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.report import Reporter
 from longrun.cli.show import say, write
-from longrun.cli.supervisor import Child, EmbeddedStore, Supervisor, stop_patience
+from longrun.cli.supervisor import Child, Supervisor, stop_patience
 from longrun.cli.values import command_line, curl_words, example_input
 from longrun.version import API_PREFIX
 
@@ -102,22 +102,11 @@ def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: Embed
     env = child_environment(dict(os.environ), settings, redis_url, url)
     apis = ApiProcesses(settings.api_processes, settings.app, socks, env)
     children = [*apis.children, Child("worker", command("worker", settings.app), env, due=time.monotonic() + HEAD_START)]
-    store = None if valkey is None else EmbeddedStore(lambda: _is_alive(valkey.pid), valkey.start, valkey.stop)
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
     start = Start(url, secrets[0] if secrets else "", settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)
     patience = stop_patience(chosen_grace(settings), settings.drain)
-    return Supervisor(children, store, start.look, patience=patience, say=say, on_death=reporter.report).run()
-
-
-def _is_alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return Supervisor(children, valkey, start.look, patience=patience, say=say, on_death=reporter.report).run()
 
 
 def chosen_grace(settings: Settings) -> float:
@@ -147,10 +136,12 @@ class Start:
     """Watches the start from outside, as a caller would, and says when it is ready."""
 
     def __init__(self, url: str, key: str, settings: Settings, redis_url: str, apis: ApiProcesses) -> None:
-        from longrun.client.http.connection import Connection
+        import httpx
+
+        from longrun.client.http.connection import http_options
 
         self._apis = apis
-        self._url, self._connection = url, Connection(url, key)
+        self._url, self._http = url, httpx.Client(**http_options(url, key))
         self._settings = settings
         self._store = "Valkey in " + str(settings.data) if not settings.redis_url else redis_url.rpartition("@")[2]
         self._began = time.monotonic()
@@ -163,7 +154,7 @@ class Start:
         if now < self._next:
             return "silent"
         self._next = now + (1.0 if self._late else 0.1)
-        body = glance(self._connection, f"{self._url}/readyz", 0.5)
+        body = glance(self._http, f"{self._url}/readyz", 0.5)
         all_up = self._apis.state() == "ready"
         if body is not None and all_up and body.get("ready") and body.get("workers", 0) > 0:
             self._greet()
@@ -183,7 +174,7 @@ class Start:
         return "silent" if body is None else "answering"
 
     def _greet(self) -> None:
-        found = (glance(self._connection, f"{self._url}{API_PREFIX}/models", 5.0) or {}).get("models", [])
+        found = (glance(self._http, f"{self._url}{API_PREFIX}/models", 5.0) or {}).get("models", [])
         write("\n".join([*greeting(self._url, self._store, found, keyed=bool(self._settings.api_keys)), ""]))
 
 

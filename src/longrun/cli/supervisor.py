@@ -12,14 +12,16 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from longrun.errors import SettingsError
+
+if TYPE_CHECKING:
+    from longrun.embedded import EmbeddedValkey
 
 #: Exit status of a command that was started wrongly: it will not go better the next time.
 WRONG_START = 2
@@ -31,28 +33,12 @@ _KILLED = 0.9  # seconds for the embedded server to stop once nobody uses it
 _HURRY = 1.0  # seconds for a child that is signalled a second time: a worker hands its jobs back
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# As in `longrun.embedded`: `exec` keeps the death signal, and a `preexec_fn` may deadlock in a process with threads. SIGHUP, because the
-# store goes with us: an API ends at once, a worker as soon as it has handed its jobs back.
-_LINUX_LAUNCHER = """\
-import ctypes, os, signal, sys
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-ctypes.CDLL(None).prctl(1, signal.SIGHUP)
-if os.getppid() != int(sys.argv[1]): sys.exit("the process that started this one has ended")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
 
 class Restart(NamedTuple):
     """Start the child again after `pause` seconds; `deaths` in a row are counted so far."""
 
     pause: float
     deaths: int
-
-
-class GiveUp(NamedTuple):
-    """End everything with this exit status."""
-
-    status: int
 
 
 class Death(NamedTuple):
@@ -73,8 +59,8 @@ class Death(NamedTuple):
     pause: float
 
 
-def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | GiveUp:
-    """What to do when a child has ended that was not asked to.
+def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | None:
+    """What to do when a child has ended that was not asked to. None: end everything, with status WRONG_START.
 
     Args:
         status: its exit status; negative = the signal that killed it.
@@ -84,7 +70,7 @@ def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> 
             it may be a file that is being edited.
     """
     if status == WRONG_START and not ready_before:
-        return GiveUp(WRONG_START)
+        return None
     deaths = 1 if lived >= STEADY else deaths + 1
     return Restart(backoff(deaths), deaths)
 
@@ -132,9 +118,10 @@ class Child:
 
     def start(self) -> None:
         """Start it in a session of its own, so that Ctrl-C reaches only us; on Linux it ends when we end."""
-        command = list(self.command)
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _LINUX_LAUNCHER, str(os.getpid()), *command]
+        from longrun.embedded.valkey import tied
+
+        # SIGHUP, because the store goes with us: an API ends at once, a worker as soon as it has handed its jobs back.
+        command = tied(list(self.command), signal.SIGHUP)
         self.process = subprocess.Popen(command, env=self.env, pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, start_new_session=True)
         self.started = time.monotonic()
 
@@ -153,14 +140,6 @@ class Child:
             self.process = None
 
 
-class EmbeddedStore(NamedTuple):
-    """The embedded server, as far as it is looked after here."""
-
-    alive: Callable[[], bool]
-    start: Callable[[], object]
-    stop: Callable[[float], object]
-
-
 class Supervisor:
     """Runs children until a signal says stop.
 
@@ -176,7 +155,7 @@ class Supervisor:
     def __init__(
         self,
         children: Sequence[Child],
-        store: EmbeddedStore | None,
+        store: EmbeddedValkey | None,
         watch_start: Callable[[], Literal["silent", "answering", "ready"]],
         *,
         patience: float,
@@ -202,9 +181,8 @@ class Supervisor:
             try:
                 while not self._stops:
                     for child in self._children:
-                        given_up = self._look_after(child)
-                        if given_up is not None:
-                            return given_up.status
+                        if not self._look_after(child):
+                            return WRONG_START
                     self._look_after_store()
                     self._look_at_start()
                     self._sleep(wake, _IDLE_TICK if self._ready else _TICK)
@@ -212,25 +190,26 @@ class Supervisor:
                 self._stop(wake)
         return 0
 
-    def _look_after(self, child: Child) -> GiveUp | None:
+    def _look_after(self, child: Child) -> bool:
+        """Whether to go on."""
         now = time.monotonic()
         if child.process is None:
             if now >= child.due:
                 child.start()
-            return None
+            return True
         status = child.process.poll()
         if status is None:
-            return None
+            return True
         pid = child.process.pid
         child.sweep()
         step = next_step(status, lived=now - child.started, deaths=child.deaths, ready_before=self._ready)
-        if isinstance(step, GiveUp):
-            return step
+        if step is None:
+            return False
         child.deaths, child.due = step.deaths, now + step.pause
         if self._on_death is not None:
             self._on_death(Death(child.role, pid, status, step.deaths, step.pause))
         self._say(f"{child.role} {describe_exit(status)} after {now - child.started:.1f} s; starting it again in {step.pause:g} s")
-        return None
+        return True
 
     def _look_after_store(self) -> None:
         now = time.monotonic()

@@ -39,7 +39,7 @@ class AsyncClient:
     ) -> None:
         self.url = server_url(url)
         rules = Rules(self.url, retry_for, retry_for if refused_for is None else refused_for, on_retry or (lambda _: None))
-        self._caller = AsyncCaller(rules, AsyncConnection(self.url, server_key(key)), self.url)
+        self._caller = AsyncCaller(rules, AsyncConnection(self.url, server_key(key)))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"

@@ -1,4 +1,4 @@
-"""The calls of a client, as its jobs, batches and files make them too: rules for retries, a connection, a URL."""
+"""The calls of a client, as its jobs, batches and files make them too: rules for retries, and a connection."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ class Caller:
     Args:
         rules: for how long a call is tried again.
         connection: to the server.
-        url: of the server.
     """
 
     rules: Rules
     connection: Connection
-    url: str
 
     def run(self, flow: Callable[Concatenate[Rules, P], Flow[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Carry out a flow that gives no values; its return value."""
@@ -48,7 +46,6 @@ class AsyncCaller:
 
     rules: Rules
     connection: AsyncConnection
-    url: str
 
     async def run(self, flow: Callable[Concatenate[Rules, P], Flow[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """See `Caller.run`."""

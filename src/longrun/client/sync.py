@@ -51,7 +51,7 @@ class Client:
         self.url = server_url(url)
         rules = Rules(self.url, retry_for, retry_for if refused_for is None else refused_for, on_retry or (lambda _: None))
         self._key = server_key(key)
-        self._caller = Caller(rules, Connection(self.url, self._key), self.url)
+        self._caller = Caller(rules, Connection(self.url, self._key))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"
@@ -123,7 +123,7 @@ class Client:
             JobFailed, ApiError, Unreachable: of the first input, in their order, that failed. Jobs that are under way then go on, as
                 they do after Ctrl-C; a note of the exception names them.
         """
-        caller = AsyncCaller(self._caller.rules, AsyncConnection(self.url, self._key), self.url)
+        caller = AsyncCaller(self._caller.rules, AsyncConnection(self.url, self._key))
         return map_inputs(caller, model, inputs, MapOptions(concurrency, progress, return_exceptions), options)
 
     def batch(self, model: str, inputs: Iterable[Any], /, **options: Unpack[BatchOptions]) -> RemoteBatch:

@@ -1,17 +1,21 @@
-"""Where the socket of a data folder is: in it, or in a private runtime folder when that path would be too long."""
+"""Where the socket of a data folder is: in it, or in a private runtime folder when that path would be too long; and whether a server
+lives behind it, asked in the Redis protocol itself: the client library belongs to the store.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
-from longrun.embedded.folder import replace_text
 from longrun.errors import SettingsError
 
+Answer = Literal["ready", "loading", "silent", "absent"]
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
 
@@ -49,6 +53,13 @@ def _far_socket(data: Path) -> Path:
     return Path("/tmp", name, "valkey.sock")
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Replace a file at once, so that no reader and no crash ever sees half of it."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
 def is_private(folder: Path) -> bool:
     """Whether `folder` is a real folder that only this user can enter: in a shared place, anyone could have made it."""
     try:
@@ -61,3 +72,32 @@ def is_private(folder: Path) -> bool:
 def url_of(path: Path) -> str:
     """The socket as clients write it, `unix:///…/valkey.sock`."""
     return f"unix://{quote(str(path))}"
+
+
+def ping(path: Path) -> Answer:
+    """`ready`; `loading` its data; `silent`: something is there but gives no such answer within a second; `absent`."""
+    try:
+        reply = ask(path, "PING")
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        return "absent"
+    except OSError:
+        return "silent"
+    if reply.startswith("-LOADING"):
+        return "loading"
+    return "ready" if reply == "+PONG" else "silent"
+
+
+def ask(path: Path, *words: str) -> str:
+    """One command and its answer in the Redis protocol: the first line, or the content of a bulk string.
+
+    Raises:
+        OSError: nothing listens, or no answer within a second.
+    """
+    request = "".join([f"*{len(words)}\r\n", *(f"${len(word)}\r\n{word}\r\n" for word in words)])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        connection.connect(str(path))
+        connection.sendall(request.encode("ascii"))
+        with connection.makefile("rb") as reply:
+            line = reply.readline().decode().rstrip()
+            return reply.read(int(line[1:])).decode() if line.startswith("$") else line

@@ -1,4 +1,4 @@
-"""The data folder: made private, held by one process, opened by one server.
+"""The data folder: made private, held by one process, opened by one server; and how much room it has.
 
 In it: `appendonlydir/` (the data), `valkey.sock`, `valkey.log`, `valkey.pid`, `lock` (held by the process that runs the server),
 `server.lock` (held by the server itself, so that two never share the files), `written-by` (name and version of the server that wrote
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from longrun.embedded.address import socket_of, url_of
 from longrun.errors import SettingsError
 
 
@@ -77,8 +80,22 @@ def tail(log: Path, start: int) -> str:
     return "\n".join(lines[-10:]) or "(nothing was logged)"
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Replace a file at once, so that no reader and no crash ever sees half of it."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.replace(path)
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """Bytes. `folder` is shown to the operator; `free` is what this user may still write; `data` is the size of the append-only file."""
+
+    folder: str
+    free: int
+    data: int
+
+
+def read_disk(data: Path, url: str) -> Disk | None:
+    """The disk of the embedded server in `data`; None when the store at `url` is another one, or the disk cannot be read."""
+    folder = data.resolve()
+    if url != url_of(socket_of(folder)):
+        return None
+    try:
+        size = sum(file.stat().st_size for file in (folder / "appendonlydir").glob("*"))
+        return Disk(str(folder), shutil.disk_usage(folder).free, size)
+    except OSError:
+        return None  # a rewrite has just removed a file, or the folder went: the next look tells

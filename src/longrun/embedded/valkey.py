@@ -16,9 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
-from longrun.embedded.address import choose_socket, is_private, socket_of, url_of
-from longrun.embedded.folder import hold, is_free, prepare, recorded_pid, replace_text, tail
-from longrun.embedded.probe import ask, ping
+from longrun.embedded.address import ask, choose_socket, is_private, ping, replace_text, socket_of, url_of
+from longrun.embedded.folder import hold, is_free, prepare, recorded_pid, tail
 from longrun.embedded.program import check_writer, find_server, identify
 from longrun.errors import SettingsError
 
@@ -27,13 +26,14 @@ Durability = Literal["relaxed", "strict"]
 _START_TIMEOUT = 15.0  # seconds without any sign of life; a server that says LOADING may take as long as it needs
 _SETTLE = 0.5  # seconds; a server that was asked to stop notices within 0.1 s (its `hz` is 10) and may answer until then
 
-# Dies with the thread that started it, wherever that thread dies. `exec` keeps that. A `preexec_fn` could do the same, but runs Python
-# between fork and exec, which may deadlock when the parent has threads.
+# A `preexec_fn` could do the same, but runs Python between fork and exec, which may deadlock when the parent has threads.
 _LINUX_LAUNCHER = """\
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() != int(sys.argv[1]): sys.exit("the process that started this server has ended")
-os.execv(sys.argv[2], sys.argv[2:])
+number = int(sys.argv[2])
+signal.signal(number, signal.SIG_DFL)
+ctypes.CDLL(None).prctl(1, number)
+if os.getppid() != int(sys.argv[1]): sys.exit("the process that started this one has ended")
+os.execv(sys.argv[3], sys.argv[3:])
 """
 
 
@@ -133,18 +133,19 @@ class EmbeddedValkey:
 
     def _signal(self, number: signal.Signals, timeout: float) -> bool:
         """Whether the server is gone at the latest `timeout` seconds after it got the signal."""
-        if self.pid is None or self._gone():
+        if self.pid is None or not self.alive():
             return True
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
         deadline = time.monotonic() + timeout
-        while not self._gone() and time.monotonic() < deadline:
+        while self.alive() and time.monotonic() < deadline:
             time.sleep(0.01)
-        return self._gone()
+        return not self.alive()
 
-    def _gone(self) -> bool:
+    def alive(self) -> bool:
+        """Whether the server runs."""
         # An adopted server is not a child that we could wait for, but the lock it holds ends with it.
-        return self._process.poll() is not None if self._process else is_free(self.data / "server.lock")
+        return self._process.poll() is None if self._process else not is_free(self.data / "server.lock")
 
 
 def locate(data: Path) -> str | None:
@@ -174,13 +175,19 @@ def _options(data: Path, path: Path, fsync: str) -> list[str]:
     return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
+def tied(command: list[str], number: signal.Signals) -> list[str]:
+    """`command`, such that Linux sends it `number` when the thread that started it ends, wherever that thread dies; elsewhere as it is."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", "-c", _LINUX_LAUNCHER, str(os.getpid()), str(int(number)), *command]
+
+
 def _launch(command: list[str], data: Path) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, so that Ctrl-C does not reach it, holding `server.lock`.
 
-    Linux ends the server when the *thread* that started it ends, so that thread is one that lives exactly as long as the server.
+    The thread that starts it is one that lives exactly as long as the server, see `tied`.
     """
-    if sys.platform == "linux":
-        command = [sys.executable, "-I", "-S", "-c", _LINUX_LAUNCHER, str(os.getpid()), *command]
+    command = tied(command, signal.SIGTERM)
     started: Future[subprocess.Popen[bytes]] = Future()
 
     def keep() -> None:

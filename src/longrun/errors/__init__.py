@@ -6,7 +6,7 @@ LongrunError
 ├── MissingExtra              a package is not installed (an ImportError); names the extra that brings it
 ├── Problem                   an answer other than success (RFC 9457); rendered by `longrun.api.problems`
 │   ├── MalformedRequest · ValidationFailed · UnknownModel · PayloadTooLarge · UpgradeRequired · UnsupportedMedia
-│   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · RateLimited · QueueFull
+│   ├── IdempotencyKeyReused · Unauthenticated · Forbidden · QueueFull
 │   ├── StoreUnavailable ── SubmitUnconfirmed · StorageFull
 │   ├── BlobsUnavailable · BlobsFull · FileNotFound · FileGone · RangeNotSatisfiable · UploadTooSlow
 │   ├── StoreUnsafe
@@ -14,7 +14,7 @@ LongrunError
 │   ├── BatchNotFound · BatchGone
 │   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
-│   └── Failure · RetryAfter · BadInput · InvalidOutput · OutOfMemory · ModelLoadFailed
+│   └── Failure · RetryAfter · BadInput · InvalidOutput · ResultTooLarge
 ├── CallError                 a call through `longrun.Client` had no success
 │   └── ApiError · Unreachable · DownloadBroken
 ├── JobFailed                 the job that `result()` waited for ended without an output
@@ -23,116 +23,6 @@ Canceled(BaseException)       raised inside a model whose job is to stop; `excep
 └── SoftTimeLimit
 """
 
-from longrun.errors.extras import MissingExtra, install_line, needs_extra
-from longrun.errors.jobs import (
-    ApiError,
-    BadInput,
-    CallError,
-    Canceled,
-    DownloadBroken,
-    Failure,
-    InvalidOutput,
-    JobError,
-    JobFailed,
-    ModelLoadFailed,
-    OutOfMemory,
-    ResultTooLarge,
-    RetryAfter,
-    SoftTimeLimit,
-    StreamBroken,
-    Unreachable,
-)
-from longrun.errors.problems import (
-    AuthoringError,
-    BatchGone,
-    BatchNotFound,
-    BlobsFull,
-    BlobsUnavailable,
-    FileGone,
-    FileNotFound,
-    Forbidden,
-    IdempotencyKeyReused,
-    JobGone,
-    JobNotFound,
-    JobUnsuccessful,
-    LongrunError,
-    MalformedRequest,
-    NotFinished,
-    NotRetryable,
-    PayloadTooLarge,
-    Problem,
-    QueueFull,
-    QuotaExceeded,
-    RangeNotSatisfiable,
-    RateLimited,
-    SettingsError,
-    StorageFull,
-    StoreUnavailable,
-    StoreUnsafe,
-    SubmitUnconfirmed,
-    Unauthenticated,
-    UnknownModel,
-    UnsupportedMedia,
-    UpgradeRequired,
-    UploadTooSlow,
-    ValidationFailed,
-    WebhookDeliveryNotFound,
-    WebhookEndpointNotFound,
-)
-
-__all__ = [
-    "ApiError",
-    "AuthoringError",
-    "BadInput",
-    "BatchGone",
-    "BatchNotFound",
-    "BlobsFull",
-    "BlobsUnavailable",
-    "CallError",
-    "Canceled",
-    "DownloadBroken",
-    "Failure",
-    "FileGone",
-    "FileNotFound",
-    "Forbidden",
-    "IdempotencyKeyReused",
-    "InvalidOutput",
-    "JobError",
-    "JobFailed",
-    "JobGone",
-    "JobNotFound",
-    "JobUnsuccessful",
-    "LongrunError",
-    "MalformedRequest",
-    "MissingExtra",
-    "ModelLoadFailed",
-    "NotFinished",
-    "NotRetryable",
-    "OutOfMemory",
-    "PayloadTooLarge",
-    "Problem",
-    "QueueFull",
-    "QuotaExceeded",
-    "RangeNotSatisfiable",
-    "RateLimited",
-    "ResultTooLarge",
-    "RetryAfter",
-    "SettingsError",
-    "SoftTimeLimit",
-    "StorageFull",
-    "StoreUnavailable",
-    "StoreUnsafe",
-    "StreamBroken",
-    "SubmitUnconfirmed",
-    "Unauthenticated",
-    "UnknownModel",
-    "Unreachable",
-    "UnsupportedMedia",
-    "UpgradeRequired",
-    "UploadTooSlow",
-    "ValidationFailed",
-    "WebhookDeliveryNotFound",
-    "WebhookEndpointNotFound",
-    "install_line",
-    "needs_extra",
-]
+from longrun.errors.extras import *
+from longrun.errors.jobs import *
+from longrun.errors.problems import *

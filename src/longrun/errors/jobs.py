@@ -62,18 +62,6 @@ class ResultTooLarge(JobError):
     code, title = "result-too-large", "The output is larger than allowed"
 
 
-class OutOfMemory(JobError):
-    """The model ran out of device or host memory."""
-
-    code, title = "out-of-memory", "The model ran out of memory"
-
-
-class ModelLoadFailed(JobError):
-    """`load()` did not succeed."""
-
-    code, title = "model-load-failed", "The model could not be loaded"
-
-
 class CallError(LongrunError):
     """A call through `longrun.Client` had no success, and trying it again has not helped.
 

@@ -101,12 +101,6 @@ class Forbidden(Problem):
     code, status, title = "forbidden", 403, "Not allowed"
 
 
-class RateLimited(Problem):
-    """Too many requests for this key."""
-
-    code, status, title, retryable = "rate-limited", 429, "Too many requests", True
-
-
 class QueueFull(Problem):
     """The lane holds as many waiting jobs as the operator allows."""
 

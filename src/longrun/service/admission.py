@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from longrun.clock import rfc3339
-from longrun.embedded.disk import Disk
+from longrun.embedded.folder import Disk
 from longrun.errors import StoreUnavailable, StoreUnsafe
 from longrun.service.store_checks import Finding, check_format, examine, refusals
 from longrun.settings import Settings

@@ -38,7 +38,7 @@ async def delete(caller: Caller, file_id: str) -> None:
     await caller.store.files.delete(_known_form(file_id), caller.tenant)
 
 
-async def readable(caller: Caller, file_id: str, query: Mapping[str, str], method: str) -> FileRecord:
+async def readable(caller: Caller, file_id: str, query: Mapping[str, str]) -> FileRecord:
     """A file whose bytes may be read: by its tenant, or by whoever holds a signed URL.
 
     Args:
@@ -55,7 +55,7 @@ async def readable(caller: Caller, file_id: str, query: Mapping[str, str], metho
     secret = await caller.urls.know()
     owner, record = await caller.store.files.owned(file_id) if is_file_id(file_id) else ("", None)
     # Said first, and after the same work for every id: who has no right to read does not learn what exists, or has existed.
-    signing.verify([secret], query, method=method, tenant=owner, file=file_id)
+    signing.verify(secret, query, tenant=owner, file=file_id)
     if record is None:
         raise FILE.expired(file_id)
     return record

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from longrun.embedded.disk import Disk
+from longrun.embedded.folder import Disk
 from longrun.settings import Settings
 from longrun.store.records import LaneDepth
 from longrun.store.server_facts import FORMAT, Facts

@@ -62,5 +62,5 @@ class UrlSigner:
 
 
 def _signed(secret: bytes, tenant: str, base: str, file_id: str) -> str:
-    query = sign(secret, method="GET", tenant=tenant, file=file_id, expires=_until_next(time.time()))
+    query = sign(secret, tenant=tenant, file=file_id, expires=_until_next(time.time()))
     return f"{base}/files/{file_id}/content?{query}"

@@ -26,8 +26,9 @@ from longrun.store.scripts import Script
 Arg = str | bytes | int | float
 #: Where a page of a listing ends: score and id of its last entry. ("", "") = before the newest.
 Cursor = tuple[str, str]
-#: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script.
-_NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS")
+#: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script; or it has forgotten ours, and a
+#: new connection loads them.
+_NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS", "NOSCRIPT")
 _BATCH = 512
 #: Errors of a broken connection. For a transport that the other side has closed uvloop raises RuntimeError, and asyncio since Python 3.12
 #: AttributeError.
@@ -122,7 +123,7 @@ class Connection:
             while self._calls:
                 batch, self._calls = self._calls[:_BATCH], self._calls[_BATCH:]
                 try:
-                    unanswered = await self._exchange(batch)
+                    await self._exchange(batch)
                     pause = 0.02
                 except Exception as error:
                     if not isinstance(error, BROKEN):
@@ -131,10 +132,9 @@ class Connection:
                     unanswered = [call for call in batch if not call.future.done()]
                     await self._disconnect()
                     self._give_up_late(unanswered, error)
-                    unanswered = [call for call in unanswered if not call.future.done()]
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, 0.5)
-                self._calls[:0] = unanswered
+                    self._calls[:0] = unanswered
                 self._give_up_late(self._calls, None)
                 self._calls = [call for call in self._calls if not call.future.done()]
         finally:
@@ -148,8 +148,8 @@ class Connection:
                 why = "" if error is None else f" ({type(error).__name__})"
                 call.fail(StoreUnavailable(f"The store did not answer in time{why}.", retry_after=2))
 
-    async def _exchange(self, batch: list[_Call]) -> list[_Call]:
-        """Send a batch and settle its calls; returns those to be sent again."""
+    async def _exchange(self, batch: list[_Call]) -> None:
+        """Send a batch and settle its calls. Raises `_BROKEN`: those that are not settled are to be sent again, over a new connection."""
         now = time.monotonic()
         limit = max(0.05, min(min(call.deadline for call in batch) - now, self._patience))
         async with asyncio.timeout(limit):
@@ -157,40 +157,23 @@ class Connection:
             # hiredis packs a command seven times as fast as redis-py does.
             commands = [("EVALSHA", call.script.sha, 0, *call.args) if call.script else tuple(call.args) for call in batch]
             await wire.send_packed_command(b"".join([pack_command(each) for each in commands]), check_health=False)  # type: ignore[arg-type]
-            again = []
             for call in batch:
-                if not await self._settle(wire, call):
-                    again.append(call)
-            await self._load({call.script.name for call in again if call.script})
-            return again
+                await self._settle(wire, call)
 
-    async def _settle(self, wire: AbstractConnection, call: _Call) -> bool:
-        """Read one reply into its call; False when the call is to be sent again."""
+    async def _settle(self, wire: AbstractConnection, call: _Call) -> None:
+        """Read one reply into its call. Raises RedisConnectionError: the server says "not now"."""
         try:
-            reply = await wire.read_response()
+            call.succeed(await wire.read_response())
         except ResponseError as error:
-            reply = error
-        if not isinstance(reply, ResponseError):
-            call.succeed(reply)
-            return True
-        text = str(reply)
-        # redis-py strips the error's first word for classes of its own; the class name shows it then.
-        kind = type(reply).__name__ + " " + text
-        if "NoScript" in kind or text.startswith("NOSCRIPT"):
-            return False
-        if "OutOfMemory" in kind or text.startswith("OOM"):
-            call.fail(StorageFull("The store is out of memory. Nothing was stored; try again later.", retry_after=5))
-            return True
-        if text.startswith(_NOT_NOW) or "BusyLoading" in kind or "ReadOnly" in kind:
-            raise RedisConnectionError(text)
-        call.fail(StoreError(f"{call.script.name if call.script else call.args[0]!r}: {text}"))
-        return True
-
-    async def _load(self, names: set[str]) -> None:
-        wire = await self._connected()
-        for name in names:
-            await wire.send_command("SCRIPT", "LOAD", self._scripts[name].source, check_health=False)
-            await wire.read_response()
+            text = str(error)
+            # redis-py strips the error's first word for classes of its own; the class name shows it then.
+            kind = type(error).__name__
+            if kind == "OutOfMemoryError" or text.startswith("OOM"):
+                call.fail(StorageFull("The store is out of memory. Nothing was stored; try again later.", retry_after=5))
+            elif text.startswith(_NOT_NOW) or kind in ("BusyLoadingError", "ReadOnlyError", "NoScriptError"):
+                raise RedisConnectionError(text) from None
+            else:
+                call.fail(StoreError(f"{call.script.name if call.script else call.args[0]!r}: {text}"))
 
     async def _connected(self) -> AbstractConnection:
         if self._wire is None:

@@ -1,4 +1,4 @@
-"""The blob stores under test: a folder, memory, and a bucket of a real S3 server (moto's, a process of its own)."""
+"""The blob stores under test: a folder, and a bucket of a real S3 server (moto's, a process of its own)."""
 
 from __future__ import annotations
 
@@ -111,11 +111,9 @@ def s3(bucket: str) -> Blobs:
     return open_blobs(Settings(blobs=f"s3://{bucket}/some/prefix"))
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
+@pytest.fixture(params=["folder", "s3"])
 def blobs(request: pytest.FixtureRequest) -> Blobs:
     """Each blob store in turn."""
-    if request.param == "memory":
-        return open_blobs(Settings(blobs="memory://"))
     blobs: Blobs = request.getfixturevalue(request.param)
     return blobs
 

@@ -265,7 +265,7 @@ class Relay:
             writer.close()
 
 
-@pytest.mark.parametrize(("place", "loaded"), [("", "False"), ("memory://", "True")])
+@pytest.mark.parametrize(("place", "loaded"), [("", "False"), ("s3://bucket", "True")])
 def test_a_folder_does_without_obstore(tmp_path: Path, place: str, loaded: str) -> None:
     program = f"""
 import sys

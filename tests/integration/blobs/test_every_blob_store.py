@@ -1,4 +1,4 @@
-"""What every blob store promises, on a folder, in memory and on an S3 server."""
+"""What every blob store promises, on a folder and on an S3 server."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def test_a_sweep_asks_for_100_keys_at_a_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["bucket", "s3://", "s3:bucket", "gs://bucket", "file://", "file:///", "file://host/x", "http://h/b", "/x", "memory://x", "s3://b?x=1"],
+    ["bucket", "s3://", "s3:bucket", "gs://bucket", "file://", "file:///", "file://host/x", "http://h/b", "/x", "memory://", "s3://b?x=1"],
 )
 def test_a_place_that_is_none_is_a_settings_error(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LONGRUN_BLOBS", place)

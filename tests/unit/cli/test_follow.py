@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.scripted import Answer, ScriptedServer, caller_of
 
-from longrun.cli.follow import follow
+from longrun.cli.run import follow
 from longrun.client import Event, RemoteJob
 from longrun.errors import ApiError
 
@@ -70,7 +70,8 @@ def test_while_it_waits_its_position_is_read_again(server: ScriptedServer) -> No
 
 
 def test_a_job_that_is_not_ours_to_see_ends_the_following_with_its_problem(server: ScriptedServer) -> None:
-    server.on("GET /jobs/job_1/events", Answer(410, {"code": "job-gone", "detail": "gone"}))
+    for asked in ("", "?after=0"):
+        server.on(f"GET /jobs/job_1/events{asked}", Answer(410, {"code": "job-gone", "detail": "gone"}))
 
     with pytest.raises(ApiError) as caught:
         followed(server, job("running"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import httpx
 import pytest
 from tests.unit.scripted import Answer, ScriptedServer
 
 from longrun.cli.http import connect, explain, glance
 from longrun.cli.main import main
-from longrun.client.http.connection import Connection
+from longrun.client.http.connection import http_options
 from longrun.errors import CallError
 
 PROBLEM = {
@@ -88,8 +89,7 @@ def test_a_glance_never_raises(server: ScriptedServer) -> None:
     server.on("GET /readyz", Answer(503, {"ready": False}))
     server.on("GET /html", Answer(200, b"<p>"))
 
-    connection = Connection(server.url, "")
-
-    assert glance(connection, f"{server.url}/readyz", 1.0) == {"ready": False}
-    assert glance(connection, f"{server.url}/html", 1.0) is None
-    assert glance(connection, "http://127.0.0.1:9/readyz", 1.0) is None
+    with httpx.Client(**http_options(server.url, "")) as http:
+        assert glance(http, f"{server.url}/readyz", 1.0) == {"ready": False}
+        assert glance(http, f"{server.url}/html", 1.0) is None
+        assert glance(http, "http://127.0.0.1:9/readyz", 1.0) is None

@@ -16,13 +16,14 @@ from typing import Literal
 import psutil
 import pytest
 
-from longrun.cli.supervisor import Child, EmbeddedStore, GiveUp, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
+from longrun.cli.supervisor import Child, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
+from longrun.embedded import EmbeddedValkey
 
 State = Literal["silent", "answering", "ready"]
 
 
 def test_a_wrong_start_ends_everything() -> None:
-    assert next_step(2, lived=0.3, deaths=0, ready_before=False) == GiveUp(2)
+    assert next_step(2, lived=0.3, deaths=0, ready_before=False) is None
 
 
 def test_the_same_status_later_is_only_a_death() -> None:
@@ -64,7 +65,7 @@ def python(code: str, *words: str) -> list[str]:
 
 
 def run_until(
-    children: list[Child], stop: Callable[[], bool], *, store: EmbeddedStore | None = None, state: State = "ready", patience: float = 4.0
+    children: list[Child], stop: Callable[[], bool], *, store: EmbeddedValkey | None = None, state: State = "ready", patience: float = 4.0
 ) -> tuple[int, list[str], float]:
     """Run a supervisor, send SIGTERM when `stop` says so; its status, what it said, and how long the stop took."""
     said: list[str] = []
@@ -188,20 +189,20 @@ def test_a_child_that_waits_for_the_first_one_starts_when_that_answers(tmp_path:
 
 def test_the_embedded_server_is_brought_back_and_stopped_last() -> None:
     happened: list[str] = []
-    alive = [True]
-
-    def start() -> None:
-        happened.append("start")
-        alive[0] = True
-
     child = Child("worker", python("import time; time.sleep(60)"), dict(os.environ))
 
-    def stop_store(_: float) -> None:
-        happened.append("stop" if child.process is None else "stopped too early")
+    class Played(EmbeddedValkey):
+        def alive(self) -> bool:
+            return happened != []
 
-    store = EmbeddedStore(lambda: alive[0], start, stop_store)
-    alive[0] = False
-    _, said, _ = run_until([child], lambda: happened == ["start"], store=store)
+        def start(self) -> str:
+            happened.append("start")
+            return ""
+
+        def stop(self, timeout: float = 4.0) -> None:
+            happened.append("stop" if child.process is None else "stopped too early")
+
+    _, said, _ = run_until([child], lambda: happened == ["start"], store=Played(Path("unused")))
 
     assert happened == ["start", "stop"]
     assert said[0] == "the embedded server has ended; starting it again"

@@ -112,7 +112,7 @@ async def get_content(request: Request) -> Response:
     """The bytes of a file."""
     caller = caller_of(request)
     query = dict(request.query_params)
-    record = await files.readable(caller, request.path_params["file_id"], query, request.method)
+    record = await files.readable(caller, request.path_params["file_id"], query)
     url = await caller.blobs.url(record.ref.key, expires=_BUCKET_URL)
     if url is not None and request.method == "GET":
         return RedirectResponse(url, 307, {"Cache-Control": "no-store"})

@@ -83,11 +83,6 @@ class Connection:
         if http is not None and self._pid == os.getpid():
             http.close()
 
-    def send(self, request: Request) -> Answer | Lost:
-        """Send a request once."""
-        with closing(_Exchange()) as exchange:
-            return exchange.send(self._open(), Send(request))
-
     def run(self, flow: Flow[T]) -> T:
         """Carry out a flow that gives no values; its return value."""
         with closing(self.iterate(_given(flow))) as values:

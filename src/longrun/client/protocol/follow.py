@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from longrun.client.http.retry import Rules, Tries
+from longrun.client.http.retry import TRY_AGAIN, Rules, Tries
 from longrun.client.http.steps import ANSWER, SILENCE, Answer, Flow, Give, Lost, Request, Sleep, read, send
 from longrun.client.protocol.calls import call, call_json, path_of
 from longrun.client.protocol.events import Event, EventParser
 
 _LOOK = 2  #: seconds between two pages of events where streams do not get through
-#: Answers to a request for a stream that say: not here. The pages of events then show whether there is such a job.
-_NO_STREAM = frozenset({404, 405, 406, 415, 501})
 
 
 def follow(rules: Rules, job_id: str, after: int = 0) -> Flow[None]:
@@ -40,8 +38,8 @@ def follow(rules: Rules, job_id: str, after: int = 0) -> Flow[None]:
                 break  # something between us and the server holds the stream back
         elif isinstance(reply, Answer) and reply.status == 204:
             return
-        elif _is_refusal(reply):
-            break
+        elif reply.silent if isinstance(reply, Lost) else reply.status not in TRY_AGAIN:
+            break  # no stream gets through, not even its head; or there is no such job, which the pages will say
         yield from tries.wait(reply)
     yield from _read_pages(rules, job_id, after)
 
@@ -49,13 +47,6 @@ def follow(rules: Rules, job_id: str, after: int = 0) -> Flow[None]:
 def _stream_of(job_id: str, after: int) -> Request:
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
     return Request("GET", path_of("jobs", job_id, "/events"), headers, limit=SILENCE)
-
-
-def _is_refusal(reply: Answer | Lost) -> bool:
-    """Whether this reply to a request for a stream means that streams do not get through."""
-    if isinstance(reply, Lost):
-        return reply.silent  # not even the head of the answer came
-    return reply.status in _NO_STREAM or reply.status == 200
 
 
 class _Seen(NamedTuple):

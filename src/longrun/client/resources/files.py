@@ -19,7 +19,7 @@ class RemoteFile(StoredFile):
     """A file on a server: its JSON (`file["url"]`, `file.size`, …), and its bytes when they are asked for."""
 
     def __init__(self, caller: Caller, body: Json) -> None:
-        super().__init__({**body, "url": absolute(caller.url, str(body["url"]))})
+        super().__init__({**body, "url": absolute(caller.rules.url, str(body["url"]))})
         self._caller = caller
 
     def read(self) -> bytes:
@@ -43,7 +43,7 @@ class AsyncRemoteFile(StoredFile):
     """A file on a server; see `RemoteFile`, whose methods it has."""
 
     def __init__(self, caller: AsyncCaller, body: Json) -> None:
-        super().__init__({**body, "url": absolute(caller.url, str(body["url"]))})
+        super().__init__({**body, "url": absolute(caller.rules.url, str(body["url"]))})
         self._caller = caller
 
     async def read(self) -> bytes:
@@ -64,7 +64,7 @@ def download(caller: Caller, file: str | Json, to: str | Path) -> Path:
     found = caller.run(get, path_of("files", file)) if isinstance(file, str) and file.startswith("file_") else file
     path = target(found, Path(to))
     with Saving(path) as saving:
-        for piece in caller.iterate(fetch, _wanted(caller.url, found)):
+        for piece in caller.iterate(fetch, _wanted(caller.rules.url, found)):
             saving.write(piece)
     return path
 
@@ -74,7 +74,7 @@ async def async_download(caller: AsyncCaller, file: str | Json, to: str | Path) 
     found = await caller.run(get, path_of("files", file)) if isinstance(file, str) and file.startswith("file_") else file
     path = await asyncio.to_thread(target, found, Path(to))
     with Saving(path) as saving:
-        async with aclosing(caller.iterate(fetch, _wanted(caller.url, found))) as pieces:
+        async with aclosing(caller.iterate(fetch, _wanted(caller.rules.url, found))) as pieces:
             async for piece in pieces:
                 await asyncio.to_thread(saving.write, piece)
     return path
