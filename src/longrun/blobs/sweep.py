@@ -43,7 +43,8 @@ async def sweep(blobs: Blobs, is_referenced: IsReferenced, *, older_than: float 
     begun = time.monotonic()
     removed = 0
     async for orphans in _orphans(suspects, is_referenced):
-        await blobs.delete(orphans)
+        if orphans:
+            await blobs.delete(orphans)
         removed += len(orphans)
     return Swept(removed, busy + time.monotonic() - begun)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from longrun.blobs.contract import is_key, span
 from longrun.blobs.folder import Folder
 from longrun.blobs.open import open_blobs
-from longrun.blobs.sweep import orphans, sweep
+from longrun.blobs.sweep import sweep
 from longrun.errors import SettingsError
 from longrun.settings import Settings, load_settings
 
@@ -36,8 +36,17 @@ def test_a_span_lies_within_the_file(size: int, start: int, end: int | None) -> 
     assert bytes(size)[first:stop] == bytes(size)[max(start, 0) : None if end is None else max(end, 0)]
 
 
-def test_orphans_are_the_old_files_that_no_record_names() -> None:
-    assert orphans(["a", "b", "c"], {"b", "z"}) == ["a", "c"]
+async def test_orphans_are_the_files_that_no_record_names(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    for key in ("a", "b", "c"):
+        await folder.put_bytes(key, b"1")
+
+    async def named(keys: object) -> set[str]:
+        return {"b", "z"}
+
+    assert (await sweep(folder, named, older_than=0, second_look=0)).removed == 2
+    assert await folder.keys() == ["b"]
+    folder.close()
 
 
 async def test_a_sweep_that_cannot_ask_removes_nothing(tmp_path: Path) -> None:
