@@ -93,3 +93,7 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     raise AttributeError(f"module 'longrun' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,10 +5,13 @@ Needs `LONGRUN_REDIS_URL`, or a running `longrun serve` whose data folder is `LO
 
 from __future__ import annotations
 
-from longrun.blobs.open import open_blobs
-from longrun.queues.celery.app import build_app
-from longrun.settings import load_settings
-from longrun.wiring import find_store_url
+from longrun.errors import needs_extra
+
+with needs_extra("longrun.celery"):
+    from longrun.blobs.open import open_blobs
+    from longrun.queues.celery.app import build_app
+    from longrun.settings import load_settings
+    from longrun.wiring import find_store_url
 
 _settings = load_settings()
 _blobs = open_blobs(_settings)

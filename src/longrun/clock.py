@@ -14,6 +14,9 @@ FILE_PREFIX = "file_"
 BATCH_PREFIX = "batch_"
 _HEX = frozenset("0123456789abcdef")
 
+#: Seconds: the longest duration that anybody may set, ten years. Times that follow from it can still be written as dates.
+MAX_DURATION = 10 * 365 * 86_400.0
+
 
 def new_job_id() -> str:
     """A fresh job id: `job_` and 32 hexadecimal digits.

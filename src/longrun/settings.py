@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
+from longrun.clock import MAX_DURATION
 from longrun.errors import SettingsError
 
 _PREFIX = "LONGRUN_"
@@ -21,7 +22,8 @@ _REMOVED = {
     "take it out"
 }
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, le=MAX_DURATION)]
+SecondsOrZero = Annotated[float, Field(ge=0, le=MAX_DURATION)]
 #: Seconds before each try of a webhook: what Standard Webhooks proposes, about three days in all.
 WEBHOOK_SCHEDULE: tuple[float, ...] = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 
@@ -78,12 +80,12 @@ class Settings(BaseSettings):
 
     lease: Seconds = Field(10, description="How long a claim holds without a heartbeat.")
     heartbeat: Seconds = Field(3, description="How often a worker renews its claims.")
-    retention: float = Field(86_400, ge=0, description="How long a finished job is kept.")
+    retention: SecondsOrZero = Field(86_400, description="How long a finished job is kept.")
     tombstone: Seconds = Field(7 * 86_400, description="How long a removed job is answered with 410.")
     store_timeout: Seconds = Field(2, description="How long a request waits for the store before it is answered 503.")
     max_crashes: int = Field(3, ge=1, description="Lost workers or dead runners after which a job fails with `worker-lost`.")
 
-    webhook_schedule: Annotated[tuple[Annotated[float, Field(ge=0)], ...], NoDecode] = Field(
+    webhook_schedule: Annotated[tuple[SecondsOrZero, ...], NoDecode] = Field(
         WEBHOOK_SCHEDULE,
         min_length=1,
         max_length=100,
@@ -97,16 +99,15 @@ class Settings(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Device handed to `load`: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."
     )
-    grace: float = Field(
+    grace: SecondsOrZero = Field(
         30,
-        ge=0,
         description="How long a stopping worker lets running jobs finish before it hands them back, and a stopping API its answers.",
     )
-    cancel_grace: float = Field(
-        1, ge=0, description="From the request to stop a job to the end of its runner, when the job does not stop by itself."
+    cancel_grace: SecondsOrZero = Field(
+        1, description="From the request to stop a job to the end of its runner, when the job does not stop by itself."
     )
-    drain: float = Field(
-        0, ge=0, description="How long a stopping API still serves requests, with `/readyz` at 503; 5 behind a balancer or in Kubernetes."
+    drain: SecondsOrZero = Field(
+        0, description="How long a stopping API still serves requests, with `/readyz` at 503; 5 behind a balancer or in Kubernetes."
     )
     capture_output: bool = Field(
         True, description="What a model prints while it runs a job becomes `log` events of that job, which its caller can read."

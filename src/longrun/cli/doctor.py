@@ -79,7 +79,7 @@ def read_machine() -> Machine:
         server = f"{identify(program)} ({program})"
     except SettingsError as error:
         why = str(error)
-    return Machine(sys.version_info[:3], server, why, visible_gpus(), _open_files(), _stranger())
+    return Machine(sys.version_info[:3], server, why, visible_gpus(), _open_files(), _stranger(), _is_whole())
 
 
 def _open_files() -> int | None:
@@ -98,6 +98,12 @@ def _stranger() -> str | None:
         return version("longrun")
     except PackageNotFoundError:
         return None
+
+
+def _is_whole() -> bool:
+    import longrun
+
+    return longrun.__file__ is not None  # a package without its `__init__.py` still imports, as a namespace
 
 
 def read_app(settings: Settings) -> Served:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar, get_args, overload
 
+from longrun.clock import MAX_DURATION
 from longrun.errors import AuthoringError, Canceled, RetryAfter
 from longrun.jobs.policy import Delivery
 
@@ -183,9 +184,11 @@ def _whole(what: str, value: object, least: int) -> None:
 
 
 def _number(what: str, value: object, *, zero: bool = False) -> None:
-    """Finite and positive; also 0 with `zero`."""
+    """Finite, positive and no longer than ten years; also 0 with `zero`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         raise AuthoringError(f"{what} is a number {'of at least' if zero else 'over'} 0; got {value!r}")
+    if value > MAX_DURATION:
+        raise AuthoringError(f"{what} is {MAX_DURATION:.0f} (ten years of seconds) at most; got {value!r}")
 
 
 def _exception_classes(what: str, given: object) -> tuple[type[BaseException], ...]:

@@ -25,6 +25,7 @@ class Machine:
         no_server: why there is none.
         gpus: visible NVIDIA GPUs.
         open_files: how many files this process may have open; None = no limit, or not known.
+        whole: whether the package has all its files; uninstalling another project's `longrun` may have taken some along.
         stranger: version of the distribution `longrun`, another project's whose files lie where ours do; None = it is not installed.
     """
 
@@ -34,6 +35,7 @@ class Machine:
     gpus: Sequence[str]
     open_files: int | None
     stranger: str | None = None
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,9 @@ def _installation(machine: Machine) -> Finding:
         found = f"longrun {machine.stranger}, a distribution of another project, is installed too: each has overwritten files of the other"
         mend = f"`pip uninstall longrun`, then `pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}`"
         return Finding("refuse", name, found, mend)
+    if not machine.whole:
+        mend = f"`pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}`"
+        return Finding("refuse", name, "files of the package are missing: another distribution was removed that had the same", mend)
     if VERSION == SOURCE:
         found = "a source tree that is not installed: processes of other versions are not noticed"
         return Finding("warn", name, found, "`pip install --editable .` there")

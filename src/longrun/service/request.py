@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from longrun.clock import MAX_DURATION
 from longrun.errors import ValidationFailed
 from longrun.models.pointers import MOST_FINDINGS, pointer
 from longrun.service.jsontext import compact
@@ -14,7 +15,6 @@ from longrun.webhooks.urls import LONGEST
 from longrun.wire.webhooks import BatchEvent, WebhookEvent
 
 MAX_DELAY = 30 * 86_400.0
-MAX_DURATION = 10 * 365 * 86_400.0
 MAX_METADATA = 16 * 1024
 
 Asked = TypeVar("Asked", bound=BaseModel)

@@ -36,6 +36,7 @@ def test_retry_takes_any_iterable_of_classes():
         ((2.5,), {}, "attempts"),
         ((2,), {"backoff": -1}, "backoff"),
         ((2,), {"max_delay": math.inf}, "max_delay"),
+        ((2,), {"max_delay": 1e30}, "ten years"),
         ((2,), {"on": OSError}, r"on=\(OSError,\)"),
         ((2,), {"on": ("OSError",)}, "exception classes"),
         ((2,), {"never": (int,)}, "never"),
@@ -122,3 +123,9 @@ def test_a_wrong_value_is_refused_with_the_name_of_the_option(name, value):
 
 def test_nothing_may_be_kept_after_the_end():
     assert ModelOptions(retain_for=0).retain_for == 0
+
+
+@pytest.mark.parametrize("name", ["timeout", "soft_timeout", "total_timeout", "start_within", "retain_for", "load_timeout"])
+def test_no_duration_is_so_long_that_its_end_is_no_date(name):
+    with pytest.raises(AuthoringError, match=f"{name} is 315360000 .* at most; got 1e.30"):
+        ModelOptions(**{name: 1e30})

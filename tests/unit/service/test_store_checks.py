@@ -240,6 +240,7 @@ def test_a_good_machine_passes() -> None:
         ({"open_files": 4095}, {}, "open-files", "warn"),
         ({"open_files": None}, {}, "open-files", "ok"),
         ({"stranger": "0.3.0"}, {}, "installation", "refuse"),
+        ({"whole": False}, {}, "installation", "refuse"),
     ],
 )
 def test_what_the_machine_lacks_is_told(bad: dict[str, Any], settings: dict[str, Any], name: str, severity: str) -> None:
