@@ -220,8 +220,8 @@ STORE_MUTANTS = [
     Mutant(
         "second look of a sweep",
         "blobs/sweep.py",
-        "        gone = orphans(batch, await is_referenced(batch))\n        if gone:",
-        "        gone = list(batch)\n        if gone:",
+        "    async for orphans in _orphans(suspects, is_referenced):",
+        "    for orphans in [suspects]:",
         f"{FILE_CHORES}::test_a_file_whose_record_comes_between_the_looks_stays",
     ),
     Mutant(
