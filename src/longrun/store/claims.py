@@ -25,7 +25,7 @@ Outcome = Literal["succeeded", "failed", "canceled"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed job. Times are milliseconds of the server's clock. `input` may be a reference (`jobs.files`), as it is stored."""
+    """A claimed job. Times are milliseconds of the server's clock. `input` may be a reference (`jobs.file_refs`), as it is stored."""
 
     id: str
     attempt: int

@@ -15,7 +15,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   a:<n>, z:<n>, u:<n> attempt n: JSON at its start; `at outcome error` at its end; what it used, JSON (the field `usage` has the sums)
   hook                JSON of the job's webhook: `url`, `events`, and `secret` if it brought one
   unsettled           webhooks of the job that are neither delivered nor given up: it does not expire before they are
-  files               JSON, file id → `jobs.files.FileRef`: the input files, a large input among them
+  files               JSON, file id → `jobs.file_refs.FileRef`: the input files, a large input among them
   gone                1: a tombstone; only `tenant` is left beside it
   batch, batch_index  of an item: its batch, and its place there. It has no `expires`: it goes with the batch
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
@@ -65,7 +65,7 @@ deliveries:<tenant> zset, as the deliveries. Message → created ms: the ledger
 sent:<id>           set, as the record or tombstone. Messages about the job
 taken:<nonce>       list, one lease. Messages that a claim has taken: a claim sent twice gets the same ones
 file:<id>           hash, until it is gone and no job needs it, then a tombstone of 7 days. A stored file: `tenant`, `created` ms, and
-  ref                 JSON of `jobs.files.FileRef`
+  ref                 JSON of `jobs.file_refs.FileRef`
   key                 of the bytes, as in `ref`; there as long as the bytes are
   expires             ms when it goes; without the field it lives as long as a job needs it
   gone                nonce of its deletion, or 1: nobody sees it any more. The bytes, and the record, stay while a job needs them
@@ -76,7 +76,7 @@ file-expire         zset. File id → ms when it goes, or, without a time of its
 trash               zset. Key in the blob store → ms: bytes that nobody needs, to be removed there
 filesecret          string. 32 random bytes that sign the URLs of files
 file-sweep          string, one interval. Nonce of the process that sweeps the blob store
-about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.facts`
+about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.server_facts`
 nothing             never written: see `pass_when_full` in lib.lua
 
 Channels: `note:<id>` (something about the job or batch changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>`

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from longrun.errors import LongrunError, StorageFull
 from longrun.store.claims import Claims
 from longrun.worker.run import Run
+from longrun.worker.tables import Spawn
 
 #: Shortest time between two writes for one job.
 _PAUSE = 0.02
@@ -24,7 +24,7 @@ class Emitter:
     """Writes events, fenced by attempt."""
 
     claims: Claims
-    spawn: Callable[[Coroutine[Any, Any, None]], Any]  #: runs a coroutine
+    spawn: Spawn
     lost: Callable[[Run], None]  #: called with a run that turned out not to be ours any more
 
     def add(self, run: Run, events: Sequence[tuple[str, bytes]]) -> None:

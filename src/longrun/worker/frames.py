@@ -23,7 +23,7 @@ failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, 
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
 `once`: the job's code must not run a second time.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
-(`jobs.files`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before whatever names it.
+(`jobs.file_refs`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before what names it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def pack(*members: Any) -> bytes:
 
 
 def joined(frames: list[list[Any]]) -> list[list[Any]]:
-    """The same words in fewer frames: outcomes that came one after the other become one."""
+    """The same in fewer frames: outcomes that came one after the other become one frame."""
     few: list[list[Any]] = []
     for frame in frames:
         if frame[0] == "done" and few and few[-1][0] == "done":

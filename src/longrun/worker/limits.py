@@ -26,12 +26,16 @@ _HEARS_WITHIN = 1.0
 _LATE = 0.5
 
 
-def excuse(seats: Iterable[Seat], span: float) -> None:
-    """The worker stood still for `span` seconds: they count neither as silence of its runners nor as time that a run had to stop."""
+def excuse(seats: Iterable[Seat], since: float, span: float) -> None:
+    """The worker stood still for `span` seconds after `since`: they count neither as silence of its runners nor as time to stop for a run.
+
+    What has begun after that has its full time anyway.
+    """
     for seat in seats:
-        seat.pong_at += span
+        if seat.pong_at <= since:
+            seat.pong_at += span
         for run in seat.runs():
-            if run.stop is not None:
+            if run.stop is not None and run.stop_at <= since:
                 run.exception_at += span
                 run.kill_at += span
 
@@ -54,7 +58,7 @@ class Limits:
             now = time.monotonic()
             if now - looked > _LATE:
                 # A look counts as one tick however late it is, so that even a worker that is always late comes to the last step.
-                excuse(self.tables.seats, now - looked - _TICK)
+                excuse(self.tables.seats, looked, now - looked - _TICK)
             looked = now
             if now - pinged >= _PING:
                 pinged = now

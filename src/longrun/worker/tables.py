@@ -1,4 +1,4 @@
-"""What a worker holds at this moment. No I/O and no clock: who changes it says so to whom it may concern."""
+"""What a worker holds at this moment: plain data, without I/O and without a clock. Nobody is notified when it changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from longrun.worker.supervise.seat import Group, Seat
 
 #: Runs a coroutine beside everything else.
 Spawn = Callable[[Coroutine[Any, Any, None]], Any]
-#: To be called with a seat whose room has changed: jobs that wait may go.
+#: To be called with a seat that has more or less room than before: jobs that wait may be sent.
 Recount = Callable[[Seat], None]
 
 

@@ -33,7 +33,7 @@ async def talk(worker: Worker, module_settings: Settings) -> AsyncIterator[Calle
     await store.close()
 
 
-async def told(caller: Caller, job_id: str) -> list[tuple[str, Any]]:
+async def events_of(caller: Caller, job_id: str) -> list[tuple[str, Any]]:
     """Kind and data of all events of a job."""
     events = (await caller.store.records.events(job_id, "t", 0, 10_000)).events
     return [(event.type, orjson.loads(event.data) if event.data else None) for event in events]
@@ -41,7 +41,7 @@ async def told(caller: Caller, job_id: str) -> list[tuple[str, Any]]:
 
 async def logged(caller: Caller, job_id: str) -> list[tuple[str, str]]:
     """Level and message of all lines of a job."""
-    return [(data["level"], data["message"]) for kind, data in await told(caller, job_id) if kind == "log"]
+    return [(data["level"], data["message"]) for kind, data in await events_of(caller, job_id) if kind == "log"]
 
 
 async def messages(caller: Caller, job_id: str) -> list[str]:
@@ -89,7 +89,7 @@ async def test_the_operator_hears_everything_and_callers_nothing_of_the_loading(
 async def test_lines_are_in_order_with_the_other_events(talk: Caller) -> None:
     for _ in range(5):
         job = await talk.run("ordered")
-        events = [(kind, data) for kind, data in await told(talk, job.id) if kind in ("log", "output", "progress")]
+        events = [(kind, data) for kind, data in await events_of(talk, job.id) if kind in ("log", "output", "progress")]
         said = [data.get("message") or data.get("value") or kind for kind, data in events]
         assert said == ["a", "x", "b", "progress", "c", "d", "e", "y", "f"]
 
@@ -112,7 +112,7 @@ async def test_async_jobs_side_by_side_each_hear_themselves(talk: Caller) -> Non
         assert lines == [
             line for n in range(5) for line in (f"{name} {n}", f"{name} logs {n}", f"{name} to_thread {n}", f"{name} task {n}")
         ]
-        # Several jobs share the descriptor, so that it is not told whose words those are; a job that was alone for a while has its own.
+        # Several jobs share the descriptor, so that nobody knows whose words those are; a job that was alone for a while has its own.
         assert {line for line in await messages(talk, job_id) if line not in lines} <= {f"{name} at the descriptor"}
 
 
@@ -164,7 +164,7 @@ async def test_a_flood_is_cut_and_says_how_much_is_missing(talk: Caller, program
 async def test_what_is_yielded_without_end_fails_as_soon_as_it_is_too_much(talk: Caller) -> None:
     job = await talk.run("endless")
     assert orjson.loads(job.error or b"{}")["code"] == "result-too-large"
-    assert len([kind for kind, _ in await told(talk, job.id) if kind == "output"]) == 999
+    assert len([kind for kind, _ in await events_of(talk, job.id) if kind == "output"]) == 999
 
 
 @pytest.mark.parametrize("how", ["python", "c"])
@@ -172,7 +172,7 @@ async def test_what_was_said_before_a_runner_dies_has_arrived(start_worker: Any,
     worker = start_worker(app=MODELS, models="Dies")
     job = await caller.run("dies", how=how, marker=str(tmp_path / "marker"))
     assert (job.status, job.attempt) == ("succeeded", 2)
-    events = [data for kind, data in await told(caller, job.id) if kind in ("log", "output")]
+    events = [data for kind, data in await events_of(caller, job.id) if kind in ("log", "output")]
     assert events[:2] == [{"level": "info", "message": "said before"}, {"value": "yielded before"}]
     # What C code says at the last moment is heard by the operator, whether the runner could still read it or not.
     assert ("last words of C\n" in worker.log.read_text(errors="replace")) == (how == "c")

@@ -40,7 +40,7 @@ async def pids(caller: Caller, ids: list[str]) -> list[int]:
     return [orjson.loads(job.output or b"") for job in jobs]
 
 
-def told(worker: Worker, event: str) -> list[dict[str, Any]]:
+def logged(worker: Worker, event: str) -> list[dict[str, Any]]:
     lines = [line for line in worker.log.read_bytes().splitlines() if line.startswith(b"{")]
     return [line for line in map(orjson.loads, lines) if line["event"] == event]
 
@@ -60,10 +60,10 @@ def runners(worker: Worker) -> list[psutil.Process]:
     return found
 
 
-async def until_told(worker: Worker, event: str) -> dict[str, Any]:
+async def until_logged(worker: Worker, event: str) -> dict[str, Any]:
     end = time.monotonic() + PATIENCE
-    while not (said := told(worker, event)):
-        assert time.monotonic() < end, f"{event!r} was not told"
+    while not (said := logged(worker, event)):
+        assert time.monotonic() < end, f"{event!r} was not logged"
         await asyncio.sleep(0.05)
     return said[0]
 
@@ -90,8 +90,8 @@ async def test_the_next_runner_loads_while_the_old_one_works_and_no_job_notices(
     assert others, "the runner was not replaced"
     # While the next one loaded, the old one went on working.
     assert runs.count(first) > 3 + 2
-    assert all(said["beside"] for said in told(worker, "runner is to be replaced"))
-    replaced = told(worker, "runner replaced")
+    assert all(said["beside"] for said in logged(worker, "runner is to be replaced"))
+    replaced = logged(worker, "runner replaced")
     assert [said["before"] for said in replaced][: len(others)] == [first, *others][: len(others)]
     await until_one_is_left(worker, first)
 
@@ -103,7 +103,7 @@ async def test_a_long_job_ends_in_the_old_runner_while_the_new_one_takes_the_oth
     long = await caller.submit("aio", "aio", seconds=40)
     await caller.until(long, "running")
     assert set(await pids(caller, [await caller.submit("aio", "aio") for _ in range(3)])) == {old.pid}
-    await until_told(worker, "runner replaced")
+    await until_logged(worker, "runner replaced")
     # All ten places of the new one are there, though the old one still holds a job.
     ids = [await caller.submit("aio", "aio", seconds=10) for _ in range(10)]
     while (states := {(await caller.read(job_id)).status.value for job_id in ids}) != {"running"}:
@@ -127,7 +127,7 @@ async def test_a_runner_with_a_gpu_ends_before_the_next_one_loads(start_worker: 
     runs = await pids(caller, ids)
     assert len(set(runs)) >= 3
     assert most == 1
-    assert not any(said["beside"] for said in told(worker, "runner is to be replaced"))
+    assert not any(said["beside"] for said in logged(worker, "runner is to be replaced"))
 
 
 async def test_the_next_runner_takes_over_from_one_that_dies_meanwhile(start_worker: Any, caller: Caller) -> None:
@@ -141,7 +141,7 @@ async def test_the_next_runner_takes_over_from_one_that_dies_meanwhile(start_wor
         await asyncio.sleep(0.01)
     (new,) = [runner for runner in runners(worker) if runner != old]
     old.kill()
-    await until_told(worker, "runner ended")
+    await until_logged(worker, "runner ended")
     assert await pids(caller, [await caller.submit("plain", "plain")]) == [new.pid]
     assert (await until_one_is_left(worker, old.pid)).pid == new.pid
 
@@ -155,7 +155,7 @@ async def test_a_runner_that_holds_too_much_memory_is_replaced(start_worker: Any
     while len(runs) < 40 and len(set(runs)) < 2:
         runs += await pids(caller, [await caller.submit(model, model)])
     assert len(set(runs)) == 2
-    assert "bytes" in told(worker, "runner is to be replaced")[0]["why"]
+    assert "bytes" in logged(worker, "runner is to be replaced")[0]["why"]
     await until_one_is_left(worker, first.pid)
 
 
@@ -163,7 +163,7 @@ async def test_a_model_that_is_over_its_limit_from_the_start_is_not_replaced_for
     worker = start_worker("--queues", "heavy", app=APP)
     await caller.ready("heavy", PATIENCE)
     assert len(set(await pids(caller, [await caller.submit("heavy", "heavy") for _ in range(4)]))) == 1
-    assert len(told(worker, "max_memory is less than the loaded models hold, and not in force")) == 1
+    assert len(logged(worker, "max_memory is less than the loaded models hold, and not in force")) == 1
 
 
 async def test_a_runner_that_hangs_in_load_is_replaced_and_its_jobs_wait(start_worker: Any, caller: Caller, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ async def test_what_a_model_has_started_ends_with_its_runner_even_if_it_holds_th
     assert alive == []
     again = orjson.loads((await caller.run("parent", "parent")).output or b"")
     assert again[0] != family[0].pid
-    assert told(worker, "runner ended")[0]["how"] == "SIGKILL"
+    assert logged(worker, "runner ended")[0]["how"] == "SIGKILL"
 
 
 async def test_an_idle_runner_that_was_stopped_is_replaced(start_worker: Any, caller: Caller) -> None:
@@ -200,7 +200,7 @@ async def test_an_idle_runner_that_was_stopped_is_replaced(start_worker: Any, ca
     old.send_signal(signal.SIGSTOP)
     new = await until_one_is_left(worker, old.pid)
     assert await pids(caller, [await caller.submit("deadlock", "deadlock")]) == [new.pid]
-    assert told(worker, "runner is ended")[0]["why"] == "it holds no job and answers no ping"
+    assert logged(worker, "runner is ended")[0]["why"] == "it holds no job and answers no ping"
 
 
 class Nobody:

@@ -126,8 +126,8 @@ def test_progress_is_not_moved_past_other_events() -> None:
         handle.progress(0.1 * n + 0.05)
         run.emit("output", b'{"value":%d}' % n)
     run.close()
-    told = [data.get("value", data.get("fraction")) for _, data in frames.events]
-    assert told == pytest.approx([0.0, 0.05, 0, 0.15, 1, 0.25, 2])
+    values = [data.get("value", data.get("fraction")) for _, data in frames.events]
+    assert values == pytest.approx([0.0, 0.05, 0, 0.15, 1, 0.25, 2])
 
 
 def test_what_was_said_leaves_the_process_soon_though_nothing_follows() -> None:

@@ -115,7 +115,7 @@ def test_visible_gpus_are_those_that_cuda_would_see(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("device", "wanted", "visible", "told"),
+    ("device", "wanted", "visible", "part"),
     [
         ("auto", {"a": 1, "b": 0}, [], ""),
         ("auto", {"a": 2}, ["0", "1"], ""),
@@ -128,9 +128,9 @@ def test_visible_gpus_are_those_that_cuda_would_see(monkeypatch: pytest.MonkeyPa
         ("mps", {"a": 1}, [], "device=mps is for Macs"),
     ],
 )
-def test_what_cannot_be_placed_is_refused(device: str, wanted: dict[str, int], visible: list[str], told: str) -> None:
+def test_what_cannot_be_placed_is_refused(device: str, wanted: dict[str, int], visible: list[str], part: str) -> None:
     said = refusal(device, wanted, visible, "linux")
-    assert told in said and bool(told) == bool(said)
+    assert part in said and bool(part) == bool(said)
 
 
 @given(frames=st.lists(st.lists(st.one_of(st.integers(-(2**31), 2**31), st.binary(max_size=50), st.text(max_size=20)))), data=st.data())

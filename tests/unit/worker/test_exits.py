@@ -38,7 +38,7 @@ def test_an_end_is_a_signal_or_an_exit_code(status: int, name: str | None, code:
 
 
 @pytest.mark.parametrize(
-    ("end", "told"),
+    ("end", "part"),
     [
         (Exit(-9, oom=True), "memory ran out"),
         (Exit(-9, oom=False), "was not the kernel's out-of-memory killer"),
@@ -47,8 +47,8 @@ def test_an_end_is_a_signal_or_an_exit_code(status: int, name: str | None, code:
         (Exit(-9, oom=True, ours=True), "memory ran out"),
     ],
 )
-def test_a_sigkill_is_explained_as_far_as_it_can_be_known(end: Exit, told: str) -> None:
-    assert told in (end.hint or "")
+def test_a_sigkill_is_explained_as_far_as_it_can_be_known(end: Exit, part: str) -> None:
+    assert part in (end.hint or "")
 
 
 def test_other_ends_speak_for_themselves() -> None:

@@ -14,26 +14,34 @@ from longrun.worker.settle import Settler
 from longrun.worker.tables import Tables
 
 
-def run(stop: str | None) -> Any:
-    return SimpleNamespace(stop=stop, exception_at=10.3, kill_at=11.0)
+def run(stop: str | None, stop_at: float = 9.9) -> Any:
+    return SimpleNamespace(stop=stop, stop_at=stop_at, exception_at=stop_at + 0.4, kill_at=stop_at + 1)
 
 
-def seat(*runs: Any) -> Any:
-    return SimpleNamespace(pong_at=9.8, process=None, runs=lambda: list(runs))
+def seat(*runs: Any, pong_at: float = 9.8) -> Any:
+    return SimpleNamespace(pong_at=pong_at, process=None, runs=lambda: list(runs))
 
 
 def test_its_runners_and_what_is_to_stop_get_the_time_that_it_stood_still() -> None:
     stopping, working = run("canceled"), run(None)
     place = seat(stopping, working)
-    excuse([place], 2.0)
+    excuse([place], 10.0, 2.0)
     assert place.pong_at == 11.8
-    assert (stopping.exception_at, stopping.kill_at) == (12.3, 13.0)
-    assert (working.exception_at, working.kill_at) == (10.3, 11.0)
+    assert (stopping.exception_at, stopping.kill_at) == pytest.approx((12.3, 12.9))
+    assert (working.exception_at, working.kill_at) == pytest.approx((10.3, 10.9))
+
+
+def test_what_is_asked_to_stop_when_it_goes_on_is_given_no_more_than_its_grace() -> None:
+    canceled = run("canceled", stop_at=610.0)
+    place = seat(canceled, pong_at=610.0)
+    excuse([place], 10.0, 600.0)
+    assert place.pong_at == 610.0
+    assert (canceled.exception_at, canceled.kill_at) == pytest.approx((610.4, 611.0))
 
 
 async def test_it_notices_by_its_own_clock_that_it_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
     spans: list[float] = []
-    monkeypatch.setattr("longrun.worker.limits.excuse", lambda seats, span: spans.append(span))
+    monkeypatch.setattr("longrun.worker.limits.excuse", lambda seats, since, span: spans.append(span))
     limits = Limits(Tables([]), 1.0, settler=cast(Settler, None), recount=cast(Any, None), replace=cast(Any, None))
     watching = asyncio.ensure_future(limits.watch_for_ever())
     await asyncio.sleep(0.15)

@@ -1,4 +1,4 @@
-"""When a run is told to stop, and what is done when it does not."""
+"""When a run is asked to stop, and what is done when it does not."""
 
 from __future__ import annotations
 

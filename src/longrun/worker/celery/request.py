@@ -40,6 +40,7 @@ class TicketRequest:
     time_start: float | None = None  #: wall clock at which a runner got the job, and that runner's process id
     worker_pid: int | None = None
     acknowledged: bool = False  #: it has left the worker
+    _terminate_with: tuple[Any, Any] | None = None  #: pool and signal of a `terminate` that came before a runner had the job
 
     def __post_init__(self) -> None:
         self.name, self.eventer = task_name(self.lane.partition(".")[2]), self.consumer.event_dispatcher
@@ -100,6 +101,8 @@ class TicketRequest:
         state.total_count[self.name] += 1
         state.all_total_count[0] += 1
         self._event("task-started")
+        if self._terminate_with is not None:
+            self.terminate(*self._terminate_with)
 
     def finished(self, status: str, run_s: float) -> None:
         """See `Sink`. Outputs stay out of Celery's events."""
@@ -134,6 +137,9 @@ class TicketRequest:
         if self.time_start is not None:
             self._left()
             self._event("task-revoked", terminated=True, signum=signal, expired=False)
+        else:
+            # It may be claimed at this moment, however long that takes; and the store knows nothing of a revoke.
+            self._terminate_with = pool, signal
         pool.stop_job(self.id)
 
     def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:

@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """On Linux the kernel kills this process when the worker's spawning thread ends; elsewhere the closed pipe tells."""
+    """On Linux the kernel kills this process when the worker's spawning thread ends; elsewhere it ends when the pipe closes."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 

@@ -66,7 +66,7 @@ class RunnerBlobs:
 
 
 class JobFiles:
-    """The files of one attempt (see `models.files.Attached`). A blob store that is away or full is asked again for about 15 s.
+    """The files of one attempt (see `models.file_schema.Attached`). A blob store that is away or full is asked again for about 15 s.
 
     Args:
         blobs: of this process.

@@ -31,5 +31,11 @@ class Pipe:
     def frames(self) -> Iterator[list[Any]]:
         """The frames that arrive, until the worker closes the pipe or dies."""
         buffer = FrameBuffer()
-        while data := self._sock.recv(_PIECE):
+        while data := self._received():
             yield from buffer.feed(data)
+
+    def _received(self) -> bytes:
+        try:
+            return self._sock.recv(_PIECE)
+        except ConnectionResetError:  # it died before it had read all that was sent to it
+            return b""

@@ -1,4 +1,4 @@
-"""A model that tells how far it is and yields what it has, until it ends in the way asked for."""
+"""A model that reports how far it is and yields what it has, until it ends in the way asked for."""
 
 from __future__ import annotations
 

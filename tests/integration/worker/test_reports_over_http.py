@@ -22,7 +22,7 @@ from longrun.settings import Settings
 from longrun.store.store import Store
 
 with isolated_registry() as TELLING:
-    from tests.integration.worker import models_that_tell
+    from tests.integration.worker import models_that_report
 
 WORDS = ["once ", "upon ", "a ", "time"]
 SO_FAR = "".join(WORDS)
@@ -30,7 +30,7 @@ Http = httpx.AsyncClient
 
 
 def work(settings: Settings, log: Path) -> Worker:
-    return Worker(settings, log, app=Path(models_that_tell.__file__), LONGRUN_MAX_CRASHES="1")
+    return Worker(settings, log, app=Path(models_that_report.__file__), LONGRUN_MAX_CRASHES="1")
 
 
 def app_of(settings: Settings) -> FastAPI:
