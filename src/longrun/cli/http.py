@@ -58,16 +58,23 @@ def explain(error: Exception) -> tuple[str, int]:
     raise error
 
 
-def for_each(items: list[T], act: Callable[[T], R]) -> tuple[list[R], int]:
-    """Do it for each, also after one has failed: what was done, and the exit code of the last failure, which is said on stderr; else 0."""
+def for_each(items: list[T], act: Callable[[T], R], show: Callable[[R], object] = lambda _: None) -> tuple[list[R], int]:
+    """Do it for each, also after one has failed; each failure is said on stderr, each result given to `show`, whose errors end it all.
+
+    Returns:
+        What was done, and the exit code of the last failure; 0 = none.
+    """
     done, code = [], 0
     for item in items:
         try:
-            done.append(act(item))
+            result = act(item)
         except (OSError, ValueError) as error:
             text, code = getattr(error, "strerror", None) or str(error), FAILED
             say(f"{item}: {text}")
         except Exception as error:
             text, code = explain(error)
             say(f"{item}: {text}")
+        else:
+            done.append(result)
+            show(result)
     return done, code

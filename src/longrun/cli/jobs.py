@@ -119,13 +119,11 @@ def _post(client: Client, job_id: str, verb: str) -> dict[str, Any]:
 def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_json: bool) -> None:
     """Do it for each job and print what has come of it; see `for_each`."""
 
-    def shown(job_id: str) -> dict[str, Any]:
-        job = act(job_id)
+    def show_line(job: dict[str, Any]) -> None:
         if not as_json:
             write(f"{job['id']}\t{job['status']}\n")
-        return job
 
-    done, code = for_each(job_ids, shown)
+    done, code = for_each(job_ids, act, show_line)
     if as_json:
         print_json(done)
     raise typer.Exit(code)

@@ -23,6 +23,11 @@ Canceled(BaseException)       raised inside a model whose job is to stop; `excep
 └── SoftTimeLimit
 """
 
+from typing import TYPE_CHECKING
+
 from longrun.errors.extras import *
 from longrun.errors.jobs import *
 from longrun.errors.problems import *
+
+if not TYPE_CHECKING:  # a type checker knows by itself that what the modules import is not exported, and reads no list that is computed
+    __all__ = [name for name, value in globals().items() if isinstance(value, type) and issubclass(value, BaseException)]

@@ -64,12 +64,12 @@ def needs_extra(what: str) -> Iterator[None]:
 
     Raises:
         MissingExtra
-        ModuleNotFoundError: any other module is missing.
+        ModuleNotFoundError: any other module is missing; a part of a package that is there, too, which no extra would bring.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        extra = _EXTRA_OF.get(error.name or "")
         if extra is None:
             raise
         raise MissingExtra(what, extra) from None

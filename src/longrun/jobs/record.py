@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
@@ -18,10 +18,6 @@ FIELDS = (
     "errors", "progress", "progress_at", "output", "error", "usage", "tags", "metadata", "policy", "retry_of", "retried_by", "worker",
     "partial", "hook", "batch", "batch_index",
 )  # fmt: skip
-_INTS = frozenset(
-    {"version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due", "errors", "progress_at", "batch_index"}
-)
-_TEXTS = frozenset({"tenant", "model", "queue", "retry_of", "retried_by", "worker", "batch"})
 
 
 def typed(names: Sequence[str], values: Sequence[bytes | None], *, ints: Container[str], texts: Container[str]) -> dict[str, Any]:
@@ -93,6 +89,11 @@ class JobRecord:
         given["partial"] = "partial" in given
         given["status"] = Status(given["status"].decode())
         return cls(id=job_id, position=position, **given)
+
+
+#: The fields that are numbers, and those that are text, as the record declares them; the others are kept as bytes.
+_INTS = frozenset(each.name for each in fields(JobRecord) if each.type in ("int", "int | None"))
+_TEXTS = frozenset(each.name for each in fields(JobRecord) if each.type in ("str", "str | None"))
 
 
 @dataclass(frozen=True, slots=True)

