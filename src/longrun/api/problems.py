@@ -41,7 +41,7 @@ _log = structlog.get_logger("longrun.api")
 
 
 def request_id(scope: Scope) -> str:
-    """The id of the request, as `longrun.api.middleware.request_id` noted it."""
+    """The id of the request, as `longrun.api.middleware.request_id` set it."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longrun.api.http.body import MAX_DEPTH, check_content_type, read_json
+from longrun.api.http.body import MAX_DEPTH, check_content_type, read_json, read_json_at
 from longrun.errors import MalformedRequest, UnsupportedMedia, ValidationFailed
 
 JSON_VALUES = st.recursive(
@@ -206,3 +206,16 @@ def test_no_bytes_lead_to_anything_but_a_value_or_a_refusal(body: bytes) -> None
         read_json(body)
     except (MalformedRequest, ValidationFailed) as refused:
         json.dumps(refused.errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer", "detail"),
+    [
+        (b"", "/query/options", "It is not JSON: Expecting value at line 1, column 1."),
+        (b'{"a": [NaN]}', "/query/options/a/0", "NaN is not a JSON value"),
+    ],
+)
+def test_what_is_wrong_with_json_inside_a_request_is_said_with_its_place(text: bytes, pointer: str, detail: str) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        read_json_at("/query/options", text)
+    assert (caught.value.detail, caught.value.errors) == (f"{pointer}: {detail}", [{"pointer": pointer, "detail": detail}])

@@ -135,3 +135,7 @@ def test_no_operation_is_named_twice() -> None:
     paths = build_openapi(ROUTES, models(), Settings())["paths"]
     ids = [each["operationId"] for verbs in paths.values() for each in verbs.values()]
     assert len(ids) == len(set(ids))
+
+
+def test_no_schema_lists_required_members_where_there_are_none() -> None:
+    assert "'required': []" not in str(build_openapi(ROUTES, models(), Settings()))

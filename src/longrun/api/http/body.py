@@ -77,7 +77,7 @@ def read_json_at(where: str, text: bytes) -> Any:
         found = [{"pointer": where, "detail": error.detail.replace("The body", "It")}]
     except ValidationFailed as error:
         found = [{"pointer": where + each["pointer"], "detail": each["detail"]} for each in error.errors or ()]
-    raise ValidationFailed(f"{where} is JSON, and not right: {found[0]['detail']}", errors=found)
+    raise ValidationFailed(f"{found[0]['pointer']}: {found[0]['detail']}", errors=found)
 
 
 def _decode(body: bytes) -> str:

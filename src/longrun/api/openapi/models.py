@@ -79,7 +79,8 @@ def _members(kind: type, components: Components) -> dict[str, Schema]:
 
 
 def _closed(members: dict[str, Schema], *required: str) -> Schema:
-    return {"type": "object", "properties": members, "required": list(required), "additionalProperties": False}
+    closed: Schema = {"type": "object", "properties": members, "additionalProperties": False}
+    return closed | {"required": list(required)} if required else closed
 
 
 def _form(spec: ModelSpec, schema: Schema, options: dict[str, Schema]) -> Schema:
