@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
@@ -22,7 +23,7 @@ _TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
 @dataclass(frozen=True)
-class Parameter(Generic[T]):
+class Parameter(ABC, Generic[T]):
     """What a request may say besides its path and body.
 
     Args:
@@ -47,8 +48,8 @@ class Parameter(Generic[T]):
             finding = {"pointer": f"/{self.place}/{self.name}", "detail": str(error)}
             raise ValidationFailed(f"{self.name}: {error}", errors=[finding]) from None
 
-    def _given(self, request: HTTPConnection) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def _given(self, request: HTTPConnection) -> Any: ...
 
 
 class Query(Parameter[T]):
