@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from longrun.errors import AuthoringError
@@ -97,8 +98,8 @@ class Instance:
         """
         return None if self._owner is None else self._owner.warmup()
 
-    def call(self, value: Any, job: Any) -> Any:
-        """What `predict` returns for one job: a value, a coroutine, an iterator or an async iterator.
+    def bind(self, value: Any, job: Any) -> Callable[[], Any]:
+        """`predict` with its arguments: to call it gives a value, a coroutine, an iterator or an async iterator.
 
         Args:
             value: what `spec.input.parse` returned; when it is `@batched`, a list of those.
@@ -107,7 +108,7 @@ class Instance:
         arguments = dict(value) if self._signature.model is None else {self._signature.parameters[0].name: value}
         if self._signature.job is not None:
             arguments[self._signature.job] = job
-        return self._predict(**arguments)
+        return partial(self._predict, **arguments)
 
 
 @dataclass(frozen=True)

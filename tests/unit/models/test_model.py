@@ -60,7 +60,7 @@ async def test_load_may_be_async_if_predict_is():
 
     instance = Echo.__longrun__.instantiate()
     await instance.load("cpu")
-    assert await instance.call({"text": "a"}, Job()) == "a on cpu"
+    assert await instance.bind({"text": "a"}, Job())() == "a on cpu"
 
 
 def test_the_spec_says_all_about_a_class(registry):
@@ -211,8 +211,8 @@ def test_predict_may_be_a_static_or_class_method():
         def predict(cls, text: str) -> str:
             return f"{text} {cls.__name__}"
 
-    assert Static.__longrun__.instantiate().call({"text": "a"}, Job()) == "a 1"
-    assert Classy.__longrun__.instantiate().call({"text": "a"}, Job()) == "a Classy"
+    assert Static.__longrun__.instantiate().bind({"text": "a"}, Job())() == "a 1"
+    assert Classy.__longrun__.instantiate().bind({"text": "a"}, Job())() == "a Classy"
 
 
 @pytest.mark.parametrize("annotation", [Job, Job | None, Optional[Job], Annotated[Job, "mine"]])  # noqa: UP045 - both spellings
@@ -224,7 +224,7 @@ def test_a_job_is_injected_by_type_and_is_never_part_of_the_schema(annotation):
     spec = count.__longrun__
     assert spec.signature.job is not None
     assert list(spec.input.json_schema()["properties"]) == ["text"]
-    assert spec.instantiate().call(spec.input.parse({"text": "a"}), Job(attempt=3)) == "a 3"
+    assert spec.instantiate().bind(spec.input.parse({"text": "a"}), Job(attempt=3))() == "a 3"
 
 
 def test_an_instance_loads_and_calls_with_what_was_parsed():
@@ -237,7 +237,7 @@ def test_an_instance_loads_and_calls_with_what_was_parsed():
 
     instance = Add.__longrun__.instantiate()
     instance.load("cuda")
-    assert instance.call(Add.__longrun__.input.parse({"left": 2}), Job()) == "3 on cuda"
+    assert instance.bind(Add.__longrun__.input.parse({"left": 2}), Job())() == "3 on cuda"
 
 
 def test_a_single_base_model_is_passed_as_itself():
@@ -248,7 +248,7 @@ def test_a_single_base_model_is_passed_as_itself():
     spec = caption.__longrun__
     instance = spec.instantiate()
     instance.load("cpu")
-    assert instance.call(spec.input.parse({"image": "x"}), Job()) == "Ask 30 job_local"
+    assert instance.bind(spec.input.parse({"image": "x"}), Job())() == "Ask 30 job_local"
 
 
 @pytest.mark.parametrize("with_jobs", [True, False])
@@ -268,7 +268,7 @@ def test_a_batch_gets_lists(with_jobs):
 
     spec = each.__longrun__
     values = [spec.input.parse({"image": text}) for text in "ab"]
-    result = spec.instantiate().call(values, [Job(attempt=1), Job(attempt=2)])
+    result = spec.instantiate().bind(values, [Job(attempt=1), Job(attempt=2)])()
     assert result == (["a1", "b2"] if with_jobs else ["a", "b"])
 
 
@@ -298,10 +298,10 @@ async def test_every_kind_of_predict_is_recognised():
     assert [each.__longrun__.streams for each in (plain, generator, async_generator)] == [False, True, True]
     assert [each.__longrun__.concurrency for each in (plain, generator, coroutine, async_generator)] == [1, 1, 100, 100]
     call = {"text": "a"}
-    assert plain.__longrun__.instantiate().call(call, Job()) == "a"
-    assert await coroutine.__longrun__.instantiate().call(call, Job()) == "a"
-    assert list(generator.__longrun__.instantiate().call(call, Job())) == ["a"]
-    assert [piece async for piece in async_generator.__longrun__.instantiate().call(call, Job())] == ["a"]
+    assert plain.__longrun__.instantiate().bind(call, Job())() == "a"
+    assert await coroutine.__longrun__.instantiate().bind(call, Job())() == "a"
+    assert list(generator.__longrun__.instantiate().bind(call, Job())()) == ["a"]
+    assert [piece async for piece in async_generator.__longrun__.instantiate().bind(call, Job())()] == ["a"]
 
 
 def test_a_decorator_that_keeps_the_signature_does_not_hide_the_kind():

@@ -122,9 +122,9 @@ class Executor(ABC):
         if not self._batches:
             handle = runs[0].handle(self.spec.name)
             call = self._collect if self._streams else self._call
-            return [await call(runs, lambda: self.instance.call(values[0], handle))]
+            return [await call(runs, self.instance.bind(values[0], handle))]
         handles = [run.handle(self.spec.name) for run in runs]
-        returned = await self._call(runs, lambda: self.instance.call(values, handles))
+        returned = await self._call(runs, self.instance.bind(values, handles))
         ended = time.monotonic()
         for run in runs:
             run.ended = ended

@@ -3,61 +3,82 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import threading
+import time
 import types
+from collections import defaultdict
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, TypeVar
 
 from longrun.errors import Canceled
+from longrun.worker.runner.raising import Asynchronous, Raiser, new_raiser
 from longrun.worker.runner.run import Run
 
 T = TypeVar("T")
+#: Seconds from one attempt to the next.
+_AGAIN = 0.05
 
 
 class Interrupts:
     """Calls the code of sync jobs so that `interrupt` strikes inside it or not at all."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside: dict[int, list[Run]] = {}
-        self._struck: set[int] = set()
+        self._inside: dict[int, tuple[list[Run], Raiser]] = {}
 
     def call(self, group: list[Run], code: Callable[[], T]) -> T:
-        """What `code`, the code of the jobs in `group`, returns."""
-        ident = threading.get_ident()
-        returned: list[T] = []
+        """What `code`, the code of the jobs in `group`, returns. Between the two should be nothing of ours."""
+        ident, raiser = threading.get_ident(), new_raiser()
+        # This calls `code` and keeps what it returns in one step of the interpreter: no exception comes between the two.
+        held: defaultdict[int, T] = defaultdict(code)
+        ended: BaseException | None = None
         try:
+            # An exception that comes in the first `close` is followed by the second; there are two at most, and nobody hears of them then.
             try:
-                self._inside[ident] = group
-                returned.append(code())
+                try:
+                    self._inside[ident] = group, raiser
+                    return held[0]
+                finally:
+                    raiser.close()
             finally:
-                self._leave(ident)
-        except Canceled:
-            # The interrupt came after the last line of user code: a job that had its outcome keeps it.
-            if not returned:
+                raiser.close()
+        except Canceled as error:
+            raiser.close()
+            if 0 not in held and not (_came_late(error) and error.__context__ is not None):
                 raise
-            self._leave(ident)
-            for each in group:
-                each.raised, each.partial = "", False
-        return returned[0]
-
-    def _leave(self, ident: int) -> None:
-        """Leave the state in which an interrupt can hit this thread, and take back one that is still on its way."""
-        with self._lock:
-            group = self._inside.pop(ident, None)
-            if group is None or ident in self._struck:
-                self._struck.discard(ident)
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), None)
+            ended = None if held else error.__context__
+        finally:
+            self._inside.pop(ident, None)
+        # The code had ended already: a job that had its outcome keeps it.
+        for each in group:
+            each.raised, each.partial = "", False
+        if ended is not None:
+            raise ended
+        return held[0]
 
     def interrupt(self, run: Run) -> None:
         """Raise its reason in the code that it shares with others, if it runs and nobody wants that any more."""
-        with self._lock:
-            for ident, group in list(self._inside.items()):
-                if group is run.group and run.unwanted:
-                    run.interrupted = True
-                    self._struck.add(ident)
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(run.reason))
+        raiser = next((raiser for group, raiser in list(self._inside.values()) if group is run.group), None)
+        reason = run.reason
+        if raiser is not None and reason is not None and run.unwanted:
+            run.interrupted = True
+            attempt = partial(raiser.attempt, reason, lambda: bool(run.raised) or run.reason is not reason)
+            if not attempt():
+                threading.Thread(target=_insist, args=(attempt,), name="interrupt", daemon=True).start()
+
+
+def _insist(attempt: Callable[[], bool]) -> None:
+    """The code was not to be interrupted at that moment, or may move on."""
+    while not attempt():
+        time.sleep(_AGAIN)
+
+
+def _came_late(error: BaseException) -> bool:
+    """Whether it was raised here, when the author's code had ended."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_code in (Interrupts.call.__code__, Asynchronous.close.__code__)
 
 
 @types.coroutine

@@ -13,6 +13,7 @@ from longrun.models import Job
 from longrun.worker.runner.context import GATHER, Context
 from longrun.worker.runner.job_files import JobFiles
 from longrun.worker.runner.lines import Flow, Lines, readable, shortened
+from longrun.worker.runner.raising import shielded
 
 #: Integers up to this are the same in every reader of JSON.
 _EXACT = 2**53
@@ -128,6 +129,7 @@ class Run:
 
     # -- what it says -----------------------------------------------------------------------------------------------------
 
+    @shielded
     def emit(self, kind: str, data: bytes | dict[str, Any]) -> None:
         """Send an event; bytes are JSON already. Usage is summed up here; the worker keeps what came last."""
         with self._context.capture.lock:
@@ -146,6 +148,7 @@ class Run:
             else:
                 self._add(kind, data)
 
+    @shielded
     def log(self, level: str, message: str) -> None:
         """A line for the caller, unless there are too many of them."""
         with self._context.capture.lock:

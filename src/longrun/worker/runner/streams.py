@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from longrun.worker.runner.capture import Capture, Speaker, speaker
 from longrun.worker.runner.descriptors import Descriptors, write_all
 from longrun.worker.runner.lines import LONGEST
+from longrun.worker.runner.raising import shielded
 
 
 class Stream(io.BufferedIOBase):
@@ -45,6 +46,7 @@ class Stream(io.BufferedIOBase):
         """1 or 2."""
         return self._number
 
+    @shielded
     def write(self, data: Any) -> int:
         """Takes all of `data`."""
         said = bytes(data)
@@ -62,6 +64,7 @@ class Stream(io.BufferedIOBase):
                 self.pass_on()
         return len(said)
 
+    @shielded
     def flush(self) -> None:
         """Pass it on, whether the line has ended or not."""
         if self._kept and not self._capture.forked:
