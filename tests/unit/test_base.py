@@ -45,6 +45,8 @@ def test_times_come_back() -> None:
         ("LONGRUN_WEBHOOK_SCHEDULE", "0,inf", "LONGRUN_WEBHOOK_SCHEDULE"),
         ("LONGRUN_LEASE", "3", "heartbeat (3 s) must be at most half of lease (3 s)"),
         ("LONGRUN_DEVICE", "gpu", "LONGRUN_DEVICE='gpu'"),
+        ("LONGRUN_THREADS", "0", "LONGRUN_THREADS='0': Input should be greater than or equal to 1"),
+        ("LONGRUN_THREADS", "abc", "LONGRUN_THREADS='abc': Input should be a valid integer"),
         ("LONGRUN_REDIS_URL", "localhost:6379", "must begin with redis://"),
         ("LONGRUN_BROKER_URL", "redis://other", "LONGRUN_BROKER_URL: no setting any more: tickets travel in the store's own Redis"),
         ("LONGRUN_BROKER_URL", "", "take it out"),

@@ -18,6 +18,7 @@ from bench.rows import (
     sse_readers,
     submits,
     ten_thousand,
+    threads,
     uploads,
     waiting,
 )
@@ -33,6 +34,7 @@ ROWS: dict[str, Callable[[Plan], Sequence[Figure | Curve]]] = {
     "memory": memory.measure,
     "async": waiting.measure,
     "scaling": scaling.measure,
+    "threads": threads.measure,
     "10k": ten_thousand.measure,
     "sse": sse_readers.measure,
     "uploads": uploads.measure,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -52,7 +53,9 @@ def examine_all(settings: Settings) -> list[Finding]:
     """Every check: this machine, the models when some are named, the blob store, the store."""
     from longrun.service.machine_checks import examine_app, examine_machine
     from longrun.service.store_checks import Finding
+    from longrun.worker.supervise.cores import find_cores
     from longrun.worker.supervise.devices import refusal
+    from longrun.worker.supervise.layout import examine_threads, lay_out
 
     machine = read_machine()
     findings = examine_machine(machine, settings)
@@ -63,6 +66,9 @@ def examine_all(settings: Settings) -> list[Finding]:
     refused = refusal(settings.device, {spec.name: spec.options.gpus for spec in specs}, machine.gpus)
     if refused:
         findings.append(Finding("refuse", "device", refused, "as said: a worker would not start here"))
+    elif specs:
+        cores = find_cores()
+        findings.append(examine_threads(lay_out(specs, settings, machine.gpus, cores, os.environ), settings, cores))
     return [*findings, examine_files(settings), *examine_store(settings)]
 
 

@@ -135,6 +135,7 @@ class ModelOptions:
     retry: Retry | None = None  #: None: an exception ends the job
     processes: int = 1  #: runners of the model for each worker
     concurrency: int | None = None  #: jobs a runner works on at once; None: sync 1, async 100
+    threads: int | None = None  #: threads that libraries compute with in a runner; None: the cores, divided by the model's runners
     delivery: Delivery = "at_least_once"  #: at_most_once: never run again once it has started and its worker died
     max_crashes: int | None = None  #: dead runners or workers before the job fails
     max_jobs_per_runner: int | None = None  #: a runner is replaced after so many jobs
@@ -151,7 +152,7 @@ class ModelOptions:
             raise AuthoringError(f"retry: write retry=Retry(4), or leave it out; got {self.retry!r}")
         _whole("gpus", self.gpus, 0)
         _whole("processes", self.processes, 1)
-        for name in ("concurrency", "max_crashes", "max_jobs_per_runner", "max_memory"):
+        for name in ("concurrency", "threads", "max_crashes", "max_jobs_per_runner", "max_memory"):
             if (value := getattr(self, name)) is not None:
                 _whole(name, value, 1)
         _number("timeout", self.timeout)

@@ -45,6 +45,7 @@ def _runner(seat: Seat, held: int | None) -> dict[str, Any]:
         "models": seat.models,
         "device": seat.place.device,
         "gpus": seat.place.env.get("CUDA_VISIBLE_DEVICES"),
+        "threads": seat.place.threads,
         "loaded": seat.loaded,
         "running": len(seat.runs()),
         "memory": held,

@@ -8,6 +8,7 @@ through here stands in `run`.
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import threading
 import time
@@ -21,7 +22,6 @@ from typing import Any
 import structlog
 
 from longrun.errors import LongrunError
-from longrun.models import ModelSpec
 from longrun.worker.announce import announcement
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.emitter import Emitter
@@ -33,9 +33,11 @@ from longrun.worker.run import Run, Sink
 from longrun.worker.runner.copies import remove_left
 from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.settle import Settler
-from longrun.worker.supervise.devices import place_runners, visible_gpus
+from longrun.worker.supervise.cores import find_cores
+from longrun.worker.supervise.devices import visible_gpus
 from longrun.worker.supervise.exits import Exit
 from longrun.worker.supervise.guard import Guard
+from longrun.worker.supervise.layout import lay_out
 from longrun.worker.supervise.memory import memory_of
 from longrun.worker.supervise.seat import Group, Seat
 from longrun.worker.supervise.terms import Terms
@@ -69,19 +71,12 @@ class Engine:
         self.thread = threading.Thread(target=self._main, name="engine", daemon=True)
 
     def _build(self) -> None:
-        together: dict[str, list[ModelSpec]] = {}
-        for spec in self.plan.specs:
-            # The functions of a module have nothing to load of their own: they share runners.
-            together.setdefault(f"functions of {spec.module}" if spec.is_function else spec.name, []).append(spec)
-        visible = visible_gpus()
-        for specs in together.values():
-            terms = Terms.of(specs)
+        for runners in lay_out(self.plan.specs, self.settings, visible_gpus(), find_cores(), os.environ):
+            specs, terms = runners.specs, Terms.of(runners.specs)
             models = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
             settings = RunnerSettings.of(self.settings, target=self.plan.target, models=models, load_timeout=terms.load_timeout)
             group = Group(settings, terms, [spec.lane for spec in specs])
-            processes = self.settings.processes or max(spec.options.processes for spec in specs)
-            for place in place_runners(self.settings.device, terms.gpus, processes, visible):
-                group.seats.append(Seat(group, place, self._on_frame, self._on_end, self.guard))
+            group.seats.extend(Seat(group, place, self._on_frame, self._on_end, self.guard) for place in runners.places)
             self.tables.groups.append(group)
             self.tables.lanes |= {spec.lane: Lane(spec, group, self.dispatch) for spec in specs}
 

@@ -18,7 +18,8 @@ class Place:
     """Where one runner runs."""
 
     device: str  #: what `load` gets
-    env: dict[str, str] = field(default_factory=dict)  #: of the process; `CUDA_VISIBLE_DEVICES` must be set before the interpreter starts
+    env: dict[str, str] = field(default_factory=dict)  #: of the process: what must be set before its interpreter starts
+    threads: int | None = None  #: with which its libraries compute; None = not decided
 
 
 def visible_gpus() -> list[str]:

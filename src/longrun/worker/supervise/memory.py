@@ -44,16 +44,20 @@ def available_memory() -> int | None:
     return min([*rooms, *([] if kilobytes is None else [kilobytes * 1024])], default=None)
 
 
-def cgroup_folders() -> Iterator[Path]:
-    """Our cgroup with those above it, as seen from here: inside a container its root is ours."""
+def cgroup_folders(controller: str = "memory") -> Iterator[Path]:
+    """Our cgroup with those above it, as seen from here: inside a container its root is ours.
+
+    Args:
+        controller: whose, where each has cgroups of its own (version 1).
+    """
     try:
         lines = (_PROC / "self/cgroup").read_text().splitlines()
     except OSError:
         return
     for line in lines:
         number, controllers, path = line.split(":", 2)
-        if number == "0" or "memory" in controllers.split(","):
-            root = _CGROUPS if number == "0" else _CGROUPS / "memory"
+        if number == "0" or controller in controllers.split(","):
+            root = _CGROUPS if number == "0" else _CGROUPS / controller
             own = root / path.lstrip("/")
             yield own
             yield from (folder for folder in own.parents if folder.is_relative_to(root))
