@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 
 import pytest
+
+#: Enters PID namespaces of its own, as a container has them. Its first process is its child; that one's end is the end of all in it.
+_NAMESPACES = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def require(what: str, missing: str | None) -> None:
@@ -19,3 +24,10 @@ def require(what: str, missing: str | None) -> None:
     if what in os.environ.get("LONGRUN_TEST_REQUIRE", "").split(","):
         pytest.fail(f"LONGRUN_TEST_REQUIRE names {what}, but {missing}")
     pytest.skip(missing)
+
+
+def require_namespaces() -> list[str]:
+    """What stands before a command that is to run in PID namespaces of its own. Mostly that needs root."""
+    tried = subprocess.run([*_NAMESPACES, "true"], capture_output=True) if shutil.which("unshare") else None
+    require("namespaces", None if tried and tried.returncode == 0 else "this user may make no PID namespaces (`unshare --pid`, as root)")
+    return [*_NAMESPACES]

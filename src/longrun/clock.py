@@ -57,6 +57,11 @@ def new_file_id() -> str:
     return f"{FILE_PREFIX}{secrets.token_hex(16)}"
 
 
+def new_identity() -> str:
+    """A fresh identity for one process of a worker. Its host and process id would be none: containers may share both."""
+    return secrets.token_hex(6)
+
+
 def is_file_id(text: str) -> bool:
     """Whether `text` has the form of a file id."""
     return len(text) == 37 and text.startswith(FILE_PREFIX) and _HEX.issuperset(text[5:])

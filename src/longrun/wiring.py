@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from longrun import embedded
 from longrun.blobs.open import open_blobs
 from longrun.chores.run import run_chores
+from longrun.clock import new_identity
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
 from longrun.queues.celery.tickets import ticket_template
@@ -165,21 +166,21 @@ def _registry(settings: Settings, app: str | None, models: Sequence[Any] | None)
     return registry
 
 
-def worker_name(pid: int) -> str:
-    """The name of the worker with this process id on this host, unless it was given another."""
-    return f"longrun-{pid}@{socket.gethostname()}"
-
-
-def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWrongStart | None = None) -> int:
+def run_worker(
+    settings: Settings, name: str | None = None, on_wrong_start: OnWrongStart | None = None, *, identity: str | None = None
+) -> int:
     """Run a worker until it is asked to stop; its exit status.
 
     Args:
         settings: what to serve (`app`, `queues`), on what (`device`, `processes`, `concurrency`), how to stop (`grace`).
-        name: unique among live workers; default `longrun-<pid>@<host>`.
-        on_wrong_start: called, on a thread of the worker, when the store turns out to be unsafe as soon as it answers.
+        name: of no other live worker; default `longrun-<pid>-<random>@<host>`.
+        on_wrong_start: called, on a thread of the worker, when the store turns out to be unsafe as soon as it answers, or when another
+            worker has got the name after this one could not reach the store for a lease.
+        identity: of this process, from `clock.new_identity`, where the one that starts it is to report its death.
 
     Raises:
-        SettingsError, AuthoringError
+        SettingsError: also when another live worker has the name, and keeps it for a lease.
+        AuthoringError
     """
     from longrun.worker.celery.worker import run_celery_worker
     from longrun.worker.plan import WorkerPlan
@@ -192,9 +193,13 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
         raise SettingsError(f"queues={','.join(settings.queues)}: no model of {target} is in these queues; there are: {there}.")
     if refused := refusal(settings.device, {spec.name: spec.options.gpus for spec in wanted}, visible_gpus()):
         raise SettingsError(refused)
-    url, blobs = find_store_url(settings), open_blobs(settings)
+    url, own = find_store_url(settings), identity or new_identity()
+    if name:
+        asyncio.run(_take_name(settings, url, own, name))
+    blobs = open_blobs(settings)
     plan = WorkerPlan(
-        name=name or worker_name(os.getpid()),
+        identity=own,
+        name=name or f"longrun-{os.getpid()}-{own[:6]}@{socket.gethostname()}",
         target=target,
         specs=wanted,
         settings=settings,
@@ -205,8 +210,19 @@ def run_worker(settings: Settings, name: str | None = None, on_wrong_start: OnWr
             lambda store: run_chores(store, settings, blobs),
             lambda store: open_admission(settings, store, on_wrong_start).watch(),
         ],
+        on_wrong_start=on_wrong_start or (lambda: None),
     )
     try:
         return run_celery_worker(plan, url)
     finally:
         blobs.close()
+
+
+async def _take_name(settings: Settings, url: str, identity: str, name: str) -> None:
+    from longrun.worker.announce import take_name
+
+    store = open_store(settings, url, timeout=settings.lease)
+    try:
+        await take_name(store.claims, identity, name, settings)
+    finally:
+        await store.close()

@@ -15,6 +15,7 @@ WEBHOOKS = "tests/integration/store/test_webhooks.py"
 FILES = "tests/integration/store/test_files.py"
 JOB_FILES = "tests/integration/store/test_job_files.py"
 TENANTS = "tests/integration/store/test_tenants.py"
+IDENTITIES = "tests/integration/store/test_identities.py"
 DEADLINES = "tests/integration/store/test_deadlines.py"
 UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
@@ -49,6 +50,27 @@ NO_COMPARE = Mutant("compare-and-set", "store/scripts/claim.lua", "if r[1] ~= 'q
 
 #: Shown on a real Valkey.
 STORE_MUTANTS = [
+    Mutant(
+        "identity of the worker that has a job",
+        "store/scripts/claim.lua",
+        "'worker', ARGV[2], 'nonce'",
+        "'worker', ARGV[3], 'nonce'",
+        f"{IDENTITIES}::test_a_report_of_a_death_takes_no_job_of_another_worker_of_the_same_name",
+    ),
+    Mutant(
+        "one live worker of a name",
+        "store/scripts/announce.lua",
+        "if tonumber(until_) > now() then",
+        "if false then",
+        f"{IDENTITIES}::test_of_many_that_start_at_once_with_one_name_exactly_one_gets_it",
+    ),
+    Mutant(
+        "end of a worker whose name was taken over",
+        "store/scripts/announce.lua",
+        "  forget(other)\n",
+        "",
+        f"{IDENTITIES}::test_a_worker_whose_name_was_taken_over_cannot_get_it_back_or_end_the_other[1]",
+    ),
     Mutant(
         "nonce of a claim",
         "store/scripts/claim.lua",

@@ -51,7 +51,8 @@ def other_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a copy of the package that says it is another version."""
     folder = tmp_path_factory.mktemp("other")
     shutil.copytree(Path(longrun.__file__).parent, folder / "longrun", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "longrun" / "version.py").write_text('"""Another one."""\n\nVERSION = "99.0"\n')
+    with (folder / "longrun" / "version.py").open("a") as file:
+        file.write('VERSION = "99.0"\n')
     return folder
 
 

@@ -28,7 +28,7 @@ _CHANGING = (
     (_ID, "FILE"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"req_[0-9a-f]{16}"), "REQUEST"),
-    (re.compile(r"longrun-\d+@[\w.-]+"), "WORKER"),
+    (re.compile(r"longrun-\d+-[0-9a-f]{6}@[\w.-]+"), "WORKER"),
     (re.compile(r'("\w+_s":)[\d.e-]+'), r"\1SECONDS"),
     (re.compile(r"\s*\n\s*"), ""),
 )

@@ -65,7 +65,7 @@ def test_a_worker_that_dies_again_and_again_is_told_on_readyz_and_in_the_log(ser
         checks: dict[str, str] = httpx.get(f"http://127.0.0.1:{listening[0]}/readyz").json()["checks"]
         return checks
 
-    wait_for(lambda: any(part.startswith("worker@") for part in told()))
-    (text,) = [text for part, text in told().items() if part.startswith("worker@")]
+    wait_for(lambda: any(part.startswith("worker-") for part in told()))
+    (text,) = [text for part, text in told().items() if part.startswith("worker-")]
     assert text.startswith("ended with status 7, ")
     assert "times in a row; next start in " in text

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.require import require_namespaces
 
 from longrun.embedded import EmbeddedValkey, find_server, locate
 from longrun.embedded.address import ask, ping, socket_of
@@ -243,6 +244,33 @@ def test_an_orphan_that_still_answers_is_adopted_with_its_data(data: Path) -> No
             assert say(server, "GET", "kept") == "yes"
             assert say_setting(server, "appendfsync") == "always"
         assert gone_within(pid, 1)
+
+
+def test_an_orphan_in_another_container_is_neither_adopted_nor_signalled(data: Path) -> None:
+    """Its process id there is the number of somebody else here."""
+    begin = f"""
+        import os, sys
+        from pathlib import Path
+        from longrun.embedded import EmbeddedValkey, valkey
+        server = EmbeddedValkey(Path({str(data)!r}))
+    """
+    leave = "sys.platform = 'darwin'; server.start(); os._exit(0)"
+    adopt = "valkey._START_TIMEOUT = 1; os.kill = lambda *said: print('signalled', said); server.start(); server.stop()"
+    one, two = (textwrap.dedent(begin) + each for each in (leave, adopt))
+    namespace = require_namespaces()
+    # The first process of the container lives on, so that the server does.
+    container = subprocess.Popen([*namespace, "sh", "-c", '"$0" -c "$1"; echo up; cat', sys.executable, one], stdin=-1, stdout=-1)
+    try:
+        assert container.stdout is not None and container.stdout.readline() == b"up\n"
+        ask(socket_of(data.resolve()), "SET", "kept", "yes")
+        tried = subprocess.run([*namespace, sys.executable, "-c", two], capture_output=True, text=True)
+        assert "neither obeys nor ends" in tried.stderr, tried
+        assert (tried.stdout, ping(socket_of(data.resolve()))) == ("", "ready")
+    finally:
+        container.kill()
+        container.communicate()
+    with EmbeddedValkey(data) as server:
+        assert say(server, "GET", "kept") == "yes"
 
 
 def test_a_server_that_is_going_down_is_not_adopted_but_waited_for(data: Path) -> None:

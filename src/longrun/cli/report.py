@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class Reporter:
 
     def __init__(self, settings: Settings, redis_url: str | None, say: Callable[[str], None]) -> None:
         self._settings, self._url, self._say = settings, redis_url, say
+        self._mark = secrets.token_hex(3)  # containers may share the host's name: nobody's report is to replace another's
         self._deaths: queue.SimpleQueue[Death] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="reporter", daemon=True).start()
 
@@ -46,16 +48,16 @@ class Reporter:
                 self._say(f"the death of {death.role} {death.pid} could not be reported: {error}")
 
     async def _report(self, death: Death) -> None:
-        from longrun.wiring import open_store, worker_name
+        from longrun.wiring import open_store
 
         store = open_store(self._settings, self._url, timeout=self._settings.lease)
         try:
-            if death.role == "worker":
-                moved = await store.upkeep.report_lost(worker_name(death.pid))
+            if death.identity:
+                moved = await store.upkeep.report_lost(death.identity)
                 if moved:
                     self._say(f"{len(moved)} jobs of the dead worker are taken care of")
             if death.deaths >= LOOP:
                 text = f"{describe_exit(death.status)}, {death.deaths} times in a row; next start in {death.pause:g} s"
-                await store.upkeep.report_trouble(f"{death.role}@{socket.gethostname()}", text, death.pause + STEADY)
+                await store.upkeep.report_trouble(f"{death.role}-{self._mark}@{socket.gethostname()}", text, death.pause + STEADY)
         finally:
             await store.close()

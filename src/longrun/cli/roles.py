@@ -87,8 +87,9 @@ def worker(
     queues: Queues = None,
     device: Device = None,
     data: Data = None,
-    name: Annotated[str | None, typer.Option(help="Name of the worker, unique among running workers.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the worker, which no other running worker may have.")] = None,
     events: Annotated[bool | None, typer.Option("--events", "-E", help="Send Celery task events, for Flower.")] = None,
+    identity: Annotated[str | None, typer.Option(hidden=True, help="By which the one that starts it reports its death.")] = None,
 ) -> None:
     """Run a worker alone; any number of them can share a store.
 
@@ -107,7 +108,7 @@ def worker(
         _refuse_unsafe(settings, find_store_url(settings))
         wrong = WrongStart()
     with _start_errors(settings.app):
-        status = run_worker(settings, name, wrong.end)
+        status = run_worker(settings, name, wrong.end, identity=identity)
     _ignore_signals()
     wrong.leave()
     raise typer.Exit(status)
@@ -126,7 +127,7 @@ def _refuse_unsafe(settings: Settings, url: str) -> None:
 
 
 class WrongStart:
-    """Stops this process when the store did not answer at the start and later turns out to be unsafe."""
+    """Stops this process, in order, when it turns out later that it must not run here: see `on_wrong_start` of `run_worker`."""
 
     def __init__(self) -> None:
         self._seen = False

@@ -101,7 +101,8 @@ def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: Embed
     url = url_of(socks[0])
     env = child_environment(dict(os.environ), settings, redis_url, url)
     apis = ApiProcesses(settings.api_processes, settings.app, socks, env)
-    children = [*apis.children, Child("worker", command("worker", settings.app), env, due=time.monotonic() + HEAD_START)]
+    due = time.monotonic() + HEAD_START
+    children = [*apis.children, Child("worker", command("worker", settings.app), env, due=due, identified=True)]
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
     start = Start(url, secrets[0] if secrets else "", settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from longrun.clock import new_identity
 from longrun.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ class Death(NamedTuple):
 
     Attributes:
         role: `api` or `worker`.
-        pid: its process id.
+        pid: its process id, for messages.
         status: its exit status; negative = the signal that killed it.
         deaths: in a row, this one among them.
         pause: seconds until the next start.
+        identity: that it was given, see `Child`; empty = none.
     """
 
     role: str
@@ -57,6 +59,7 @@ class Death(NamedTuple):
     status: int
     deaths: int
     pause: float
+    identity: str
 
 
 def next_step(status: int, *, lived: float, deaths: int, ready_before: bool) -> Restart | None:
@@ -105,6 +108,7 @@ class Child:
         env: its whole environment.
         pass_fds: file descriptors that it inherits.
         due: monotonic time of the next start.
+        identified: each of its processes gets an identity, as `--identity`, by which its death is reported.
     """
 
     role: str
@@ -112,6 +116,8 @@ class Child:
     env: Mapping[str, str]
     pass_fds: tuple[int, ...] = ()
     due: float = 0.0
+    identified: bool = False
+    identity: str = field(default="", init=False)
     deaths: int = field(default=0, init=False)
     started: float = field(default=0.0, init=False)
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -121,7 +127,11 @@ class Child:
         from longrun.embedded.valkey import tied
 
         # SIGHUP, because the store goes with us: an API ends at once, a worker as soon as it has handed its jobs back.
-        command = tied(list(self.command), signal.SIGHUP)
+        command = list(self.command)
+        if self.identified:
+            self.identity = new_identity()
+            command += ["--identity", self.identity]
+        command = tied(command, signal.SIGHUP)
         self.process = subprocess.Popen(command, env=self.env, pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, start_new_session=True)
         self.started = time.monotonic()
 
@@ -207,7 +217,7 @@ class Supervisor:
             return False
         child.deaths, child.due = step.deaths, now + step.pause
         if self._on_death is not None:
-            self._on_death(Death(child.role, pid, status, step.deaths, step.pause))
+            self._on_death(Death(child.role, pid, status, step.deaths, step.pause, child.identity))
         self._say(f"{child.role} {describe_exit(status)} after {now - child.started:.1f} s; starting it again in {step.pause:g} s")
         return True
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import stat
+import struct
+import sys
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -16,6 +19,7 @@ from urllib.parse import quote
 from longrun.errors import SettingsError
 
 Answer = Literal["ready", "loading", "silent", "absent"]
+_CREDENTIALS = struct.Struct("3i")  # pid, uid and gid of a peer, as Linux tells them
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS and 108 on Linux
 
 
@@ -85,6 +89,24 @@ def ping(path: Path) -> Answer:
     if reply.startswith("-LOADING"):
         return "loading"
     return "ready" if reply == "+PONG" else "silent"
+
+
+def server_pid(path: Path) -> int | None:
+    """Process id of the server; None where this process sees it under no number, because it runs in another container.
+
+    What the server says of itself (INFO) is its number there, which somebody else may have here.
+
+    Raises:
+        OSError: nothing listens, or no answer within a second.
+    """
+    if sys.platform != "linux":
+        found = re.search(r"process_id:(\d+)", ask(path, "INFO", "server"))
+        return int(found[1]) if found else None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(1.0)
+        connection.connect(str(path))
+        pid, _, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return pid or None
 
 
 def ask(path: Path, *words: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Literal, Self
 
-from longrun.embedded.address import ask, choose_socket, is_private, ping, replace_text, socket_of, url_of
+from longrun.embedded.address import ask, choose_socket, is_private, ping, replace_text, server_pid, socket_of, url_of
 from longrun.embedded.folder import hold, is_free, prepare, recorded_pid, tail
 from longrun.embedded.program import check_writer, find_server, identify
 from longrun.errors import SettingsError
@@ -208,15 +207,14 @@ def _launch(command: list[str], data: Path) -> subprocess.Popen[bytes]:
 
 
 def _take_over(path: Path, fsync: str, settle: float) -> int | None:
-    """Pid of the server on `path`, set to our durability; None when it stops answering within `settle` seconds or refuses."""
+    """Pid of the server on `path`, set to our durability; None when it stops answering within `settle` seconds, or does not obey."""
     deadline = time.monotonic() + settle
     while time.monotonic() < deadline:
         time.sleep(0.05)
         if ping(path) != "ready":
             return None
     try:
-        obeys = ask(path, "CONFIG", "SET", "appendfsync", fsync) == "+OK"
-        found = re.search(r"process_id:(\d+)", ask(path, "INFO", "server"))
+        pid = server_pid(path)
+        return pid if pid and ask(path, "CONFIG", "SET", "appendfsync", fsync) == "+OK" else None
     except OSError:
         return None  # it ended just now: the caller looks again
-    return int(found[1]) if obeys and found else None

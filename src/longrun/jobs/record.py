@@ -60,7 +60,7 @@ class JobRecord:
     policy: bytes | None = None
     retry_of: str | None = None
     retried_by: str | None = None
-    worker: str | None = None
+    worker: str | None = None  #: the identity of the latest that claimed it; its name is in the attempts
     hook: bytes | None = None
     batch: str | None = None  #: the batch whose item it is
     batch_index: int | None = None  #: its place there, from 0

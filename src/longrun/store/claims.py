@@ -63,14 +63,17 @@ class Claims:
         self._lease = int(settings.lease * 1000)
         self._log_limits = (settings.max_events, settings.max_event_bytes)
 
-    async def claim(self, job_id: str, nonce: str, worker: str, device: str) -> Claim | None:
-        """Take a queued job for `worker`; None when it cannot be taken (it has ended, was taken, or is gone)."""
-        return (await self.claim_all([job_id], nonce, worker, device))[0]
+    async def claim(self, job_id: str, nonce: str, worker: str, device: str, *, name: str = "") -> Claim | None:
+        """Take a queued job for the worker of this identity; None when it cannot be taken (it has ended, was taken, or is gone).
 
-    async def claim_all(self, job_ids: Sequence[str], nonce: str, worker: str, device: str) -> list[Claim | None]:
+        `name`: of the worker, for people; default: its identity.
+        """
+        return (await self.claim_all([job_id], nonce, worker, device, name=name))[0]
+
+    async def claim_all(self, job_ids: Sequence[str], nonce: str, worker: str, device: str, *, name: str = "") -> list[Claim | None]:
         """Take several queued jobs in one trip; for each what `claim` returns."""
         pieces = [job_ids[at : at + MOST] for at in range(0, len(job_ids), MOST)]
-        calls = [self._start("claim", nonce, worker, device, self._lease, *piece, timeout=PATIENCE) for piece in pieces]
+        calls = [self._start("claim", nonce, worker, name or worker, device, self._lease, *piece, timeout=PATIENCE) for piece in pieces]
         claims: list[Claim | None] = []
         for piece, call in zip(pieces, calls, strict=True):
             claims += [_claim(job_id, reply) for job_id, reply in zip(piece, await call, strict=True)]
@@ -140,9 +143,18 @@ class Claims:
         """Interrupt a worker that waits for tickets of other lanes than those it has room for now."""
         await self._run("wake", worker, self._lease)
 
-    async def announce(self, worker: str, info: bytes) -> None:
-        """Say what `worker` runs (JSON); empty = it leaves."""
-        await self._run("announce", worker, info, self._lease * 3)
+    async def announce(self, worker: str, info: bytes, *, name: str = "", listed: bool = True) -> bytes | None:
+        """Say what the worker of this identity runs (JSON), and keep its name for a lease.
+
+        `name`: as for `claim`. `listed`: whether it is there for others; before it works, it may have its name alone.
+        None: done. Otherwise another live worker has the name, nothing was changed, and this is what that one has announced.
+        """
+        other: bytes | None = await self._run("announce", worker, name or worker, info, self._lease, "1" if listed else "")
+        return other
+
+    async def leave(self, worker: str) -> None:
+        """The worker stops: it is listed no longer, and its name is free. What others have announced is not touched."""
+        await self._run("announce", worker, "", "", self._lease, "")
 
     @staticmethod
     def status(reply: Sequence[object]) -> str | None:

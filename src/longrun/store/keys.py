@@ -25,7 +25,7 @@ idx:<tenant>        zset, as the records. Job id → created ms: the listing
 wait:<queue>.<model>      zset. Waiting ids → (9 − priority)·10¹³ + queued ms: depth, position, oldest age
 <queue>.<model>[:<n>]     list. The lane's tickets (Celery messages); n = 9 − priority, absent for 0; LPUSH in, RPOP out
 wake:<queue>.<model>      list of at most one element. Workers that wait for the lane block on it
-wake:@<worker>            list, one lease. Interrupts the wait of one worker
+wake:@<worker>            list, one lease. Interrupts the wait of one worker (its identity)
 mark                zset. `<lane>:<n>` → queued ms of the latest job claimed by a ticket from that list's tail: all before it were popped
 doubt               zset. Id → ms when its ticket was popped and not yet claimed
 lease               zset. Id → ms when the claim runs out
@@ -35,9 +35,10 @@ expire              zset. Finished id → ms when the record goes
 dead:<tenant>       zset. Failed id → finished ms: the dead letters, until retried or expired
 lanes               set. Lanes that ever had a job
 stats               hash. `<model>:<what>` → count, or sum of ms
-workers             zset. Worker name → ms when its entry runs out
-worker:<name>       string, 3 leases. JSON: what the worker runs
-trouble             hash. Part, such as `worker@host` → `<until ms> <text>`: what keeps dying, for /readyz
+workers             zset. Worker, by its identity → ms when its entry runs out
+worker:<worker>     string, 3 leases. JSON: what the worker runs, and its name
+name:<name>         string, 3 leases. `<worker> <until ms>`: which worker has the name; after that time another may take it
+trouble             hash. Part, such as `worker-1f3a9c@host` → `<until ms> <text>`: what keeps dying, for /readyz
 swept               string. Ms of the last sweep: a store that was away expires nothing at first
 amnesty             string, one lease. Ms until which no lease expires
 

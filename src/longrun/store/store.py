@@ -56,7 +56,7 @@ class Store:
         return f"{self.prefix}note:{job_id}"
 
     def worker_channel(self, worker: str) -> str:
-        """Channel to listen to for commands to a worker."""
+        """Channel to listen to for commands to a worker. `worker`: its identity."""
         return f"{self.prefix}ctl:{worker}"
 
     async def ping(self) -> None:

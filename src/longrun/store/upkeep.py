@@ -24,9 +24,9 @@ class Upkeep:
         return {reply[i].decode(): reply[i + 1].decode() for i in range(0, len(reply), 2)}
 
     async def report_lost(self, worker: str) -> dict[str, str]:
-        """Re-queue the jobs of a worker that has died, without waiting for its leases: job id → status after.
+        """Re-queue the jobs of a worker that has died, without waiting for its leases: job id → status after. `worker`: its identity.
 
-        Only for a worker that was seen to die: jobs of a live one run twice (and one outcome counts).
+        Only for a worker that was seen to die: jobs of a live one run twice (and one outcome counts). Its name is free then.
         """
         cursor, moved = b"0", dict[str, str]()
         while True:
@@ -36,7 +36,7 @@ class Upkeep:
                 return moved
 
     async def report_trouble(self, part: str, text: str, life: float) -> None:
-        """Have /readyz show for `life` seconds that something is wrong with a part, such as `worker@host`; empty text = no longer."""
+        """Have /readyz show for `life` seconds that something is wrong with a part (`worker-1f3a9c@host`); empty text = no longer."""
         await self._run("trouble", part, text, int(life * 1000))
 
     async def release_due(self) -> int:

@@ -1,27 +1,68 @@
-"""What a worker says of itself, for /workers."""
+"""What a worker says of itself, for /workers, and how it comes to its name."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
+import structlog
 
+from longrun.errors import SettingsError, StoreUnavailable
 from longrun.settings import Settings
+from longrun.store.claims import Claims
 from longrun.store.server_facts import FORMAT
 from longrun.version import VERSION
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.tables import Tables
 
+log = structlog.get_logger("longrun.worker")
+#: Seconds between two looks whether a name is free.
+_LOOK = 0.25
 
-def announcement(name: str, tables: Tables, settings: Settings, held: Mapping[int, int]) -> bytes:
+
+async def take_name(claims: Claims, identity: str, name: str, settings: Settings) -> None:
+    """Take the name that this worker was given: at once, or when a worker that has it goes within a lease. Waits for the store.
+
+    Raises:
+        SettingsError: a worker that lives has the name.
+    """
+    entry, end = announcement(identity, name, Tables(), settings, {}), 0.0
+    while True:
+        try:
+            other = await claims.announce(identity, entry, name=name, listed=False)
+        except StoreUnavailable:
+            log.warning("the store does not answer; a worker with a name of its own waits for it", name=name)
+            continue
+        if other is None:
+            return
+        if not end:
+            end = time.monotonic() + settings.lease
+            log.warning("another worker has this name; waiting for its end", **other_worker(other), seconds=settings.lease)
+        elif time.monotonic() >= end:
+            has = other_worker(other)
+            where = f"process {has['pid']} on {has['host']}"
+            raise SettingsError(f"--name {name}: a worker of this name runs already ({where}): stop it, or choose another name")
+        await asyncio.sleep(_LOOK)
+
+
+def other_worker(entry: bytes) -> dict[str, Any]:
+    """What a log or message says of another worker: name, host, pid, identity."""
+    announced = orjson.loads(entry)
+    return {key: announced.get(key) for key in ("name", "host", "pid", "identity")}
+
+
+def announcement(identity: str, name: str, tables: Tables, settings: Settings, held: Mapping[int, int]) -> bytes:
     """The worker's entry as JSON; `held`: bytes of memory by runner (process id)."""
     return orjson.dumps(
         {
             "name": name,
+            "identity": identity,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": VERSION,

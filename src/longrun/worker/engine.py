@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import threading
 import time
 from collections import deque
@@ -22,7 +21,7 @@ from typing import Any
 import structlog
 
 from longrun.errors import LongrunError
-from longrun.worker.announce import announcement
+from longrun.worker.announce import announcement, other_worker
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.emitter import Emitter
 from longrun.worker.leases import Leases
@@ -59,7 +58,6 @@ class Engine:
         self.channel_waits: Callable[[], bool] = lambda: False  #: whether the channel that takes tickets blocks on wake lists
         self.hurry = False
         self._stop_asked = 0.0
-        self._nonce = secrets.token_hex(4)
         self._claiming = self._nonces = 0
         self._done: Future[None] | None = None
         self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -97,7 +95,7 @@ class Engine:
 
     def cancel_waiting(self, job_id: str) -> None:
         """A job that waits was revoked, and its ticket dropped. It must not wait for ever because of that."""
-        self.loop.call_soon_threadsafe(lambda: self.spawn(self.settler.cancel_waiting(job_id, self.plan.name)))
+        self.loop.call_soon_threadsafe(lambda: self.spawn(self.settler.cancel_waiting(job_id, self.plan.identity, self.plan.name)))
 
     def cancel(self, job_id: str) -> None:
         """Stop this job, if it is here, and no other."""
@@ -162,7 +160,7 @@ class Engine:
         for seat in tables.seats:
             self.spawn(seat.start())
         beat = partial(self.leases.beat_for_ever, self.settings.heartbeat)
-        listen = partial(self.leases.listen_for_ever, self.store.follower, self.store.worker_channel(self.plan.name))
+        listen = partial(self.leases.listen_for_ever, self.store.follower, self.store.worker_channel(self.plan.identity))
         for essential in (beat, listen, self.limits.watch_for_ever, self.recycler.watch_for_ever):
             self.spawn(self._keep(essential))
         self.spawn(self._announce_for_ever())
@@ -221,9 +219,10 @@ class Engine:
     async def _claim(self, lane: Lane, tickets: list[tuple[str, Sink]]) -> None:
         device = lane.seats[0].place.device
         self._nonces += 1
-        nonce = f"{self._nonce}-{self._nonces}"
+        nonce = f"{self.plan.identity}-{self._nonces}"
         try:
-            claims = await self.store.claims.claim_all([job_id for job_id, _ in tickets], nonce, self.plan.name, device)
+            ids, plan = [job_id for job_id, _ in tickets], self.plan
+            claims = await self.store.claims.claim_all(ids, nonce, plan.identity, device, name=plan.name)
             # No heartbeat knows of them yet, so this must not take long.
             keys = await lane.keys(claims, self.plan.blobs, self.settings.lease / 3)
         except LongrunError:
@@ -269,7 +268,7 @@ class Engine:
         lane.was_full = False
         self.post(lambda: None)
         if len(self.tables.lanes) > 1 and self.channel_waits():
-            self.spawn(self.store.claims.wake(self.plan.name))
+            self.spawn(self.store.claims.wake(self.plan.identity))
 
     # -- from the runner --------------------------------------------------------------------------------------------------
 
@@ -309,12 +308,19 @@ class Engine:
     # -- announcing and stopping ------------------------------------------------------------------------------------------
 
     async def _announce_for_ever(self) -> None:
+        identity, name = self.plan.identity, self.plan.name
         while True:
             try:
                 held = await asyncio.to_thread(memory_of, {seat.pid for seat in self.tables.seats})
-                await self.store.claims.announce(self.plan.name, announcement(self.plan.name, self.tables, self.settings, held))
+                entry = announcement(identity, name, self.tables, self.settings, held)
+                other = await self.store.claims.announce(identity, entry, name=name)
             except Exception as error:
                 log.warning("worker could not announce itself", error=str(error))
+            else:
+                if other is not None:
+                    # The store did not hear of us for a lease. Our runs go by our identity: they are ours still, where their leases held.
+                    log.error("another worker has got the name of this one, which stops", **other_worker(other))
+                    return self.plan.on_wrong_start()
             await asyncio.sleep(self.settings.heartbeat)
 
     async def _shutdown(self, end: float) -> None:
@@ -323,7 +329,7 @@ class Engine:
             # The store does not answer: their leases will run out.
             log.warning("worker stopped without handing everything back", jobs=len(self.tables.runs))
         with suppress(LongrunError, TimeoutError):
-            await asyncio.wait_for(self.store.claims.announce(self.plan.name, b""), _HURRY if self.hurry else 1)
+            await asyncio.wait_for(self.store.claims.leave(self.plan.identity), _HURRY if self.hurry else 1)
         for seat in self.tables.seats:
             seat.close()
         self.guard.close()

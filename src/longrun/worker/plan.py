@@ -18,10 +18,12 @@ Background = Callable[[Store], Awaitable[None]]
 class WorkerPlan:
     """What a worker runs."""
 
-    name: str  #: unique among live workers
+    identity: str  #: of this process: what leases, reports of deaths and commands go by; never used again
+    name: str  #: for people and Celery; one live worker has it
     target: str  #: what runners import
     specs: Sequence[ModelSpec]  #: the models it serves
     settings: Settings
     open_store: Callable[[], Store]  #: called on the engine's thread
     blobs: Blobs
     background: Sequence[Background] = ()
+    on_wrong_start: Callable[[], None] = lambda: None  #: called, on the engine's thread, when another worker has got the name meanwhile

@@ -165,9 +165,9 @@ class Settler:
         # Stopped in the middle: how much of its work was done is not known, and `at_most_once` promises not to do it again.
         return await self._fail(run, failure, retryable=retry is not None and retry.covers(TimeoutError()) and not run.once)
 
-    async def cancel_waiting(self, job_id: str, worker: str) -> None:
-        """Cancel a job whose ticket Celery has dropped, for it was revoked; the store does not know that yet. `worker`: our name."""
-        claim = await self.claims.claim(job_id, f"revoke-{job_id}", worker, "")
+    async def cancel_waiting(self, job_id: str, worker: str, name: str) -> None:
+        """Cancel a job whose ticket Celery has dropped, for it was revoked; the store does not know that yet. `worker`: our identity."""
+        claim = await self.claims.claim(job_id, f"{worker}-revoke", worker, "", name=name)
         if claim is not None:
             failure = JobFailure("canceled", "The job was revoked before it ran.", claim.attempt)
             await self.claims.finish(job_id, claim.attempt, "canceled", failure.to_json())

@@ -11,8 +11,8 @@ from tests.integration.worker.conftest import Caller
 from longrun.store.store import Store
 
 
-async def workers_of(store: Store, ids: list[str]) -> list[str | None]:
-    return [(await store.records.read(job_id, "t")).worker for job_id in ids]
+async def workers_of(store: Store, ids: list[str]) -> list[str]:
+    return [(await store.records.attempts(job_id, "t"))[-1].worker for job_id in ids]
 
 
 async def both_ready(caller: Caller) -> None:
@@ -62,5 +62,6 @@ async def test_jobs_sent_ahead_of_a_long_one_nobody_expected_come_back(start_wor
         await given_back(caller, job_id)
     start_worker("--name", "two@here", models="Sleeper")
     ended = [await caller.end(job_id) for job_id in ids[1:]]
-    assert [(job.status.value, job.worker, job.errors) for job in ended] == [("succeeded", "two@here", 0)] * 4
+    assert [(job.status.value, job.errors) for job in ended] == [("succeeded", 0)] * 4
+    assert await workers_of(caller.store, ids[1:]) == ["two@here"] * 4
     assert (await caller.read(ids[0])).status == "running"

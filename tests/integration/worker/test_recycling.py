@@ -7,6 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,8 @@ async def impatient(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Asyn
     monkeypatch.setattr(recycle, "_UNANSWERED", 15)
     specs = [spec for spec in load_target(str(APP), Registry()) if spec.name == "deadlock"]
     blobs = open_blobs(settings)
-    plan = WorkerPlan("impatient", str(APP), specs, settings, lambda: Store(settings.redis_url, settings, ticket_template()), blobs)
+    store = partial(Store, settings.redis_url, settings, ticket_template())
+    plan = WorkerPlan("1f3a9c", "impatient", str(APP), specs, settings, store, blobs)
     engine = Engine(plan, lambda: None)
     engine.start()
     await until(lambda: engine.tables.seats[0].serves("deadlock"), "the model is loaded")

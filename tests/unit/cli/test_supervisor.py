@@ -16,7 +16,7 @@ from typing import Literal
 import psutil
 import pytest
 
-from longrun.cli.supervisor import Child, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
+from longrun.cli.supervisor import Child, Death, Restart, Supervisor, backoff, describe_exit, next_step, stop_patience
 from longrun.embedded import EmbeddedValkey
 
 State = Literal["silent", "answering", "ready"]
@@ -65,7 +65,13 @@ def python(code: str, *words: str) -> list[str]:
 
 
 def run_until(
-    children: list[Child], stop: Callable[[], bool], *, store: EmbeddedValkey | None = None, state: State = "ready", patience: float = 4.0
+    children: list[Child],
+    stop: Callable[[], bool],
+    *,
+    store: EmbeddedValkey | None = None,
+    state: State = "ready",
+    patience: float = 4.0,
+    on_death: Callable[[Death], None] | None = None,
 ) -> tuple[int, list[str], float]:
     """Run a supervisor, send SIGTERM when `stop` says so; its status, what it said, and how long the stop took."""
     said: list[str] = []
@@ -83,7 +89,7 @@ def run_until(
     thread = threading.Thread(target=wait_and_stop)
     thread.start()
     try:
-        status = Supervisor(children, store, lambda: state, patience=patience, say=said.append).run()
+        status = Supervisor(children, store, lambda: state, patience=patience, say=said.append, on_death=on_death).run()
     finally:
         ended = time.monotonic()
         done.set()
@@ -100,6 +106,17 @@ def test_a_child_that_dies_is_started_again(tmp_path: Path) -> None:
     assert status == 0
     assert said[0].startswith("worker ended with status 7 after ")
     assert said[0].endswith("starting it again in 0.5 s")
+
+
+def test_each_process_gets_an_identity_of_its_own_and_its_death_is_reported_by_it(tmp_path: Path) -> None:
+    log = tmp_path / "identities"
+    code = "import sys; assert sys.argv[2] == '--identity'; print(sys.argv[3], file=open(sys.argv[1], 'a')); sys.exit(7)"
+    child = Child("worker", python(code, str(log)), dict(os.environ), identified=True)
+    deaths: list[Death] = []
+    run_until([child], lambda: len(deaths) == 2, on_death=deaths.append)
+    given = log.read_text().split()
+    assert [death.identity for death in deaths] == given[:2]
+    assert len(set(given)) == len(given)
 
 
 def test_a_wrong_start_gives_up_and_takes_the_others_along(tmp_path: Path) -> None:

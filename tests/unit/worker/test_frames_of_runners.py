@@ -33,7 +33,7 @@ FRAMES: dict[str, tuple[list[Any], list[str]]] = {
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     """One that was not started, with a job in its runner."""
-    plan = WorkerPlan("w1", "app.py", [ECHO], Settings(), cast(Any, Store), cast(Blobs, None))
+    plan = WorkerPlan("1f3a9c", "w1", "app.py", [ECHO], Settings(), cast(Any, Store), cast(Blobs, None))
     engine = Engine(plan, nothing)
     engine.emitter = engine.settler = engine.recycler = cast(Any, Recorder())
     (seat,), (run,) = engine.tables.seats, waiting(engine.tables, "job_1")

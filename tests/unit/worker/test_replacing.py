@@ -94,8 +94,9 @@ def test_a_worker_announces_its_runners_models_and_jobs(settings_alone: Settings
     tables = tables_of(concurrency=2, seats=2)
     started(tables, "job_1")
     tables.seats[1].failures, tables.seats[1].ready = 3, {}
-    entry: dict[str, Any] = json.loads(announcement("w1", tables, settings_alone, {1000: 5}))
-    assert (entry["name"], entry["running"], entry["jobs"], entry["stopping"], entry["lease"]) == ("w1", 1, ["job_1"], False, 10)
+    entry: dict[str, Any] = json.loads(announcement("1f3a9c", "w1", tables, settings_alone, {1000: 5}))
+    assert (entry["name"], entry["identity"]) == ("w1", "1f3a9c")
+    assert (entry["running"], entry["jobs"], entry["stopping"], entry["lease"]) == (1, ["job_1"], False, 10)
     assert [(each["pid"], each["loaded"], each["running"], each["memory"]) for each in entry["runners"]] == [
         (1000, True, 1, 5),
         (1001, False, 0, None),

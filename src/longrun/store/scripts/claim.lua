@@ -1,9 +1,9 @@
--- Take queued jobs. ARGV: nonce, worker, device, lease ms, id, id, … (<= 100).
+-- Take queued jobs. ARGV: nonce, worker (its identity), its name, device, lease ms, id, id, … (<= 100).
 -- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority} | {0, status} | its error. The nonce makes a claim that was sent twice
 -- get its own answer again.
-local nonce, lease, t = ARGV[1], tonumber(ARGV[4]), now()
-local worker = '{"worker":' .. cjson.encode(ARGV[2])
-local begun = worker .. ',"device":' .. cjson.encode(ARGV[3]) .. ',"at":' .. int(t) .. '}'
+local nonce, lease, t = ARGV[1], tonumber(ARGV[5]), now()
+local worker = '{"worker":' .. cjson.encode(ARGV[3])
+local begun = worker .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"at":' .. int(t) .. '}'
 local started = worker .. ',"resumed":false}'
 local deadlines = redis.call('ZCARD', P .. 'deadline') > 0
 -- A ticket from the tail was popped, so every ticket pushed to its list before it has been: what overtaken.lua goes by. The latest such job, by list.
@@ -41,7 +41,7 @@ local function claim(id)
 end
 
 pass_when_full()
-local out = together(5, #ARGV, 1, function(i) return claim(ARGV[i]) end)
+local out = together(6, #ARGV, 1, function(i) return claim(ARGV[i]) end)
 for list, queued in pairs(marks) do redis.call('ZADD', P .. 'mark', 'GT', int(queued), list) end
-redis.call('ZREM', P .. 'doubt', unpack(ARGV, 5))
+redis.call('ZREM', P .. 'doubt', unpack(ARGV, 6))
 return out

@@ -158,6 +158,19 @@ local function push_again(id)
   return 1
 end
 
+-- Workers go by their identities. A name is for people, and one live worker has it. Returns the identity of the latest that had it, and until when (ms).
+local function holder(name) return string.match(redis.call('GET', P .. 'name:' .. name) or '', '^(%S+) (%d+)$') end
+
+-- A worker is gone: it is listed no longer, and its name is free.
+local function forget(worker)
+  local entry = redis.call('GET', P .. 'worker:' .. worker)
+  local name = entry and cjson.decode(entry).name
+  -- It is ours while the entry is there: whoever takes it removes that.
+  if name then redis.call('DEL', P .. 'name:' .. name) end
+  redis.call('DEL', P .. 'worker:' .. worker)
+  redis.call('ZREM', P .. 'workers', worker)
+end
+
 -- A new record. `due`: when it is to be queued, false = now. `...`: further fields, name, value, …
 local function create(id, tenant, model, queue, priority, input, stamp, due, ...)
   redis.call('HSET', record(id), 'tenant', tenant, 'model', model, 'queue', queue, 'priority', priority, 'input', input, 'version', 1, 'attempt', 0,

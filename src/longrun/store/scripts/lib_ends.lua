@@ -121,7 +121,8 @@ local function hand_back(id, k, t, mode, err, group)
 end
 
 -- Take a job from a worker that is lost, and add its id and its status after that to `out`.
-local function take_back(id, k, t, worker, attempt, out)
+local function take_back(id, k, t, attempt, out)
+  local worker = cjson.decode(redis.call('HGET', k, 'a:' .. attempt)).worker
   local err = failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
   out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, 'crash', err)
 end

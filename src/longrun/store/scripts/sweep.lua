@@ -9,9 +9,9 @@ if redis.call('EXISTS', P .. 'amnesty') == 1 then return {} end
 local out = {}
 for _, id in ipairs(overdue('lease', t, ARGV[2])) do
   local k = record(id)
-  local r = redis.call('HMGET', k, 'status', 'worker', 'attempt')
+  local r = redis.call('HMGET', k, 'status', 'attempt')
   if r[1] == 'running' or r[1] == 'canceling' then
-    take_back(id, k, t, r[2], r[3], out)
+    take_back(id, k, t, r[2], out)
   else
     redis.call('ZREM', P .. 'lease', id)
   end

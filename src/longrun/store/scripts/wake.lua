@@ -1,4 +1,4 @@
--- Interrupt a worker that waits for tickets of other lanes than those it has room for now. ARGV: worker, life ms. Returns 1.
+-- Interrupt a worker that waits for tickets of other lanes than those it has room for now. ARGV: worker (its identity), life ms. Returns 1.
 pass_when_full()
 local list = P .. 'wake:@' .. ARGV[1]
 redis.call('LPUSH', list, '1')

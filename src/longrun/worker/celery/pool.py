@@ -115,7 +115,7 @@ class ServeLanes(bootsteps.StartStopStep):  # type: ignore[misc]
         channel = task_channel(consumer)
         wake = engine.store.wake_prefix
         channel.serve_lanes(
-            engine.free_slots, partial(take, consumer, engine), (script.source, script.sha), wake, f"{wake}@{engine.plan.name}"
+            engine.free_slots, partial(take, consumer, engine), (script.source, script.sha), wake, f"{wake}@{engine.plan.identity}"
         )
         engine.channel_waits = lambda: channel.trip == "wait"
 
