@@ -24,7 +24,7 @@ def settler(tables: Tables, *answers: Any) -> tuple[Settler, PlayedClaims, Recor
 
 
 def done(job_id: str, kind: str = "ok", extra: Any = None) -> list[Any]:
-    return [job_id, 1, kind, b'"out"' if kind == "ok" else FAILURE, 0.1, extra]
+    return [job_id, 1, kind, b'"out"' if kind == "ok" else FAILURE, (0.2, 0.0, 0.1), extra]
 
 
 async def test_successes_of_one_turn_are_written_together_and_the_runner_has_room_again() -> None:
