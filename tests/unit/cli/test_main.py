@@ -161,9 +161,8 @@ def test_jobs_are_listed_over_several_pages(server: ScriptedServer, capsys: pyte
     server.on(
         "GET /jobs?tag=t&limit=100", Answer(body={"jobs": [job("succeeded")] * 100, "next": "/prefix/api/v1/jobs?cursor=c&limit=100"})
     )
-    server.on(
-        "GET /jobs?cursor=c&limit=100", Answer(body={"jobs": [job("failed", tags=["a", "b"], usage={"run_s": 2.25})] * 100, "next": "/api/v1/jobs?cursor=d"})
-    )
+    last = job("failed", tags=["a", "b"], usage={"run_s": 2.25})
+    server.on("GET /jobs?cursor=c&limit=100", Answer(body={"jobs": [last] * 100, "next": "/api/v1/jobs?cursor=d"}))
 
     assert call("jobs", "ls", "--limit", "101", "--tag", "t", "--url", server.url) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -100,7 +100,10 @@ class Executor(ABC):
                 if run.reason is not None:
                     raise run.stop_error()
                 ref = referenced(run.input)
-                values.append(self._parsed(run) if ref is None else await self._off_loop(self._parsed, run, ref))
+                value = self._parsed(run) if ref is None else await self._off_loop(self._parsed, run, ref)
+                if run.reason is not None:
+                    raise run.stop_error()
+                values.append(value)
                 ready.append(run)
             except BaseException as error:
                 report(self._error(run, error))
