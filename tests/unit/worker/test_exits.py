@@ -131,3 +131,17 @@ async def test_what_a_runner_said_last_is_heard_when_a_write_to_it_fails() -> No
         child.send("ping", 0)
     await asyncio.wait_for(child.ended, 60)
     assert [frame[0] for frame in child.frames] == ["done"]
+
+
+async def test_an_end_that_is_seen_late_is_dated_by_the_last_look_at_the_living_process() -> None:
+    at_once, late = Child(), Child()
+    await at_once.run("import time; time.sleep(0.1)")
+    end = await asyncio.wait_for(at_once.ended, 60)
+    assert time.monotonic() - end.at < 0.5
+    await late.run("import time; time.sleep(0.5)")
+    late.drain_output()
+    looked = time.monotonic()
+    time.sleep(2)  # noqa: ASYNC251 - the worker stands still
+    late.drain_output()
+    end = await asyncio.wait_for(late.ended, 60)
+    assert end.at == pytest.approx(looked, abs=0.1)
