@@ -10,15 +10,13 @@ import os
 import struct
 import tempfile
 
-#: Job id, attempt, when its code was first entered, since when it is in there (0 = it is not), and seconds in its code before that.
-_ENTRY = struct.Struct("=40sIddd")
-_ENTERED, _ENTERED_AND_SECONDS = struct.Struct("=d"), struct.Struct("=dd")
-_AT_ENTERED = struct.calcsize("=40sId")
-#: How many entries were ever in use.
-_COUNT = struct.Struct("=I")
+#: An entry is nine numbers of eight bytes: five that hold the job's id, and one each for what follows.
+_ID, _ENTRY = struct.Struct("=40s"), 9
+_ATTEMPT, _BEGUN, _ENTERED, _SECONDS = 5, 6, 7, 8
 #: Entries at most, so many jobs whose code runs at once; memory that is never written costs nothing. More than that are not noted.
 _MOST = 16_384
-_SIZE = _COUNT.size + _MOST * _ENTRY.size
+#: Before the entries stands how many of them were ever in use.
+_SIZE = 8 * (1 + _MOST * _ENTRY)
 #: Stands for an entry where none is free.
 _NONE = 0
 
@@ -26,39 +24,42 @@ _NONE = 0
 class CodeTimes:
     """See the module. The runner writes and the worker reads; nobody waits.
 
+    Of each job: its id and attempt, when its code was first entered, since when it is in there (0 = it is not), and seconds before that.
+
     Args:
         descriptor: of a file made by `new_memory`; -1: nobody else is to see it.
     """
 
     def __init__(self, descriptor: int = -1) -> None:
         self._memory = mmap.mmap(descriptor, _SIZE)
+        self._numbers = memoryview(self._memory).cast("d")
         self._free: list[int] = []
-        self._count = 0
 
     # -- the runner -------------------------------------------------------------------------------------------------------
 
     def begin(self, job_id: str, attempt: int, now: float) -> int:
         """The code of a job is entered for the first time. Returns its entry."""
+        numbers = self._numbers
         if self._free:
             entry = self._free.pop()
-        elif self._count < _MOST:
-            entry = _COUNT.size + self._count * _ENTRY.size
-            self._count += 1
-            _COUNT.pack_into(self._memory, 0, self._count)
+        elif (count := int(numbers[0])) < _MOST:
+            entry = 1 + count * _ENTRY
+            numbers[0] = count + 1
         else:
             return _NONE
-        _ENTRY.pack_into(self._memory, entry, job_id.encode(), attempt, now, now, 0.0)
+        _ID.pack_into(self._memory, entry * 8, job_id.encode())
+        numbers[entry + _ATTEMPT], numbers[entry + _BEGUN], numbers[entry + _ENTERED], numbers[entry + _SECONDS] = attempt, now, now, 0.0
         return entry
 
     def enter(self, entry: int, now: float) -> None:
         """Its code is entered again."""
         if entry:
-            _ENTERED.pack_into(self._memory, entry + _AT_ENTERED, now)
+            self._numbers[entry + _ENTERED] = now
 
     def leave(self, entry: int, seconds: float) -> None:
         """Its code has returned, and has run for so many seconds in all."""
         if entry:
-            _ENTERED_AND_SECONDS.pack_into(self._memory, entry + _AT_ENTERED, 0.0, seconds)
+            self._numbers[entry + _SECONDS], self._numbers[entry + _ENTERED] = seconds, 0.0
 
     def release(self, entry: int) -> None:
         """Its code will not be entered any more. What is noted stays until another job needs the entry."""
@@ -69,11 +70,10 @@ class CodeTimes:
 
     def read(self, job_id: str, attempt: int, now: float) -> tuple[float, float] | None:
         """When the code of a job was first entered, and seconds in it until `now`; None: it has not begun."""
-        wanted = job_id.encode().ljust(40, b"\0")[:40]
-        (count,) = _COUNT.unpack_from(self._memory, 0)
-        for number in range(count):
-            found, its_attempt, begun, entered, seconds = _ENTRY.unpack_from(self._memory, _COUNT.size + number * _ENTRY.size)
-            if found == wanted and its_attempt == attempt:
+        wanted = _ID.pack(job_id.encode())
+        for entry in range(1, 1 + int(self._numbers[0]) * _ENTRY, _ENTRY):
+            if self._memory[entry * 8 : entry * 8 + _ID.size] == wanted and self._numbers[entry + _ATTEMPT] == attempt:
+                begun, entered, seconds = self._numbers[entry + _BEGUN : entry + _ENTRY]
                 return begun, seconds + (max(0.0, now - entered) if entered else 0.0)
         return None
 

@@ -28,7 +28,7 @@ local function claim(id)
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun .. r[12] .. '}')
     zrem(P .. 'wait:' .. lane, id)
     if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'repushed', 'made') end
-    count('times', r[10], 'queue', (t - r[12]) * 1e3)
+    count('times', r[10], 'queue', (t - r[12]) * 1000)
     if deadline then redis.call('ZREM', P .. 'deadline', id) end
     if not r[13] then
       local list = lane .. ':' .. int(9 - r[11])

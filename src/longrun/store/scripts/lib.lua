@@ -85,17 +85,12 @@ local function zrem(key, id)
   if gathered then gather('ZREM', key, id) else redis.call('ZREM', key, id) end
 end
 
--- Add to a counter of `stats`, or to a sum of `times`, which are microseconds.
+-- Add a whole number to a counter of `stats`, or to a sum of `times`, which are microseconds.
 local function count(hash, model, what, by)
-  local field = model .. ':' .. what
-  if not gathered then
-    redis.call('HINCRBY', P .. hash, field, int(by))
-  else
-    local command = 'HINCRBY ' .. hash .. ' ' .. field
-    local all = gathered[command] or {'HINCRBY', P .. hash, field, 0}
-    all[4] = int(all[4] + by)
-    gathered[command] = all
-  end
+  if not gathered then return redis.call('HINCRBY', P .. hash, model .. ':' .. what, by) end
+  local name = hash .. ' ' .. model .. ':' .. what
+  local all = gathered[name]
+  if all then all[4] = all[4] + by else gathered[name] = {'HINCRBY', P .. hash, model .. ':' .. what, by} end
 end
 
 -- Does `work(first)`, `work(first + step)`, … up to `last`; returns what they return. One that fails is answered with its error and does not keep the others
@@ -233,9 +228,10 @@ end
 local function count_times(model, started, t, usage)
   local run, wait = string.match(usage, '^{"run_s":([%d.e+-]+),"wait_s":([%d.e+-]+)')
   if not run then return end
-  count('times', model, 'run', run * 1e6)
-  count('times', model, 'wait', wait * 1e6)
-  count('times', model, 'store', math.max(0, (t - started) * 1e3 - (run + wait) * 1e6))
+  run, wait = math.floor(run * 1e6 + 0.5), math.floor(wait * 1e6 + 0.5)
+  count('times', model, 'run', run)
+  count('times', model, 'wait', wait)
+  count('times', model, 'store', math.max(0, (t - started) * 1000 - run - wait))
 end
 
 -- What an attempt has used, for its own row, and added to what the job has used so far.

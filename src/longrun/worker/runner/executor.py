@@ -140,12 +140,15 @@ class Executor(ABC):
     async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:
         """All that a generator yields: each value is an event, and a part of the output."""
         items = Items(self._max_output, is_text=self.spec.output.is_text_stream)
-        (run,), stop, in_code = runs, None, InCode(runs)
-        with in_code:
+        (run,), stop = runs, None
+        with InCode(runs):
             iterator = await self._iterate(runs, code)
         while True:
-            with in_code:
+            run.enter_code(time.monotonic())
+            try:
                 value = await self._next(runs, iterator, stop)
+            finally:
+                run.leave_code(time.monotonic())
             if value is END:
                 break
             data = await self._encoded(run, self.spec.output.encode_item, value)
@@ -245,7 +248,7 @@ class Executor(ABC):
 
 
 class InCode:
-    """`with InCode(runs)`: the code of these runs, and nothing of ours, runs in here. May be entered again."""
+    """`with InCode(runs)`: the code of these runs, and nothing of ours, runs in here."""
 
     def __init__(self, runs: list[Run]) -> None:
         self._runs = runs
