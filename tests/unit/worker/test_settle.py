@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
@@ -186,8 +187,22 @@ def test_a_model_cannot_report_what_is_ours() -> None:
 
 def test_a_run_that_goes_again_alone_has_the_seconds_of_both_and_waits_twice() -> None:
     (run,) = started(tables_of(), "job_1")
-    run.has_run(run.since + 0.25, 1.5)
+    run.since = run.waits_since = 100.0
+    run.has_run(100.25, 1.5)
+    before = time.monotonic()
     run.begin_anew("alone")
+    assert before <= run.waits_since
     again = run.waits_since
     run.has_run(again + 0.5, 2.0)
     assert (run.wait_s, run.run_s) == (pytest.approx(0.75), 3.5)
+
+
+@pytest.mark.parametrize(("ago", "status"), [(0, "retrying"), (60, "failed")])
+async def test_all_time_since_the_claim_counts_for_the_total_and_not_that_of_the_code_alone(ago: float, status: str) -> None:
+    tables = tables_of()
+    (run,) = started(tables, "job_1", max_attempts=3, total_timeout=50)
+    run.since -= ago
+    it, claims, effects = settler(tables)
+    it.on_done(tables.seats[0], [done("job_1", "error", [True, None, None])])
+    await effects.settled()
+    assert claims.calls[0][0] == status
