@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
 from pathlib import Path
@@ -74,11 +73,6 @@ def ranked_pairs(vectors: Sequence[Sequence[float]]) -> list[tuple[float, int, i
     """(similarity, index, index) of every pair, the nearest first."""
     pairs = ((cosine(vectors[i], vectors[j]), i, j) for i, j in combinations(range(len(vectors)), 2))
     return sorted(pairs, reverse=True)
-
-
-def seconds_between(earlier: str, later: str) -> float:
-    """Seconds from one RFC 3339 time to another."""
-    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
 
 
 def descendants(table: Mapping[int, int], root: int) -> set[int]:
@@ -242,9 +236,8 @@ def report(outcomes: Sequence[Outcome]) -> None:
     print("  waited s   ran s   sentence")
     for outcome in outcomes:
         job = outcome.job
-        waited = seconds_between(job["queued_at"], job["started_at"])
-        ran = seconds_between(job["started_at"], job["finished_at"])
-        print(f"  {waited:8.3f} {ran:7.3f}   {outcome.text}")
+        used = job["usage"]
+        print(f"  {used['queue_s'] + used['wait_s']:8.3f} {used['run_s']:7.3f}   {outcome.text}")
     pairs = ranked_pairs([outcome.vector for outcome in outcomes])
     print("\n  similarity   pair")
     for similarity, i, j in pairs[:4]:

@@ -159,7 +159,7 @@ def test_every_member_of_a_request_is_in_the_page() -> None:
 
 
 def test_the_metrics_table_is_the_metrics() -> None:
-    nothing = Overview(lanes=[], workers=[], counters={}, claimed=0, trouble={})
+    nothing = Overview(lanes=[], workers=[], counters={}, claimed=0, trouble={}, times={})
     parts = Parts(Settings(), None, Registry())  # type: ignore[arg-type]  # the figures come from the overview
     table = [quoted(row[0])[0] for row in rows(section(page("operating.md"), "Health and figures")) if "longrun_" in row[0]]
     assert sorted(table) == sorted(family.name for family in families(parts, nothing))

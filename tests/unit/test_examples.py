@@ -27,7 +27,7 @@ def test_the_demo_ranks_pairs_by_direction_not_by_length() -> None:
 
 
 def test_the_demo_refuses_another_nearest_pair(capsys: pytest.CaptureFixture[str]) -> None:
-    times = {"queued_at": "2026-01-31T09:30:00.000Z", "started_at": "2026-01-31T09:30:01.250Z", "finished_at": "2026-01-31T09:30:01.500Z"}
+    times = {"usage": {"queue_s": 1.0, "wait_s": 0.25, "run_s": 0.25}}
     axes = [[float(i == j) for j in range(len(demo.SENTENCES))] for i in range(len(demo.SENTENCES))]
     vectors = list(axes)
     vectors[demo.NEAREST[1]] = vectors[demo.NEAREST[0]]

@@ -6,10 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from longrun.service.overview import Overview, lanes_of
+from longrun.service.overview import ENDS, TIMES, Overview, lanes_of
 from longrun.service.parts import Parts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TIMES = {
+    "queue": "Time from the queueing of jobs to their claim by a worker.",
+    "wait": "Time from a claim until the model's code began: waiting for a runner or a batch, and reading the input.",
+    "run": "Time in the model's code.",
+    "store": "Time of attempts that was none of these: reading and storing results, waiting for the store.",
+}
 
 
 Sample = tuple[dict[str, str], float] | tuple[dict[str, str], float, str]
@@ -30,17 +36,28 @@ def families(parts: Parts, seen: Overview) -> list[Family]:
     waiting = Family("longrun_jobs_waiting", "gauge", "Jobs that wait for a worker.")
     oldest = Family("longrun_jobs_oldest_seconds", "gauge", "Age of the oldest waiting job; 0 when none waits.")
     ended = Family("longrun_jobs_ended_total", "counter", "Jobs that have ended, by how they ended.")
-    run = Family("longrun_run_seconds_total", "counter", "Running time of ended jobs.")
+    times = [Family(f"longrun_{what}_seconds_total", "counter", _TIMES[what]) for what in TIMES]
     for lane in lanes_of(parts, seen):
         labels = {"queue": lane.queue, "model": lane.model}
         waiting.samples.extend((labels | {"priority": str(priority)}, n) for priority, n in sorted(lane.by_priority.items()))
         oldest.samples.append((labels, lane.oldest_s or 0))
     for model, counters in sorted(seen.counters.items()):
-        ended.samples.extend(({"model": model, "status": what}, n) for what, n in sorted(counters.items()) if what != "run_ms")
-        run.samples.append(({"model": model}, counters.get("run_ms", 0) / 1000))
+        ended.samples.extend(({"model": model, "status": what}, counters[what]) for what in sorted(ENDS) if what in counters)
+    for model, spent in sorted(seen.times.items()):
+        for family, what in zip(times, TIMES, strict=True):
+            family.samples.append(({"model": model}, spent.get(what, 0) / 1e6))
     claimed = Family("longrun_jobs_claimed", "gauge", "Jobs that a worker holds.", [({}, seen.claimed)])
     workers = Family("longrun_workers", "gauge", "Workers that are announced.", [({}, len(seen.workers))])
-    return [waiting, oldest, claimed, workers, ended, run, *_batches(seen), *_memory(seen)]
+    return [waiting, oldest, claimed, workers, ended, *times, _loading(seen), *_batches(seen), *_memory(seen)]
+
+
+def _loading(seen: Overview) -> Family:
+    load = Family("longrun_load_seconds", "gauge", "Time that load() and warmup() of a model took, the longest of a worker's runners.")
+    for worker in seen.workers:
+        for model, entry in sorted(worker.get("models", {}).items()):
+            took = [(what, entry.get(f"{what}_s")) for what in ("load", "warmup")]
+            load.samples.extend(({"worker": worker["name"], "model": model, "step": what}, s) for what, s in took if s is not None)
+    return load
 
 
 def _batches(seen: Overview) -> list[Family]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -48,12 +47,9 @@ def _row(job: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _run_seconds(job: dict[str, Any]) -> str:
-    """Seconds from the start of the last attempt to its end, or to now; a dash before it."""
-    if not job.get("started_at"):
-        return "-"
-    started = datetime.fromisoformat(job["started_at"])
-    ended = datetime.fromisoformat(job["finished_at"]) if job.get("finished_at") else datetime.now(UTC)
-    return f"{max(0.0, (ended - started).total_seconds()):.1f}"
+    """Seconds in the model's code, of the attempts that have ended; a dash while there are none."""
+    run_s = job.get("usage", {}).get("run_s")
+    return "-" if run_s is None else f"{run_s:.1f}"
 
 
 @app.command("show")

@@ -65,7 +65,7 @@ class JobFailure:
         peak_memory: most bytes that the process held, the loaded model included.
         hint: what is known, or guessed, of the cause.
         stopped_by: the step that stopped it.
-        run_s: seconds that it had run when it had stopped.
+        run_s: seconds that its code had run when it had stopped.
         stop_s: seconds from the request (or the end of the limit) until it had stopped.
     """
 

@@ -19,6 +19,9 @@ FIELDS = (
     "partial", "hook", "batch", "batch_index",
 )  # fmt: skip
 
+#: Figures of `usage` that are ours, of each attempt or of the job. What a model reports by one of these names is not kept.
+OUR_FIGURES = frozenset({"queue_s", "wait_s", "run_s", "store_s", "batch_size", "batch_wait_s"})
+
 
 def typed(names: Sequence[str], values: Sequence[bytes | None], *, ints: Container[str], texts: Container[str]) -> dict[str, Any]:
     """The fields of a hash that are there, by name: as numbers, as texts, or as the bytes that they are."""
@@ -103,6 +106,7 @@ class AttemptRecord:
     attempt: int
     worker: str
     device: str | None
+    queued: int | None  #: None: a version that did not note it has claimed it
     started: int
     finished: int | None
     outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed; None while it runs
@@ -118,6 +122,7 @@ class AttemptRecord:
             attempt=attempt,
             worker=start["worker"],
             device=start.get("device") or None,
+            queued=int(start["queued"]) if "queued" in start else None,
             started=int(start["at"]),
             finished=int(finished) if finished else None,
             outcome=outcome.decode() if outcome else None,

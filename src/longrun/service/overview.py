@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ from longrun.errors import Problem
 from longrun.service.parts import Parts
 from longrun.store.records import LaneDepth
 
+#: How jobs end, and what their time is spent with: waiting in the queue, and in a worker; in the model's code; until the outcome is stored.
+ENDS = ("succeeded", "failed", "canceled", "expired")
+TIMES = ("queue", "wait", "run", "store")
+
 
 class UnknownQueue(Problem):
     """No model of this service uses the queue, and no job waits in it."""
@@ -23,23 +27,32 @@ class UnknownQueue(Problem):
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """One look at everything: the depth of each lane, what workers announce, counters by model, claimed jobs, and what is wrong by part."""
+    """One look at everything: the depth of each lane, what workers announce, counters by model, claimed jobs, and what is wrong by part.
+
+    `times`: microseconds by model and what they were spent with: queue, wait, run, store.
+    """
 
     lanes: Sequence[LaneDepth]
     workers: list[dict[str, Any]]
     counters: dict[str, dict[str, int]]
     claimed: int
     trouble: dict[str, str]
+    times: dict[str, dict[str, int]]
 
 
 async def look(parts: Parts) -> Overview:
     """Read all of it."""
-    announced, flat, claimed, trouble = await parts.store.records.overview()
-    counters: dict[str, dict[str, int]] = defaultdict(dict)
+    announced, counters, claimed, trouble, times = await parts.store.records.overview()
+    workers = [orjson.loads(each) for each in announced]
+    return Overview(await parts.store.records.depths(), workers, _by_model(counters), claimed, trouble, _by_model(times))
+
+
+def _by_model(flat: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = defaultdict(dict)
     for name, value in flat.items():
         model, _, what = name.rpartition(":")
-        counters[model][what] = value
-    return Overview(await parts.store.records.depths(), [orjson.loads(each) for each in announced], dict(counters), claimed, trouble)
+        found[model][what] = value
+    return dict(found)
 
 
 def lanes_of(parts: Parts, seen: Overview) -> list[LaneDepth]:
@@ -64,15 +77,16 @@ def queues(parts: Parts, seen: Overview) -> wire.QueueList:
 
 
 def stats(parts: Parts, seen: Overview) -> wire.Stats:
-    """Counts and times per model since the store was made."""
+    """Counts and times per model since the store was made (times: since it has been written by this version or a later one)."""
     names = sorted({spec.name for spec in parts.models} | set(seen.counters))
     return wire.Stats([_stats(seen, name) for name in names])
 
 
 def _stats(seen: Overview, model: str) -> wire.ModelStats:
-    counters = seen.counters.get(model, {})
-    ended = {what: counters.get(what, 0) for what in ("succeeded", "failed", "canceled", "expired")}
-    return wire.ModelStats(model=model, **ended, run_s=counters.get("run_ms", 0) / 1000, batches=_batches(seen, model))
+    counters, times = seen.counters.get(model, {}), seen.times.get(model, {})
+    ended: dict[str, Any] = {what: counters.get(what, 0) for what in ENDS}
+    ended |= {f"{what}_s": times.get(what, 0) / 1e6 for what in TIMES}
+    return wire.ModelStats(model=model, **ended, batches=_batches(seen, model))
 
 
 def _batches(seen: Overview, model: str) -> wire.LaneBatches | None:

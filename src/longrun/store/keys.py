@@ -9,6 +9,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   crashes, releases   budgets apart from `errors`
   suspect             was aboard a crash with others, or one more crash would end it: with whom it may still run, its own id = with nobody
   repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)
+  place               ms that gave it its place in its lane, of a job that was given back: it waits since `queued` only
   local               events of this attempt appended so far: an append sent twice adds nothing
   base, log_bytes     events that the log's limits have taken from its head, none without the field; bytes of those it holds
   cut                 the latest attempt of which an `output` event was taken so
@@ -34,7 +35,8 @@ deadline            zset. Id → ms when a job that waits expires (`start_within
 expire              zset. Finished id → ms when the record goes
 dead:<tenant>       zset. Failed id → finished ms: the dead letters, until retried or expired
 lanes               set. Lanes that ever had a job
-stats               hash. `<model>:<what>` → count, or sum of ms
+stats               hash. `<model>:<what>` → how many jobs have ended so
+times               hash. `<model>:<what>` → sum over attempts in microseconds; what = queue, wait, run, store
 workers             zset. Worker, by its identity → ms when its entry runs out
 worker:<worker>     string, 3 leases. JSON: what the worker runs, and its name
 name:<name>         string, 3 leases. `<worker> <until ms>`: which worker has the name; after that time another may take it

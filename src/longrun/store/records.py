@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 
@@ -216,10 +216,16 @@ class Records:
             lanes.append(LaneDepth(queue, model, {9 - level: n for level, n in enumerate(rows[i + 2 : i + 12])}, oldest))
         return sorted(lanes, key=lambda lane: (lane.queue, lane.model))
 
-    async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int, dict[str, str]]:
-        """What workers announce (JSON each), the counters `<model>:<what>`, the number of claimed jobs, and what is wrong by part."""
-        workers, flat, claimed, _now, pairs = await self._run("overview")
-        # RESP3 turns HGETALL inside a script's reply into a flat list all the same.
-        counters: dict[Any, Any] = dict(zip(flat[::2], flat[1::2], strict=True))
+    async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int, dict[str, str], dict[str, int]]:
+        """What workers announce (JSON each), the counters `<model>:<what>`, the number of claimed jobs, what is wrong by part, and times.
+
+        These are microseconds by `<model>:<what>`, summed over attempts; what = queue, wait, run, store.
+        """
+        workers, ended, claimed, _now, pairs, times = await self._run("overview")
         trouble = {pairs[i].decode(): pairs[i + 1].decode() for i in range(0, len(pairs), 2)}
-        return workers, {name.decode(): int(value) for name, value in counters.items()}, claimed, trouble
+        return workers, _numbers(ended), claimed, trouble, _numbers(times)
+
+
+def _numbers(flat: Sequence[bytes]) -> dict[str, int]:
+    """A hash of numbers. RESP3 turns HGETALL inside a script's reply into a flat list all the same."""
+    return {name.decode(): int(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import orjson
 from msgspec import UNSET, Raw, UnsetType
@@ -112,7 +112,7 @@ class Job(Answer):
     progress: Progress | None
     error: JobProblem | None
     partial: Annotated[bool, about("whether the output is what the model had when its time was over")]
-    usage: Annotated[Members, about("seconds, and the figures that the model reports, summed over all attempts")]
+    usage: Annotated[Members, about("seconds, and the figures that the model reports, summed over all attempts but for `queue_s`")]
     tags: Texts
     metadata: Members
     policy: Policy
@@ -159,10 +159,15 @@ class Job(Answer):
 
 
 def _usage(job: JobRecord) -> Raw:
-    usage: dict[str, Any] = {"queue_s": _seconds(job.queued, job.started)}
-    if job.usage is not None:
-        usage |= orjson.loads(job.usage)
-    return as_it_is(usage)
+    used = orjson.loads(job.usage) if job.usage is not None else {}
+    return as_it_is({"queue_s": _queued(job), **{name: value for name, value in used.items() if name != "queue_s"}})
+
+
+def _queued(job: JobRecord) -> float | None:
+    """Seconds of its latest time in the queue; None: it is there, or was never taken from there."""
+    if job.queued is None or job.started is None or job.started < job.queued:
+        return None
+    return _seconds(job.queued, job.started)
 
 
 def _output_file(job: JobRecord) -> OutputFile | None:
@@ -208,17 +213,24 @@ class Attempt(Answer):
     device: str | None
     started_at: Time
     finished_at: Time | None
-    run_s: float | None
+    queue_s: Annotated[float | None, about("from its queueing to `started_at`, the claim by a worker")]
+    wait_s: Annotated[float | None, about("from then until the model's code began; null: that is not known, or it did not begin")]
+    run_s: Annotated[float | None, about("in the model's code; null: as above")]
+    store_s: Annotated[float | None, about("the rest, until `finished_at`, when the store had the outcome; null: as above")]
     outcome: str | None
-    usage: Annotated[Json, about("figures that this attempt has reported; the job's `usage` has the sums", type=["object", "null"])]
+    usage: Annotated[Json, about("figures of this attempt, reported ones too; the job's `usage` has the sums", type=["object", "null"])]
     error: JobProblem | None
 
     @classmethod
     def of(cls, attempt: AttemptRecord, instance: str, *, debug: bool = False) -> Self:
         """An attempt as callers see it; `instance` is the path of its job."""
+        took, usage = _seconds(attempt.started, attempt.finished), attempt.usage or {}
+        wait_s, run_s = usage.get("wait_s"), usage.get("run_s")
+        rest = None if took is None or wait_s is None or run_s is None else round(max(0.0, took - wait_s - run_s), 6)
         return cls(
             attempt=attempt.attempt, worker=attempt.worker, device=attempt.device, started_at=rfc3339(attempt.started),
-            finished_at=rfc3339(attempt.finished), run_s=_seconds(attempt.started, attempt.finished), outcome=attempt.outcome,
+            finished_at=rfc3339(attempt.finished), queue_s=_seconds(attempt.queued, attempt.started), wait_s=wait_s, run_s=run_s,
+            store_s=rest, outcome=attempt.outcome,
             usage=as_it_is(attempt.usage),
             error=None if attempt.error is None else JobProblem.of(attempt.error, instance, debug=debug),
         )  # fmt: skip

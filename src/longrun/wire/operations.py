@@ -72,14 +72,17 @@ class LaneBatches(Answer):
 
 
 class ModelStats(Answer):
-    """Counts and times of a model since the store was made."""
+    """How many jobs of a model have ended, and the seconds that their attempts took, since the store was made."""
 
     model: str
     succeeded: int
     failed: int
     canceled: int
     expired: int
-    run_s: float
+    queue_s: Annotated[float, about("from their queueing to the claim by a worker")]
+    wait_s: Annotated[float, about("from the claim until the model's code began")]
+    run_s: Annotated[float, about("in the model's code")]
+    store_s: Annotated[float, about("the rest, until the store had the outcome")]
     batches: LaneBatches | None
 
 

@@ -247,7 +247,8 @@ class Engine:
         """Send waiting jobs of a lane to runners with room."""
         if self.tables.closing:
             return
-        sent = [(run.sink, seat.pid, run.since) for seat, run in lane.dispatch()]
+        now = time.monotonic()
+        sent = [(run.sink, seat.pid, now) for seat, run in lane.dispatch()]
         if sent:
             self.post(_accept, sent)
 

@@ -12,7 +12,7 @@
 | `ready`, model, seconds, seconds                  | `load()` and `warmup()` are done, and took so long              |
 | `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
 | `events`, id, attempt, [[type, data], …]          | progress, output, log, file; usage = the sums so far, which is no event |
-| `done`, [[id, attempt, kind, data, run_s, extra], …] | outcomes; see below                                           |
+| `done`, [[id, attempt, kind, data, times, extra], …] | outcomes; see below                                           |
 | `back`, [[id, attempt], …]                        | recalled jobs that had not begun, and will not                  |
 | `fits`, model, n                                  | its memory has room for batches of `n` items                    |
 | `pong`, n, memory                                 | memory = of GPUs: bytes allocated, reserved, most ever reserved; or nil |
@@ -20,6 +20,8 @@
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
 failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short) and `canceled` (extra = how).
 `how` it was stopped: `flag`, `exception`, nil.
+`times` = [seconds that it took up its place in the runner, when its code was first entered (monotonic), seconds in its code]; the last two
+are nil when it was not entered. `code_times` has them of a runner that does not answer.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
 `once`: the job's code must not run a second time.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead

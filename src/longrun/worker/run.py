@@ -31,8 +31,8 @@ class Sink(Protocol):
     def accepted(self, pid: int, at: float) -> None:
         """The job was handed to the runner `pid` at monotonic time `at`."""
 
-    def finished(self, status: str, run_s: float) -> None:
-        """The job left the worker; `status` is what the store says of it now."""
+    def finished(self, status: str, run_s: float | None) -> None:
+        """The job left the worker; `status` is what the store says of it now, `run_s` the seconds in its code."""
 
     def stale(self) -> None:
         """The ticket named nothing that can be claimed."""
@@ -47,6 +47,7 @@ class Run:
     sink: Sink
     key: tuple[Any, ...] = ()  #: what all items of its batch share
     since: float = field(default_factory=time.monotonic)  #: when it was claimed
+    waits_since: float = field(init=False)  #: when it began to wait for its code to be entered: then, or when it is to run again
     # -- sent
     batch: int = 0  #: number of its batch; 0 = none
     batch_size: int = 0
@@ -65,12 +66,16 @@ class Run:
     stopped_by: StoppedBy | None = None  #: how it was stopped, and `stop_s` how long that took
     stop_s: float = 0.0
     # -- ended
-    run_s: float = 0.0  #: how long its code ran
+    run_s: float | None = None  #: seconds in its code; None = that was not entered, as far as is known
+    wait_s: float = 0.0  #: seconds that it waited before that
     settled: bool = False  #: an outcome is on its way to the store; whatever the runner still says is ignored
     # -- what it has said
     backlog: Backlog = field(default_factory=Backlog)  #: events that the store does not have yet
     writing: int = 0  #: writes of events under way
     flushing: bool = False  #: more of them will follow
+
+    def __post_init__(self) -> None:
+        self.waits_since = self.since
 
     @property
     def id(self) -> str:
@@ -105,6 +110,7 @@ class Run:
         """It is to run again, with whom it shares `group` alone: as if it had not begun."""
         self.claim = replace(self.claim, suspect=group)
         self.started = self.deadline = self.hard = None
+        self.waits_since = time.monotonic()
         self.batch = self.batch_size = 0
 
     def request_stop(self, reason: StopReason, now: float, grace: float) -> None:
@@ -112,10 +118,16 @@ class Run:
         self.stop, self.stop_at, self.interrupted = reason, now, False
         self.exception_at, self.kill_at = steps(reason, now, grace, self.hard)
 
+    def has_run(self, begun: float | None, seconds: float | None) -> None:
+        """Its code was entered at `begun`, and has run for so many seconds (None, None = it was not). Once it is settled that is final."""
+        if begun is not None and seconds is not None and not self.settled:
+            self.wait_s += max(0.0, begun - self.waits_since)
+            self.run_s = (self.run_s or 0.0) + seconds
+
     def has_stopped(self, by: StoppedBy, now: float) -> None:
-        """Note how it was stopped, and the figures of that, unless it had not begun."""
+        """Note how it was stopped, and how long that took, unless it had not begun."""
         if self.started is not None:
-            self.stopped_by, self.run_s, self.stop_s = by, now - self.started, now - self.stop_at
+            self.stopped_by, self.stop_s = by, now - self.stop_at
 
     def settle(self) -> bool:
         """Its outcome is known. False: another one was known before, which counts."""

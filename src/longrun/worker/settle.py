@@ -14,6 +14,7 @@ import structlog
 
 from longrun.errors import LongrunError, StorageFull
 from longrun.jobs.failure import JobFailure, StoppedBy
+from longrun.jobs.record import OUR_FIGURES
 from longrun.jobs.retry import retry_delay
 from longrun.store.claims import Claims, Ending, Mode
 from longrun.worker import stopping
@@ -47,30 +48,30 @@ class Settler:
         lanes: dict[str, None] = {}
         crowded = {job_id for job_id, attempt, said, *_ in entries if said == "memory" and seat.had_company(job_id, attempt)}
         now, batches = time.monotonic(), set[int]()
-        for job_id, attempt, said, data, run_s, extra in entries:
+        for job_id, attempt, said, data, (held_s, begun, run_s), extra in entries:
             run = seat.take_off(job_id, attempt)
             if run is None:
                 continue
             lanes[run.lane] = None
             lane = self.tables.lane_of(run)
             if run.started is None:
-                run.started = now - run_s  # it was not seen to begin: that and its end came in one frame
+                run.started = now - held_s  # it was not seen to begin: that and its end came in one frame
             if run.batch and run.batch not in batches:
                 batches.add(run.batch)
                 lane.pace.add(run.batch_size, now - run.started)
+            run.has_run(begun, run_s)
             if job_id in crowded and lane.may_run_alone(run):
                 log.warning("out of memory beside other jobs, the job runs again alone", job_id=run.id, attempt=run.attempt)
                 lane.run_alone(run)
                 continue
             lane.held -= 1
-            lane.mean.add(run_s)
-            self._ended(run, "error" if said == "memory" else said, data, run_s, extra)
+            lane.mean.add(held_s)
+            self._ended(run, "error" if said == "memory" else said, data, extra)
         for name in lanes:
             self.tables.lanes[name].begin_next(seat)
         self.recount(seat)
 
-    def _ended(self, run: Run, kind: str, data: bytes, run_s: float, extra: Any) -> None:
-        run.run_s = run_s
+    def _ended(self, run: Run, kind: str, data: bytes, extra: Any) -> None:
         if run.stop is not None and kind in ("canceled", "error") and not run.settled:
             run.has_stopped((extra if kind == "canceled" else extra[2]) or "flag", time.monotonic())
         if not run.settle():
@@ -148,6 +149,7 @@ class Settler:
 
     def stop(self, run: Run, by: StoppedBy | None = None) -> None:
         """End a run for its caller without waiting for the runner, which holds its slot until it answers. `by`: None if it never began."""
+        self._measure(run)
         if run.settle():
             if by is not None:
                 run.has_stopped(by, time.monotonic())
@@ -211,9 +213,13 @@ class Settler:
         if run.settle():
             self.spawn(self._write_back(run, mode, failure, group))
 
+    def _measure(self, run: Run) -> None:
+        """Its code has run until now; what it still does there does not count."""
+        seat = self.tables.seat_of(run)
+        if seat is not None:
+            seat.measure(run, time.monotonic())
+
     async def _write_back(self, run: Run, mode: Mode, failure: bytes, group: str) -> None:
-        if run.started is not None:
-            run.run_s = time.monotonic() - run.started
         await self._write(run, lambda: self.claims.hand_back(run.id, run.attempt, mode, failure, group, usage=_usage(run)))
 
     # -- the worker stops -------------------------------------------------------------------------------------------------
@@ -236,6 +242,7 @@ class Settler:
 
     async def _hand_all_back(self, held: Sequence[Run]) -> None:
         for run in held:
+            self._measure(run)
             run.settled = True
         await asyncio.gather(*[self._release(run) for run in held])
 
@@ -247,17 +254,19 @@ class Settler:
 
 def _past_total(run: Run, delay: float) -> bool:
     total = run.claim.policy.total_timeout
-    return total is not None and (run.claim.claimed - run.claim.created) / 1000 + run.run_s + delay >= total
+    return total is not None and (run.claim.claimed - run.claim.created) / 1000 + (time.monotonic() - run.since) + delay >= total
 
 
 def _usage(run: Run) -> bytes:
-    """What this attempt has used (JSON), as far as it has reported that; empty = it never began."""
-    if run.started is None and not run.run_s:
-        return b""
-    batch: dict[str, float] = {}
+    """What this attempt has used (JSON), as far as that is known: our own figures first; empty = it never began."""
+    ours: dict[str, float] = {}
+    if run.run_s is not None:
+        ours = {"run_s": round(run.run_s, 6), "wait_s": round(run.wait_s, 6)}
     if run.batch_size and run.started is not None:
-        batch = {"batch_size": run.batch_size, "batch_wait_s": round(run.started - run.since, 6)}
-    return orjson.dumps({"run_s": round(run.run_s, 6), **batch, **(orjson.loads(run.backlog.usage) if run.backlog.usage else {})})
+        ours |= {"batch_size": run.batch_size, "batch_wait_s": round(run.started - run.since, 6)}
+    reported = orjson.loads(run.backlog.usage) if run.backlog.usage else {}
+    used = ours | {name: value for name, value in reported.items() if name not in OUR_FIGURES}
+    return orjson.dumps(used) if used else b""
 
 
 def groups_of(job_ids: Sequence[str]) -> dict[str, str]:

@@ -67,13 +67,13 @@ def last_step(company: Company, *, over: bool) -> Literal["kill", "fence"]:
     return "fence"
 
 
-def failure(reason: StopReason, attempt: int, limit: str, by: StoppedBy | None, took: tuple[float, float]) -> JobFailure:
+def failure(reason: StopReason, attempt: int, limit: str, by: StoppedBy | None, took: tuple[float | None, float]) -> JobFailure:
     """What the record says of a stopped attempt.
 
     Args:
         limit: the time limit that was over, in words.
         by: how it was stopped; None = it had not begun.
-        took: seconds that it had run, and that stopping took.
+        took: seconds that its code had run (None: it was not entered), and that stopping took.
     """
     code = "timeout" if reason == "timeout" else "canceled"
     detail = f"The job had not ended within its {limit}." if reason == "timeout" else "The job was canceled."
@@ -81,4 +81,5 @@ def failure(reason: StopReason, attempt: int, limit: str, by: StoppedBy | None, 
         return JobFailure(code, detail, attempt)
     if by == "fenced":
         detail += " Its process holds other jobs too and was not ended: the work may still go on there, and its result will not count."
-    return JobFailure(code, detail, attempt, stopped_by=by, run_s=round(took[0], 3), stop_s=round(took[1], 3))
+    run_s = None if took[0] is None else round(took[0], 3)
+    return JobFailure(code, detail, attempt, stopped_by=by, run_s=run_s, stop_s=round(took[1], 3))

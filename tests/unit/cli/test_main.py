@@ -161,14 +161,13 @@ def test_jobs_are_listed_over_several_pages(server: ScriptedServer, capsys: pyte
     server.on(
         "GET /jobs?tag=t&limit=100", Answer(body={"jobs": [job("succeeded")] * 100, "next": "/prefix/api/v1/jobs?cursor=c&limit=100"})
     )
-    server.on(
-        "GET /jobs?cursor=c&limit=100", Answer(body={"jobs": [job("failed", tags=["a", "b"])] * 100, "next": "/api/v1/jobs?cursor=d"})
-    )
+    last = job("failed", tags=["a", "b"], usage={"run_s": 2.25})
+    server.on("GET /jobs?cursor=c&limit=100", Answer(body={"jobs": [last] * 100, "next": "/api/v1/jobs?cursor=d"}))
 
     assert call("jobs", "ls", "--limit", "101", "--tag", "t", "--url", server.url) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 101
-    assert lines[-1].split("\t") == [ID, "shout", "failed", "1", START, "2.5", "a,b"]
+    assert lines[-1].split("\t") == [ID, "shout", "failed", "1", START, "2.2", "a,b"]
 
 
 def test_several_jobs_are_canceled_even_when_one_of_them_is_unknown(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,10 +74,10 @@ JOBS: dict[str, tuple[JobRecord, dict[str, Any]]] = {
     "job-with-an-output-without-a-name": (replace(job(status="succeeded"), output_ref=file_ref(name=""), output_url="u"), {}),
 }  # fmt: skip
 
-_BEGUN = b'{"worker":"w1@h","device":"cuda:0","at":1700000001000}'
+_BEGUN = b'{"worker":"w1@h","device":"cuda:0","at":1700000001000,"queued":1700000000400}'
 ATTEMPTS = {
     "attempt-running": AttemptRecord.from_fields(1, b'{"worker":"w","device":"","at":1700000001000}', None),
-    "attempt-succeeded": AttemptRecord.from_fields(2, _BEGUN, b"1700000002500 succeeded ", b'{"tokens":3,"flops":1e+17}'),
+    "attempt-succeeded": AttemptRecord.from_fields(2, _BEGUN, b"1700000002500 succeeded ", b'{"run_s":1.25,"wait_s":0.125,"flops":1e+17}'),
     "attempt-failed": AttemptRecord.from_fields(3, _BEGUN, b"1700000002500 failed " + FAILURE),
 }
 
@@ -132,4 +132,5 @@ OVERVIEW = Overview(
     {"captioner": {"succeeded": 3, "run_ms": 1234}, "echo": {"failed": 1, "run_ms": 3}, "old": {}},
     2,
     {},
+    {"captioner": {"queue": 2_500_000, "wait": 10_000, "run": 1_234_567, "store": 2_000}},
 )  # fmt: skip

@@ -89,9 +89,26 @@ def test_attempts_show_how_they_ended() -> None:
     begun, ended = b'{"worker":"w","device":"cpu","at":1000}', b'3500 failed {"code":"timeout","detail":"d","attempt":1}'
     view = attempt(AttemptRecord.from_fields(1, begun, ended, b'{"tokens":3}'), "/x")
     assert view["usage"] == {"tokens": 3}
-    assert (view["worker"], view["run_s"], view["outcome"], view["error"]["code"]) == ("w", 2.5, "failed", "timeout")
+    assert (view["worker"], view["outcome"], view["error"]["code"]) == ("w", "failed", "timeout")
     running = attempt(AttemptRecord.from_fields(1, begun, None), "/x")
     assert (running["finished_at"], running["outcome"], running["error"], running["usage"]) == (None, None, None, None)
+
+
+def test_the_time_of_an_attempt_is_split_and_what_is_not_known_is_null() -> None:
+    begun, ended = b'{"worker":"w","device":"cpu","at":1000,"queued":600}', b"3500 succeeded "
+    names = ("queue_s", "wait_s", "run_s", "store_s")
+
+    def split(*fields: bytes | None) -> list[float | None]:
+        view = attempt(AttemptRecord.from_fields(1, *fields), "/x")  # type: ignore[arg-type]
+        return [view[name] for name in names]
+
+    assert split(begun, ended, b'{"run_s":1.5,"wait_s":0.25}') == [0.4, 0.25, 1.5, 0.75]
+    assert split(begun, ended, None) == [0.4, None, None, None]
+    assert split(begun, None) == [0.4, None, None, None]
+    # As versions before this one have written it: the time in between is nobody's.
+    assert split(b'{"worker":"w","device":"cpu","at":1000}', ended, b'{"run_s":1.5,"tokens":3}') == [None, None, 1.5, None]
+    # The clock of the store and that of the worker are two.
+    assert split(begun, ended, b'{"run_s":2.501,"wait_s":0.001}')[3] == 0
 
 
 def test_terminal_states_have_no_moves_and_all_others_can_end() -> None:

@@ -50,6 +50,7 @@ class PlayedProcess:
 
     def __init__(self, pid: int) -> None:
         self.pid, self.sent, self.killed = pid, list[tuple[Any, ...]](), False
+        self.in_code: dict[str, tuple[float, float]] = {}  #: job id → when its code was entered, and seconds in it
 
     def send(self, *members: Any) -> None:
         self.sent.append(members)
@@ -58,6 +59,9 @@ class PlayedProcess:
         self.killed = True
 
     def sample(self) -> None: ...
+
+    def code_time(self, job_id: str, attempt: int, now: float) -> tuple[float, float] | None:
+        return self.in_code.get(job_id)
 
 
 def nothing(*_: Any) -> None: ...

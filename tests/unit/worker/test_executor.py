@@ -108,7 +108,7 @@ async def test_what_is_returned_is_the_output_and_what_is_raised_fails_the_job_a
     assert [ends[n][2] for n in "01234"] == ["ok", "error", "memory", "ok", "error"]
     assert (ends["0"][3], ends["3"][3]) == (b"0", b"10")
     assert [code_of(ends[n]) for n in "124"] == ["model-error", "out-of-memory", "validation-failed"]
-    assert all(done[4] >= 0 for done in ends.values())
+    assert all(done[4][0] >= 0 for done in ends.values())
 
 
 async def test_what_would_end_a_thread_or_the_steps_is_said_as_it_was_raised() -> None:

@@ -131,3 +131,21 @@ async def test_what_a_runner_said_last_is_heard_when_a_write_to_it_fails() -> No
         child.send("ping", 0)
     await asyncio.wait_for(child.ended, 60)
     assert [frame[0] for frame in child.frames] == ["done"]
+
+
+async def test_an_end_that_is_seen_late_is_dated_by_the_last_look_at_the_living_process() -> None:
+    at_once, late = Child(), Child()
+    await at_once.run("import time; time.sleep(0.3)")
+    while not at_once.ended.done():
+        looked = time.monotonic()
+        at_once.drain_output()
+        await asyncio.sleep(0.05)
+    assert looked - 0.6 < at_once.ended.result().at <= time.monotonic()
+    await late.run("import time; time.sleep(0.5)")
+    before = time.monotonic()
+    late.drain_output()
+    looked = time.monotonic()
+    time.sleep(2)  # noqa: ASYNC251 - the worker stands still
+    late.drain_output()
+    end = await asyncio.wait_for(late.ended, 60)
+    assert before <= end.at <= looked

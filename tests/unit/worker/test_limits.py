@@ -86,6 +86,7 @@ def test_the_exception_comes_after_a_third_of_the_grace_and_never_after_the_kill
 def test_a_job_tells_how_it_was_stopped_after_how_long_and_how_long_that_took() -> None:
     job = run(timeout=600)
     job.request_stop("canceled", 105, grace=1)
+    job.has_run(100.0, 6.25)
     job.has_stopped("kill", 106.25)
     assert (job.stopped_by, job.run_s, job.stop_s) == ("kill", 6.25, 1.25)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
-from tests.unit.worker.played import PlayedClaims, Recorder, emitter_of, started, tables_of, waiting
+from tests.unit.worker.played import PlayedClaims, PlayedProcess, Recorder, emitter_of, started, tables_of, waiting
 
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.failure import JobFailure
 from longrun.store.claims import Claims
 from longrun.worker.settle import Settler
+from longrun.worker.settle import _usage as usage_of
 from longrun.worker.supervise.exits import Exit
 from longrun.worker.tables import Tables
 
@@ -23,8 +25,12 @@ def settler(tables: Tables, *answers: Any) -> tuple[Settler, PlayedClaims, Recor
     return Settler(tables, cast(Claims, claims), emitter, effects.spawn, effects.recount, effects.post), claims, effects
 
 
+def played(tables: Tables) -> PlayedProcess:
+    return cast(PlayedProcess, tables.seats[0].process)
+
+
 def done(job_id: str, kind: str = "ok", extra: Any = None) -> list[Any]:
-    return [job_id, 1, kind, b'"out"' if kind == "ok" else FAILURE, 0.1, extra]
+    return [job_id, 1, kind, b'"out"' if kind == "ok" else FAILURE, (0.2, 0.0, 0.1), extra]
 
 
 async def test_successes_of_one_turn_are_written_together_and_the_runner_has_room_again() -> None:
@@ -143,3 +149,60 @@ async def test_a_worker_that_stops_puts_tickets_and_claims_back() -> None:
     assert claims.calls == [("requeue", ["job_3"]), ("queued", "job_2", "unstarted", ""), ("queued", "job_1", "release", "")]
     assert tables.runs == {}
     assert effects.named("post") != []
+
+
+async def test_the_figures_of_a_run_are_those_of_its_runner_and_final_when_it_is_settled() -> None:
+    tables = tables_of(concurrency=2)
+    one, two = started(tables, "job_1", "job_2")
+    one.since = one.waits_since = 100.0
+    it, _, effects = settler(tables)
+    it.on_done(tables.seats[0], [[one.id, 1, "ok", b"1", (9.0, 100.5, 2.0), None]])
+    await effects.settled()
+    assert (one.wait_s, one.run_s) == (0.5, 2.0)
+    # This one is ended without its runner's answer, which comes later and counts for nothing.
+    two.since = two.waits_since = 100.0
+    played(tables).in_code["job_2"] = 103.0, 4.0
+    it.stop(two, "fenced")
+    it.on_done(tables.seats[0], [[two.id, 1, "ok", b"1", (99.0, 103.0, 60.0), None]])
+    await effects.settled()
+    assert (two.wait_s, two.run_s) == (3.0, 4.0)
+    assert [args[2] for args in effects.named("post")] == [2.0, 4.0]
+
+
+async def test_what_code_never_ran_has_no_run_time_though_the_worker_thought_that_it_had_begun() -> None:
+    tables = tables_of()
+    (run,) = started(tables, "job_1")
+    it, _, effects = settler(tables)
+    it.on_done(tables.seats[0], [["job_1", 1, "error", FAILURE, (0.5, None, None), [False, None, None]]])
+    await effects.settled()
+    assert (run.run_s, usage_of(run)) == (None, b"")
+
+
+def test_a_model_cannot_report_what_is_ours() -> None:
+    (run,) = started(tables_of(), "job_1")
+    run.has_run(run.since + 0.25, 1.5)
+    run.backlog.usage = b'{"run_s":900,"tokens":3,"queue_s":7,"wait_s":-1}'
+    assert usage_of(run) == b'{"run_s":1.5,"wait_s":0.25,"tokens":3}'
+
+
+def test_a_run_that_goes_again_alone_has_the_seconds_of_both_and_waits_twice() -> None:
+    (run,) = started(tables_of(), "job_1")
+    run.since = run.waits_since = 100.0
+    run.has_run(100.25, 1.5)
+    before = time.monotonic()
+    run.begin_anew("alone")
+    assert before <= run.waits_since
+    again = run.waits_since
+    run.has_run(again + 0.5, 2.0)
+    assert (run.wait_s, run.run_s) == (pytest.approx(0.75), 3.5)
+
+
+@pytest.mark.parametrize(("ago", "status"), [(0, "retrying"), (60, "failed")])
+async def test_all_time_since_the_claim_counts_for_the_total_and_not_that_of_the_code_alone(ago: float, status: str) -> None:
+    tables = tables_of()
+    (run,) = started(tables, "job_1", max_attempts=3, total_timeout=50)
+    run.since -= ago
+    it, claims, effects = settler(tables)
+    it.on_done(tables.seats[0], [done("job_1", "error", [True, None, None])])
+    await effects.settled()
+    assert claims.calls[0][0] == status

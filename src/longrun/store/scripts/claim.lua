@@ -3,7 +3,7 @@
 -- get its own answer again.
 local nonce, lease, t = ARGV[1], tonumber(ARGV[5]), now()
 local worker = '{"worker":' .. cjson.encode(ARGV[3])
-local begun = worker .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"at":' .. int(t) .. '}'
+local begun = worker .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"at":' .. int(t) .. ',"queued":'
 local started = worker .. ',"resumed":false}'
 local deadlines = redis.call('ZCARD', P .. 'deadline') > 0
 -- A ticket from the tail was popped, so every ticket pushed to its list before it has been: what overtaken.lua goes by. The latest such job, by list.
@@ -25,9 +25,10 @@ local function claim(id)
     local lane, first, to = r[9] .. '.' .. r[10], entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
     zadd(P .. 'lease', int(t + lease), id)
     redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce,
-      'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun)
+      'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun .. r[12] .. '}')
     zrem(P .. 'wait:' .. lane, id)
     if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'repushed', 'made') end
+    count('times', r[10], 'queue', (t - r[12]) * 1000)
     if deadline then redis.call('ZREM', P .. 'deadline', id) end
     if not r[13] then
       local list = lane .. ':' .. int(9 - r[11])

@@ -23,6 +23,7 @@ local function finish(id, attempt, outcome, data, usage, partial)
   if partial == '1' then more[#more + 1], more[#more + 2] = 'partial', '1' end
   more[#more + 1], more[#more + 2] = 'z:' .. attempt, ending(t, outcome, err)
   finalize(id, k, t, outcome, output, err, more, r)
+  count_times(r[2], r[4], t, usage)
   return {1, outcome}
 end
 

@@ -8,5 +8,5 @@ if not mine then
   return {done and 1 or 0, status or 'gone'}
 end
 pass_when_full()
-add_usage(k, ARGV[2], ARGV[6])
+add_usage(k, ARGV[2], now(), ARGV[6])
 return {1, hand_back(id, k, now(), ARGV[3], ARGV[4] ~= '' and ARGV[4] or nil, ARGV[5] ~= '' and ARGV[5] or nil)}

@@ -85,15 +85,12 @@ local function zrem(key, id)
   if gathered then gather('ZREM', key, id) else redis.call('ZREM', key, id) end
 end
 
-local function count(model, what, by)
-  local key, field = P .. 'stats', model .. ':' .. what
-  if not gathered then
-    redis.call('HINCRBY', key, field, by)
-  else
-    local all = gathered['HINCRBY ' .. field] or {'HINCRBY', key, field, 0}
-    all[4] = all[4] + by
-    gathered['HINCRBY ' .. field] = all
-  end
+-- Add a whole number to a counter of `stats`, or to a sum of `times`, which are microseconds.
+local function count(hash, model, what, by)
+  if not gathered then return redis.call('HINCRBY', P .. hash, model .. ':' .. what, by) end
+  local name = hash .. ' ' .. model .. ':' .. what
+  local all = gathered[name]
+  if all then all[4] = all[4] + by else gathered[name] = {'HINCRBY', P .. hash, model .. ':' .. what, by} end
 end
 
 -- Does `work(first)`, `work(first + step)`, … up to `last`; returns what they return. One that fails is answered with its error and does not keep the others
@@ -188,11 +185,14 @@ end
 
 -- Put a job into its lane: the waiting set and a ticket. In front, it keeps the place its first queueing gave it.
 local function enqueue(id, k, front)
-  local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued')
+  local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued', 'place')
   local model, queue, priority = r[1], r[2], r[3]
   local lane, level = queue .. '.' .. model, 9 - priority
-  local since = front and r[4] and tonumber(r[4]) or instant()
-  redis.call('HSET', k, 'status', 'queued', 'queued', int(math.floor(since)))
+  local at = instant()
+  local since = front and tonumber(r[5] or r[4]) or at
+  redis.call('HSET', k, 'status', 'queued', 'queued', int(math.floor(at)))
+  -- How long it waits now is not how long it has been since it got its place.
+  if front then redis.call('HSET', k, 'place', int(math.floor(since))) elseif r[5] then redis.call('HDEL', k, 'place') end
   redis.call('HINCRBY', k, 'version', 1)
   redis.call('ZADD', P .. 'wait:' .. lane, place_in_lane(priority, since), id)
   redis.call('SADD', P .. 'lanes', lane)
@@ -236,10 +236,23 @@ local function sum_of(before, usage)
   return cjson.encode(sum)
 end
 
+-- Add the times of an attempt that was claimed at `started` and ends at `t` to those of its model: in its code, waiting for that, and the rest, in which its
+-- outcome was stored. What a worker says of an attempt (settle.py) begins with them, unless its code never ran.
+local function count_times(model, started, t, usage)
+  local run, wait = string.match(usage, '^{"run_s":([%d.e+-]+),"wait_s":([%d.e+-]+)')
+  if not run then return end
+  run, wait = math.floor(run * 1e6 + 0.5), math.floor(wait * 1e6 + 0.5)
+  count('times', model, 'run', run)
+  count('times', model, 'wait', wait)
+  count('times', model, 'store', math.max(0, (t - started) * 1000 - run - wait))
+end
+
 -- What an attempt has used, for its own row, and added to what the job has used so far.
-local function add_usage(k, attempt, usage)
+local function add_usage(k, attempt, t, usage)
   if usage == '' then return end
-  redis.call('HSET', k, 'u:' .. attempt, usage, 'usage', sum_of(redis.call('HGET', k, 'usage'), usage))
+  local r = redis.call('HMGET', k, 'usage', 'model', 'started')
+  redis.call('HSET', k, 'u:' .. attempt, usage, 'usage', sum_of(r[1], usage))
+  count_times(r[2], r[3], t, usage)
 end
 
 local function delivery(message) return P .. 'delivery:' .. message end

@@ -36,8 +36,7 @@ local function finalize(id, k, t, status, output, err, more, r)
     redis.call('HDEL', k, 'due')
   end
   if status == 'failed' then zadd(P .. 'dead:' .. tenant, int(t), id) end
-  count(model, status, 1)
-  if r[4] then count(model, 'run_ms', int(t - tonumber(r[4]))) end
+  count('stats', model, status, 1)
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
   if r[13] then count_items(r[13], t, status, 1) end

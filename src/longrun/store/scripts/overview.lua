@@ -1,5 +1,5 @@
 -- What /readyz, /workers, /stats and /metrics show.
--- Returns {workers' JSON…}, {stats field, value, …}, number of claimed jobs, server time, {part in trouble, text, …}.
+-- Returns {workers' JSON…}, {stats field, value, …}, number of claimed jobs, server time, {part in trouble, text, …}, {times field, value, …}.
 local t = now()
 redis.call('ZREMRANGEBYSCORE', P .. 'workers', '-inf', int(t))
 local workers = {}
@@ -16,4 +16,4 @@ for i = 1, #all, 2 do
     redis.call('HDEL', P .. 'trouble', all[i])
   end
 end
-return {workers, redis.call('HGETALL', P .. 'stats'), redis.call('ZCARD', P .. 'lease'), int(t), trouble}
+return {workers, redis.call('HGETALL', P .. 'stats'), redis.call('ZCARD', P .. 'lease'), int(t), trouble, redis.call('HGETALL', P .. 'times')}

@@ -8,7 +8,7 @@ if not mine then
 end
 pass_when_full()
 local t = now()
-add_usage(k, attempt, ARGV[5])
+add_usage(k, attempt, t, ARGV[5])
 if status == 'canceling' then return {1, end_canceled(id, k, t, attempt)} end
 local due = int(t + ARGV[3])
 end_attempt(k, attempt, t, 'retrying', ARGV[4])

@@ -104,7 +104,7 @@ class TicketRequest:
         if self._terminate_with is not None:
             self.terminate(*self._terminate_with)
 
-    def finished(self, status: str, run_s: float) -> None:
+    def finished(self, status: str, run_s: float | None) -> None:
         """See `Sink`. Outputs stay out of Celery's events."""
         self._left()
         if status == "succeeded":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
 
+from longrun.worker.code_times import CodeTimes
 from longrun.worker.runner.capture import Capture, Speaker
 from longrun.worker.runner.job_files import RunnerBlobs
 from longrun.worker.runner.settings import RunnerSettings
@@ -26,7 +28,9 @@ class Context:
     def __init__(self, send: Callable[..., None], settings: RunnerSettings | None = None, capture: Capture | None = None) -> None:
         settings = settings or RunnerSettings()
         self.send, self.capture, self.max_output = send, capture or Capture(), settings.max_output
-        self.blobs = RunnerBlobs(settings)
+        self.blobs, self.times = RunnerBlobs(settings), CodeTimes(settings.times)
+        if settings.times >= 0:
+            os.close(settings.times)
         self._late: set[Speaker] = set()
         self._wake = threading.Event()
         threading.Thread(target=self._send_late, name="events", daemon=True).start()

@@ -93,14 +93,17 @@ class Executor(ABC):
         """Parse the inputs. Who is to stop already, or has an input that does not fit, takes no further step."""
         ready: list[Run] = []
         values: list[Any] = []
-        begun = time.monotonic()
+        taken = time.monotonic()
         for run in part:
             try:
-                run.begun = begun
+                run.taken = taken
                 if run.reason is not None:
                     raise run.stop_error()
                 ref = referenced(run.input)
-                values.append(self._parsed(run) if ref is None else await self._off_loop(self._parsed, run, ref))
+                value = self._parsed(run) if ref is None else await self._off_loop(self._parsed, run, ref)
+                if run.reason is not None:
+                    raise run.stop_error()
+                values.append(value)
                 ready.append(run)
             except BaseException as error:
                 report(self._error(run, error))
@@ -121,10 +124,13 @@ class Executor(ABC):
         self.context.capture.enter(runs)
         if not self._batches:
             handle = runs[0].handle(self.spec.name)
-            call = self._collect if self._streams else self._call
-            return [await call(runs, self.instance.bind(values[0], handle))]
+            if self._streams:
+                return [await self._collect(runs, self.instance.bind(values[0], handle))]
+            with InCode(runs):
+                return [await self._call(runs, self.instance.bind(values[0], handle))]
         handles = [run.handle(self.spec.name) for run in runs]
-        returned = await self._call(runs, self.instance.bind(values, handles))
+        with InCode(runs):
+            returned = await self._call(runs, self.instance.bind(values, handles))
         ended = time.monotonic()
         for run in runs:
             run.ended = ended
@@ -134,9 +140,17 @@ class Executor(ABC):
     async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:
         """All that a generator yields: each value is an event, and a part of the output."""
         items = Items(self._max_output, is_text=self.spec.output.is_text_stream)
-        iterator, (run,) = await self._iterate(runs, code), runs
-        stop: Canceled | None = None
-        while (value := await self._next(runs, iterator, stop)) is not END:
+        (run,), stop = runs, None
+        with InCode(runs):
+            iterator = await self._iterate(runs, code)
+        while True:
+            run.enter_code(time.monotonic())
+            try:
+                value = await self._next(runs, iterator, stop)
+            finally:
+                run.leave_code(time.monotonic())
+            if value is END:
+                break
             data = await self._encoded(run, self.spec.output.encode_item, value)
             items.add(data)
             run.emit("output", b'{"value":' + data + b"}")
@@ -177,23 +191,23 @@ class Executor(ABC):
                 raise output
             data = output if self._streams else await self._encoded(run, self._encode, output)
             check_size(len(data), self._max_output)
-            seconds = run.seconds
+            times = run.times
             if len(data) > INLINE:
                 data = await self._off_loop(run.files.store_output, data)
             run.close()
-            return run.id, run.attempt, "partial" if run.partial else "ok", data, seconds, None
+            return run.id, run.attempt, "partial" if run.partial else "ok", data, times, None
         except BaseException as error:
             return self._error(run, error)
 
     def _error(self, run: Run, error: BaseException) -> Done:
         """The outcome of a run that raised or was stopped."""
-        seconds = run.seconds
+        times = run.times
         run.close()
         error = self._reported(error)
         if isinstance(error, Canceled | asyncio.CancelledError) and run.reason is not None:
-            return run.id, run.attempt, "canceled", b"", seconds, run.raised or None
+            return run.id, run.attempt, "canceled", b"", times, run.raised or None
         log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=run.attempt, exc_info=error)
-        done = done_error(run.id, run.attempt, error, self.spec, seconds, how=run.raised or None)
+        done = done_error(run.id, run.attempt, error, self.spec, times, how=run.raised or None)
         if done[2] == "memory":
             release(error)
         return done
@@ -231,6 +245,23 @@ class Executor(ABC):
     async def _encode_files(self, run: Run, encode: Encode, value: Any) -> Encoded:
         """What `encode` makes of a value that may hold files; they are stored."""
         return encode_with_files(run.files.store, encode, value)
+
+
+class InCode:
+    """`with InCode(runs)`: the code of these runs, and nothing of ours, runs in here."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self._runs = runs
+
+    def __enter__(self) -> None:
+        now = time.monotonic()
+        for run in self._runs:
+            run.enter_code(now)
+
+    def __exit__(self, *_: object) -> None:
+        now = time.monotonic()
+        for run in self._runs:
+            run.leave_code(now)
 
 
 def encode_with_files(store: Store, encode: Encode, value: Any) -> Encoded:

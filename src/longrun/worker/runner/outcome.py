@@ -20,9 +20,10 @@ from longrun.errors import (
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
 from longrun.worker.runner.memory import is_out_of_memory
+from longrun.worker.runner.run import Times
 
-#: An outcome, as it stands in a frame: id, attempt, kind, data, seconds, and what `worker.frames` says of the last.
-Done = tuple[str, int, str, bytes, float, Any]
+#: An outcome, as it stands in a frame: id, attempt, kind, data, times, and what `worker.frames` says of the last two.
+Done = tuple[str, int, str, bytes, Times, Any]
 #: Values that a generator may yield: each is an event of its own, whatever its size.
 _MOST = 1_000_000
 
@@ -98,9 +99,9 @@ def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
     return deliberate is None or any(issubclass(each, deliberate) and isinstance(error, each) for each in retry.on)
 
 
-def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, run_s: float, *, how: str | None) -> Done:
+def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, times: Times, *, how: str | None) -> Done:
     """The `done` entry of a job that raised; `how` the reason to stop was raised in it, if it was."""
     asked = error.seconds if isinstance(error, RetryAfter) else None
     failure = failure_of(error, attempt)
     kind = "memory" if failure.code == "out-of-memory" else "error"
-    return job_id, attempt, kind, failure.to_json(), run_s, [is_retryable(error, spec), asked, how]
+    return job_id, attempt, kind, failure.to_json(), times, [is_retryable(error, spec), asked, how]

@@ -24,6 +24,8 @@ _LATEST = ("progress", "usage")
 #: Id, attempt, input (JSON or a reference), the files of the input (JSON, empty = none), and whether its code must not run twice.
 Raw = tuple[str, int, bytes, bytes, bool]
 Key = tuple[str, int]
+#: Seconds that it has taken up its place, when its code was first entered, and seconds in its code; None, None = it was not entered.
+Times = tuple[float, float | None, float | None]
 
 
 class Run:
@@ -40,7 +42,8 @@ class Run:
         raised: how the reason was raised in the job's code: `flag` (by `job.*` or at a `yield`) or `exception`; empty = not yet.
         partial: its code got the soft time limit, so what it returns is what it had by then.
         interrupted: an exception is on its way into its code.
-        begun, ended: when the first step of its call began and, with a batch, when the model had returned, in monotonic time.
+        taken, ended: when its input was begun to be read and, with a batch, when the model had returned, in monotonic time.
+        begun: when its code was first entered; None = not yet. `run_s`: seconds in its code so far, without the visit that goes on.
         inside: its call of an async `predict` waits or runs.
         closed: its code has ended, and what is said in its name no longer counts.
     """
@@ -48,12 +51,14 @@ class Run:
     def __init__(self, raw: Raw, context: Context) -> None:
         self.id, self.attempt, self.input, self.input_files, self.once = raw
         self.key: Key = self.id, self.attempt
-        self._context = context
+        self._context, self._times = context, context.times
         self.group: list[Run] = [self]
         self.kind: type[Canceled] | None = None
         self.reason: type[Canceled] | None = None
         self.raised = ""
-        self.begun = self.ended = 0.0
+        self.taken = self.ended = self.run_s = 0.0
+        self.begun: float | None = None
+        self._entered, self._entry = 0.0, 0
         self.partial = self.interrupted = self.inside = self.closed = False
         # Events that are not sent yet, the size of their data, and when some were sent, in monotonic time.
         self._events: list[tuple[str, bytes | dict[str, Any]]] = []
@@ -64,9 +69,23 @@ class Run:
         self._lines: dict[int, Lines] | None = None
 
     @property
-    def seconds(self) -> float:
-        """How long it has taken: with a batch the call, else all until now."""
-        return (self.ended or time.monotonic()) - self.begun
+    def times(self) -> Times:
+        """See `worker.frames`."""
+        held = (self.ended or time.monotonic()) - self.taken
+        return held, self.begun, None if self.begun is None else self.run_s
+
+    def enter_code(self, now: float) -> None:
+        """The model's code is called, or goes on after a `yield`."""
+        self._entered = now
+        if self.begun is None:
+            self.begun, self._entry = now, self._times.begin(self.id, self.attempt, now)
+        else:
+            self._times.enter(self._entry, now)
+
+    def leave_code(self, now: float) -> None:
+        """It has returned, raised or yielded."""
+        self.run_s += now - self._entered
+        self._times.leave(self._entry, self.run_s)
 
     @property
     def files(self) -> JobFiles:
@@ -208,6 +227,7 @@ class Run:
             if self._events:
                 self.flush()
             self.closed = True
+        self._times.release(self._entry)
         if self._files is not None:
             self._files.close()
 

@@ -30,6 +30,7 @@ class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     parent: int = 0  #: process id of the worker
     #: File descriptor, 1 or 2 → (where to read what is written to it, the operator's log); None = output is not captured.
     pipes: dict[int, tuple[int, int]] | None = None
+    times: int = -1  #: file descriptor of the memory for `worker.code_times`, which the worker reads; -1 = nobody does
 
     @classmethod
     def of(cls, settings: Settings, **others: Any) -> RunnerSettings:

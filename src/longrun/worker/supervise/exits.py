@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,7 @@ class Exit:
     peak_memory: int | None = None  #: most bytes of memory that the process held at once, the loaded model included; None = not known
     ours: bool = False  #: the worker killed it
     oom: bool | None = None  #: the kernel's out-of-memory killer struck here while it ran; None = this machine does not say
+    at: float = field(default_factory=time.monotonic, compare=False)  #: monotonic time, as far as is known
 
     @property
     def signal(self) -> str | None:

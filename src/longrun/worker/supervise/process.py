@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from longrun.worker.code_times import CodeTimes, new_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
 from longrun.worker.runner.copies import remove_left
 from longrun.worker.runner.settings import RunnerSettings
@@ -28,6 +29,8 @@ _BUFFER = 1 << 20
 _LAST_MOMENT = 1.0
 #: The count of out-of-memory kills that an end is compared with is at least this many seconds old: a sign of life may be read late.
 _BEFORE = 2.0
+#: A runner that was there so many seconds ago has ended when its pipe closed. It is looked at more often than that.
+_SEEN_AT_ONCE = 0.6
 
 
 class RunnerProcess(asyncio.Protocol):
@@ -53,6 +56,8 @@ class RunnerProcess(asyncio.Protocol):
         self._end: Exit | None = None
         self._killed = False
         self._outputs: OutputPipes | None = None
+        self._times: CodeTimes | None = None
+        self._alive_at = self._ended_at = time.monotonic()
         self._seen_peak: int | None = None
         self._ours_at_start = 0
         self._kills_before = self._kills_lately = oom_kills()
@@ -64,7 +69,9 @@ class RunnerProcess(asyncio.Protocol):
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-        settings = replace(settings, parent=os.getpid(), pipes=outputs.plan if outputs is not None else None)
+        times = new_memory()
+        self._times = CodeTimes(times)
+        settings = replace(settings, parent=os.getpid(), pipes=outputs.plan if outputs is not None else None, times=times)
         command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), settings.to_json()]
         # On Linux a process inherits the peak of the one that started it, through fork and exec.
         self._ours_at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "linux" else 0
@@ -72,7 +79,7 @@ class RunnerProcess(asyncio.Protocol):
             # In a session of its own: what the model starts belongs to it, and ends with it.
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 command,
-                pass_fds=[theirs.fileno(), *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
+                pass_fds=[theirs.fileno(), times, *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
                 env=os.environ | env,
                 stdin=subprocess.DEVNULL,
                 stdout=outputs.ends[0] if outputs else None,
@@ -86,6 +93,7 @@ class RunnerProcess(asyncio.Protocol):
             raise
         finally:
             theirs.close()
+            os.close(times)
             if outputs is not None:
                 outputs.started()
         self._outputs = outputs
@@ -137,8 +145,14 @@ class RunnerProcess(asyncio.Protocol):
             self._looked = time.monotonic()
             self._kills_before, self._kills_lately = self._kills_lately, oom_kills()
 
+    def code_time(self, job_id: str, attempt: int, now: float) -> tuple[float, float] | None:
+        """When the code of a job was first entered, and seconds in it until `now`; None: it was not. Also when the process has ended."""
+        return self._times.read(job_id, attempt, now) if self._times is not None else None
+
     def drain_output(self) -> None:
-        """To be called now and then: read of its output what it cannot read itself."""
+        """To be called several times a second: read of its output what it cannot read itself."""
+        if not self._exited():
+            self._alive_at = time.monotonic()
         if self._outputs is not None:
             self._outputs.drain_stuck()
 
@@ -156,6 +170,9 @@ class RunnerProcess(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        # Seen late, because the worker stood still or a child held the pipe, all that is known is that it was there at the last look.
+        now = time.monotonic()
+        self._ended_at = now if now - self._alive_at < _SEEN_AT_ONCE else self._alive_at
         if exc is not None:
             self._read_the_rest()
         if self._process is not None:
@@ -192,13 +209,13 @@ class RunnerProcess(asyncio.Protocol):
             except ChildProcessError:
                 # Somebody else in this process waited for it: how it ended is lost.
                 self._process.returncode = 0
-                self._end = Exit(0, self._seen_peak)
+                self._end = Exit(0, self._seen_peak, at=self._ended_at)
                 return True
             if pid:
                 if self._guard is not None:
                     self._guard.discard(pid)
                 self._process.returncode = os.waitstatus_to_exitcode(status)
-                self._end = Exit(self._process.returncode, self._peak(used.ru_maxrss), self._killed, self._oom_struck())
+                self._end = Exit(self._process.returncode, self._peak(used.ru_maxrss), self._killed, self._oom_struck(), self._ended_at)
         return self._end is not None
 
     def _peak(self, maxrss: int) -> int | None:

@@ -172,6 +172,8 @@ class Seat:
         if process is not self.process:
             return
         aboard = self.runs()
+        for run in aboard:
+            self.measure(run, end.at)
         doomed, ending, unloaded = self.doomed, self.ending, not self.loaded
         cause = self.cause or _not_loaded(f"The runner died while it loaded ({end.words}).")
         self._reset()
@@ -248,6 +250,11 @@ class Seat:
             return False
         others = (each for each in self.runs() if each is not run and not (run.batch and each.batch == run.batch))
         return self.left_at > run.started or any(other.started is not None for other in others)
+
+    def measure(self, run: Run, now: float) -> None:
+        """Find out how long the code of a run that is here has run until `now`, without its runner's answer."""
+        if self.process is not None and (found := self.process.code_time(run.id, run.attempt, now)):
+            run.has_run(*found)
 
     def request_stop(self, runs: Sequence[Run], *, interrupt: bool) -> None:
         """Have the runner stop these; `interrupt` also raises the exception in code that does not look at its flag."""
