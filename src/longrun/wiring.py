@@ -13,6 +13,7 @@ from longrun.blobs.open import open_blobs
 from longrun.chores.run import run_chores
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
+from longrun.models.patches import refuse_patches
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
@@ -130,6 +131,7 @@ def create_app(
     Raises:
         SettingsError, AuthoringError, MissingExtra
     """
+    refuse_patches("this application")
     chosen = settings or load_settings()
     return create_api(chosen, store_url, models=_registry(chosen, app, models))
 
