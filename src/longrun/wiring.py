@@ -14,6 +14,7 @@ from longrun.chores.run import run_chores
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
 from longrun.models.patches import refuse_patches
+from longrun.observe.slow_imports import report_slow_import
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
@@ -110,7 +111,8 @@ def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[M
     target = app or settings.app
     if not target:
         raise SettingsError("Nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP.")
-    return target, load_target(target)
+    with report_slow_import(target):
+        return target, load_target(target)
 
 
 def create_app(
