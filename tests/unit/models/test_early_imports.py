@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 #: Late imports that no code of ours comes to, by why.
 LEFT_OUT = {
-    "other systems": "_aix_support _android_support _apple_support _ios_support _osx_support _winapi _winreg java msvcrt nt plistlib vms_lib winreg",
+    "other systems": "_aix_support _android_support _apple_support _ios_support _osx_support _winapi _winreg java msvcrt nt plistlib "
+    "vms_lib winreg",
     "what runs when a module is the program, and tests of modules": "doctest getopt pprint py_compile statistics test",
     "notebooks": "IPython",
     "settings from elsewhere, and other formats": "attrs azure boto3 google tomli tomli_w tomllib yaml",
