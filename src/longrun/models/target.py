@@ -15,11 +15,14 @@ from longrun.models import early_imports
 from longrun.models.definitions import models_of, spec_of
 from longrun.models.exits import explain_exit
 from longrun.models.patches import refuse_patches
+from longrun.models.place import is_authors
 from longrun.models.registry import Registry, default_registry, isolated_registry
 from longrun.models.spec import ModelSpec
 
 #: Slow to import, and of no use to the API process.
 HEAVY = ("torch", "jax", "tensorflow", "transformers")
+#: By folder: its modules that are not in `sys.modules`, because others have their names there.
+_beside: dict[Path | None, dict[str, ModuleType]] = {}
 _WRITE_ONE = "write `class Name(Model)` with a `predict`, or put `@model` on a function"
 
 
@@ -49,8 +52,12 @@ def load_target(target: str, registry: Registry | None = None, *, folder_stays_f
     """
     where, _, picked = target.partition(":")
     registry = registry if registry is not None else default_registry()
-    module = _import(where, folder_stays_first)
-    specs = _pick(module, picked, target) if picked else models_of(module)
+    name, folder, path = _locate(where)
+    early_imports.load()
+    # Definitions of these models are for those who ask for them here.
+    with _first_in_path(str(folder), stays=folder_stays_first), _own_modules(folder if path else None), isolated_registry():
+        module = _import(where, name, path)
+        specs = _pick(module, picked, target) if picked else models_of(module)
     if not specs:
         raise SettingsError(f"{target} holds no model: {_WRITE_ONE}")
     for spec in specs:
@@ -58,25 +65,19 @@ def load_target(target: str, registry: Registry | None = None, *, folder_stays_f
     return specs
 
 
-def _import(where: str, folder_stays_first: bool) -> ModuleType:
-    name, folder, path = _locate(where)
+def _import(where: str, name: str, path: Path | None) -> ModuleType:
     heavy = {each for each in HEAVY if each in sys.modules}
-    early_imports.load()
     importlib.invalidate_caches()
-    # Definitions of these models are for those who ask for them here.
-    with _first_in_path(str(folder), stays=folder_stays_first), isolated_registry():
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-                raise SettingsError(
-                    f"there is no module {where!r}; give a file such as app.py, or a module that Python can import"
-                ) from error
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise SettingsError(f"there is no module {where!r}; give a file such as app.py, or a module that Python can import") from error
+        raise
+    except (SystemExit, KeyboardInterrupt, EOFError) as error:
+        if (reason := explain_exit(error)) is None:
             raise
-        except (SystemExit, KeyboardInterrupt, EOFError) as error:
-            if (reason := explain_exit(error)) is None:
-                raise
-            raise SettingsError(f"{where} cannot be served: {reason}") from error
+        raise SettingsError(f"{where} cannot be served: {reason}") from error
     found = getattr(module, "__file__", None)
     if path is not None and (found is None or Path(found).resolve() != path):
         raise SettingsError(f"{where} cannot be loaded: its name {name!r} is taken by {found or 'a built-in module'}; rename the file")
@@ -100,6 +101,39 @@ def _first_in_path(folder: str, *, stays: bool) -> Iterator[None]:
         if not stays and folder in sys.path:
             sys.path.remove(folder)
             sys.path.insert(before.index(folder) if folder in before else len(sys.path), folder)
+
+
+@contextmanager
+def _own_modules(folder: Path | None) -> Iterator[None]:
+    """While a file of `folder` is imported, its neighbours are what their names mean: what others have loaded by these names from folders
+    of their own is out of `sys.modules`, and comes back afterwards.
+    """
+    theirs = {name: module for name, module in list(sys.modules.items()) if folder and _is_namesake(name, module, folder)}
+    tops = {_top(name) for name in theirs}
+    for name in theirs:
+        del sys.modules[name]
+    sys.modules.update(_beside.get(folder, {}))
+    try:
+        yield
+    finally:
+        if theirs:
+            ours = {name: module for name, module in list(sys.modules.items()) if _top(name) in tops}
+            _beside[folder] = _beside.get(folder, {}) | ours
+            for name in ours:
+                del sys.modules[name]
+            sys.modules.update(theirs)
+
+
+def _is_namesake(name: str, module: ModuleType, folder: Path) -> bool:
+    """Whether it, or its package, has the name of a file in `folder` and is an author's from elsewhere."""
+    file = getattr(module, "__file__", None)
+    if not file or not is_authors(file) or Path(file).resolve().is_relative_to(folder):
+        return False
+    return (folder / f"{_top(name)}.py").is_file() or (folder / _top(name) / "__init__.py").is_file()
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _locate(where: str) -> tuple[str, Path, Path | None]:

@@ -173,6 +173,26 @@ def test_the_same_file_by_another_path_or_from_another_folder_gives_the_same_mod
     assert load_target(str(folder / "link.py")) == first
 
 
+def test_files_of_one_name_in_two_folders_are_both_served_with_their_own_neighbours(folder):
+    for each in ("one", "two"):
+        write(folder / each / "lr_models.py", f"{each.title()}", f"{each}_function")
+        helper = write(folder / each / "lr_helper.py", f"Helper{each.title()}", f"{each}_helper")
+        helper.write_text(f"{helper.read_text()}WHO = {each!r}\n")
+        with (folder / each / "lr_models.py").open("a") as file:
+            file.write("\nimport lr_helper\nWHO = lr_helper.WHO\n")
+    assert names("one/lr_models.py") == ["helper_one", "one", "one_function", "one_helper"]
+    theirs, helper = sys.modules["lr_models"], sys.modules["lr_helper"]
+    second = load_target("two/lr_models.py")
+    assert [spec.name for spec in second] == ["helper_two", "two", "two_function", "two_helper"]
+    assert second[1].target.predict.__globals__["WHO"] == "two"
+    assert load_target("two/lr_models.py:Two") == second[1:2]
+    assert load_target("two/lr_models.py") == second
+    assert sys.modules["lr_models"] is theirs
+    assert sys.modules["lr_helper"] is helper
+    assert theirs.WHO == helper.WHO == "one"
+    assert names("one/lr_models.py") == ["helper_one", "one", "one_function", "one_helper"]
+
+
 def test_a_file_that_makes_an_application_of_itself_is_loaded(folder):
     write(folder / "lr_self.py")
     with (folder / "lr_self.py").open("a") as file:
