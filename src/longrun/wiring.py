@@ -112,7 +112,13 @@ def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[M
     if not target:
         raise SettingsError("Nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP.")
     with report_slow_import(target):
-        return target, load_target(target)
+        specs = load_target(target, Registry())
+    # For `longrun.submit` by name. A name that other code of this process has defined stays that code's.
+    known = default_registry()
+    for spec in specs:
+        if spec.name not in known:
+            known.add(spec)
+    return target, specs
 
 
 def create_app(
