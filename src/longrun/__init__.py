@@ -10,9 +10,12 @@ that hold the service inside `create_app` and `submit`.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+# As `typing` has it. It is not imported, nor anything else that is not loaded yet: with `python -m longrun` the working folder comes first.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from longrun.client import AsyncClient, Client
     from longrun.errors import (
         ApiError,

@@ -14,6 +14,8 @@ from longrun.chores.run import run_chores
 from longrun.clock import new_identity
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.models import ModelSpec, Registry, default_registry, load_target
+from longrun.models.patches import refuse_patches
+from longrun.observe.slow_imports import report_slow_import
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
@@ -110,7 +112,14 @@ def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[M
     target = app or settings.app
     if not target:
         raise SettingsError("Nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP.")
-    return target, load_target(target)
+    with report_slow_import(target):
+        specs = load_target(target, Registry())
+    # For `longrun.submit` by name. A name that other code of this process has defined stays that code's.
+    known = default_registry()
+    for spec in specs:
+        if spec.name not in known:
+            known.add(spec)
+    return target, specs
 
 
 def create_app(
@@ -131,6 +140,7 @@ def create_app(
     Raises:
         SettingsError, AuthoringError, MissingExtra
     """
+    refuse_patches("this application")
     chosen = settings or load_settings()
     return create_api(chosen, store_url, models=_registry(chosen, app, models))
 

@@ -68,9 +68,17 @@ def api(
     wrong.leave()
 
 
+class _Asked(SystemExit):
+    """Asked to stop while it starts; not to be taken for an exit of the author's code, which may be imported at that moment."""
+
+
 def _exit_on_sigterm() -> None:
     """Until something runs that has to be stopped in order, SIGTERM is a normal exit."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+    def leave(*_: object) -> None:
+        raise _Asked(0)
+
+    signal.signal(signal.SIGTERM, leave)
 
 
 def _ignore_signals() -> None:
@@ -149,9 +157,9 @@ def _start_errors(target: str | None) -> Iterator[None]:
     try:
         with needs_extra("The command"):
             yield
-    except (LongrunError, typer.Exit):
+    except (LongrunError, typer.Exit, _Asked, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         traceback.print_exc(file=sys.stderr)
         say(f"error: {target or 'the application'} cannot be served: {type(error).__name__}: {error}")
         raise typer.Exit(WRONG_START) from None

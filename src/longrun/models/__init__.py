@@ -5,8 +5,9 @@ from longrun.models.file_types import Audio, File, Image
 from longrun.models.job import Job
 from longrun.models.model import Model, model
 from longrun.models.options import Batched, ModelOptions, Retry, batched
-from longrun.models.registry import HeavyImportWarning, Registry, default_registry, isolated_registry, load_target
+from longrun.models.registry import Registry, default_registry, isolated_registry
 from longrun.models.spec import ModelSpec
+from longrun.models.target import HeavyImportWarning, load_target
 
 __all__ = [
     "Audio",

@@ -10,9 +10,9 @@ from types import FrameType
 from typing import Any, ClassVar, TypeVar, overload
 
 from longrun.errors import AuthoringError
+from longrun.models.definitions import register
 from longrun.models.options import ModelOptions
 from longrun.models.place import Place, frame_of_class, local_names
-from longrun.models.registry import default_registry
 from longrun.models.spec import Definition, ModelSpec, build_spec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,7 +56,7 @@ class Model:
         spec = build_spec(_define_class(cls, predict, place, frame, name=name, options=checked))
         _check_load(cls, place, is_async=spec.is_async)
         cls.__longrun__ = spec
-        default_registry().add(spec)
+        register(spec)
 
     # Any: a model whose `predict` is async may write `async def load`.
     def load(self, device: str) -> Any:
@@ -114,7 +114,7 @@ def model(function: F | None = None, /, *, name: str | None = None, **options: A
             )
         )
         function.__longrun__ = spec  # type: ignore[attr-defined]
-        default_registry().add(spec)
+        register(spec)
         return function
 
     return define if function is None else define(function)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+_STANDARD_LIBRARY = f"{Path(os.__file__).parent}{os.sep}"
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +48,9 @@ def local_names(frame: FrameType) -> dict[str, Any]:
         names = {**each.f_locals, **names}
         each = each.f_back
     return names
+
+
+def is_authors(file: str) -> bool:
+    """Whether a source file is the author's own: neither the standard library's, nor ours, nor of an installed package."""
+    installed = f"{os.sep}site-packages{os.sep}" in file or f"{os.sep}dist-packages{os.sep}" in file
+    return not (installed or file.startswith(("<", _STANDARD_LIBRARY, _OURS)))

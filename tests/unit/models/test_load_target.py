@@ -1,8 +1,9 @@
+import ast
+import importlib
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,6 @@ def {function}(text: str) -> str:
 
 not_a_model = 3
 """
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; what is imported from it is forgotten afterwards."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 def write(path: Path, name: str = "Echo", function: str = "shout") -> Path:
@@ -107,6 +97,140 @@ def test_loading_twice_gives_the_same_models_also_into_another_registry(folder, 
     other = Registry()
     assert load_target("lr_twice.py", other) == first
     assert other.names() == registry.names() == ["whole", "whole_function"]
+
+
+def import_module(*names: str) -> None:
+    """As other code of the process would, with the folder on its path."""
+    sys.path.insert(0, str(Path.cwd()))
+    for name in names:
+        importlib.import_module(name)
+    sys.path.pop(0)
+
+
+#: Target → what was imported before, by others.
+BEFORE = {
+    "lr_app.py": [["lr_app"], ["lr_whole"], ["lr_named", "lr_package"], ["lr_package.views"], ["lr_plugin"], ["lr_hub"]],
+    "lr_package/tasks.py": [["lr_package"], ["lr_package.tasks"], ["lr_package.views"], ["lr_app"]],
+    "lr_package.tasks": [["lr_package.tasks"], ["lr_package.views", "lr_whole"]],
+    "lr_package/__init__.py": [["lr_package.views"], ["lr_app"]],
+}
+
+
+@pytest.mark.parametrize(("target", "before"), [(target, before) for target in BEFORE for before in BEFORE[target]])
+def test_the_models_are_the_same_whatever_was_imported_before(folder, target, before):
+    write(folder / "lr_whole.py", "Whole", "whole_function")
+    write(folder / "lr_named.py", "Named", "named_function")
+    write(folder / "lr_late.py", "Late", "late_function")
+    write(folder / "lr_checked.py", "Checked", "checked_function")
+    write(folder / "lr_plugin.py", "Plugin", "plugin_function")
+    write(folder / "lr_package" / "views.py", "View", "view_function")
+    write(folder / "lr_package" / "tasks.py", "Task", "task_function")
+    (folder / "lr_package" / "__init__.py").write_text("from . import views\n")
+    with (folder / "lr_package" / "tasks.py").open("a") as file:
+        file.write("\nfrom .views import View\n")
+    (folder / "lr_hub.py").write_text("try:\n    import lr_plugin\nexcept ImportError:\n    pass\nELSE = 1\n")
+    (folder / "lr_app.py").write_text(
+        "from typing import TYPE_CHECKING\nfrom lr_named import Named\nfrom lr_hub import ELSE\nimport lr_whole, lr_package.views\n"
+        "if TYPE_CHECKING:\n    import lr_checked\n"
+        "def later():\n    import lr_late\n"
+    )
+    code = "from longrun.models import load_target; print([spec.name for spec in load_target({!r})])"
+    alone = ast.literal_eval(python(code.format(target)))
+    import_module("lr_late", "lr_checked", *before)
+    other = Registry()
+    assert [spec.name for spec in load_target(target, other)] == alone
+    assert load_target(target) == load_target(target, Registry())
+    assert other.names() == alone
+
+
+def test_models_of_modules_that_the_target_imports_by_a_computed_name_count_also_when_it_was_imported_before(folder):
+    write(folder / "lr_plugins" / "one.py", "One", "one_function")
+    (folder / "lr_loader.py").write_text(
+        "from importlib import import_module\nfor name in ['one']:\n    import_module(f'lr_plugins.{name}')\n"
+    )
+    import_module("lr_loader")
+    assert names("lr_loader.py") == ["one", "one_function"]
+
+
+def test_models_that_a_function_of_another_module_makes_belong_to_who_calls_it(folder):
+    (folder / "lr_factory.py").write_text(
+        "from longrun.models import model\n\ndef make(name):\n    @model(name=name)\n    def made(text: str) -> str:\n        return text\n"
+    )
+    for name in ("lr_left", "lr_right"):
+        (folder / f"{name}.py").write_text(f"import lr_factory\nlr_factory.make({name!r})\n")
+    import_module("lr_left", "lr_right")
+    assert names("lr_left.py") == ["lr_left"]
+    assert names("lr_right.py") == ["lr_right"]
+
+
+def test_the_same_file_by_another_path_or_from_another_folder_gives_the_same_models(folder, monkeypatch):
+    write(folder / "deep" / "lr_paths.py")
+    first = load_target("deep/lr_paths.py")
+    assert load_target(str(folder / "deep" / "lr_paths.py")) == first
+    monkeypatch.chdir(folder / "deep")
+    assert load_target("lr_paths.py") == load_target("lr_paths") == load_target("../deep/lr_paths.py") == first
+    (folder / "link.py").symlink_to(folder / "deep" / "lr_paths.py")
+    assert load_target(str(folder / "link.py")) == first
+
+
+def test_files_of_one_name_in_two_folders_are_both_served_with_their_own_neighbours(folder):
+    for each in ("one", "two"):
+        write(folder / each / "lr_models.py", f"{each.title()}", f"{each}_function")
+        helper = write(folder / each / "lr_helper.py", f"Helper{each.title()}", f"{each}_helper")
+        helper.write_text(f"{helper.read_text()}WHO = {each!r}\n")
+        with (folder / each / "lr_models.py").open("a") as file:
+            file.write("\nimport lr_helper\nWHO = lr_helper.WHO\n")
+    assert names("one/lr_models.py") == ["helper_one", "one", "one_function", "one_helper"]
+    theirs, helper = sys.modules["lr_models"], sys.modules["lr_helper"]
+    second = load_target("two/lr_models.py")
+    assert [spec.name for spec in second] == ["helper_two", "two", "two_function", "two_helper"]
+    assert second[1].target.predict.__globals__["WHO"] == "two"
+    assert load_target("two/lr_models.py:Two") == second[1:2]
+    assert load_target("two/lr_models.py") == second
+    assert sys.modules["lr_models"] is theirs
+    assert sys.modules["lr_helper"] is helper
+    assert theirs.WHO == helper.WHO == "one"
+    assert names("one/lr_models.py") == ["helper_one", "one", "one_function", "one_helper"]
+
+
+def test_a_file_that_makes_an_application_of_itself_is_loaded(folder):
+    write(folder / "lr_self.py")
+    with (folder / "lr_self.py").open("a") as file:
+        file.write(
+            "\nfrom longrun.models import Registry, load_target\nSEEN = [spec.name for spec in load_target('lr_self.py', Registry())]\n"
+        )
+    assert names("lr_self.py") == ["echo", "shout"]
+    assert sys.modules["lr_self"].SEEN == ["echo", "shout"]
+
+
+def test_the_folder_comes_first_while_the_target_is_imported_and_then_where_it_was(folder):
+    (folder / "deep").mkdir()
+    write(folder / "deep" / "lr_order.py")
+    with (folder / "deep" / "lr_order.py").open("a") as file:
+        file.write("\nimport sys\nPATH = list(sys.path)\nsys.path.insert(0, '/theirs')\n")
+    here, before = str(folder / "deep"), list(sys.path)
+    load_target("deep/lr_order.py")
+    assert [here, *before] == sys.modules["lr_order"].PATH
+    assert sys.path == ["/theirs", *before, here]
+    load_target("deep/lr_order.py")
+    assert sys.path == ["/theirs", *before, here]
+    load_target("deep/lr_order.py", folder_stays_first=True)
+    assert sys.path == [here, "/theirs", *before]
+
+
+def test_a_folder_that_is_further_back_in_the_path_comes_first_all_the_same(folder):
+    for each in ("other", "deep"):
+        (folder / each).mkdir()
+        (folder / each / "lr_both_there.py").write_text(f"WHO = {each!r}")
+        sys.path.insert(0, str(folder / each))
+    sys.path.insert(0, str(folder / "other"))
+    write(folder / "deep" / "lr_behind.py")
+    with (folder / "deep" / "lr_behind.py").open("a") as file:
+        file.write("\nimport lr_both_there\n")
+    before = list(sys.path)
+    load_target("deep/lr_behind.py")
+    assert sys.modules["lr_behind"].lr_both_there.WHO == "deep"
+    assert sys.path == before
 
 
 def test_models_defined_elsewhere_are_not_returned(folder):

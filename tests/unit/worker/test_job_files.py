@@ -250,3 +250,13 @@ def test_a_folder_of_copies_stays_while_its_process_lives_and_goes_when_it_was_k
     assert not theirs.exists()
     assert ours.folder.is_dir()
     assert strange.is_dir()
+
+
+def test_the_library_of_a_bucket_is_loaded_with_the_runner_and_not_at_its_first_file():
+    code = (
+        "import sys\nfrom longrun.worker.runner.job_files import RunnerBlobs\nfrom longrun.worker.runner.settings import RunnerSettings\n"
+        "RunnerBlobs(RunnerSettings())\nbefore = 'obstore' in sys.modules\nRunnerBlobs(RunnerSettings(blobs='s3://bucket'))\n"
+        "print(before, 'obstore' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

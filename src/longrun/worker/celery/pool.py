@@ -37,6 +37,9 @@ class TicketPool(BasePool):  # type: ignore[misc]
         self._read_fd, self._write_fd = os.pipe()
         os.set_blocking(self._read_fd, False)
         os.set_blocking(self._write_fd, False)
+        # For processes of Celery's own pools. Runners get our environment, and so does what models start.
+        for name in [name for name in os.environ if name.startswith(("CELERY_LOG_", "_MP_FORK_LOG"))]:
+            del os.environ[name]
         self.engine = Engine(plan, self._wake)
         self.engine.start()
         # Celery's own handlers are there already. Theirs take effect when the hub turns next, and a second SIGTERM says nothing new.

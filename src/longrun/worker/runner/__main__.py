@@ -1,4 +1,7 @@
-"""`python -m longrun.worker.runner <fd> <settings>`: started by the worker, never by hand."""
+"""`python -P -m longrun.worker.runner <fd> <settings>`: started by the worker, never by hand.
+
+With `-P`, for the working folder is no place to look for libraries, and all imports before the models'.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from importlib.util import find_spec
 
 _PR_SET_PDEATHSIG = 1
 
@@ -26,7 +30,7 @@ def main() -> None:
     # Imported late: the signals above must be set before anything heavy runs.
     from longrun.worker.runner.settings import RunnerSettings
 
-    settings = RunnerSettings.from_json(sys.argv[2])
+    fd, settings = int(sys.argv[1]), RunnerSettings.from_json(sys.argv[2])
     if os.getppid() != settings.parent:
         os._exit(1)
     from longrun.observe.logs import configure_runner_logging
@@ -38,7 +42,12 @@ def main() -> None:
     from longrun.worker.runner.host import Host
     from longrun.worker.runner.pipe import Pipe
 
-    Host(Pipe(socket.socket(fileno=int(sys.argv[1]))), settings, capture, operator).run()
+    os.set_inheritable(fd, False)
+    # As for `python app.py`: the model, and processes that it spawns, see no words of ours.
+    sys.argv = [settings.target.partition(":")[0]]
+    # What stands for the script of plain Python in processes that the model spawns (see there).
+    sys.modules["__main__"].__spec__ = find_spec("longrun.worker.runner.spawned")
+    Host(Pipe(socket.socket(fileno=fd)), settings, capture, operator).run()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import structlog
 
 from longrun.errors import Canceled, LongrunError, SoftTimeLimit
 from longrun.models import ModelSpec, load_target
+from longrun.models.patches import refuse_patches
 from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.capture import Capture
 from longrun.worker.runner.context import Context
@@ -61,7 +62,7 @@ class Host:
     def _load_all(self) -> None:
         model, *_ = self.settings.models
         try:
-            specs = [spec for spec in load_target(self.settings.target) if spec.name in self.settings.models]
+            specs = [spec for spec in load_target(self.settings.target, folder_stays_first=True) if spec.name in self.settings.models]
             if any(spec.is_async for spec in specs):
                 self._loop = asyncio.new_event_loop()
             for spec in specs:
@@ -78,6 +79,7 @@ class Host:
         self._awaited(spec, "load", instance.load(self.settings.device))
         loaded = time.monotonic()
         self._awaited(spec, "warmup", instance.warmup())
+        refuse_patches(self.settings.target)
         if spec.is_async:
             assert self._loop is not None
             self.executors[spec.name] = AsyncExecutor(spec, instance, self._context, loop=self._loop)

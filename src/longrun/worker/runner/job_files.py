@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from longrun.blobs.contract import BlobNotFound, Blobs
+from longrun.blobs.open import open_blobs
 from longrun.clock import new_file_id
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, PayloadTooLarge, ResultTooLarge
 from longrun.jobs import npy
@@ -45,19 +46,15 @@ _ACTIVE = re.compile(r"html|script|svg|[/+]xml")
 
 
 class RunnerBlobs:
-    """The blob store as this process uses it: opened when it is first needed, long after the runner was spawned."""
+    """The blob store as this process uses it. Raises SettingsError: it cannot be used as it is set.
+
+    It is made before the models are imported, and so is its library: no I/O happens before the first call.
+    """
 
     def __init__(self, settings: RunnerSettings) -> None:
         self._settings = settings
         self.max_file = settings.max_file
-
-    @cached_property
-    def blobs(self) -> Blobs:
-        """The blob store. Raises SettingsError."""
-        from longrun.blobs.open import open_blobs
-
-        ours = self._settings
-        return open_blobs(load_settings(blobs=ours.blobs, data=ours.data, durability=ours.durability))
+        self.blobs: Blobs = open_blobs(load_settings(blobs=settings.blobs, data=settings.data, durability=settings.durability))
 
     @cached_property
     def copies(self) -> Copies:

@@ -72,7 +72,7 @@ class RunnerProcess(asyncio.Protocol):
         times = new_memory()
         self._times = CodeTimes(times)
         settings = replace(settings, parent=os.getpid(), pipes=outputs.plan if outputs is not None else None, times=times)
-        command = [sys.executable, "-m", "longrun.worker.runner", str(theirs.fileno()), settings.to_json()]
+        command = [sys.executable, "-P", "-m", "longrun.worker.runner", str(theirs.fileno()), settings.to_json()]
         # On Linux a process inherits the peak of the one that started it, through fork and exec.
         self._ours_at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "linux" else 0
         try:

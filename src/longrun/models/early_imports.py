@@ -1,0 +1,31 @@
+"""What is imported before the models are, in each process that imports them: a file of the same name beside them hides none of it.
+
+The folder of the models comes first in `sys.path`, as in plain Python. A `queue.py` there must not become the `queue` of the standard
+library for us, nor for libraries that we use. They import much of it late, in functions. This is what is then imported first:
+`tests/unit/models/test_early_imports.py` looks for more in their text. What no code of ours can reach is left out.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib import import_module
+
+_NAMES = """
+    _strptime asyncio concurrent.futures.process concurrent.futures.thread csv email.generator email.parser email.policy encodings.idna
+    grp gzip importlib.metadata inspect linecache multiprocessing.connection multiprocessing.dummy multiprocessing.forkserver
+    multiprocessing.managers multiprocessing.pool multiprocessing.popen_fork multiprocessing.popen_forkserver
+    multiprocessing.popen_spawn_posix multiprocessing.queues multiprocessing.resource_sharer multiprocessing.shared_memory
+    multiprocessing.sharedctypes multiprocessing.spawn multiprocessing.synchronize platform pwd queue tarfile tokenize traceback
+    tracemalloc
+"""
+#: Not in every build or version of Python, or not installed.
+_WHERE_THERE = "_md5 _sha1 _sha2 _sha256 _sha3 _sha512 _colorize _suggestions annotationlib PIL"
+
+
+def load() -> None:
+    """Import them; a matter of milliseconds where Longrun runs, for most of them are loaded anyway."""
+    for name in _NAMES.split():
+        import_module(name)
+    for name in _WHERE_THERE.split():
+        with suppress(ImportError):
+            import_module(name)
