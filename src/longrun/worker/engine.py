@@ -71,13 +71,17 @@ class Engine:
     def _build(self) -> None:
         together: dict[str, list[ModelSpec]] = {}
         for spec in self.plan.specs:
-            # The functions of a module have nothing to load of their own: they share runners.
-            together.setdefault(f"functions of {spec.module}" if spec.is_function else spec.name, []).append(spec)
+            # The functions of a module have nothing to load of their own: they share runners. There is one main thread in each.
+            shares = spec.is_function and not spec.options.main_thread
+            together.setdefault(f"functions of {spec.module}" if shares else spec.name, []).append(spec)
         visible = visible_gpus()
         for specs in together.values():
             terms = Terms.of(specs)
-            models = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
-            settings = RunnerSettings.of(self.settings, target=self.plan.target, models=models, load_timeout=terms.load_timeout)
+            main_thread = any(spec.options.main_thread for spec in specs)
+            models = {spec.name: (not main_thread and self.settings.concurrency) or spec.concurrency for spec in specs}
+            settings = RunnerSettings.of(
+                self.settings, target=self.plan.target, models=models, load_timeout=terms.load_timeout, main_thread=main_thread
+            )
             group = Group(settings, terms, [spec.lane for spec in specs])
             processes = self.settings.processes or max(spec.options.processes for spec in specs)
             for place in place_runners(self.settings.device, terms.gpus, processes, visible):
