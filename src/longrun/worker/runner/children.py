@@ -52,10 +52,13 @@ os.register_at_fork(after_in_child=_note_fork)
 
 
 def _default_signals() -> None:
-    for number, plain in _PLAIN.items():
-        if signal.getsignal(number) is _stay:  # otherwise it is the author's own
-            signal.signal(number, plain)
+    ours = [number for number in _PLAIN if signal.getsignal(number) is _stay]  # otherwise the author has set it
+    for number in ours:
+        signal.signal(number, signal.SIG_DFL)
+    # What has come meanwhile ends the child here: a KeyboardInterrupt that is raised in here would be lost.
     _unblock()
+    for number in ours:
+        signal.signal(number, _PLAIN[number])
 
 
 def forked() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import decimal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -46,6 +47,8 @@ class Executor(ABC):
     def __init__(self, spec: ModelSpec, instance: Any, context: Context, clean: contextvars.Context | None = None) -> None:
         self.spec, self.instance, self.context, self._max_output = spec, instance, context, context.max_output
         self._clean = clean or contextvars.copy_context()
+        set_by_author = any(isinstance(value, decimal.Context) for value in self._clean.values())
+        self._decimal = self._clean.copy().run(decimal.getcontext).copy() if set_by_author else None
         self._fit = Fit(spec.batched.max_size if spec.batched is not None else 1)
         self._encode = partial(spec.output.encode, npy_over=INLINE)
         self._batches, self._streams, self._has_files = spec.batched is not None, spec.streams, spec.output.may_hold_files
@@ -79,7 +82,11 @@ class Executor(ABC):
 
     def fresh_context(self) -> contextvars.Context:
         """What a call of the model begins with: nothing of other calls is in it."""
-        return self._clean.copy()
+        context = self._clean.copy()
+        if self._decimal is not None:
+            # It lies in a context variable, and `getcontext().prec = 9` changes it where it lies.
+            context.run(decimal.setcontext, self._decimal.copy())
+        return context
 
     async def _run_batch(self, group: list[Run], report: Callable[[Done], None]) -> None:
         """One call, or several when that raises or is too large for the memory."""
