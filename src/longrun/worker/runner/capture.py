@@ -7,7 +7,6 @@ the output reaches the operator's log alone: see docs/decisions/0013-captured-ou
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -50,7 +49,8 @@ class Capture:
         descriptors: what comes through them; None = nothing is captured.
 
     Attributes:
-        lock: of all that is said in this process. It may be taken again by the thread that has it: collecting garbage can print.
+        lock: of all that is said in this process. It may be taken again by the thread that has it: collecting garbage can print. A forked
+            child never takes it.
         pass_on: called when code has ended, to have the lines that it has begun.
     """
 
@@ -64,11 +64,6 @@ class Capture:
         self._changes = 0
         if descriptors is not None:
             descriptors.start(self.lock, self._written)
-        os.register_at_fork(after_in_child=self._in_child)
-
-    def _in_child(self) -> None:
-        # Whoever held the lock in the parent does not exist here.
-        self.lock = threading.RLock()
 
     def loaded(self) -> None:
         """The models are loaded: processes that they have started until now are not left behind by a job."""
