@@ -103,6 +103,13 @@ def a_child_begins_with_the_signals_of_plain_python(job: Job) -> Any:
 
 
 @program
+def a_child_inherits_no_descriptor_of_ours(job: Job) -> Any:
+    said = subprocess.run(["ls", "/proc/self/fd"], capture_output=True, text=True, check=True, close_fds=False).stdout
+    # The fourth is that of the folder.
+    return "fine" if said.split() == ["0", "1", "2", "3"] else said
+
+
+@program
 def a_pipe_of_the_shell_ends(job: Job) -> Any:
     said = subprocess.run("yes | head -n 1", shell=True, capture_output=True, text=True, timeout=LONG, check=True).stdout
     return "fine" if said == "y\n" else said
@@ -365,7 +372,7 @@ def job_sent_to_a_spawned_process(job: Job) -> Any:
             else:
                 return "was sent"
     pickle.dumps(Job())
-    return "fine" if copy.copy(job).id == job.id else "no copy"
+    return "fine" if copy.copy(job).id == copy.deepcopy(job).id == job.id else "no copy"
 
 
 @program
@@ -411,7 +418,8 @@ def not_on_the_main_thread(job: Job) -> Any:
 @program
 def deep_recursion(job: Job) -> Any:
     nested: list[Any] = []
-    for _ in range(20_000):
+    # Since 3.12 the depth of C code has a limit of its own.
+    for _ in range(20_000 if sys.version_info < (3, 12) else 1000):
         nested = [nested]
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(100_000)
@@ -580,6 +588,10 @@ class Database(Model):
     """sqlite3 refuses a connection on another thread than that which has made it."""
 
     def load(self, device: str) -> None:
+        self.forked = os.fork()
+        if self.forked == 0:
+            return
+        self.status = child_of(self.forked)
         self.database = sqlite3.connect(":memory:")
         local.loaded = "too"
         bound.set("in load")
@@ -589,7 +601,7 @@ class Database(Model):
 
     def predict(self, number: int) -> str:
         (found,) = self.database.execute("select ? + 1", (number,)).fetchone()
-        return f"{found} {local.imported} {local.loaded} {bound.get()}"
+        return f"{found} {local.imported} {local.loaded} {bound.get()} {self.status}"
 
 
 class Loop(Model):
@@ -663,6 +675,9 @@ async def in_a_loop(how: str) -> Any:  # noqa: PLR0912 - a list of ways
         for task in asyncio.all_tasks():
             task.cancel()
         await asyncio.sleep(60)
+    elif how == "shut down":
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()
     elif how == "subprocess":
         process = await asyncio.create_subprocess_exec("sleep", "300")
         process.terminate()

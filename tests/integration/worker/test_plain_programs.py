@@ -99,7 +99,7 @@ async def test_an_error_about_the_main_thread_names_the_option(caller: Caller, h
 
 async def test_what_import_and_load_have_made_belongs_to_the_thread_that_runs_jobs(caller: Caller) -> None:
     for number in (1, 2):
-        assert output(await caller.run("database", number=number)) == f"{number + 1} on this thread too in load"
+        assert output(await caller.run("database", number=number)) == f"{number + 1} on this thread too in load 0"
         assert output(await caller.run("loop", number=number)) == "True in load"
 
 
@@ -112,6 +112,7 @@ FINE = [
     "thread",
     "cancel all",
     "wait for all",
+    "shut down",
     "subprocess",
     "fork",
     "fork awaits",

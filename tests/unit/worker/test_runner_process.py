@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import resource
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,8 +21,11 @@ from tests.waiting import PATIENCE
 
 from longrun.blobs.contract import Blobs
 from longrun.errors import AuthoringError
+from longrun.jobs.file_refs import FileRef
 from longrun.models import Job, Model, isolated_registry, model
+from longrun.models.file_types import File
 from longrun.worker.engine import Engine
+from longrun.worker.frames import pack
 from longrun.worker.plan import WorkerPlan
 from longrun.worker.runner.capture import Capture
 from longrun.worker.runner.context import Context
@@ -184,6 +188,27 @@ def test_the_loop_ends_with_what_is_no_exit() -> None:
         turn(loop)
     loop._selector = __import__("selectors").DefaultSelector()  # type: ignore[attr-defined]
     loop.close()
+
+
+def test_a_forked_child_sends_no_frame_also_while_another_thread_does() -> None:
+    ours, theirs = socket.socketpair()
+    pipe = Pipe(ours)
+    with pipe._lock:
+        pid = os.fork()
+        if pid == 0:
+            pipe.send("done", [])
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    pipe.send("pong", 1, None)
+    assert theirs.recv(1 << 16) == pack("pong", 1, None)
+    ours.close()
+    theirs.close()
+
+
+def test_a_file_of_a_job_says_what_to_send_instead() -> None:
+    files = Run(("job_7", 1, b"{}", b"", False), Context(lambda *_: None)).files
+    with pytest.raises(TypeError, match=r"send file\.read\(\)"):
+        pickle.dumps(File.stored(FileRef("file_1", "k", 1, "", "text/plain", "a.txt", b"{}"), files))
 
 
 def test_a_job_is_not_pickled_and_a_bare_one_is() -> None:

@@ -28,6 +28,10 @@ def new_call(context: Context) -> Context:
     return context
 
 
+async def _goes_on(*_: Any, **__: Any) -> None:
+    """What the jobs share is not shut down by one of them."""
+
+
 def prepare(shared: asyncio.AbstractEventLoop) -> None:
     """Have `asyncio.all_tasks` return those of the call that asks, and no others: programs wait for all of them, or cancel them.
 
@@ -42,6 +46,7 @@ def prepare(shared: asyncio.AbstractEventLoop) -> None:
 
     all_tasks.__doc__ = every.__doc__
     asyncio.all_tasks = asyncio.tasks.all_tasks = all_tasks
+    shared.shutdown_asyncgens = shared.shutdown_default_executor = _goes_on  # type: ignore[method-assign]
     if not _KNOWS_CONTEXT:
         shared.set_task_factory(_owned_task)
     os.register_at_fork(after_in_child=lambda: _strand(shared))

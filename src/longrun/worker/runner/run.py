@@ -83,6 +83,9 @@ class Run:
         check_not_forked()
         return self.reason
 
+    def __deepcopy__(self, _: object) -> Run:
+        return self
+
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"the Job of {self.id} cannot be sent to another process, where it has no connection to its worker:"
