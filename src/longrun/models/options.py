@@ -136,6 +136,7 @@ class ModelOptions:
     processes: int = 1  #: runners of the model for each worker
     concurrency: int | None = None  #: jobs a runner works on at once; None: sync 1, async 100
     threads: int | None = None  #: threads that libraries compute with in a runner; None: the cores, divided by the model's runners
+    main_thread: bool = False  #: of sync code: a runner of its own, on whose main thread it is loaded and its jobs run one by one
     delivery: Delivery = "at_least_once"  #: at_most_once: never run again once it has started and its worker died
     max_crashes: int | None = None  #: dead runners or workers before the job fails
     max_jobs_per_runner: int | None = None  #: a runner is replaced after so many jobs
@@ -155,6 +156,12 @@ class ModelOptions:
         for name in ("concurrency", "threads", "max_crashes", "max_jobs_per_runner", "max_memory"):
             if (value := getattr(self, name)) is not None:
                 _whole(name, value, 1)
+        if not isinstance(self.main_thread, bool):
+            raise AuthoringError(f"main_thread is True or False; got {self.main_thread!r}")
+        if self.main_thread and self.concurrency not in (None, 1):
+            raise AuthoringError(
+                f"main_thread: there is one main thread, so leave concurrency={self.concurrency} out, or give it processes="
+            )
         _number("timeout", self.timeout)
         _number("load_timeout", self.load_timeout)
         for name in ("soft_timeout", "total_timeout", "start_within", "retain_for"):

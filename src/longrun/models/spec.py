@@ -17,6 +17,7 @@ from longrun.models.signature import Parameter, Signature, read_signature
 
 SYNC_CONCURRENCY = 1
 ASYNC_CONCURRENCY = 100
+ASYNC_KINDS = ("async", "async_generator")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class ModelSpec:
     @property
     def is_async(self) -> bool:
         """Whether it runs on an event loop."""
-        return self.signature.kind in ("async", "async_generator")
+        return self.signature.kind in ASYNC_KINDS
 
     @property
     def streams(self) -> bool:
@@ -138,6 +139,8 @@ def build_spec(definition: Definition) -> ModelSpec:
         )
     batched: Batched | None = getattr(function, BATCHED_ATTRIBUTE, None)
     signature = read_signature(function, place, bound=definition.bound, batched=batched, names=definition.names)
+    if definition.options.main_thread and signature.kind in ASYNC_KINDS:
+        raise AuthoringError(f"{place}: main_thread is for sync code; write `def`, not `async def`, or leave it out")
     title = f"{''.join(part.capitalize() for part in name.replace('-', '_').split('_'))}Input"
     input_schema = _input(title, signature, place)
     if batched is not None:

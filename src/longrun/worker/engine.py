@@ -36,7 +36,7 @@ from longrun.worker.supervise.cores import find_cores
 from longrun.worker.supervise.devices import visible_gpus
 from longrun.worker.supervise.exits import Exit
 from longrun.worker.supervise.guard import Guard
-from longrun.worker.supervise.layout import lay_out
+from longrun.worker.supervise.layout import concurrency_of, lay_out
 from longrun.worker.supervise.memory import memory_of
 from longrun.worker.supervise.seat import Group, Seat
 from longrun.worker.supervise.terms import Terms
@@ -71,8 +71,11 @@ class Engine:
     def _build(self) -> None:
         for runners in lay_out(self.plan.specs, self.settings, visible_gpus(), find_cores(), os.environ):
             specs, terms = runners.specs, Terms.of(runners.specs)
-            models = {spec.name: self.settings.concurrency or spec.concurrency for spec in specs}
-            settings = RunnerSettings.of(self.settings, target=self.plan.target, models=models, load_timeout=terms.load_timeout)
+            main_thread = any(spec.options.main_thread for spec in specs)
+            models = {spec.name: concurrency_of(spec, self.settings) for spec in specs}
+            settings = RunnerSettings.of(
+                self.settings, target=self.plan.target, models=models, load_timeout=terms.load_timeout, main_thread=main_thread
+            )
             group = Group(settings, terms, [spec.lane for spec in specs])
             group.seats.extend(Seat(group, place, self._on_frame, self._on_end, self.guard) for place in runners.places)
             self.tables.groups.append(group)

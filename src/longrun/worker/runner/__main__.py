@@ -12,6 +12,8 @@ import socket
 import sys
 from importlib.util import find_spec
 
+from longrun.worker.runner.children import take_signals
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -23,9 +25,7 @@ def die_with_parent() -> None:
 
 def main() -> None:
     """Read the settings, load the models, run jobs until the pipe closes."""
-    # Ctrl-C and SIGTERM reach the whole process group; when to stop is the worker's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    take_signals()
     die_with_parent()
     # Imported late: the signals above must be set before anything heavy runs.
     from longrun.worker.runner.settings import RunnerSettings
@@ -34,10 +34,11 @@ def main() -> None:
     if os.getppid() != settings.parent:
         os._exit(1)
     from longrun.observe.logs import configure_runner_logging
-    from longrun.worker.runner.streams import capture_output
+    from longrun.worker.runner.streams import capture_output, log_afresh_in_children
 
     capture, operator = capture_output(settings.pipes)
     configure_runner_logging(settings.log_level, operator)
+    log_afresh_in_children(operator)
 
     from longrun.worker.runner.host import Host
     from longrun.worker.runner.pipe import Pipe

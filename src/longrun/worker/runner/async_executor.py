@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from longrun.models import ModelSpec
 from longrun.models.file_types import File
 from longrun.models.schema import Encoded
 from longrun.worker.runner.context import Context
+from longrun.worker.runner.event_loop import new_call
 from longrun.worker.runner.executor import END, Encode, Executor, encode_with_files
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.outcome import Done
@@ -26,8 +27,16 @@ _THREADS = 8
 class AsyncExecutor(Executor):
     """Runs async jobs side by side on the runner's event loop. How many run at once is the worker's decision: it sends no more."""
 
-    def __init__(self, spec: ModelSpec, instance: Any, context: Context, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(spec, instance, context)
+    def __init__(
+        self,
+        spec: ModelSpec,
+        instance: Any,
+        context: Context,
+        clean: contextvars.Context | None = None,
+        *,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(spec, instance, context, clean)
         self._loop = loop
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._done: list[Done] = []
@@ -39,9 +48,17 @@ class AsyncExecutor(Executor):
 
     def _start_tasks(self, groups: list[list[Run]]) -> None:
         for group in groups:
-            task = self._loop.create_task(self.run(group, self._report))
-            for run in group:
-                self._tasks[run.key] = task
+            self._start_task(group, self.run(group, self._report))
+
+    def _start_task(self, runs: list[Run], steps: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(steps, context=new_call(self.fresh_context()))
+        for run in runs:
+            self._tasks[run.key] = task
+        return task
+
+    async def _apart(self, part: list[Run], steps: Coroutine[Any, Any, None]) -> None:
+        # Not `await`: code that cancels the task that it runs in must not cost the next call of the batch.
+        await asyncio.wait([self._start_task(part, steps)])
 
     def _report(self, done: Done) -> None:
         """Outcomes of one turn of the loop go in one frame."""

@@ -7,12 +7,12 @@ the output reaches the operator's log alone: see docs/decisions/0013-captured-ou
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
+from longrun.worker.runner.children import forked
 from longrun.worker.runner.descriptors import Descriptors
 from longrun.worker.runner.offspring import Offspring
 
@@ -49,14 +49,13 @@ class Capture:
         descriptors: what comes through them; None = nothing is captured.
 
     Attributes:
-        lock: of all that is said in this process. It may be taken again by the thread that has it: collecting garbage can print.
-        forked: this is a child that the model forked. It has no threads of ours, and what it prints goes through its descriptors.
+        lock: of all that is said in this process. It may be taken again by the thread that has it: collecting garbage can print. A forked
+            child never takes it.
         pass_on: called when code has ended, to have the lines that it has begun.
     """
 
     def __init__(self, descriptors: Descriptors | None = None) -> None:
         self.lock = threading.RLock()
-        self.forked = False
         self.pass_on: list[Callable[[], None]] = []
         self._descriptors = descriptors
         self._offspring = Offspring()
@@ -65,11 +64,6 @@ class Capture:
         self._changes = 0
         if descriptors is not None:
             descriptors.start(self.lock, self._written)
-        os.register_at_fork(after_in_child=self._in_child)
-
-    def _in_child(self) -> None:
-        # Whoever held the lock in the parent does not exist here.
-        self.forked, self.lock = True, threading.RLock()
 
     def loaded(self) -> None:
         """The models are loaded: processes that they have started until now are not left behind by a job."""
@@ -110,7 +104,9 @@ class Capture:
     # -- who speaks -------------------------------------------------------------------------------------------------------
 
     def current(self) -> Speaker | None:
-        """The job whose code this is, as far as its caller may hear it."""
+        """The job whose code this is, as far as its caller may hear it. A forked child has no way to its worker."""
+        if forked():
+            return None
         who = speaker.get()
         if who is None:
             # A thread that a job has started is its own while nobody else has run: pools live on, and work for others then.

@@ -8,6 +8,8 @@ interrupted, and in where our own work with files is done.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import decimal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -22,6 +24,7 @@ from longrun.jobs.file_refs import INLINE, FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.models.file_types import Store, storing
 from longrun.models.schema import Encoded
+from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.memory import Calls, Fit, is_out_of_memory, release
 from longrun.worker.runner.outcome import Done, Items, check_size, done_error, outputs_of_batch
@@ -35,10 +38,17 @@ END = object()
 
 
 class Executor(ABC):
-    """Runs the jobs of one model."""
+    """Runs the jobs of one model.
 
-    def __init__(self, spec: ModelSpec, instance: Any, context: Context) -> None:
+    Args:
+        clean: context variables as the model has left them when it was loaded. Each call runs in a copy; None = those of the caller.
+    """
+
+    def __init__(self, spec: ModelSpec, instance: Any, context: Context, clean: contextvars.Context | None = None) -> None:
         self.spec, self.instance, self.context, self._max_output = spec, instance, context, context.max_output
+        self._clean = clean or contextvars.copy_context()
+        set_by_author = any(isinstance(value, decimal.Context) for value in self._clean.values())
+        self._decimal = self._clean.copy().run(decimal.getcontext).copy() if set_by_author else None
         self._fit = Fit(spec.batched.max_size if spec.batched is not None else 1)
         self._encode = partial(spec.output.encode, npy_over=INLINE)
         self._batches, self._streams, self._has_files = spec.batched is not None, spec.streams, spec.output.may_hold_files
@@ -67,14 +77,22 @@ class Executor(ABC):
     # -- the steps --------------------------------------------------------------------------------------------------------
 
     def run(self, group: list[Run], report: Callable[[Done], None]) -> Coroutine[Any, Any, None]:
-        """All steps of jobs that came together; `report` gets their outcomes."""
+        """All steps of jobs that came together, to be run in `fresh_context`; `report` gets their outcomes."""
         return self._run_batch(group, report) if self._batches else self._run_call(group, report)
+
+    def fresh_context(self) -> contextvars.Context:
+        """What a call of the model begins with: nothing of other calls is in it."""
+        context = self._clean.copy()
+        if self._decimal is not None:
+            # It lies in a context variable, and `getcontext().prec = 9` changes it where it lies.
+            context.run(decimal.setcontext, self._decimal.copy())
+        return context
 
     async def _run_batch(self, group: list[Run], report: Callable[[Done], None]) -> None:
         """One call, or several when that raises or is too large for the memory."""
         calls = Calls(group, self._fit)
         for part in calls:
-            await self._run_call(part, report, calls)
+            await self._apart(part, self._run_call(part, report, calls))
 
     async def _run_call(self, part: list[Run], report: Callable[[Done], None], calls: Calls | None = None) -> None:
         runs, values = await self._resolve(part, report)
@@ -83,9 +101,11 @@ class Executor(ABC):
         try:
             outputs = await self._perform(runs, values)
         except BaseException as error:
+            end_if_forked(error)
             for run in self._failed(runs, calls, error):
                 report(self._error(run, error))
         else:
+            end_if_forked()
             for n, run in enumerate(runs):
                 report(await self._finish(run, outputs[n]))
 
@@ -101,11 +121,13 @@ class Executor(ABC):
                     raise run.stop_error()
                 ref = referenced(run.input)
                 value = self._parsed(run) if ref is None else await self._off_loop(self._parsed, run, ref)
+                end_if_forked()
                 if run.reason is not None:
                     raise run.stop_error()
                 values.append(value)
                 ready.append(run)
             except BaseException as error:
+                end_if_forked(error)
                 report(self._error(run, error))
         for run in ready:
             run.group = ready
@@ -151,6 +173,7 @@ class Executor(ABC):
                 run.leave_code(time.monotonic())
             if value is END:
                 break
+            check_not_forked()
             data = await self._encoded(run, self.spec.output.encode_item, value)
             items.add(data)
             run.emit("output", b'{"value":' + data + b"}")
@@ -190,6 +213,7 @@ class Executor(ABC):
             if self._batches and isinstance(output, BaseException):
                 raise output
             data = output if self._streams else await self._encoded(run, self._encode, output)
+            end_if_forked()
             check_size(len(data), self._max_output)
             times = run.times
             if len(data) > INLINE:
@@ -197,6 +221,7 @@ class Executor(ABC):
             run.close()
             return run.id, run.attempt, "partial" if run.partial else "ok", data, times, None
         except BaseException as error:
+            end_if_forked(error)
             return self._error(run, error)
 
     def _error(self, run: Run, error: BaseException) -> Done:
@@ -217,6 +242,10 @@ class Executor(ABC):
     @abstractmethod
     def _start(self, groups: list[list[Run]]) -> None:
         """Have `run` called for each group."""
+
+    @abstractmethod
+    async def _apart(self, part: list[Run], steps: Coroutine[Any, Any, None]) -> None:
+        """Run the steps of one call of a batch in a `fresh_context` of its own."""
 
     @abstractmethod
     def _interrupt(self, runs: list[Run], now: bool) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import faulthandler
 import inspect
 import os
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from functools import partial
+from typing import Any, NoReturn, TextIO
 
 import structlog
 
@@ -18,14 +22,18 @@ from longrun.models import ModelSpec, load_target
 from longrun.models.patches import refuse_patches
 from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.capture import Capture
+from longrun.worker.runner.children import end_if_forked
 from longrun.worker.runner.context import Context
+from longrun.worker.runner.event_loop import prepare, turn
 from longrun.worker.runner.executor import Executor
+from longrun.worker.runner.main_thread import MainThread, Outbox
 from longrun.worker.runner.memory import gpu_memory
 from longrun.worker.runner.outcome import failure_of
 from longrun.worker.runner.pipe import Pipe
 from longrun.worker.runner.run import Key, Raw
 from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.runner.sync_executor import SyncExecutor
+from longrun.worker.runner.threads import start_thread
 
 log = structlog.get_logger("longrun.runner")
 
@@ -35,14 +43,35 @@ class Host:
 
     def __init__(self, pipe: Pipe, settings: RunnerSettings, capture: Capture, operator: TextIO) -> None:
         self.pipe, self.settings, self._capture, self._operator = pipe, settings, capture, operator
-        self._context = Context(pipe.send, settings, capture)
+        # On the main thread a signal handler of the author's may raise at any moment, also in the middle of a frame.
+        self._context = Context(Outbox(pipe.send).send if settings.main_thread else pipe.send, settings, capture)
         self.executors: dict[str, Executor] = {}
         self._loaded = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._main = MainThread() if settings.main_thread else None
 
-    def run(self) -> None:
-        """Load, then serve on this thread: user code gets the main thread wherever that is possible."""
+    def run(self) -> NoReturn:
+        """Load and serve until the process ends; the main thread, on which this is called, is for models that ask for it."""
         threading.Thread(target=self._read, name="pipe", daemon=True).start()
+        if self._main is not None:
+            self._work()
+        start_thread(self._work, f"{next(iter(self.settings.models), 'model')}-0")
+        while True:
+            signal.pause()
+
+    def _work(self) -> NoReturn:
+        """Load and serve on one thread: what the models' code has made while it was imported and loaded may be of that thread alone."""
+        try:
+            self._load()
+            self._serve()
+        except BaseException as error:
+            log.critical("the runner ends", exc_info=error)
+        try:
+            sys.stdout.flush()
+        finally:
+            os._exit(1)
+
+    def _load(self) -> None:
         # The worker ends a runner that hangs; shortly before, the log says where it hangs. This works without the GIL.
         timeout = self.settings.load_timeout
         faulthandler.dump_traceback_later(max(0.8 * timeout, timeout - 1), file=self._operator)
@@ -50,12 +79,23 @@ class Host:
         faulthandler.cancel_dump_traceback_later()
         self._capture.loaded()
         self._loaded.set()
-        if self._loop is not None:
-            self._loop.run_forever()
-        else:
-            first, *_ = self.executors.values()
-            assert isinstance(first, SyncExecutor)
-            first.serve()
+
+    def _serve(self) -> None:
+        here: Callable[[], object] | None = None
+        if self._main is not None:
+            here = self._main.serve
+        elif self._loop is not None:
+            here = partial(turn, self._loop)
+        for name, executor in self.executors.items():
+            if not isinstance(executor, SyncExecutor):
+                continue
+            for n in range(self.settings.models[name]):
+                if here is None:
+                    here = executor.serve
+                else:
+                    start_thread(executor.serve, f"{name}-{n}")
+        if here is not None:
+            here()
 
     # -- loading ----------------------------------------------------------------------------------------------------------
 
@@ -63,38 +103,46 @@ class Host:
         model, *_ = self.settings.models
         try:
             specs = [spec for spec in load_target(self.settings.target, folder_stays_first=True) if spec.name in self.settings.models]
+            end_if_forked()
             if any(spec.is_async for spec in specs):
                 self._loop = asyncio.new_event_loop()
+                asyncio.set_event_loop(self._loop)
+                prepare(self._loop)
             for spec in specs:
                 model = spec.name
-                self._load(spec)
-        except Exception as error:
+                self._load_one(spec)
+        except BaseException as error:
+            end_if_forked(error)
+            if not isinstance(error, Exception):
+                raise
             log.error("model did not load", model=model, exc_info=error)
             self.pipe.send("load-failed", model, failure_of(error, 0).to_json())
-            raise
+            os._exit(1)
 
-    def _load(self, spec: ModelSpec) -> None:
+    def _load_one(self, spec: ModelSpec) -> None:
+        clean = contextvars.copy_context()
         begin = time.monotonic()
-        instance = spec.instantiate()
-        self._awaited(spec, "load", instance.load(self.settings.device))
+        instance = clean.run(spec.instantiate)
+        self._call(spec, "load", clean, instance.load, self.settings.device)
         loaded = time.monotonic()
-        self._awaited(spec, "warmup", instance.warmup())
+        # A call like those of jobs: what it leaves behind is not theirs.
+        self._call(spec, "warmup", clean.copy(), instance.warmup)
         refuse_patches(self.settings.target)
         if spec.is_async:
             assert self._loop is not None
-            self.executors[spec.name] = AsyncExecutor(spec, instance, self._context, loop=self._loop)
+            self.executors[spec.name] = AsyncExecutor(spec, instance, self._context, clean, loop=self._loop)
         else:
-            main_serves = self._loop is None and not self.executors
-            threads = self.settings.models[spec.name] - main_serves
-            self.executors[spec.name] = SyncExecutor(spec, instance, self._context, threads=threads)
+            place = self._main.run if self._main is not None else None
+            self.executors[spec.name] = SyncExecutor(spec, instance, self._context, clean, place=place)
         self.pipe.send("ready", spec.name, loaded - begin, time.monotonic() - loaded)
 
-    def _awaited(self, spec: ModelSpec, what: str, outcome: Any) -> None:
-        if not inspect.isawaitable(outcome):
-            return
-        if self._loop is None:
-            raise LongrunError(f"{spec.name}: {what}() is async but predict() is not; make both async or neither.")
-        self._loop.run_until_complete(_as_coroutine(outcome))
+    def _call(self, spec: ModelSpec, what: str, context: contextvars.Context, code: Callable[..., Any], *arguments: Any) -> None:
+        outcome = context.run(code, *arguments)
+        if inspect.isawaitable(outcome):
+            if self._loop is None:
+                raise LongrunError(f"{spec.name}: {what}() is async but predict() is not; make both async or neither.")
+            self._loop.run_until_complete(self._loop.create_task(_as_coroutine(outcome), context=context))
+        end_if_forked()
 
     # -- frames from the worker (see `worker.frames`) ---------------------------------------------------------------------
 
@@ -106,7 +154,11 @@ class Host:
             "ping": self._ping,
         }
         for kind, *members in self.pipe.frames():
-            handlers[kind](*members)
+            handler = handlers.get(kind)
+            if handler is None:
+                log.error("a frame of an unknown kind came from the worker", kind=kind)
+            else:
+                handler(*members)
         # The worker is gone: its claims will be taken over, so whatever still runs here must not go on.
         os._exit(0)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NoReturn, TypeVar
 
 import orjson
 import structlog
@@ -79,6 +79,11 @@ class JobFiles:
         self._made = 0
         self._lock = threading.Lock()
         self._folder: Path | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a file of a job cannot be sent to another process, where nothing reaches its bytes: send file.read(), or str(file.path())"
+        )
 
     def read_input(self, ref: FileRef) -> bytes:
         """An input that is kept as a file. Raises BadInput: it is not there any longer."""

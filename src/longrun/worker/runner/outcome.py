@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from longrun.errors import (
 )
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
+from longrun.worker.runner.hints import main_thread_hint
 from longrun.worker.runner.memory import is_out_of_memory
 from longrun.worker.runner.run import Times
 
@@ -87,7 +89,10 @@ def failure_of(error: BaseException, attempt: int) -> JobFailure:
         detail, cause = "The input does not fit the model that this worker has loaded.", None
     else:
         detail, cause = f"{TITLES[code]} ({name}).", name
-    return JobFailure(code=code, detail=detail, attempt=attempt, cause=cause, debug="".join(traceback.format_exception(error)))
+    debug = "".join(traceback.format_exception(error))
+    if threading.current_thread() is not threading.main_thread():
+        debug += main_thread_hint(debug)
+    return JobFailure(code=code, detail=detail, attempt=attempt, cause=cause, debug=debug)
 
 
 def is_retryable(error: BaseException, spec: ModelSpec) -> bool:

@@ -14,10 +14,17 @@ _PIECE = 1 << 16
 
 
 class Pipe:
-    """Blocking frames over a socket; any thread may send, one thread reads."""
+    """Blocking frames over a socket; any thread may send, one thread reads. Processes that the model makes have no part in it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self._lock = sock, threading.Lock()
+        sock.set_inheritable(False)
+        os.register_at_fork(after_in_child=self._in_child)
+
+    def _in_child(self) -> None:
+        # Whoever held the lock in the parent does not exist here; and a frame that is sent all the same ends the child.
+        self._lock = threading.Lock()
+        self._sock.close()
 
     def send(self, *members: Any) -> None:
         """Send a frame. When the worker is gone there is nobody to run for: the process ends."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
 from longrun.errors import Canceled, SoftTimeLimit
 from longrun.models import Job
+from longrun.worker.runner.children import check_not_forked
 from longrun.worker.runner.context import GATHER, Context
 from longrun.worker.runner.job_files import JobFiles
 from longrun.worker.runner.lines import Flow, Lines, readable, shortened
@@ -96,7 +97,20 @@ class Run:
 
     def handle(self, model: str) -> Job:
         """What the model gets as `job`."""
-        return Job(id=self.id, model=model, attempt=self.attempt, emit=self.emit, canceled=lambda: self.reason)
+        return Job(id=self.id, model=model, attempt=self.attempt, emit=self.emit, canceled=self._asked_to_stop)
+
+    def _asked_to_stop(self) -> type[Canceled] | None:
+        check_not_forked()
+        return self.reason
+
+    def __deepcopy__(self, _: object) -> Run:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the Job of {self.id} cannot be sent to another process, where it has no connection to its worker:"
+            " send what that process needs, and report from the process that runs the job"
+        )
 
     # -- how it is stopped ------------------------------------------------------------------------------------------------
 
@@ -150,7 +164,12 @@ class Run:
 
     @shielded
     def emit(self, kind: str, data: bytes | dict[str, Any]) -> None:
-        """Send an event; bytes are JSON already. Usage is summed up here; the worker keeps what came last."""
+        """Send an event; bytes are JSON already. Usage is summed up here; the worker keeps what came last.
+
+        Raises:
+            LongrunError: this is a forked child.
+        """
+        check_not_forked()
         with self._context.capture.lock:
             self._context.capture.drain()
             if isinstance(data, bytes):
@@ -189,8 +208,8 @@ class Run:
             self.log("info", line)
 
     def _add(self, kind: str, data: bytes | dict[str, Any]) -> None:
-        """Under the lock. What comes after the end, or from a process that the model forked, counts for nothing."""
-        if self.closed or self._context.capture.forked:
+        """Under the lock. What comes after the end counts for nothing."""
+        if self.closed:
             return
         events = self._events
         if kind in _LATEST and events and events[-1][0] == kind:

@@ -15,6 +15,7 @@ class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str = ""  #: what the runner imports
     models: dict[str, int] = {}  #: jobs (batched: batches) at once, by model
+    main_thread: bool = False  #: they are loaded and run on the main thread
     device: str = "cpu"  #: what `load` gets
     load_timeout: float = 1800.0  #: seconds until all models must be loaded
     log_level: str = "info"

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+import structlog
+
 from longrun.worker.runner.capture import Capture, Speaker, speaker
+from longrun.worker.runner.children import forked
 from longrun.worker.runner.descriptors import Descriptors, write_all
 from longrun.worker.runner.lines import LONGEST
 from longrun.worker.runner.raising import shielded
@@ -50,7 +53,7 @@ class Stream(io.BufferedIOBase):
     def write(self, data: Any) -> int:
         """Takes all of `data`."""
         said = bytes(data)
-        if self._capture.forked:
+        if forked():
             write_all(self._number, said)
             return len(said)
         with self._capture.lock:
@@ -67,7 +70,7 @@ class Stream(io.BufferedIOBase):
     @shielded
     def flush(self) -> None:
         """Pass it on, whether the line has ended or not."""
-        if self._kept and not self._capture.forked:
+        if self._kept and not forked():
             with self._capture.lock:
                 self.pass_on()
 
@@ -118,6 +121,18 @@ def capture_output(pipes: Mapping[int, tuple[int, int]] | None) -> tuple[Capture
     if faulthandler.is_enabled():
         faulthandler.enable(operator)
     return capture, operator
+
+
+def log_afresh_in_children(operator: TextIO) -> None:
+    """Give a forked child a logger of its own: a thread that is gone there may hold the locks of this one."""
+    ours = structlog.get_config()["logger_factory"]
+
+    def in_child() -> None:
+        if structlog.get_config()["logger_factory"] is ours:
+            stream = os.fdopen(operator.fileno(), "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+            structlog.configure(logger_factory=structlog.WriteLoggerFactory(stream))
+
+    os.register_at_fork(after_in_child=in_child)
 
 
 def _for_the_operator(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
@@ -185,7 +200,7 @@ def _mark_threads(capture: Capture) -> None:
     start = threading.Thread.start
 
     def marked(thread: threading.Thread) -> None:
-        if not capture.forked:
+        if not forked():
             capture.mark(thread)
         start(thread)
 

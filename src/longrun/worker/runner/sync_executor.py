@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 from longrun.errors import Canceled
 from longrun.models import ModelSpec
+from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.executor import END, Executor
 from longrun.worker.runner.interrupts import Interrupts
@@ -19,14 +21,25 @@ from longrun.worker.runner.run import Key, Run
 
 
 class SyncExecutor(Executor):
-    """Runs sync jobs one after the other on each of its threads.
+    """Runs sync jobs one after the other on each of its threads: those that call `serve`.
 
     Args:
-        threads: threads to start here; the caller may add its own by calling `serve`.
+        threads: threads to start here, which do not outlive the main thread.
+        place: runs what it gets, where the model's code is to run; None = on the thread that serves.
     """
 
-    def __init__(self, spec: ModelSpec, instance: Any, context: Context, *, threads: int) -> None:
-        super().__init__(spec, instance, context)
+    def __init__(
+        self,
+        spec: ModelSpec,
+        instance: Any,
+        context: Context,
+        clean: contextvars.Context | None = None,
+        *,
+        threads: int = 0,
+        place: Callable[[Callable[[], None]], None] | None = None,
+    ) -> None:
+        super().__init__(spec, instance, context, clean)
+        self._place = place
         self._inbox: queue.SimpleQueue[list[Run]] = queue.SimpleQueue()
         self._interrupts = Interrupts()
         for n in range(threads):
@@ -40,10 +53,20 @@ class SyncExecutor(Executor):
         while True:
             group = self._inbox.get()
             done: list[Done] = []
-            _run_through(self.run(group, done.append))
+            steps: Callable[[], None] = partial(self.fresh_context().run, _run_through, self.run(group, done.append))
+            if self._place is None:
+                steps()
+            else:
+                self._place(steps)
+                self._complete(group, done)
             for run in group:
                 self.runs.pop(run.key, None)
             self.context.send("done", done)
+
+    def _complete(self, group: list[Run], done: list[Done]) -> None:
+        """Add the outcomes of jobs whose steps were cut short: a signal handler of the author's has raised between two of them."""
+        ended = {(job_id, attempt) for job_id, attempt, *_ in done}
+        done += [self._error(run, RuntimeError("a signal handler raised between two steps")) for run in group if run.key not in ended]
 
     def recall(self, keys: list[Key]) -> None:
         """Give back those that wait for a thread."""
@@ -70,13 +93,29 @@ class SyncExecutor(Executor):
                 self._interrupts.interrupt(run)
 
     async def _call(self, runs: list[Run], code: Callable[[], Any]) -> Any:
-        return self._interrupts.call(runs, code)
+        return self._interrupts.call(runs, partial(self._called, code))
 
     async def _iterate(self, runs: list[Run], code: Callable[[], Any]) -> Any:
-        return self._interrupts.call(runs, lambda: iter(code()))
+        return self._interrupts.call(runs, partial(self._called, lambda: iter(code())))
 
     async def _next(self, runs: list[Run], iterator: Any, stop: Canceled | None) -> Any:
-        return self._interrupts.call(runs, partial(next, iterator, END) if stop is None else partial(_throw, iterator, stop))
+        step = partial(next, iterator, END) if stop is None else partial(_throw, iterator, stop)
+        return self._interrupts.call(runs, partial(self._called, step, more=True))
+
+    def _called(self, code: Callable[[], Any], *, more: bool = False) -> Any:
+        """What `code` returns; `more`: unless that is `END`, it will be called again. A child that was forked in there ends."""
+        try:
+            returned = code()
+            if more and returned is not END:
+                check_not_forked()
+        except BaseException as error:
+            end_if_forked(error)
+            raise
+        end_if_forked()
+        return returned
+
+    async def _apart(self, part: list[Run], steps: Coroutine[Any, Any, None]) -> None:
+        self.fresh_context().run(_run_through, steps)
 
     def _reported(self, error: BaseException) -> BaseException:
         """What would end a thread or the process ends the job alone."""

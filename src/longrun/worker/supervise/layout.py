@@ -29,9 +29,15 @@ def lay_out(specs: Sequence[ModelSpec], settings: Settings, visible: Sequence[st
     """
     together: dict[str, list[ModelSpec]] = {}
     for spec in specs:
-        # The functions of a module have nothing to load of their own: they share runners.
-        together.setdefault(f"functions of {spec.module}" if spec.is_function else spec.name, []).append(spec)
+        # The functions of a module have nothing to load of their own: they share runners. There is one main thread in each.
+        shares = spec.is_function and not spec.options.main_thread
+        together.setdefault(f"functions of {spec.module}" if shares else spec.name, []).append(spec)
     return [Runners(group, _places(group, settings, visible, cores, env)) for group in together.values()]
+
+
+def concurrency_of(spec: ModelSpec, settings: Settings) -> int:
+    """How many jobs (batches) of a model a runner works on at once. There is one main thread, whatever the operator says."""
+    return spec.concurrency if spec.options.main_thread else settings.concurrency or spec.concurrency
 
 
 def _places(specs: Sequence[ModelSpec], settings: Settings, visible: Sequence[str], cores: Cores, env: Mapping[str, str]) -> list[Place]:
@@ -72,7 +78,7 @@ class _Demand:
     def of(cls, spec: ModelSpec, places: Sequence[Place], settings: Settings) -> _Demand:
         threads = places[0].threads or 1
         # Who sets one thread and several jobs at once has code that waits, or has thought of it.
-        jobs = 1 if spec.is_async or threads == 1 else settings.concurrency or spec.concurrency
+        jobs = 1 if spec.is_async or threads == 1 else concurrency_of(spec, settings)
         return cls(spec.name, len(places), jobs, threads)
 
     @property

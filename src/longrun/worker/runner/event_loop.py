@@ -1,0 +1,87 @@
+"""The event loop that the jobs of async models share: no job ends it, and none sees the tasks of another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+from collections import deque
+from contextvars import Context, ContextVar
+from typing import Any, NoReturn
+
+import structlog
+
+from longrun.errors import LongrunError
+from longrun.worker.runner.children import end_forked, forked
+
+log = structlog.get_logger("longrun.runner")
+#: The call of a model whose code this is; tasks inherit it.
+_call: ContextVar[object] = ContextVar("call", default=None)
+_STRANDED = "this process was forked by an async job, and cannot wait on the event loop of the process that it comes from"
+#: Before 3.12 a task does not say in which context it runs.
+_KNOWS_CONTEXT = hasattr(asyncio.Task, "get_context")
+
+
+def new_call(context: Context) -> Context:
+    """`context`, as that of a call of its own."""
+    context.run(_call.set, object())
+    return context
+
+
+async def _goes_on(*_: Any, **__: Any) -> None:
+    """What the jobs share is not shut down by one of them."""
+
+
+def prepare(shared: asyncio.AbstractEventLoop) -> None:
+    """Have `asyncio.all_tasks` return those of the call that asks, and no others: programs wait for all of them, or cancel them.
+
+    In a forked child the loop, whose jobs are not the child's, turns no further: it shares its selector with the parent.
+    """
+    every = asyncio.all_tasks
+
+    def all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+        which = loop or asyncio.get_running_loop()
+        tasks = every(which)
+        return tasks if which is not shared else {task for task in tasks if _owner(task) is _call.get()}
+
+    all_tasks.__doc__ = every.__doc__
+    asyncio.all_tasks = asyncio.tasks.all_tasks = all_tasks
+    shared.shutdown_asyncgens = shared.shutdown_default_executor = _goes_on  # type: ignore[method-assign]
+    if not _KNOWS_CONTEXT:
+        shared.set_task_factory(_owned_task)
+    os.register_at_fork(after_in_child=lambda: _strand(shared))
+
+
+def _owned_task(loop: asyncio.AbstractEventLoop, code: Any, **named: Any) -> asyncio.Task[Any]:
+    task: Any = asyncio.Task(code, loop=loop, **named)
+    context = named.get("context")
+    task.longrun_call = _call.get() if context is None else context.get(_call)
+    return task  # type: ignore[no-any-return]
+
+
+def _owner(task: Any) -> object:
+    return task.get_context().get(_call) if _KNOWS_CONTEXT else getattr(task, "longrun_call", None)
+
+
+def _strand(loop: Any) -> None:
+    """In a forked child: what runs now is the last that runs."""
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        loop._ready, loop._scheduled = deque(maxlen=0), []  # type: ignore[attr-defined]
+        loop._selector = selectors.DefaultSelector()  # type: ignore[attr-defined]
+    loop.stop()
+
+
+def turn(loop: asyncio.AbstractEventLoop) -> NoReturn:
+    """Run the loop for ever. An exit that is raised in a task or callback passes through the loop, and costs only who waits for it."""
+    while True:
+        try:
+            loop.run_forever()
+            why: BaseException | None = None
+        except BaseException as error:
+            why = error
+        is_exit = isinstance(why, SystemExit | KeyboardInterrupt)
+        if forked():
+            end_forked(why if is_exit else LongrunError(_STRANDED))
+        if why is not None and not is_exit:
+            raise why
+        log.warning("the model's code has stopped the event loop, which goes on", exc_info=why)
