@@ -6,6 +6,7 @@ import asyncio
 import faulthandler
 import inspect
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +23,10 @@ from longrun.worker.runner.executor import Executor
 from longrun.worker.runner.memory import gpu_memory
 from longrun.worker.runner.outcome import failure_of
 from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.raised import describe
 from longrun.worker.runner.run import Key, Raw
 from longrun.worker.runner.settings import RunnerSettings
+from longrun.worker.runner.streams import log_unretrieved
 from longrun.worker.runner.sync_executor import SyncExecutor
 
 log = structlog.get_logger("longrun.runner")
@@ -64,13 +67,15 @@ class Host:
             specs = [spec for spec in load_target(self.settings.target) if spec.name in self.settings.models]
             if any(spec.is_async for spec in specs):
                 self._loop = asyncio.new_event_loop()
+                self._loop.set_exception_handler(log_unretrieved)
             for spec in specs:
                 model = spec.name
                 self._load(spec)
-        except Exception as error:
-            log.error("model did not load", model=model, exc_info=error)
-            self.pipe.send("load-failed", model, failure_of(error, 0).to_json())
-            raise
+        except BaseException as error:  # also `sys.exit("no weights")`
+            raised = describe(error)
+            log.error("model did not load", model=model, exception=raised.text)
+            self.pipe.send("load-failed", model, failure_of(raised, 0).to_json())
+            sys.exit(1)
 
     def _load(self, spec: ModelSpec) -> None:
         begin = time.monotonic()

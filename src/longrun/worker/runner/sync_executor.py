@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from longrun.errors import Canceled
+from longrun.errors.catching import is_caught_by
 from longrun.models import ModelSpec
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.executor import END, Executor
@@ -79,12 +80,11 @@ class SyncExecutor(Executor):
         return self._interrupts.call(runs, partial(next, iterator, END) if stop is None else partial(_throw, iterator, stop))
 
     def _reported(self, error: BaseException) -> BaseException:
-        """What would end a thread or the process ends the job alone."""
-        if isinstance(error, SystemExit | KeyboardInterrupt):
-            return RuntimeError(f"predict() raised {type(error).__name__}")
-        # Python puts this around one that leaves a coroutine, as our steps are.
-        wrapped = isinstance(error, RuntimeError) and error.args == ("coroutine raised StopIteration",)
-        return error.__cause__ if wrapped and error.__cause__ is not None else error
+        """What was raised: Python puts a RuntimeError around a StopIteration that leaves a coroutine, as our steps are."""
+        if type(error) is not RuntimeError or error.__cause__ is None or not is_caught_by(error.__cause__, StopIteration):
+            return error
+        (text, *_) = error.args or ("",)
+        return error.__cause__ if type(text) is str and text == "coroutine raised StopIteration" else error
 
 
 def _run_through(steps: Coroutine[Any, Any, None]) -> None:
