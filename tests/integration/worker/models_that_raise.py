@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -96,3 +98,19 @@ async def retried_async(what: str) -> int:
 @model(retry=Retry(2, backoff=0, on=(SystemExit,)))
 async def exits_retried(what: str, job: Job) -> int:
     return raised(what) if job.attempt == 1 else job.attempt
+
+
+@model(concurrency=20)
+async def orphans(what: str) -> int:
+    """What is raised in a task, in a callback and in a thread that nobody waits for."""
+
+    async def alone() -> None:
+        raised(what)
+
+    task = asyncio.create_task(alone())
+    await asyncio.sleep(0.01)
+    del task
+    threading.Thread(target=raised, args=(what,)).start()
+    asyncio.get_running_loop().call_soon(raised, what)
+    gc.collect()
+    return os.getpid()

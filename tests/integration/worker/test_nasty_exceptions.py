@@ -22,6 +22,8 @@ APP = Path(__file__).with_name("models_that_raise.py")
 PATIENCE = 300
 #: These are run again when nobody is beside them.
 ALONE = {"out_of_memory", "out_of_memory_in_a_ring"}
+#: In a task these are kept from the event loop, which is another matter than how they are reported.
+EXITS = {"exit_with_a_reason", "exit_with_a_status", "exit_in_peace", "exit_with_an_object", "an_interrupt"}
 #: A batch takes six.
 NEIGHBOURS = 5
 
@@ -108,6 +110,19 @@ async def test_exits_are_tried_again_when_retry_names_them_and_not_before_that(r
     assert "no such voice" in worker.log.read_text()
     again = await raising.end(await raising.submit("exits_retried", what="exit_with_a_reason", policy=policy), timeout=PATIENCE)
     assert (again.status.value, again.attempt) == ("succeeded", 2)
+
+
+async def test_what_nobody_waits_for_is_logged_and_holds_up_nobody(raising: Caller, worker: Worker) -> None:
+    names = [name for name in NASTY if name not in EXITS]
+    jobs = await ends(raising, [await raising.submit("orphans", what=name) for name in names])
+    assert [(job.status.value, job.attempt) for job in jobs] == [("succeeded", 1)] * len(names)
+    assert {pid_of(job) for job in jobs} == {runner.pid for runner in worker.runners}
+    for _ in range(600):
+        said = worker.log.read_text()
+        if all(each in said for each in ("never retrieved", "Exception in thread", "did not say in time")):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(said[-3000:])
 
 
 @pytest.mark.parametrize(
