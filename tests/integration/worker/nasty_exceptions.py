@@ -42,6 +42,7 @@ SLOW = {
     "seconds_that_hang",
     "detail_that_hangs",
     "notes_that_hang",
+    "an_argument_that_hangs",
 }
 HUGE = 30_000_000
 
@@ -152,6 +153,16 @@ def str_raises_itself() -> None:
 @nasty
 def arguments_that_cannot_be_written() -> None:
     raise ValueError(Value(), Value())
+
+
+@nasty
+def an_argument_that_hangs() -> None:
+    class Slow:
+        def __repr__(self) -> str:
+            time.sleep(3600)
+            return ""
+
+    raise KeyError(Slow())
 
 
 @nasty
@@ -344,7 +355,7 @@ def a_class_that_says_it_is_a_cancellation() -> None:
 
 
 class Meta(type):
-    __instancecheck__ = __subclasscheck__ = __eq__ = __repr__ = __str__ = lambda cls, *_: _exit()  # type: ignore[assignment]
+    __instancecheck__ = __eq__ = __repr__ = __str__ = lambda cls, *_: _exit()  # type: ignore[assignment]
     __hash__ = lambda cls: _exit()  # type: ignore[assignment]  # noqa: E731
 
     @property
@@ -358,6 +369,12 @@ class Meta(type):
 @nasty
 def a_class_of_an_odd_metaclass() -> None:
     raise Meta("Odd", (Exception,), {})("text")
+
+
+@nasty
+def a_class_whose_subclasses_cannot_be_known() -> None:
+    """Python itself raises in its place what the class raises when it is asked."""
+    raise type("Asked", (Meta,), {"__subclasscheck__": lambda cls, other: _exit()})("Odd", (Exception,), {})("text")
 
 
 @nasty

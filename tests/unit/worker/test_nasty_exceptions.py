@@ -23,6 +23,7 @@ from longrun.models import isolated_registry
 from longrun.worker.runner import raised as module
 from longrun.worker.runner import streams
 from longrun.worker.runner.context import Context
+from longrun.worker.runner.exception_text import ExceptionText
 from longrun.worker.runner.memory import gpu_memory, release
 from longrun.worker.runner.outcome import done_error, outputs_of_batch
 from longrun.worker.runner.raised import describe, describe_aside
@@ -52,12 +53,15 @@ def caught(name: str) -> BaseException:
 def test_every_exception_becomes_an_outcome(name: str) -> None:
     begun = time.monotonic()
     error = caught(name)
+    parts = ExceptionText(error).parts
     raised = describe(error)
     *_, kind, data, _, (retryable, seconds, _) = done_error("j", 1, raised, retried.__longrun__, 0.1, how=None)
     release(error)
     failure = orjson.loads(data)
     assert time.monotonic() - begun < 20
     assert kind == ("memory" if "out_of_memory" in name and "str" not in name else "error")
+    assert "nasty_exceptions.py" in raised.text
+    assert len(parts) <= 50
     assert len(raised.text) < 17_000 and len(raised.name) <= 256 and len(raised.detail) <= 4_096
     assert len(data) < 30_000 and failure["detail"]
     assert type(retryable) is bool and (seconds is None or type(seconds) is float)

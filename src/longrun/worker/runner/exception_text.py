@@ -19,8 +19,8 @@ from typing import Any
 
 from longrun.worker.runner.lines import readable
 
-#: Most exceptions in a text; of these, in one chain of causes and of one group; how deep groups are shown; most that are looked for in one.
-_MOST, _LONGEST_CHAIN, _WIDEST, _DEEPEST, _MOST_IN_GROUP = 50, 16, 8, 5, 10_000
+#: Most exceptions in a text, and of these in one chain of causes and of one group; most that are looked at otherwise.
+_MOST, _LONGEST_CHAIN, _WIDEST, _MOST_IN_GROUP = 50, 16, 8, 10_000
 #: Frames of a traceback that are shown: the first and the last ones.
 _FIRST_FRAMES, _LAST_FRAMES = 12, 28
 #: Characters: of the whole, of its name, and of a traceback's source file.
@@ -155,7 +155,7 @@ class ExceptionText:
         if not type.__subclasscheck__(BaseExceptionGroup, type(error)):
             return
         inner = _exceptions_of(error)
-        shown = inner[:_WIDEST] if depth < _DEEPEST else ()
+        shown = inner[:_WIDEST]
         for number, each in enumerate(shown, 1):
             self._write(depth, f"  +---------------- {number} ----------------\n")
             self._add(each, depth + 1, counts=counts)
