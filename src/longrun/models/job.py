@@ -96,10 +96,7 @@ class Job:
             ValueError: a value is no such number.
             Canceled: the job was asked to stop.
         """
-        for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
-                raise ValueError(f"job.usage: {name} must be a finite number, 1e15 at most; got {value!r}")
-        self._report("usage", dict(numbers))
+        self._report("usage", {str.__str__(name): _number(name, value) for name, value in numbers.items()})
 
     @property
     def canceled(self) -> bool:
@@ -121,3 +118,13 @@ class Job:
         if self._emit is not None:
             self._emit(kind, data)
         self.check()
+
+
+def _number(name: str, value: float) -> float:
+    """The same number, and not one of a class of an author's (or NumPy's), which JSON may not hold."""
+    kind = type(value)
+    if issubclass(kind, (int, float)) and kind is not bool:
+        number: float = int.__int__(value) if isinstance(value, int) else float.__float__(value)
+        if abs(number) <= _LARGEST:
+            return number
+    raise ValueError(f"job.usage: {name} must be a finite number, 1e15 at most; got {value!r}")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, overload
 
 from longrun.clock import MAX_DURATION
 from longrun.errors import AuthoringError, Canceled, RetryAfter
+from longrun.errors.catching import is_caught_by
 from longrun.jobs.policy import Delivery
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -50,15 +51,13 @@ class Retry:
         object.__setattr__(self, "never", _exception_classes("never", self.never))
 
     def covers(self, error: BaseException) -> bool:
-        """Whether an attempt that ended with `error` may be followed by another one.
+        """Whether an attempt that ended with `error` may be followed by another one: `except` with the same classes would catch it.
 
         `RetryAfter` asks for another attempt by itself, so it always counts; a cancellation never does.
         """
-        if isinstance(error, RetryAfter):
+        if is_caught_by(error, RetryAfter):
             return True
-        if isinstance(error, (Canceled, *self.never)):
-            return False
-        return isinstance(error, self.on)
+        return is_caught_by(error, *self.on) and not is_caught_by(error, Canceled, *self.never)
 
 
 @dataclass(frozen=True)

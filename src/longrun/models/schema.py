@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError, SchemaValidator
 
-from longrun.errors import InvalidOutput, ValidationFailed
+from longrun.errors import Canceled, InvalidOutput, ValidationFailed
+from longrun.errors.catching import is_caught_by
 from longrun.jobs.file_refs import FileRef
 from longrun.media.rules import FileRule
 from longrun.models import arrays, jsonable
@@ -26,6 +27,7 @@ from longrun.models.pointers import findings, places
 from longrun.models.signature import NO_DEFAULT, Parameter
 
 _ROOT = "/input"
+_BROKEN = [{"pointer": _ROOT, "detail": "The model's own checks could not handle this input"}]
 
 # Kinds of core schema whose checked values orjson writes the way pydantic would; all others go through pydantic's serializer.
 _LEAVES = {"none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "literal", "enum", "uuid"}
@@ -100,7 +102,7 @@ class InputSchema:
         """
         found = self._checked(data, None if files is None else Known(files, attached), text)
         if isinstance(found, ValidationError):
-            raise _refused(findings(found, data, _ROOT)) from found
+            raise _refused(_findings(found, data)) from found
         if self._arguments is None:
             return found
         return {name: getattr(found, attribute) for attribute, name in self._arguments.items()}
@@ -117,7 +119,7 @@ class InputSchema:
             return []
         numbers, others = places(found, data, PLACE)
         if others:
-            raise _refused(findings(found, data, _ROOT, but=PLACE)) from found
+            raise _refused(_findings(found, data, but=PLACE)) from found
         gathered: dict[tuple[str | int, ...], list[int]] = {}
         for path, number in numbers:
             gathered.setdefault(path, []).append(number)
@@ -134,9 +136,12 @@ class InputSchema:
             return self._validator.validate_json(_as_json(data) if text is None else text, context=context)
         except ValidationError as error:
             return error
-        except Exception as error:
-            # A validator of the author's that breaks on a value must not make a 500 of it; the operator reads the cause.
-            raise _refused([{"pointer": _ROOT, "detail": "The model's own checks could not handle this input"}]) from error
+        except BaseException as error:
+            # A validator of the author's that breaks on a value must not make a 500 of it, nor end the API by `sys.exit`; the operator
+            # reads the cause. What stops a job passes.
+            if is_caught_by(error, Canceled):
+                raise
+            raise _refused(_BROKEN) from error
 
     def _described(self) -> dict[str, Any]:
         schema = self._json_schema
@@ -260,9 +265,8 @@ class _Encoder:
             raise InvalidOutput(f"the returned value does not fit the return annotation at {text}") from error
         except Exception as error:
             # The author's own validator broke: the value is not one that it allows.
-            raise InvalidOutput(
-                "the returned value could not be checked against the return annotation", cause=type(error).__name__
-            ) from error
+            cause: str = type.__dict__["__name__"].__get__(type(error))  # not as its metaclass says it
+            raise InvalidOutput("the returned value could not be checked against the return annotation", cause=cause) from error
 
 
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
@@ -309,6 +313,14 @@ def _write_any_integer(value: Any) -> bytes:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         except ValueError as error:
             raise InvalidOutput("the returned value holds a whole number of more than 4,300 digits") from error
+
+
+def _findings(error: ValidationError, data: Any, *, but: str = "") -> list[dict[str, str]]:
+    """What is wrong with an input. What a validator raised is the author's code, and may break when it is asked for its text."""
+    try:
+        return findings(error, data, _ROOT, but=but)
+    except BaseException:
+        return _BROKEN
 
 
 def _refused(found: list[dict[str, str]]) -> ValidationFailed:

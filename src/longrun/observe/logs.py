@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -53,18 +54,35 @@ def _configure(level: str, stream: TextIO, process: str = "") -> logging.Formatt
     if process:
         shared.append(_naming(process))
     terminal = stream.isatty()
-    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    # Tracebacks as Python writes them: the renderer's own choice, where `rich` is installed, shows local variables, and so inputs of jobs.
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: structlog.typing.Processor = console if terminal else structlog.processors.JSONRenderer()
     last = [renderer] if terminal else [structlog.processors.format_exc_info, renderer]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_threshold(level)),
         # A line in one write: with PYTHONUNBUFFERED `print` makes two, and processes that share a stream write into each other's lines.
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lossy(stream))),
         cache_logger_on_first_use=False,
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
+
+
+class _Lossy:
+    """A stream of which what cannot be written is lost: on a full disk, say. There is no other place to say that, and work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _naming(process: str) -> structlog.typing.Processor:

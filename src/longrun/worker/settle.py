@@ -81,7 +81,8 @@ class Settler:
         # After a request to stop an error is a way to stop, for nobody waits for the result any more.
         elif kind == "error" and run.stop in (None, "timeout"):
             retryable, asked, _ = extra
-            self._persist(run, lambda: self._fail(run, data, retryable=retryable, asked=asked))
+            seconds = float(asked) if isinstance(asked, int | float) else None
+            self._persist(run, lambda: self._fail(run, data, retryable=retryable is True, asked=seconds))
         else:
             self._persist(run, lambda: self._stopped(run))
 

@@ -24,6 +24,7 @@ from longrun.worker.dispatch.batching import (
 from longrun.worker.frames import FrameBuffer, pack
 from longrun.worker.run import Run
 from longrun.worker.runner.outcome import error_code, failure_of, is_retryable
+from longrun.worker.runner.raised import describe
 from longrun.worker.supervise.devices import Place, place_runners, refusal, visible_gpus
 
 
@@ -158,21 +159,21 @@ def test_codes_of_exceptions() -> None:
         pass
 
     assert (
-        error_code(MemoryError())
-        == error_code(OutOfMemoryError())
-        == error_code(RuntimeError("CUDA out of memory. Tried …"))
+        error_code(describe(MemoryError()))
+        == error_code(describe(OutOfMemoryError()))
+        == error_code(describe(RuntimeError("CUDA out of memory. Tried …")))
         == "out-of-memory"
     )
-    assert error_code(RetryAfter(3)) == "upstream-rate-limited"
-    assert error_code(ValidationFailed()) == "validation-failed"
-    assert error_code(ValueError()) == "model-error"
+    assert error_code(describe(RetryAfter(3))) == "upstream-rate-limited"
+    assert error_code(describe(ValidationFailed())) == "validation-failed"
+    assert error_code(describe(ValueError())) == "model-error"
 
 
 def test_the_callers_text_never_holds_the_exceptions_own() -> None:
-    failure = failure_of(ValueError("/home/me/secret.py"), 1)
+    failure = failure_of(describe(ValueError("/home/me/secret.py")), 1)
     assert "secret" not in failure.detail
     assert "secret" in (failure.debug or "")
-    assert failure_of(Failure("Read this."), 1).detail == "Read this."
+    assert failure_of(describe(Failure("Read this.")), 1).detail == "Read this."
 
 
 def test_only_covered_errors_are_tried_again() -> None:
@@ -205,5 +206,5 @@ def test_an_exception_that_cannot_say_anything_has_a_code_too() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert error_code(Mute()) == "model-error"
-    assert failure_of(Mute(), 1).cause == "Mute"
+    assert error_code(describe(Mute())) == "model-error"
+    assert failure_of(describe(Mute()), 1).cause == "Mute"

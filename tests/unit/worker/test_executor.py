@@ -113,7 +113,7 @@ async def test_what_is_returned_is_the_output_and_what_is_raised_fails_the_job_a
 
 async def test_what_would_end_a_thread_or_the_steps_is_said_as_it_was_raised() -> None:
     ends = outcomes(await frames_of(doubles, [3, 4, 5]))
-    assert [orjson.loads(ends[n][3])["cause"] for n in "01"] == ["RuntimeError", "StopIteration"]
+    assert [orjson.loads(ends[n][3])["cause"] for n in "01"] == ["SystemExit", "StopIteration"]
     assert ends["2"][2] == "ok"
 
 

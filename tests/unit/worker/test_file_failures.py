@@ -11,6 +11,7 @@ from longrun.errors import BadInput, BlobsFull, BlobsUnavailable
 from longrun.models import isolated_registry
 from longrun.wire import JobProblem
 from longrun.worker.runner.outcome import failure_of, is_retryable
+from longrun.worker.runner.raised import describe
 
 with isolated_registry():
 
@@ -38,7 +39,7 @@ with isolated_registry():
 def test_a_file_that_fails_has_a_code_of_its_own_and_the_blob_store_is_no_fault_of_the_job(
     error: Exception, code: str, again: bool
 ) -> None:
-    stored = failure_of(error, 2).to_json()
+    stored = failure_of(describe(error), 2).to_json()
     assert orjson.loads(stored)["code"] == code
     problem = to_builtins(JobProblem.of(stored, "/jobs/1"))
     assert (problem["detail"], problem["retryable"], problem["cause"]) == (str(error), again, None)

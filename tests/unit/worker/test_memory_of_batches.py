@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from longrun.worker.runner.memory import Calls, Fit, gpu_memory, is_out_of_memory, release
+from longrun.worker.runner.memory import Calls, Fit, gpu_memory, release
+from longrun.worker.runner.raised import describe
 
 
 class OutOfMemoryError(RuntimeError):
@@ -34,8 +35,10 @@ def test_what_says_out_of_memory() -> None:
         XlaRuntimeError("RESOURCE_EXHAUSTED: Failed to allocate request for 8.0GiB"),
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"),
     ]
-    assert all(is_out_of_memory(error) for error in said)
-    assert not any(is_out_of_memory(error) for error in (ValueError("memory"), ResourceExhausted("RESOURCE_EXHAUSTED: quota"), KeyError()))
+    assert all(describe(error).out_of_memory for error in said)
+    assert not any(
+        describe(error).out_of_memory for error in (ValueError("memory"), ResourceExhausted("RESOURCE_EXHAUSTED: quota"), KeyError())
+    )
 
 
 def run(group: list[int], fit: Fit, room: int, bad: int | None = None) -> tuple[list[int], list[int]]:
@@ -45,7 +48,7 @@ def run(group: list[int], fit: Fit, room: int, bad: int | None = None) -> tuple[
         sizes.append(len(part))
         error: Exception | None = MemoryError() if len(part) > room else ValueError() if bad in part else None
         if error is not None and len(part) > 1:
-            calls.again(part, error)
+            calls.again(part, out_of_memory=isinstance(error, MemoryError))
         else:
             ended += part
             fit.fitted(len(part))

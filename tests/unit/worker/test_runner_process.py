@@ -247,7 +247,7 @@ def test_an_async_model_cannot_have_the_main_thread() -> None:
 def groups_of(functions: list[Callable[..., Any]], **settings: Any) -> dict[tuple[str, ...], RunnerSettings]:
     specs = [function.__longrun__ for function in functions]  # type: ignore[attr-defined]
     ours = settings_for("redis://nowhere", "t:").model_copy(update=settings)
-    plan = WorkerPlan("w", "app.py", specs, ours, cast(Any, None), cast(Blobs, None))
+    plan = WorkerPlan("0", "w", "app.py", specs, ours, cast(Any, None), cast(Blobs, None))
     engine = Engine(plan, lambda: None)
     engine.loop.close()
     return {tuple(sorted(group.settings.models)): group.settings for group in engine.tables.groups}

@@ -64,6 +64,16 @@ async def test_an_error_is_tried_again_where_the_model_says_so(retryable: bool, 
     assert claims.calls == [(status, "job_1", FAILURE)]
 
 
+@pytest.mark.parametrize("asked", ["soon", [], 2**63, float("nan"), float("inf"), -1.0])
+async def test_whatever_a_job_asked_to_wait_its_outcome_is_stored(asked: Any) -> None:
+    tables = tables_of()
+    started(tables, "job_1", max_attempts=3)
+    it, claims, effects = settler(tables)
+    it.on_done(tables.seats[0], [done("job_1", "error", [True, asked, None])])
+    await effects.settled()
+    assert claims.calls == [("retrying", "job_1", FAILURE)]
+
+
 async def test_an_outcome_waits_for_a_full_store_and_is_given_up_for_one_that_refuses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longrun.worker.settle._FULL_PAUSE", 0.0)
     tables = tables_of(concurrency=2)

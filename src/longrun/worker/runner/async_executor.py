@@ -18,6 +18,7 @@ from longrun.worker.runner.event_loop import new_call
 from longrun.worker.runner.executor import END, Encode, Executor, encode_with_files
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.outcome import Done
+from longrun.worker.runner.raised import Raised, describe_aside
 from longrun.worker.runner.run import Key, Run
 
 T = TypeVar("T")
@@ -97,6 +98,9 @@ class AsyncExecutor(Executor):
             return await awaited(anext(iterator) if stop is None else iterator.athrow(stop), runs)
         except StopAsyncIteration:
             return END
+
+    async def _described(self, error: BaseException) -> Raised:
+        return await describe_aside(error)
 
     # What has to do with files may take long, and others share this loop.
 

@@ -7,7 +7,6 @@ interrupted, and in where our own work with files is done.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import decimal
 import time
@@ -26,9 +25,10 @@ from longrun.models.file_types import Store, storing
 from longrun.models.schema import Encoded
 from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
-from longrun.worker.runner.memory import Calls, Fit, is_out_of_memory, release
-from longrun.worker.runner.outcome import Done, Items, check_size, done_error, outputs_of_batch
-from longrun.worker.runner.run import Key, Raw, Run
+from longrun.worker.runner.memory import Calls, Fit, release
+from longrun.worker.runner.outcome import Done, Items, check_size, done_error, is_stop, outputs_of_batch
+from longrun.worker.runner.raised import Raised, describe, named
+from longrun.worker.runner.run import Key, Raw, Run, Times
 
 T = TypeVar("T")
 Encode = Callable[[Any], Encoded]
@@ -102,12 +102,11 @@ class Executor(ABC):
             outputs = await self._perform(runs, values)
         except BaseException as error:
             end_if_forked(error)
-            for run in self._failed(runs, calls, error):
-                report(self._error(run, error))
+            await self._failed(runs, error, report, calls)
         else:
             end_if_forked()
-            for n, run in enumerate(runs):
-                report(await self._finish(run, outputs[n]))
+            for run, output in zip(runs, outputs, strict=True):
+                await self._finish(run, output, report)
 
     async def _resolve(self, part: list[Run], report: Callable[[Done], None]) -> tuple[list[Run], list[Any]]:
         """Parse the inputs. Who is to stop already, or has an input that does not fit, takes no further step."""
@@ -128,7 +127,7 @@ class Executor(ABC):
                 ready.append(run)
             except BaseException as error:
                 end_if_forked(error)
-                report(self._error(run, error))
+                await self._failed([run], error, report)
         for run in ready:
             run.group = ready
         return ready, values
@@ -165,20 +164,34 @@ class Executor(ABC):
         (run,), stop = runs, None
         with InCode(runs):
             iterator = await self._iterate(runs, code)
-        while True:
-            run.enter_code(time.monotonic())
-            try:
-                value = await self._next(runs, iterator, stop)
-            finally:
-                run.leave_code(time.monotonic())
-            if value is END:
-                break
-            check_not_forked()
-            data = await self._encoded(run, self.spec.output.encode_item, value)
-            items.add(data)
-            run.emit("output", b'{"value":' + data + b"}")
-            stop = run.error_at_yield()
+        try:
+            while True:
+                run.enter_code(time.monotonic())
+                try:
+                    value = await self._next(runs, iterator, stop)
+                finally:
+                    run.leave_code(time.monotonic())
+                if value is END:
+                    break
+                check_not_forked()
+                data = await self._encoded(run, self.spec.output.encode_item, value)
+                items.add(data)
+                run.emit("output", b'{"value":' + data + b"}")
+                stop = run.error_at_yield()
+        except BaseException:
+            await self._close(runs, iterator)
+            raise
         return self.spec.output.join(items.values)
+
+    async def _close(self, runs: list[Run], iterator: Any) -> None:
+        """Have a generator end that is asked no more: its last lines are the job's own, and can be interrupted, as long as it runs."""
+        try:
+            close = getattr(iterator, "aclose" if self.spec.is_async else "close", None)
+            if close is not None:
+                await self._call(runs, close)
+        except BaseException as error:
+            raised = await self._described(error)
+            log.warning("a generator did not end as asked", job_id=runs[0].id, model=self.spec.name, exception=raised.text)
 
     async def _encoded(self, run: Run, encode: Encode, value: Any) -> bytes:
         """A value as JSON; the job's log says what was altered to fit."""
@@ -187,19 +200,6 @@ class Executor(ABC):
             run.emit("log", {"level": "warning", "message": warning})
         return encoded.data
 
-    def _failed(self, runs: list[Run], calls: Calls | None, error: BaseException) -> list[Run]:
-        """Those for whom the exception counts. The others of a batch run again, in calls that are planned here."""
-        again = [run for run in runs if not run.once]
-        if calls is None or len(runs) == 1 or not again:
-            return runs
-        if is_out_of_memory(error):
-            release(error)
-        log.warning("batch raised, its items run again", model=self.spec.name, size=len(runs), cause=type(error).__name__)
-        self._adapt(calls.again, again, error)
-        for run in runs:
-            self.context.capture.leave(run)
-        return [run for run in runs if run.once]
-
     def _adapt(self, learn: Callable[..., None], *how: Any) -> None:
         """Let the worker know if it has changed how large batches may be."""
         before = self._fit.size
@@ -207,11 +207,11 @@ class Executor(ABC):
         if self._fit.size != before:
             self.context.send("fits", self.spec.name, self._fit.size)
 
-    async def _finish(self, run: Run, output: Any) -> Done:
+    async def _finish(self, run: Run, output: Any, report: Callable[[Done], None]) -> None:
         """The outcome of a run whose call has returned. An exception object in the list of a batch fails its item alone."""
+        if self._batches and issubclass(type(output), BaseException):
+            return await self._failed([run], output, report)
         try:
-            if self._batches and isinstance(output, BaseException):
-                raise output
             data = output if self._streams else await self._encoded(run, self._encode, output)
             end_if_forked()
             check_size(len(data), self._max_output)
@@ -219,23 +219,42 @@ class Executor(ABC):
             if len(data) > INLINE:
                 data = await self._off_loop(run.files.store_output, data)
             run.close()
-            return run.id, run.attempt, "partial" if run.partial else "ok", data, times, None
         except BaseException as error:
             end_if_forked(error)
-            return self._error(run, error)
+            return await self._failed([run], error, report)
+        report((run.id, run.attempt, "partial" if run.partial else "ok", data, times, None))
 
-    def _error(self, run: Run, error: BaseException) -> Done:
-        """The outcome of a run that raised or was stopped."""
-        times = run.times
-        run.close()
+    # -- the steps of what was raised: no exception, whatever its code does, may raise in here or hold up others ------------
+
+    async def _failed(self, runs: list[Run], error: BaseException, report: Callable[[Done], None], calls: Calls | None = None) -> None:
+        """Report how runs have failed or stopped. Those of a batch that may run twice run again, in calls that are planned here."""
+        again = [run for run in runs if not run.once] if calls is not None and len(runs) > 1 else []
+        ended = [(run, run.times) for run in runs if not again or run.once]
+        for run, _ in ended:
+            run.close()
         error = self._reported(error)
-        if isinstance(error, Canceled | asyncio.CancelledError) and run.reason is not None:
-            return run.id, run.attempt, "canceled", b"", times, run.raised or None
-        log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=run.attempt, exc_info=error)
-        done = done_error(run.id, run.attempt, error, self.spec, times, how=run.raised or None)
-        if done[2] == "memory":
-            release(error)
-        return done
+        stopped = is_stop(error) and all(run.reason is not None for run in runs)
+        raised = named(error) if stopped else await self._described(error)
+        if calls is not None and again:
+            if raised.out_of_memory:
+                release(error)
+            log.warning("batch raised, its items run again", model=self.spec.name, size=len(runs), cause=raised.name)
+            self._adapt(partial(calls.again, again, out_of_memory=raised.out_of_memory))
+            for run in again:
+                self.context.capture.leave(run)
+        for run, times in ended:
+            report(self._error(run, raised, times))
+
+    def _error(self, run: Run, raised: Raised, times: Times) -> Done:
+        """The outcome of a run that raised or was stopped."""
+        how = run.raised or None
+        if run.reason is not None and is_stop(raised.error):
+            return run.id, run.attempt, "canceled", b"", times, how
+        # A text, for who writes the log must not ask the exception.
+        log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=run.attempt, exception=raised.text)
+        if raised.out_of_memory:
+            release(raised.error)
+        return done_error(run.id, run.attempt, raised, self.spec, times, how=how)
 
     # -- where sync and async differ --------------------------------------------------------------------------------------
 
@@ -266,6 +285,10 @@ class Executor(ABC):
     def _reported(self, error: BaseException) -> BaseException:
         """What counts as raised."""
         return error
+
+    async def _described(self, error: BaseException) -> Raised:
+        """What is known of an exception. It may take a moment to say it, in which others go on."""
+        return describe(error)
 
     async def _off_loop(self, call: Callable[..., T], *arguments: Any) -> T:
         """Work of ours that may take long; where others would wait for it, it is done elsewhere."""

@@ -30,8 +30,10 @@ from longrun.worker.runner.main_thread import MainThread, Outbox
 from longrun.worker.runner.memory import gpu_memory
 from longrun.worker.runner.outcome import failure_of
 from longrun.worker.runner.pipe import Pipe
+from longrun.worker.runner.raised import describe
 from longrun.worker.runner.run import Key, Raw
 from longrun.worker.runner.settings import RunnerSettings
+from longrun.worker.runner.streams import log_unretrieved
 from longrun.worker.runner.sync_executor import SyncExecutor
 from longrun.worker.runner.threads import start_thread
 
@@ -108,15 +110,15 @@ class Host:
                 self._loop = asyncio.new_event_loop()
                 asyncio.set_event_loop(self._loop)
                 prepare(self._loop)
+                self._loop.set_exception_handler(log_unretrieved)
             for spec in specs:
                 model = spec.name
                 self._load_one(spec)
-        except BaseException as error:
+        except BaseException as error:  # also `sys.exit("no weights")`
             end_if_forked(error)
-            if not isinstance(error, Exception):
-                raise
-            log.error("model did not load", model=model, exc_info=error)
-            self.pipe.send("load-failed", model, failure_of(error, 0).to_json())
+            raised = describe(error)
+            log.error("model did not load", model=model, exception=raised.text)
+            self.pipe.send("load-failed", model, failure_of(raised, 0).to_json())
             os._exit(1)
 
     def _load_one(self, spec: ModelSpec) -> None:

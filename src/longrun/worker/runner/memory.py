@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
+import structlog
+
+from longrun.worker.runner.exception_text import class_name, connected
+
 T = TypeVar("T")
+log = structlog.get_logger("longrun.runner")
 #: What PyTorch (also its MPS backend), CuPy, TensorFlow and cuBLAS say, in lower case.
 _SIGNS = ("out of memory", "outofmemoryerror", "cublas_status_alloc_failed")
 #: JAX says RESOURCE_EXHAUSTED in these; clients of gRPC use the same word for a quota.
@@ -17,18 +21,11 @@ _JAX = ("XlaRuntimeError", "JaxRuntimeError")
 _GROW_AFTER, _GROW_MOST = 64, 4096
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that there was not enough memory, of the machine or of a GPU. Loads no library to find out."""
-    if isinstance(error, MemoryError):
+def says_out_of_memory(name: str, text: str) -> bool:
+    """Whether an exception of this class name and text is about memory, of the machine or of a GPU. Loads no library to find out."""
+    if name in _JAX and "RESOURCE_EXHAUSTED" in text:
         return True
-    try:
-        said = str(error)
-    except Exception:
-        said = ""
-    name = type(error).__name__
-    if name in _JAX and "RESOURCE_EXHAUSTED" in said:
-        return True
-    return any(sign in f"{name} {said}".lower() for sign in _SIGNS)
+    return any(sign in f"{name} {text}".lower() for sign in _SIGNS)
 
 
 def release(error: BaseException) -> None:
@@ -36,14 +33,16 @@ def release(error: BaseException) -> None:
 
     Torch is asked only where the model has loaded it and uses CUDA already.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
+    for each in connected(error):
+        # Not by `traceback.clear_frames`: one exception may have been raised by several jobs, and that would end the generators of others.
+        BaseException.with_traceback(each, None)
     gc.collect()
     cuda = _cuda()
     if cuda is not None:
-        cuda.empty_cache()
+        try:
+            cuda.empty_cache()
+        except Exception as trouble:  # after some errors nothing works on a GPU any more
+            log.warning("PyTorch could not free its cache", cause=class_name(type(trouble)))
 
 
 def gpu_memory() -> list[int] | None:
@@ -51,13 +50,21 @@ def gpu_memory() -> list[int] | None:
     cuda = _cuda()
     if cuda is None:
         return None
-    devices = range(cuda.device_count())
-    return [sum(read(n) for n in devices) for read in (cuda.memory_allocated, cuda.memory_reserved, cuda.max_memory_reserved)]
+    try:
+        devices = range(cuda.device_count())
+        reads = cuda.memory_allocated, cuda.memory_reserved, cuda.max_memory_reserved
+        return [int(sum(read(n) for n in devices)) for read in reads]
+    except Exception as trouble:  # after some errors nothing works on a GPU any more; or it is no PyTorch
+        log.warning("PyTorch does not say what memory it holds", cause=class_name(type(trouble)))
+        return None
 
 
 def _cuda() -> Any:
-    cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
-    return cuda if hasattr(cuda, "is_initialized") and cuda.is_initialized() else None
+    try:
+        cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
+        return cuda if hasattr(cuda, "is_initialized") and cuda.is_initialized() is True else None
+    except Exception:  # a module that an author has put in its place
+        return None
 
 
 class Fit:
@@ -107,10 +114,10 @@ class Calls:
             else:
                 yield part
 
-    def again(self, part: Sequence[T], error: BaseException) -> None:
+    def again(self, part: Sequence[T], *, out_of_memory: bool) -> None:
         """`part` raised, and is run again: in smaller parts where memory was short, else item by item, as any of them may be bad."""
         size = 1
-        if is_out_of_memory(error):
+        if out_of_memory:
             self._fit.failed(len(part))
             size = min(self._fit.size, (len(part) + 1) // 2)
         self._plan(part, size)

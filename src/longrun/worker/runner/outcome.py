@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import traceback
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from longrun.errors import (
     BadInput,
     BlobsFull,
     BlobsUnavailable,
+    Canceled,
     Failure,
     InvalidOutput,
     JobError,
@@ -18,16 +18,19 @@ from longrun.errors import (
     RetryAfter,
     ValidationFailed,
 )
+from longrun.errors.catching import is_caught_by
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.models import ModelSpec
-from longrun.worker.runner.hints import main_thread_hint
-from longrun.worker.runner.memory import is_out_of_memory
+from longrun.worker.runner.exception_text import class_name
+from longrun.worker.runner.raised import Raised
 from longrun.worker.runner.run import Times
 
 #: An outcome, as it stands in a frame: id, attempt, kind, data, times, and what `worker.frames` says of the last two.
 Done = tuple[str, int, str, bytes, Times, Any]
 #: Values that a generator may yield: each is an event of its own, whatever its size.
 _MOST = 1_000_000
+#: Exceptions that have a code of their own, which their subclasses share.
+_CODED = (RetryAfter, InvalidOutput, BadInput, ResultTooLarge, ValidationFailed, BlobsFull, BlobsUnavailable, JobError)
 
 
 class Items:
@@ -61,52 +64,54 @@ def check_size(size: int, limit: int, *, so_far: bool = False) -> None:
 
 def outputs_of_batch(returned: Any, size: int) -> Sequence[Any]:
     """One for each input; where the model has not returned as many, an error for each: its work is done, and is not done again."""
-    if isinstance(returned, list | tuple) and len(returned) == size:
-        return returned
-    got = f"{len(returned)} items" if isinstance(returned, list | tuple) else type(returned).__name__
+    # A copy, made by Python: what is derived from `list` may do anything when it is asked for its items.
+    kind = type(returned)
+    if issubclass(kind, list):
+        items: Sequence[Any] = list.copy(returned)
+    else:
+        items = tuple.__getitem__(returned, slice(None)) if issubclass(kind, tuple) else ()
+    if len(items) == size and issubclass(kind, list | tuple):
+        return items
+    got = f"{len(items)} items" if issubclass(kind, list | tuple) else class_name(kind)
     return [InvalidOutput(f"A batch of {size} must return a list of {size}; the model returned {got}.") for _ in range(size)]
 
 
-def error_code(error: BaseException) -> str:
+def is_stop(error: BaseException) -> bool:
+    """Whether it is how a job ends that was asked to stop."""
+    return is_caught_by(error, Canceled, asyncio.CancelledError)
+
+
+def error_code(raised: Raised) -> str:
     """The stable code of an exception raised by a model."""
-    if isinstance(error, JobError):
-        return error.code
-    if isinstance(error, ValidationFailed):
-        return "validation-failed"
-    if isinstance(error, BlobsFull | BlobsUnavailable):
-        return error.code
-    return "out-of-memory" if is_out_of_memory(error) else "model-error"
+    for each in _CODED:
+        if is_caught_by(raised.error, each):
+            return each.code
+    return "out-of-memory" if raised.out_of_memory else "model-error"
 
 
-def failure_of(error: BaseException, attempt: int) -> JobFailure:
+def failure_of(raised: Raised, attempt: int) -> JobFailure:
     """The stored form of an exception. The caller's text never holds the exception's own, except where the author chose it (`Failure`)."""
-    code, name = error_code(error), type(error).__name__
-    if isinstance(error, JobError):
-        detail, cause = error.detail, error.cause
-    elif isinstance(error, BlobsFull | BlobsUnavailable):
-        detail, cause = error.detail, None
-    elif code == "validation-failed":
-        detail, cause = "The input does not fit the model that this worker has loaded.", None
+    code = error_code(raised)
+    if is_caught_by(raised.error, JobError, BlobsFull, BlobsUnavailable):
+        detail = raised.detail or TITLES[code]
+    elif is_caught_by(raised.error, ValidationFailed):
+        return JobFailure(code, "The input does not fit the model that this worker has loaded.", attempt, debug=raised.text)
     else:
-        detail, cause = f"{TITLES[code]} ({name}).", name
-    debug = "".join(traceback.format_exception(error))
-    if threading.current_thread() is not threading.main_thread():
-        debug += main_thread_hint(debug)
-    return JobFailure(code=code, detail=detail, attempt=attempt, cause=cause, debug=debug)
+        detail = f"{TITLES[code]} ({raised.name})."
+    return JobFailure(code=code, detail=detail, attempt=attempt, cause=raised.cause, debug=raised.text)
 
 
 def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
     """Whether the model's `Retry` covers the exception. A deliberate `Failure` is tried again only when `on` names it."""
     retry = spec.options.retry
-    if retry is None or isinstance(error, ResultTooLarge | BadInput) or not retry.covers(error):
+    if retry is None or is_caught_by(error, ResultTooLarge, BadInput) or not retry.covers(error):
         return False
-    deliberate = Failure if isinstance(error, Failure) else ValidationFailed if isinstance(error, ValidationFailed) else None
-    return deliberate is None or any(issubclass(each, deliberate) and isinstance(error, each) for each in retry.on)
+    deliberate = next((each for each in (Failure, ValidationFailed) if is_caught_by(error, each)), None)
+    return deliberate is None or any(type.__subclasscheck__(deliberate, each) and is_caught_by(error, each) for each in retry.on)
 
 
-def done_error(job_id: str, attempt: int, error: BaseException, spec: ModelSpec, times: Times, *, how: str | None) -> Done:
+def done_error(job_id: str, attempt: int, raised: Raised, spec: ModelSpec, times: Times, *, how: str | None) -> Done:
     """The `done` entry of a job that raised; `how` the reason to stop was raised in it, if it was."""
-    asked = error.seconds if isinstance(error, RetryAfter) else None
-    failure = failure_of(error, attempt)
+    failure = failure_of(raised, attempt)
     kind = "memory" if failure.code == "out-of-memory" else "error"
-    return job_id, attempt, kind, failure.to_json(), times, [is_retryable(error, spec), asked, how]
+    return job_id, attempt, kind, failure.to_json(), times, [is_retryable(raised.error, spec), raised.seconds, how]

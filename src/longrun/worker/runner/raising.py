@@ -17,6 +17,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from longrun.worker.runner.children import forked
+
 P = ParamSpec("P")
 T = TypeVar("T")
 _LONGRUN = Path(__file__).parents[2]
@@ -69,6 +71,8 @@ class Asynchronous:
 
     def close(self) -> None:
         """See Raiser. The gate stays closed."""
+        if forked():  # the thread that had the gate may not be here
+            return
         self._gate.acquire()
         self._closed = True
         if self._pending is not None:
@@ -119,7 +123,7 @@ class Monitored:
 
     def close(self) -> None:
         """See Raiser."""
-        if not self._closed:
+        if not self._closed and not forked():
             with _lock:
                 self._closed = True
                 self._forget()

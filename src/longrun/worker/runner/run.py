@@ -12,6 +12,7 @@ from longrun.errors import Canceled, SoftTimeLimit
 from longrun.models import Job
 from longrun.worker.runner.children import check_not_forked
 from longrun.worker.runner.context import GATHER, Context
+from longrun.worker.runner.exception_text import class_name, plain_text
 from longrun.worker.runner.job_files import JobFiles
 from longrun.worker.runner.lines import Flow, Lines, readable, shortened
 from longrun.worker.runner.raising import shielded
@@ -20,6 +21,8 @@ from longrun.worker.runner.raising import shielded
 _EXACT = 2**53
 #: Most events of a frame, and bytes of outputs in it: at that size it goes at once.
 _MOST, _LARGE = 500, 1 << 18
+#: What can be kept as it is until it is sent.
+_PLAIN = (str, int, float, bool, type(None))
 #: Kinds of which only the latest matters when nothing came in between.
 _LATEST = ("progress", "usage")
 #: Id, attempt, input (JSON or a reference), the files of the input (JSON, empty = none), and whether its code must not run twice.
@@ -170,6 +173,9 @@ class Run:
             LongrunError: this is a forked child.
         """
         check_not_forked()
+        if isinstance(data, dict) and not all(type(value) in _PLAIN for value in data.values()):
+            # What an author's objects say of themselves is asked here, in the author's own call: under the lock others would wait for it.
+            data = orjson.loads(_to_json(data))
         with self._context.capture.lock:
             self._context.capture.drain()
             if isinstance(data, bytes):
@@ -189,12 +195,13 @@ class Run:
     @shielded
     def log(self, level: str, message: str) -> None:
         """A line for the caller, unless there are too many of them."""
+        text = readable(shortened(message))
         with self._context.capture.lock:
             now = time.monotonic()
             flow = self._flow = self._flow or Flow(now)
             if flow.lets_through(now):
                 self._log_left_out(flow)
-                self._add("log", _to_json({"level": level, "message": readable(message)}))
+                self._add("log", orjson.dumps({"level": level, "message": text}))
 
     def _log_left_out(self, flow: Flow) -> None:
         notice = flow.notice()
@@ -267,10 +274,20 @@ def _reason(run: Run, kind: type[Canceled], *, is_async: bool) -> type[Canceled]
 
 def _to_json(data: dict[str, Any]) -> bytes:
     """The data of an event. What a model says about its work must never end the work: text that is too long or no Unicode is altered."""
-    short = {name: shortened(value) if isinstance(value, str) else value for name, value in data.items()}
+    short = {name: shortened(plain_text(value)) if issubclass(type(value), str) else value for name, value in data.items()}
     try:
         return orjson.dumps(short)
     except TypeError:
-        return orjson.dumps(
-            {name: value if isinstance(value, int | float | None) else readable(str(value)) for name, value in short.items()}
-        )
+        return orjson.dumps({name: value if _is_number(value) else _text(value) for name, value in short.items()})
+
+
+def _is_number(value: object) -> bool:
+    """Whether JSON can hold it as it is; or None."""
+    return value.bit_length() < 64 if type(value) is int else type(value) in (float, bool, type(None))
+
+
+def _text(value: object) -> str:
+    try:
+        return readable(shortened(plain_text(str(value))))
+    except Exception as error:
+        return f"({class_name(type(value))}: its text could not be made, {class_name(type(error))} was raised)"

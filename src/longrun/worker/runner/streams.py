@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import functools
 import io
@@ -10,16 +11,19 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import structlog
 
+from longrun.errors.catching import is_caught_by
 from longrun.worker.runner.capture import Capture, Speaker, speaker
 from longrun.worker.runner.children import forked
 from longrun.worker.runner.descriptors import Descriptors, write_all
+from longrun.worker.runner.exception_text import class_name, plain_text
 from longrun.worker.runner.lines import LONGEST
+from longrun.worker.runner.raised import Raised, when_described
 from longrun.worker.runner.raising import shielded
 
 
@@ -114,9 +118,8 @@ def capture_output(pipes: Mapping[int, tuple[int, int]] | None) -> tuple[Capture
     _capture_logging(capture)
     _capture_warnings(capture)
     _mark_threads(capture)
-    # These print tracebacks.
-    threading.excepthook = _for_the_operator(threading.excepthook)
-    sys.unraisablehook = _for_the_operator(sys.unraisablehook)
+    threading.excepthook = _thread_raised
+    sys.unraisablehook = _cannot_be_raised
     operator = os.fdopen(pipes[2][1], "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
     if faulthandler.is_enabled():
         faulthandler.enable(operator)
@@ -135,12 +138,38 @@ def log_afresh_in_children(operator: TextIO) -> None:
     os.register_at_fork(after_in_child=in_child)
 
 
-def _for_the_operator(hook: Callable[[Any], Any]) -> Callable[[Any], None]:
-    def call(details: Any) -> None:
-        with nobody():
-            hook(details)
+def _thread_raised(details: Any) -> None:
+    """As Python's own `threading.excepthook`, for the operator alone."""
+    if details.exc_value is not None and not is_caught_by(details.exc_value, SystemExit):
+        name = ""
+        with suppress(Exception):
+            name = plain_text(details.thread.name)
+        _write_for_the_operator(f"Exception in thread {name}", details.exc_value)
 
-    return call
+
+def _cannot_be_raised(details: Any) -> None:
+    """As Python's own `sys.unraisablehook`, for the operator alone; the object itself is not asked what it is."""
+    if details.exc_value is not None:
+        what = class_name(type(details.object)) if details.object is not None else ""
+        _write_for_the_operator(f"{details.err_msg or 'Exception ignored in'} {what}", details.exc_value)
+
+
+def _write_for_the_operator(title: str, error: BaseException) -> None:
+    def write(raised: Raised) -> None:
+        with nobody():
+            sys.stderr.write(f"{title}:\n{raised.text}")
+
+    when_described(error, write)
+
+
+def log_unretrieved(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As an event loop's own handler of exceptions that nobody has asked for, without asking anything what it is on the loop's thread."""
+    error, message = context.get("exception"), f"{context.get('message', 'Unhandled exception in event loop')}"
+    logger = logging.getLogger("asyncio")
+    if error is None:
+        logger.error("%s", message)
+    else:
+        when_described(error, lambda raised: logger.error("%s\n%s", message, raised.text))
 
 
 def _capture_logging(capture: Capture) -> None:
@@ -151,15 +180,21 @@ def _capture_logging(capture: Capture) -> None:
         who = capture.current() if _is_ours(handler.stream) else None
         if who is not None and not getattr(record, "longrun_captured", False) and _is_for_callers(handler, record):
             record.longrun_captured = True
-            try:
-                message = record.getMessage()
-            except Exception:
-                message = str(record.msg)
-            who.log(level_of(record.levelno), message)
+            message = _message_of(record)
+            if message is not None:
+                who.log(level_of(record.levelno), message)
         with nobody():
             emit(handler, record)
 
     logging.StreamHandler.emit = captured  # type: ignore[method-assign, assignment]
+
+
+def _message_of(record: logging.LogRecord) -> str | None:
+    """The message, as far as its parts can be written; one that cannot is the handler's to report."""
+    for make in (record.getMessage, lambda: str(record.msg)):
+        with suppress(Exception):
+            return plain_text(make())
+    return None
 
 
 def _is_ours(stream: Any) -> bool:

@@ -11,12 +11,14 @@ from functools import partial
 from typing import Any
 
 from longrun.errors import Canceled
+from longrun.errors.catching import is_caught_by
 from longrun.models import ModelSpec
 from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.executor import END, Executor
 from longrun.worker.runner.interrupts import Interrupts
 from longrun.worker.runner.outcome import Done
+from longrun.worker.runner.raised import describe
 from longrun.worker.runner.run import Key, Run
 
 
@@ -66,7 +68,11 @@ class SyncExecutor(Executor):
     def _complete(self, group: list[Run], done: list[Done]) -> None:
         """Add the outcomes of jobs whose steps were cut short: a signal handler of the author's has raised between two of them."""
         ended = {(job_id, attempt) for job_id, attempt, *_ in done}
-        done += [self._error(run, RuntimeError("a signal handler raised between two steps")) for run in group if run.key not in ended]
+        raised = describe(RuntimeError("a signal handler raised between two steps"))
+        for run in group:
+            if run.key not in ended:
+                run.close()
+                done.append(self._error(run, raised, run.times))
 
     def recall(self, keys: list[Key]) -> None:
         """Give back those that wait for a thread."""
@@ -93,19 +99,18 @@ class SyncExecutor(Executor):
                 self._interrupts.interrupt(run)
 
     async def _call(self, runs: list[Run], code: Callable[[], Any]) -> Any:
-        return self._interrupts.call(runs, partial(self._called, code))
+        return self._interruptible(runs, code)
 
     async def _iterate(self, runs: list[Run], code: Callable[[], Any]) -> Any:
-        return self._interrupts.call(runs, partial(self._called, lambda: iter(code())))
+        return self._interruptible(runs, lambda: iter(code()))
 
     async def _next(self, runs: list[Run], iterator: Any, stop: Canceled | None) -> Any:
-        step = partial(next, iterator, END) if stop is None else partial(_throw, iterator, stop)
-        return self._interrupts.call(runs, partial(self._called, step, more=True))
+        return self._interruptible(runs, partial(next, iterator, END) if stop is None else partial(_throw, iterator, stop), more=True)
 
-    def _called(self, code: Callable[[], Any], *, more: bool = False) -> Any:
+    def _interruptible(self, runs: list[Run], code: Callable[[], Any], *, more: bool = False) -> Any:
         """What `code` returns; `more`: unless that is `END`, it will be called again. A child that was forked in there ends."""
         try:
-            returned = code()
+            returned = self._interrupts.call(runs, code)
             if more and returned is not END:
                 check_not_forked()
         except BaseException as error:
@@ -118,12 +123,11 @@ class SyncExecutor(Executor):
         self.fresh_context().run(_run_through, steps)
 
     def _reported(self, error: BaseException) -> BaseException:
-        """What would end a thread or the process ends the job alone."""
-        if isinstance(error, SystemExit | KeyboardInterrupt):
-            return RuntimeError(f"predict() raised {type(error).__name__}")
-        # Python puts this around one that leaves a coroutine, as our steps are.
-        wrapped = isinstance(error, RuntimeError) and error.args == ("coroutine raised StopIteration",)
-        return error.__cause__ if wrapped and error.__cause__ is not None else error
+        """What was raised: Python puts a RuntimeError around a StopIteration that leaves a coroutine, as our steps are."""
+        if type(error) is not RuntimeError or error.__cause__ is None or not is_caught_by(error.__cause__, StopIteration):
+            return error
+        (text, *_) = error.args or ("",)
+        return error.__cause__ if type(text) is str and text == "coroutine raised StopIteration" else error
 
 
 def _run_through(steps: Coroutine[Any, Any, None]) -> None:
