@@ -38,7 +38,7 @@ class Recycler:
         """Jobs have ended in it."""
         if seat.role == "retiring":
             self._end_if_empty(seat)
-        elif seat.terms.max_jobs is not None and seat.jobs >= seat.terms.max_jobs:
+        elif seat.role == "serving" and seat.terms.max_jobs is not None and seat.jobs >= seat.terms.max_jobs:
             self.replace(seat, f"{seat.jobs} jobs have ended in it")
 
     def on_ready(self, seat: Seat) -> None:
@@ -73,14 +73,14 @@ class Recycler:
 
     def replace(self, seat: Seat, why: str) -> None:
         """Have the next runner take over, unless another one of the group is being replaced."""
-        if self.tables.closing or any(mate.role != "serving" or mate in self._successors for mate in seat.group.seats):
+        if self.tables.closing or any(mate.role in ("standby", "retiring") or mate in self._successors for mate in seat.group.seats):
             return
         beside = fits_beside(seat.terms, seat.place.device, self._held(seat), available_memory())
         log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=seat.models)
         if not beside:
             self._retire(seat)
             return
-        self._successors[seat] = seat.successor()
+        self._successors[seat] = seat.further("standby")
         self.spawn(self._successors[seat].start())
 
     def _retire(self, seat: Seat) -> None:

@@ -1,7 +1,8 @@
--- Take queued jobs. ARGV: nonce, worker, device, lease ms, id, id, … (<= 100).
+-- Take queued jobs. ARGV: nonce, worker, device, lease ms, groups of suspects that may be taken (each between spaces; '*' = all), id, id, … (<= 100).
+-- A suspect of another group stays where it is, {0, 'suspect'}: it is queued until a worker has a runner for its group.
 -- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority} | {0, status} | its error. The nonce makes a claim that was sent twice
 -- get its own answer again.
-local nonce, lease, t = ARGV[1], tonumber(ARGV[4]), now()
+local nonce, lease, groups, t = ARGV[1], tonumber(ARGV[4]), ARGV[5], now()
 local worker = '{"worker":' .. cjson.encode(ARGV[2])
 local begun = worker .. ',"device":' .. cjson.encode(ARGV[3]) .. ',"at":' .. int(t) .. '}'
 local started = worker .. ',"resumed":false}'
@@ -21,15 +22,21 @@ local function claim(id)
       expire(id, k, t, attempt)
       return {0, 'expired'}
     end
+    local lane = r[9] .. '.' .. r[10]
+    if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
+      redis.call('HSET', suspects_of(lane), id, r[6])
+      return {0, 'suspect'}
+    end
     attempt, at = int(attempt + 1), int(t)
-    local lane, first, to = r[9] .. '.' .. r[10], entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
+    local first, to = entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
     zadd(P .. 'lease', int(t + lease), id)
     redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce,
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun)
     zrem(P .. 'wait:' .. lane, id)
+    if r[6] then redis.call('HDEL', suspects_of(lane), id) end
     if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'repushed', 'made') end
     if deadline then redis.call('ZREM', P .. 'deadline', id) end
-    if not r[13] then
+    if not (r[13] or r[6]) then
       local list = lane .. ':' .. int(9 - r[11])
       marks[list] = math.max(marks[list] or 0, tonumber(r[12]))
     end
@@ -41,7 +48,7 @@ local function claim(id)
 end
 
 pass_when_full()
-local out = together(5, #ARGV, 1, function(i) return claim(ARGV[i]) end)
+local out = together(6, #ARGV, 1, function(i) return claim(ARGV[i]) end)
 for list, queued in pairs(marks) do redis.call('ZADD', P .. 'mark', 'GT', int(queued), list) end
-redis.call('ZREM', P .. 'doubt', unpack(ARGV, 5))
+redis.call('ZREM', P .. 'doubt', unpack(ARGV, 6))
 return out

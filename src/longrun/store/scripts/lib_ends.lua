@@ -33,6 +33,7 @@ local function finalize(id, k, t, status, output, err, more, r)
     zrem(P .. 'lease', id)
   else
     for _, set in ipairs({'wait:' .. r[7] .. '.' .. model, 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
+    redis.call('HDEL', suspects_of(r[7] .. '.' .. model), id)
     redis.call('HDEL', k, 'due')
   end
   if status == 'failed' then zadd(P .. 'dead:' .. tenant, int(t), id) end
@@ -89,7 +90,7 @@ end
 -- unstarted (claimed, but no user code ran: free). Canceling jobs end here; at_most_once jobs that started are never run again.
 -- `group`: whom a suspect may run with from now on, nobody else (default: itself, so it runs alone).
 local function hand_back(id, k, t, mode, err, group)
-  local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'crashes')
+  local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'suspect')
   local status, attempt, policy = r[1], r[2], cjson.decode(r[3])
   if status == 'canceling' then return end_canceled(id, k, t, attempt) end
   if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then
@@ -101,7 +102,8 @@ local function hand_back(id, k, t, mode, err, group)
   if mode == 'crash' then
     local crashes = redis.call('HINCRBY', k, 'crashes', 1)
     -- Before a crash that would be its last, a job runs alone: nobody fails for what a neighbour did.
-    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id) end
+    -- How often it was a suspect before stays in the name of its group.
+    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id .. (string.match(r[4] or '', '%.%d+$') or '')) end
     if crashes >= policy.max_crashes then
       err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
       return fail(id, k, t, attempt, err)

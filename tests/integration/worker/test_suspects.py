@@ -1,0 +1,118 @@
+"""After a crash of their runner jobs run apart from each other, and yet none of them waits for another one in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from tests.integration.worker.conftest import Caller, Worker
+from tests.waiting import PATIENCE
+
+from longrun.jobs.record import JobRecord
+
+APP = Path(__file__).with_name("models_that_wait.py")
+#: Far below the time limits of the jobs (600 s), which they would stand still for.
+SOON = 60.0
+Start = Callable[..., Worker]
+#: Where no further runner may be started: what a GPU has left is not known.
+ON_A_GPU = {"LONGRUN_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": "0"}
+PLACES = pytest.mark.parametrize("place", [{}, ON_A_GPU], ids=["cpu", "gpu"])
+
+
+@pytest.fixture
+def start(start_worker: Any, tmp_path: Path) -> Start:
+    return lambda *arguments, **more: start_worker(*arguments, app=APP, folder=tmp_path, **more)  # type: ignore[no-any-return]
+
+
+async def jobs(caller: Caller) -> list[JobRecord]:
+    return list((await caller.store.records.list("t", cursor=None, look_at=100, since=0, filters=[])).jobs)
+
+
+async def until(what: Callable[[], Awaitable[bool]]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not await what():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+async def running(caller: Caller, count: int) -> None:
+    """Until so many jobs run."""
+
+    async def so_many() -> bool:
+        return [job.status.value for job in await jobs(caller)].count("running") == count
+
+    await until(so_many)
+
+
+async def kill_runner(worker: Worker) -> None:
+    os.kill(worker.runners[0].pid, signal.SIGKILL)
+
+
+async def all_succeed(caller: Caller, attempts: int = 2) -> None:
+    ids = [job.id for job in await jobs(caller)]
+    ended = [await caller.end(job_id, timeout=SOON) for job_id in ids]
+    assert {(job.status.value, job.error) for job in ended} == {("succeeded", None)}
+    assert max(job.attempt for job in ended) <= attempts
+
+
+@PLACES
+async def test_a_flow_and_its_child_that_crashed_together_both_end_soon(start: Start, caller: Caller, place: dict[str, str]) -> None:
+    worker = start(**place)
+    await caller.submit("flow")
+    await running(caller, 2)
+    await kill_runner(worker)
+    await all_succeed(caller)
+
+
+@PLACES
+async def test_so_do_models_that_run_one_job_at_a_time(start: Start, caller: Caller, place: dict[str, str]) -> None:
+    worker = start(**place)
+    await caller.submit("sync_flow")
+    await running(caller, 2)
+    await kill_runner(worker)
+    await all_succeed(caller)
+
+
+@PLACES
+async def test_so_does_a_chain_of_flows(start: Start, caller: Caller, place: dict[str, str]) -> None:
+    worker = start(**place)
+    await caller.submit("flow", depth=5)
+    await running(caller, 6)
+    await kill_runner(worker)
+    await all_succeed(caller)
+
+
+@PLACES
+async def test_suspects_that_wait_for_fresh_jobs_get_them_served(
+    start: Start, caller: Caller, place: dict[str, str], tmp_path: Path
+) -> None:
+    worker, after = start(**place), tmp_path / "go"
+    for _ in range(2):
+        await caller.submit("flow", depth=2, seconds=0.1, after=str(after))
+    await running(caller, 2)
+    await kill_runner(worker)
+    after.touch()
+    await all_succeed(caller)
+
+
+@PLACES
+async def test_a_culprit_among_them_fails_alone(start: Start, caller: Caller, place: dict[str, str]) -> None:
+    start(**place)
+    await caller.ready("flow")
+    flows = [await caller.submit("flow", depth=2, seconds=4) for _ in range(2)]
+    await running(caller, 6)
+    bad = await caller.submit("doomed", seconds=0.5)
+    ended = await caller.end(bad, timeout=PATIENCE)
+    assert (ended.status.value, orjson.loads(ended.error or b"{}")["code"]) == ("failed", "worker-lost")
+    for job_id in flows:
+        assert (await caller.end(job_id, timeout=SOON)).status.value == "succeeded"
+    others = [job for job in await jobs(caller) if job.id != bad]
+    assert {job.status.value for job in others} == {"succeeded"}
+    assert max(job.attempt for job in others) <= 3
