@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,6 +37,21 @@ class Claim:
     claimed: int
     files: bytes = b""  #: JSON, file id → `FileRef.members()` of the input files; empty = none
     priority: int = 5  #: 9 = most urgent
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Other jobs in a worker."""
+
+    busy: bool  #: there are some
+    at_their_last: Collection[str]  #: ids of those that one more crash would end
+
+    def flat(self) -> tuple[str, str]:
+        """As claim.lua reads it."""
+        return str(int(self.busy)), " ".join(self.at_their_last)
+
+
+ALONE = Company(busy=False, at_their_last=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +93,25 @@ class Claims:
         return (await self.claim_all([job_id], nonce, worker, device))[0]
 
     async def claim_all(
-        self, job_ids: Sequence[str], nonce: str, worker: str, device: str, groups: Iterable[str] | None = None
+        self,
+        job_ids: Sequence[str],
+        nonce: str,
+        worker: str,
+        device: str,
+        *,
+        groups: Iterable[str] | None = None,
+        company: Company = ALONE,
     ) -> list[Claim | None]:
         """Take several queued jobs in one trip; for each what `claim` returns.
 
-        Of suspects those of these groups are taken, None = all; the others stay queued, for `suspects`.
+        Of suspects those of these groups are taken, None = all; the others stay queued, for `suspects`. `company`: what runs in the worker.
         """
         admitted = "*" if groups is None else "".join(f" {group} " for group in groups)
         pieces = [job_ids[at : at + MOST] for at in range(0, len(job_ids), MOST)]
-        calls = [self._start("claim", nonce, worker, device, self._lease, admitted, *piece, timeout=PATIENCE) for piece in pieces]
+        calls = [
+            self._start("claim", nonce, worker, device, self._lease, admitted, *company.flat(), *piece, timeout=PATIENCE)
+            for piece in pieces
+        ]
         claims: list[Claim | None] = []
         for piece, call in zip(pieces, calls, strict=True):
             claims += [_claim(job_id, reply) for job_id, reply in zip(piece, await call, strict=True)]

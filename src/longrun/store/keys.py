@@ -8,6 +8,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   nonce               of the latest claim: a claim sent twice gets the same answer
   crashes, releases   budgets apart from `errors`
   suspect             was aboard a crash with others, or one more crash would end it: the group with which it may still run (`worker.blame`)
+  beside              1: it runs so, and other jobs in the same worker
   repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)
   local               events of this attempt appended so far: an append sent twice adds nothing
   base, log_bytes     events that the log's limits have taken from its head, none without the field; bytes of those it holds

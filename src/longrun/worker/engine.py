@@ -234,9 +234,9 @@ class Engine:
         self._nonces += 1
         nonce = f"{self._nonce}-{self._nonces}"
         try:
-            claims = await self.store.claims.claim_all(
-                [job_id for job_id, _ in tickets], nonce, self.plan.name, device, self.suspects.admitted(lane)
-            )
+            groups, company = self.suspects.admitted(lane)
+            ids = [job_id for job_id, _ in tickets]
+            claims = await self.store.claims.claim_all(ids, nonce, self.plan.name, device, groups=groups, company=company)
             # No heartbeat knows of them yet, so this must not take long.
             keys = await lane.keys(claims, self.plan.blobs, self.settings.lease / 3)
         except LongrunError:

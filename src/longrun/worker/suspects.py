@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from longrun.errors import LongrunError
-from longrun.store.claims import Claim, Claims, Suspect
+from longrun.store.claims import Claim, Claims, Company, Suspect
 from longrun.worker.blame import is_last_chance, is_once_more, later, patience
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.run import Run
@@ -88,10 +88,12 @@ class Suspects:
             return
         self._waiting = {suspect.id: suspect for suspect in found if suspect.id not in self.tables.runs}
 
-    def admitted(self, lane: Lane) -> set[str]:
-        """The groups whose jobs of a lane may be claimed now."""
+    def admitted(self, lane: Lane) -> tuple[set[str], Company]:
+        """The groups whose jobs of a lane may be claimed now, and beside what they would run."""
         alone = {seat.alone for seat in lane.seats if seat.alone is not None}
-        return {group for group in alone if lane.items_for_group(group)} | self._mixed
+        runs = self.tables.runs.values() if self._since else ()
+        last = [run.id for run in runs if run.claim.suspect and is_last_chance(run.claim.suspect)]
+        return {group for group in alone if lane.items_for_group(group)} | self._mixed, Company(bool(self.tables.runs), last)
 
     def group_of(self, claim: Claim) -> str:
         """With whom a claimed job is to run, empty = with anybody."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import sys
 import time
 from pathlib import Path
 
 import longrun
 from longrun import Job, model
+
+if (only := os.environ.get("ONLY_ONE")) and "runner" in sys.argv[0]:
+    # A model that wants something for itself: the second runner beside another one does not load.
+    lock = Path(only).open("w")  # noqa: SIM115
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 async def call(job: Job, name: str, **fields: object) -> int:
@@ -53,3 +60,14 @@ async def doomed(seconds: float = 1.0) -> None:
     """Takes its runner with it."""
     await asyncio.sleep(seconds)
     os._exit(3)
+
+
+@model(concurrency=8)
+async def greedy_flow(job: Job) -> int:
+    """Wait for a child; the first time it runs, memory is short."""
+    marker = Path(f"{job.id}-was-here")
+    if not marker.exists():  # noqa: ASYNC240
+        marker.touch()  # noqa: ASYNC240
+        await asyncio.sleep(0.2)
+        raise MemoryError
+    return 1 + await call(job, "flow", depth=1, seconds=0.2)

@@ -116,3 +116,78 @@ async def test_a_culprit_among_them_fails_alone(start: Start, caller: Caller, pl
     others = [job for job in await jobs(caller) if job.id != bad]
     assert {job.status.value for job in others} == {"succeeded"}
     assert max(job.attempt for job in others) <= 3
+
+
+async def test_suspects_are_queued_until_they_begin_and_can_be_canceled(start: Start, caller: Caller, tmp_path: Path) -> None:
+    """On a GPU, where they take turns."""
+    worker = start(**ON_A_GPU)
+    ids = [await caller.submit("flow", after=str(tmp_path / "go")) for _ in range(4)]
+    await running(caller, 4)
+    await kill_runner(worker)
+    await until(lambda: statuses(caller, ids, ["queued"] * 3 + ["running"]))
+    waits = next(job.id for job in await jobs(caller) if job.status == "queued")
+    await caller.store.records.cancel(waits, "t")
+    assert (await caller.read(waits)).status == "canceled"
+    (tmp_path / "go").touch()
+    ended = [await caller.end(job_id, timeout=SOON) for job_id in ids if job_id != waits]
+    assert {(job.status.value, job.attempt) for job in ended} == {("succeeded", 2)}
+    assert not await caller.store.connection.command("HLEN", f"{caller.store.prefix}suspects:default.flow")
+
+
+async def statuses(caller: Caller, ids: list[str], expected: list[str]) -> bool:
+    return sorted([(await caller.read(job_id)).status.value for job_id in ids]) == expected
+
+
+@pytest.mark.parametrize("lease", [2])
+async def test_of_lost_workers_a_flow_and_its_child_are_not_failed_for_each_other(start: Start, caller: Caller) -> None:
+    """Two crashes of a worker and one more would end either of them. Both must run at once, and the worker dies again."""
+    await caller.submit("flow", seconds=8.0)
+    for number in range(3):
+        worker = start("--name", f"w{number}@here")
+
+        async def both_run_there(name: str = f"w{number}@here") -> bool:
+            return [(job.status.value, job.worker) for job in await jobs(caller)] == [("running", name)] * 2
+
+        await until(both_run_there)
+        worker.kill()
+    start("--name", "last@here")
+    for job in await jobs(caller):
+        ended = await caller.end(job.id, timeout=2 * SOON)
+        assert (ended.status.value, ended.attempt) == ("succeeded", 4)
+
+
+async def test_where_a_further_runner_does_not_load_suspects_take_turns(start: Start, caller: Caller, tmp_path: Path) -> None:
+    worker = start(ONLY_ONE=str(tmp_path / "one"))
+    await caller.submit("flow")
+    await running(caller, 2)
+    await kill_runner(worker)
+    await all_succeed(caller)
+    assert "further runner for suspects did not load" in worker.log.read_text()
+
+
+async def test_further_runners_end_when_nobody_needs_them(start: Start, caller: Caller) -> None:
+    worker = start(LONGRUN_HEARTBEAT="0.2")
+    await caller.submit("flow", seconds=4)
+    await running(caller, 2)
+    await kill_runner(worker)
+    await until(lambda: shown(caller, 3))
+    await all_succeed(caller)
+    await until(lambda: shown(caller, 1))
+    assert len(worker.runners) == 1
+    assert worker.stop() == 0
+
+
+async def shown(caller: Caller, count: int) -> bool:
+    """Whether the worker shows so many runners."""
+    workers, *_ = await caller.store.records.overview()
+    return [len(orjson.loads(worker)["runners"]) for worker in workers] == [count]
+
+
+async def test_a_job_that_runs_alone_for_want_of_memory_gets_its_child_served(start: Start, caller: Caller) -> None:
+    start()
+    await caller.ready("flow")
+    beside = await caller.submit("flow", depth=0, seconds=3)
+    await running(caller, 1)
+    greedy = await caller.end(await caller.submit("greedy_flow"), timeout=SOON)
+    assert (greedy.status.value, greedy.attempt, greedy.error) == ("succeeded", 1, None)
+    assert (await caller.end(beside)).attempt == 1

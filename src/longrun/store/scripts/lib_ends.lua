@@ -86,6 +86,9 @@ local function expire(id, k, t, attempt)
   finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
 end
 
+-- Whether one more crash would end a job: then its group of suspects bears its own name, and the number of crashes that led there.
+local function at_its_last(id, group) return group and string.sub(group, 1, #id) == id end
+
 -- Take a claimed job from its worker. mode: crash (spends the crash budget), suspect (crashed among others: free), release (handed back: free),
 -- unstarted (claimed, but no user code ran: free). Canceling jobs end here; at_most_once jobs that started are never run again.
 -- `group`: whom a suspect may run with from now on, nobody else (default: itself, so it runs alone).
@@ -122,10 +125,19 @@ local function hand_back(id, k, t, mode, err, group)
   return 'queued'
 end
 
+-- How often a job that one more crash would end is not charged because others ran in the same worker. It must come to an end.
+local MOST_SPARED = 4
+
 -- Take a job from a worker that is lost, and add its id and its status after that to `out`.
 local function take_back(id, k, t, worker, attempt, out)
+  local r = redis.call('HMGET', k, 'suspect', 'beside')
+  local mode, group = 'crash', nil
+  if r[2] and at_its_last(id, r[1]) then
+    local times = tonumber(string.match(r[1], '%.(%d+)$') or 1)
+    if times <= MOST_SPARED then mode, group = 'suspect', id .. '.' .. int(times + 1) end
+  end
   local err = failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
-  out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, 'crash', err)
+  out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, mode, err, group)
 end
 
 -- Whether `attempt` still owns the job: the fence in front of every write of a worker.
