@@ -140,7 +140,7 @@ class Suspects:
                 self._place(group, name, now)
         lanes = [self.tables.lanes[name] for name in group.lanes]
         for lane in lanes:
-            self._call_in(lane)
+            self._call_in(lane, now)
         self._give_back(run for lane in lanes for run in lane.apart)
 
     def _wanting(self, group: Group, now: float) -> dict[str, float]:
@@ -245,7 +245,7 @@ class Suspects:
 
     # -- into them --------------------------------------------------------------------------------------------------------
 
-    def _call_in(self, lane: Lane) -> None:
+    def _call_in(self, lane: Lane, now: float) -> None:
         """Have those claimed that can begin."""
         waiting = [each for each in self._waiting.values() if each.lane == lane.name and each.id not in self.tables.runs]
         called: list[Suspect] = []
@@ -255,7 +255,7 @@ class Suspects:
             room = (max(0, lane.free() - len(called)) if name in self._mixed else lane.items_for_group(name)) - under_way
             called += [each for each in mates if each.id not in self._called][: max(0, room)]
         if called:
-            self._called |= {each.id: (each, time.monotonic()) for each in called}
+            self._called |= {each.id: (each, now) for each in called}
             self.call(called)
 
     def _give_back(self, claimed: Iterable[Run]) -> None:

@@ -37,7 +37,7 @@ local function claim(id)
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun)
     zrem(P .. 'wait:' .. lane, id)
     if r[6] then redis.call('HDEL', suspects_of(lane), id) end
-    if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'repushed', 'made', 'beside') end
+    if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'beside', 'repushed', 'made') end
     claimed = claimed + 1
     if at_its_last(id, r[6]) then last[#last + 1] = id end
     if deadline then redis.call('ZREM', P .. 'deadline', id) end

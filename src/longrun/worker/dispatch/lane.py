@@ -277,7 +277,7 @@ class Lane:
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
         seat.send(self.model, runs)
-        if self.batched is not None:
+        if self.batched is not None or seat.kept:
             self.count_capacity()
         self.begin_next(seat)
         return [(seat, run) for run in runs]
