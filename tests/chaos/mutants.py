@@ -221,7 +221,7 @@ STORE_MUTANTS = [
     Mutant(
         "one worker for each group of suspects",
         "store/scripts/suspects.lua",
-        "held[group] = holder == ARGV[1] or (not holder and room > 0)",
+        "held[group] = holder == ARGV[1] or (not holder and (loose or room > 0))",
         "held[group] = true",
         f"{SUSPECTS}::test_a_group_is_held_by_one_worker_as_long_as_it_asks",
     ),

@@ -106,7 +106,7 @@ class Claims:
 
         Of suspects those of these groups are taken, None = all; the others stay queued, for `suspects`. `company`: what runs in the worker.
         """
-        admitted = "*" if groups is None else "".join(f" {group} " for group in groups)
+        admitted = "*" if groups is None else _spaced(groups)
         pieces = [job_ids[at : at + MOST] for at in range(0, len(job_ids), MOST)]
         calls = [
             self._start("claim", nonce, worker, device, self._lease, admitted, *company.flat(), *piece, timeout=PATIENCE)
@@ -117,12 +117,13 @@ class Claims:
             claims += [_claim(job_id, reply) for job_id, reply in zip(piece, await call, strict=True)]
         return claims
 
-    async def suspects(self, worker: str, lanes: Sequence[str], more: int) -> list[Suspect]:
+    async def suspects(self, worker: str, lanes: Sequence[str], more: int, loose: Iterable[str] = ()) -> list[Suspect]:
         """Suspects that wait in these lanes (up to 90) and are for `worker` to run.
 
-        It holds groups for one lease from the latest call, and comes to hold up to `more` beside those that it holds.
+        It holds groups for one lease from the latest call, and comes to hold up to `more` beside those that it holds. Those in `loose` it
+        does not hold, or no longer, and gets all the same as long as nobody else holds them.
         """
-        flat = await self._run("suspects", worker, self._lease, more, *lanes, timeout=self._lease / 1000)
+        flat = await self._run("suspects", worker, self._lease, more, _spaced(loose), *lanes, timeout=self._lease / 1000)
         return [Suspect(*(member.decode() for member in flat[at : at + 4])) for at in range(0, len(flat), 4)]
 
     async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> list[int]:
@@ -198,6 +199,10 @@ class Claims:
         """From {1, status}: what the job is now; from {0, status}: None."""
         done, status = reply
         return status.decode() if done and isinstance(status, bytes) else None
+
+
+def _spaced(groups: Iterable[str]) -> str:
+    return "".join(f" {group} " for group in groups)
 
 
 def _pieces(endings: Sequence[Ending]) -> list[list[int]]:

@@ -80,10 +80,12 @@ class Suspects:
         held = {suspect.group for suspect in self._waiting.values()} | {run.group for run in self.tables.runs.values()}
         # Always one more, so that nobody waits for somebody whom this worker, if there is no other, has not seen.
         more = max(1, _FURTHER * len(groups) - len(held - {""}))
+        placed = {name for seat in self.tables.seats for name in (seat.alone, seat.reserved)}
+        loose = {suspect.group for suspect in self._waiting.values()} - placed
         found: list[Suspect] = []
         try:
             for at in range(0, len(lanes), _LANES):
-                found += await self.claims.suspects(self.name, lanes[at : at + _LANES], more)
+                found += await self.claims.suspects(self.name, lanes[at : at + _LANES], more, loose)
         except LongrunError:
             return
         self._waiting = {suspect.id: suspect for suspect in found if suspect.id not in self.tables.runs}

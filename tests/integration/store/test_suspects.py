@@ -62,8 +62,11 @@ async def test_a_group_is_held_by_one_worker_as_long_as_it_asks(store: Store) ->
     assert await found(store, "w1", more=0) == first
     assert sorted(first + await found(store, "w2")) == sorted([*group, (other, "c-1.1")])
     assert await found(store, "w3") == []
+    loose = await store.claims.suspects("w1", [LANE], 0, [first[0][1]])
+    assert sorted((each.id, each.group) for each in loose) == first
+    assert sorted(await found(store, "w3")) == first, "what is not held is for whoever asks next"
     await store.connection.command("DEL", *(f"{store.prefix}held:{name}" for name in ("c-0.1", "c-1.1")))  # their leases run out
-    assert len(await found(store, "w3")) == 3
+    assert len(await found(store, "w4")) == 3
 
 
 async def test_lost_tickets_of_suspects_are_not_missed(store: Store) -> None:

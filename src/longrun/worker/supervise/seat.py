@@ -24,6 +24,7 @@ log = structlog.get_logger("longrun.worker")
 _LONGEST_PAUSE = 30.0
 #: An idle runner that has left so many pings unanswered gets no more jobs until it answers.
 _DEAF = 2
+_PATIENCE = 5.0
 
 #: `standby` loads and will take over from another seat; `retiring` gets no more jobs, and ends when it holds none; `apart` is a further one
 #: for suspects, as long as there are any.
@@ -81,6 +82,8 @@ class Seat:
         self.alone: str | None = None  #: group of suspects that has the runner to itself
         self.reserved: str | None = None  #: group that waits for it to be empty; nobody else is sent there until then
         self.kept_since = 0.0  #: when one of these was set, or given up
+        self.retired_at = 0.0  #: when it began to retire last, and `patience` for how many seconds it does so at most while others wait
+        self.patience = _PATIENCE
         self.left_at = 0.0  #: when a run ended here last
         self.jobs = self.jobs_weighed = 0  #: how many have ended in it; `jobs_weighed` of them before its memory was last looked at
         self.held_at_start = 0  #: bytes that it held when its models were loaded, where `max_memory` is set
