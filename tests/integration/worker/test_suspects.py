@@ -191,3 +191,22 @@ async def test_a_job_that_runs_alone_for_want_of_memory_gets_its_child_served(st
     greedy = await caller.end(await caller.submit("greedy_flow"), timeout=SOON)
     assert (greedy.status.value, greedy.attempt, greedy.error) == ("succeeded", 1, None)
     assert (await caller.end(beside)).attempt == 1
+
+
+async def test_of_two_workers_either_runs_them_and_each_group_in_one(start: Start, caller: Caller) -> None:
+    one = start("--name", "one@here")
+    await caller.submit("flow", depth=3, seconds=5)
+    await running(caller, 4)
+    two = start("--name", "two@here")
+    await until(lambda: shown_by(caller, 2))
+    await kill_runner(one)
+    await all_succeed(caller)
+    started = sum(worker.log.read_text().count("further runner for suspects") for worker in (one,))  # one log for both
+    assert started <= 5, "not each worker for each group"
+    assert two.stop() == one.stop() == 0
+
+
+async def shown_by(caller: Caller, workers: int) -> bool:
+    """Whether so many workers serve flows."""
+    found, *_ = await caller.store.records.overview()
+    return [orjson.loads(worker)["models"]["flow"]["state"] for worker in found] == ["ready"] * workers

@@ -85,9 +85,11 @@ def test_a_runner_that_must_go_before_the_next_one_keeps_nobody_waiting_for_ever
     for patience in (5, 20):
         seat.jobs = 1
         it.on_done(seat)
-        it._let_in(seat, seat.retired_at + patience - 1)
+        seat.retired_at -= patience - 1
+        it._look(seat)
         assert seat.role == "retiring"
-        it._let_in(seat, seat.retired_at + patience + 1)
+        seat.retired_at -= 2
+        it._look(seat)
         assert seat.role == "serving"
         assert effects.named("recount")[-1] == [seat]
 
