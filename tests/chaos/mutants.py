@@ -13,6 +13,7 @@ STORE_TESTS = "tests/integration/store/test_scripts.py"
 LOST_TICKETS = "tests/integration/store/test_lost_tickets.py"
 WEBHOOKS = "tests/integration/store/test_webhooks.py"
 FILES = "tests/integration/store/test_files.py"
+SUSPECTS = "tests/integration/store/test_suspects.py"
 JOB_FILES = "tests/integration/store/test_job_files.py"
 TENANTS = "tests/integration/store/test_tenants.py"
 IDENTITIES = "tests/integration/store/test_identities.py"
@@ -231,6 +232,27 @@ STORE_MUTANTS = [
         "if not owns(k, attempt) then return {0} end",
         "",
         f"{JOB_FILES}::test_a_stale_attempt_registers_no_file",
+    ),
+    Mutant(
+        "suspects wait for a runner of their own",
+        "store/scripts/claim.lua",
+        "if r[6] and groups ~= '*' and",
+        "if false and",
+        f"{SUSPECTS}::test_a_suspect_has_no_ticket_and_is_taken_by_those_who_have_a_runner_for_its_group",
+    ),
+    Mutant(
+        "one worker for each group of suspects",
+        "store/scripts/suspects.lua",
+        "held[group] = holder == ARGV[1] or (not holder and (loose or room > 0))",
+        "held[group] = true",
+        f"{SUSPECTS}::test_a_group_is_held_by_one_worker_as_long_as_it_asks",
+    ),
+    Mutant(
+        "nobody fails for those beside it in a lost worker",
+        "store/scripts/lib_ends.lua",
+        "if r[2] and at_its_last(id, r[1]) then",
+        "if false then",
+        f"{SUSPECTS}::test_it_does_not_when_others_run_there_before_it_with_it_or_after_it",
     ),
     Mutant(
         "each attempt's own count of files",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,12 +31,37 @@ class Claim:
     attempt: int
     input: bytes
     policy: Policy
-    suspect: str  #: the group it may run with and nobody else, see `worker.settle.groups_of`; empty = no suspect
+    suspect: str  #: the group it may run with and nobody else, see `worker.blame`; empty = no suspect
     errors: int
     created: int
     claimed: int
     files: bytes = b""  #: JSON, file id → `FileRef.members()` of the input files; empty = none
     priority: int = 5  #: 9 = most urgent
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Other jobs in a worker."""
+
+    busy: bool  #: there are some
+    at_their_last: Collection[str]  #: ids of those that one more crash would end
+
+    def flat(self) -> tuple[str, str]:
+        """As claim.lua reads it."""
+        return str(int(self.busy)), " ".join(self.at_their_last)
+
+
+ALONE = Company(busy=False, at_their_last=())
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A suspect that is queued."""
+
+    lane: str
+    level: str  #: 9 - priority
+    id: str
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +95,38 @@ class Claims:
         """
         return (await self.claim_all([job_id], nonce, worker, device, name=name))[0]
 
-    async def claim_all(self, job_ids: Sequence[str], nonce: str, worker: str, device: str, *, name: str = "") -> list[Claim | None]:
-        """Take several queued jobs in one trip; for each what `claim` returns."""
+    async def claim_all(
+        self,
+        job_ids: Sequence[str],
+        nonce: str,
+        worker: str,
+        device: str,
+        *,
+        name: str = "",
+        groups: Iterable[str] | None = None,
+        company: Company = ALONE,
+    ) -> list[Claim | None]:
+        """Take several queued jobs in one trip; for each what `claim` returns.
+
+        Of suspects those of these groups are taken, None = all; the others stay queued, for `suspects`. `company`: what runs in the worker.
+        """
+        admitted = "*" if groups is None else _spaced(groups)
+        fixed = nonce, worker, name or worker, device, self._lease, admitted, *company.flat()
         pieces = [job_ids[at : at + MOST] for at in range(0, len(job_ids), MOST)]
-        calls = [self._start("claim", nonce, worker, name or worker, device, self._lease, *piece, timeout=PATIENCE) for piece in pieces]
+        calls = [self._start("claim", *fixed, *piece, timeout=PATIENCE) for piece in pieces]
         claims: list[Claim | None] = []
         for piece, call in zip(pieces, calls, strict=True):
             claims += [_claim(job_id, reply) for job_id, reply in zip(piece, await call, strict=True)]
         return claims
+
+    async def suspects(self, worker: str, lanes: Sequence[str], more: int, loose: Iterable[str] = ()) -> list[Suspect]:
+        """Suspects that wait in these lanes (up to 90) and are for `worker` to run.
+
+        It holds groups for one lease from the latest call, and comes to hold up to `more` beside those that it holds. Those in `loose` it
+        does not hold, or no longer, and gets all the same as long as nobody else holds them.
+        """
+        flat = await self._run("suspects", worker, self._lease, more, _spaced(loose), *lanes, timeout=self._lease / 1000)
+        return [Suspect(*(member.decode() for member in flat[at : at + 4])) for at in range(0, len(flat), 4)]
 
     async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> list[int]:
         """Renew up to 100 claims. For each: 1 kept, 2 kept and to be canceled, 0 lost."""
@@ -161,6 +210,10 @@ class Claims:
         """From {1, status}: what the job is now; from {0, status}: None."""
         done, status = reply
         return status.decode() if done and isinstance(status, bytes) else None
+
+
+def _spaced(groups: Iterable[str]) -> str:
+    return "".join(f" {group} " for group in groups)
 
 
 def _pieces(endings: Sequence[Ending]) -> list[list[int]]:

@@ -7,7 +7,8 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   idem                full name of the idempotency key, to let that live as long
   nonce               of the latest claim: a claim sent twice gets the same answer
   crashes, releases   budgets apart from `errors`
-  suspect             was aboard a crash with others, or one more crash would end it: with whom it may still run, its own id = with nobody
+  suspect             was aboard a crash with others, or one more crash would end it: the group with which it may still run (`worker.blame`)
+  beside              1: it runs so, and other jobs in the same worker
   repushed            ms when a ticket was pushed out of the order of `queued` (at the front, or once more)
   place               ms that gave it its place in its lane, of a job that was given back: it waits since `queued` only
   local               events of this attempt appended so far: an append sent twice adds nothing
@@ -25,6 +26,8 @@ idem:<tenant>:<key> string, as its record or tombstone. `<job id> <fingerprint>`
 idx:<tenant>        zset, as the records. Job id → created ms: the listing
 wait:<queue>.<model>      zset. Waiting ids → (9 − priority)·10¹³ + queued ms: depth, position, oldest age
 <queue>.<model>[:<n>]     list. The lane's tickets (Celery messages); n = 9 − priority, absent for 0; LPUSH in, RPOP out
+suspects:<queue>.<model>  hash. Waiting ids that are suspects → group
+held:<group>        string, one lease. The worker that runs this group of suspects, or gets a runner ready for it
 wake:<queue>.<model>      list of at most one element. Workers that wait for the lane block on it
 wake:@<worker>            list, one lease. Interrupts the wait of one worker (its identity)
 mark                zset. `<lane>:<n>` → queued ms of the latest job claimed by a ticket from that list's tail: all before it were popped

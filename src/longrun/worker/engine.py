@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from longrun.errors import LongrunError
+from longrun.store.claims import Suspect
 from longrun.worker.announce import announcement, other_worker
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.emitter import Emitter
@@ -40,6 +41,7 @@ from longrun.worker.supervise.layout import concurrency_of, lay_out
 from longrun.worker.supervise.memory import memory_of
 from longrun.worker.supervise.seat import Group, Seat
 from longrun.worker.supervise.terms import Terms
+from longrun.worker.suspects import Suspects
 from longrun.worker.tables import Tables
 
 log = structlog.get_logger("longrun.worker")
@@ -56,6 +58,8 @@ class Engine:
         self.tables = Tables()
         self.guard = Guard()
         self.channel_waits: Callable[[], bool] = lambda: False  #: whether the channel that takes tickets blocks on wake lists
+        #: Takes jobs as if their tickets had come, on the hub's thread; set when Celery's consumer is there.
+        self.hand_in: Callable[[Sequence[Suspect]], None] = lambda _: None
         self.hurry = False
         self._stop_asked = 0.0
         self._claiming = self._nonces = 0
@@ -159,12 +163,14 @@ class Engine:
         self.settler = Settler(tables, claims, self.emitter, spawn, recount, self.post)
         self.recycler = Recycler(tables, self.guard, spawn, recount)
         self.limits = Limits(tables, self.settings.cancel_grace, self.settler, recount, self.recycler.replace)
+        call = lambda found: self.post(lambda: self.hand_in(found))  # noqa: E731
+        self.suspects = Suspects(self.plan.identity, tables, claims, self.settler, spawn, recount, call)
         self.leases = Leases(tables, claims, self.settings.lease, self.limits.request_stop, spawn)
         for seat in tables.seats:
             self.spawn(seat.start())
         beat = partial(self.leases.beat_for_ever, self.settings.heartbeat)
         listen = partial(self.leases.listen_for_ever, self.store.follower, self.store.worker_channel(self.plan.identity))
-        for essential in (beat, listen, self.limits.watch_for_ever, self.recycler.watch_for_ever):
+        for essential in (beat, listen, self.limits.watch_for_ever, self.recycler.watch_for_ever, self.suspects.watch_for_ever):
             self.spawn(self._keep(essential))
         self.spawn(self._announce_for_ever())
         self.loop.run_in_executor(None, remove_left)
@@ -224,8 +230,9 @@ class Engine:
         self._nonces += 1
         nonce = f"{self.plan.identity}-{self._nonces}"
         try:
+            groups, company = self.suspects.admitted(lane)
             ids, plan = [job_id for job_id, _ in tickets], self.plan
-            claims = await self.store.claims.claim_all(ids, nonce, plan.identity, device, name=plan.name)
+            claims = await self.store.claims.claim_all(ids, nonce, plan.identity, device, name=plan.name, groups=groups, company=company)
             # No heartbeat knows of them yet, so this must not take long.
             keys = await lane.keys(claims, self.plan.blobs, self.settings.lease / 3)
         except LongrunError:
@@ -241,7 +248,7 @@ class Engine:
                 lane.held -= 1
                 self.post(sink.stale)
                 continue
-            run = Run(claim, lane.name, sink, key)
+            run = Run(claim, lane.name, sink, key, group=self.suspects.group_of(claim) if claim.suspect else "")
             self.tables.runs[run.id] = run
             lane.add(run)
         self.dispatch(lane)
@@ -257,11 +264,9 @@ class Engine:
 
     def recount(self, seat: Seat) -> None:
         """The seat's runner came or went, or has room again: capacities change, waiting jobs of all its lanes may go."""
-        lanes = self.tables.lanes_of(seat)
-        # A suspect that waits for the runner to be empty goes before everybody else.
-        for lane in sorted(lanes, key=lambda lane: not (lane.pending and lane.pending[0].claim.suspect == seat.reserved)):
+        for lane in self.tables.lanes_of(seat):
             lane.count_capacity()
-            if lane.pending:
+            if lane.pending or lane.apart:
                 self.dispatch(lane)
             self._credit_returned(lane)
 
@@ -282,6 +287,7 @@ class Engine:
             case ["done", entries]:
                 self.settler.on_done(seat, entries)
                 self.recycler.on_done(seat)
+                self.suspects.on_done(seat)
             case ["events", job_id, attempt, events]:
                 run = seat.find(job_id, attempt)
                 if run is not None and not run.settled:
@@ -296,6 +302,7 @@ class Engine:
                 log.info("model ready", model=model, load_s=round(load_s, 3), warmup_s=round(warmup_s, 3), device=seat.place.device)
                 self.recycler.on_ready(seat)
                 self.recount(seat)
+                self.suspects.wake()
             case ["load-failed", _, failure]:
                 seat.cause = failure
             case ["fits", model, size]:
@@ -306,7 +313,9 @@ class Engine:
     def _on_end(self, seat: Seat, aboard: list[Run], doomed: set[Run], end: Exit) -> None:
         self.recount(seat)
         self.settler.on_runner_end(aboard, doomed, end)
-        if not self.tables.closing and self.recycler.next_here(seat):
+        if seat.role == "apart":
+            self.suspects.has_ended(seat)
+        elif not self.tables.closing and self.recycler.next_here(seat):
             self.spawn(seat.start())
 
     # -- announcing and stopping ------------------------------------------------------------------------------------------
@@ -346,7 +355,7 @@ class Engine:
         back: set[asyncio.Task[Any]] = set()
         over: float | None = None
         while True:
-            if any(lane.inbox or lane.pending for lane in self.tables.lanes.values()):
+            if any(lane.inbox or lane.pending or lane.apart for lane in self.tables.lanes.values()):
                 # Also what was on its way when the order came: claims that are answered now, and tickets that were popped.
                 back.add(self.spawn(self.settler.give_up_waiting()))
             now, back = time.monotonic(), {task for task in back if not task.done()}

@@ -74,11 +74,15 @@ class Limits:
             self._make_way(lane, now)
 
     def _make_way(self, lane: Lane, now: float) -> None:
-        """No job waits behind a long one here while another worker may have room: those that do go back, and none is taken meanwhile."""
+        """No job waits here behind a long one, or for a runner that is not there or kept for suspects, while another worker may have room.
+
+        Those that do go back, and none is taken meanwhile.
+        """
         was, lane.slow = lane.slow, lane.is_slow(now)
         if lane.slow:
             for seat in lane.seats:
                 seat.recall(lane.aboard(seat))
+        if lane.slow or lane.is_shut(now):
             self.settler.give_back(lane.pending)
         if lane.slow != was:
             for seat in lane.seats:
@@ -102,7 +106,7 @@ class Limits:
             return
         run.request_stop(reason, time.monotonic(), self.grace)
         lane = self.tables.lane_of(run)
-        if run in lane.pending:
+        if run in lane.pending or run in lane.apart:
             self.tables.remove_waiting(run)
             self.settler.stop(run)
             for place in lane.seats:

@@ -19,6 +19,7 @@ _TICK = 1.0
 #: A runner that holds nothing is pinged this often (in ticks), and replaced when it has left so many pings unanswered. Counted in pings and
 #: not in time: a worker that was frozen itself must not blame its runners for it.
 _PING_EVERY, _UNANSWERED = 5, 6
+_LONGER = 4.0
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Recycler:
         """Jobs have ended in it."""
         if seat.role == "retiring":
             self._end_if_empty(seat)
-        elif seat.terms.max_jobs is not None and seat.jobs >= seat.terms.max_jobs:
+        elif seat.role == "serving" and seat.terms.max_jobs is not None and seat.jobs >= seat.terms.max_jobs:
             self.replace(seat, f"{seat.jobs} jobs have ended in it")
 
     def on_ready(self, seat: Seat) -> None:
@@ -73,19 +74,19 @@ class Recycler:
 
     def replace(self, seat: Seat, why: str) -> None:
         """Have the next runner take over, unless another one of the group is being replaced."""
-        if self.tables.closing or any(mate.role != "serving" or mate in self._successors for mate in seat.group.seats):
+        if self.tables.closing or any(mate.role in ("standby", "retiring") or mate in self._successors for mate in seat.group.seats):
             return
         beside = fits_beside(seat.terms, seat.place.device, self._held(seat), available_memory())
         log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=seat.models)
         if not beside:
             self._retire(seat)
             return
-        self._successors[seat] = seat.successor()
+        self._successors[seat] = seat.further("standby")
         self.spawn(self._successors[seat].start())
 
     def _retire(self, seat: Seat) -> None:
         """It gets no more jobs, and ends when the last of those in it has ended."""
-        seat.role, seat.reserved = "retiring", None
+        seat.role, seat.reserved, seat.retired_at = "retiring", None, time.monotonic()
         self.recount(seat)
         self._end_if_empty(seat)
 
@@ -122,10 +123,20 @@ class Recycler:
             if time.monotonic() - seat.since > limit:
                 seat.end(f"it had not loaded after {limit:g} s (load_timeout)")
         elif not seat.empty:
+            self._let_in(seat, time.monotonic())
             # Code of a job may hold the GIL until its time limit.
             seat.unanswered = 0
         elif self._ticks % _PING_EVERY == 0:
             self._ping(seat)
+
+    def _let_in(self, seat: Seat, now: float) -> None:
+        """Where the next runner cannot load before this one has gone, what is in this one may wait for a job that nobody runs meanwhile.
+
+        So it serves everybody until the next job has ended in it, and then retires again, for longer.
+        """
+        if seat.role == "retiring" and seat not in self._successors and now - seat.retired_at > seat.patience:
+            seat.role, seat.patience = "serving", seat.patience * _LONGER
+            self.recount(seat)
 
     def _ping(self, seat: Seat) -> None:
         assert seat.process is not None

@@ -48,6 +48,7 @@ class Run:
     key: tuple[Any, ...] = ()  #: what all items of its batch share
     since: float = field(default_factory=time.monotonic)  #: when it was claimed
     waits_since: float = field(init=False)  #: when it began to wait for its code to be entered: then, or when it is to run again
+    group: str = ""  #: of suspects, with which it runs and with nobody else; empty = with anybody
     # -- sent
     batch: int = 0  #: number of its batch; 0 = none
     batch_size: int = 0
@@ -108,7 +109,7 @@ class Run:
 
     def begin_anew(self, group: str) -> None:
         """It is to run again, with whom it shares `group` alone: as if it had not begun."""
-        self.claim = replace(self.claim, suspect=group)
+        self.claim, self.group = replace(self.claim, suspect=group), group
         self.started = self.deadline = self.hard = None
         self.waits_since = time.monotonic()
         self.batch = self.batch_size = 0

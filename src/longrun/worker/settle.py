@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from longrun.jobs.record import OUR_FIGURES
 from longrun.jobs.retry import retry_delay
 from longrun.store.claims import Claims, Ending, Mode
 from longrun.worker import stopping
+from longrun.worker.blame import groups_of
 from longrun.worker.emitter import Emitter
 from longrun.worker.run import Run
 from longrun.worker.supervise.exits import Exit, lost_failure
@@ -26,7 +26,6 @@ from longrun.worker.tables import Recount, Spawn, Tables
 
 log = structlog.get_logger("longrun.worker")
 _FULL_PAUSE = 1.0
-_PARTS = 4
 
 
 @dataclass(slots=True)
@@ -180,7 +179,7 @@ class Settler:
     def on_runner_end(self, aboard: Sequence[Run], doomed: set[Run], end: Exit) -> None:
         """A runner has ended with jobs in it. One that ran alone is charged; several are suspects; those that had not started are free."""
         started = [run for run in aboard if run.started is not None and run not in doomed]
-        groups = groups_of([run.id for run in started])
+        groups = groups_of({run.id: run.claim.suspect for run in started})
         for run in aboard:
             self.tables.lane_of(run).held -= 1
             if run in doomed:
@@ -205,8 +204,8 @@ class Settler:
         self.recount(seat)
 
     def give_back(self, runs: Iterable[Run]) -> None:
-        """Give back claimed jobs that wait here for a runner. Suspects stay: they wait for one to be empty."""
-        for run in [run for run in runs if not run.claim.suspect]:
+        """Give back claimed jobs that wait here for a runner."""
+        for run in list(runs):
             self.tables.remove_waiting(run)
             self._hand_back(run, "unstarted")
 
@@ -232,8 +231,9 @@ class Settler:
             lane.inbox.clear()
             for i in range(0, len(ids), 100):
                 await self.claims.requeue(ids[i : i + 100])
-            waiting = list(lane.pending)
+            waiting = [*lane.pending, *lane.apart]
             lane.pending.clear()
+            lane.apart.clear()
             lane.held -= len(waiting)
             await self._hand_all_back(waiting)
 
@@ -268,13 +268,3 @@ def _usage(run: Run) -> bytes:
     reported = orjson.loads(run.backlog.usage) if run.backlog.usage else {}
     used = ours | {name: value for name, value in reported.items() if name not in OUR_FIGURES}
     return orjson.dumps(used) if used else b""
-
-
-def groups_of(job_ids: Sequence[str]) -> dict[str, str]:
-    """The suspects of one crash in up to four groups: job id → group.
-
-    Each group runs on its own, and the one that crashes again is divided again: a culprit among n is alone after log4 n crashes, an
-    innocent runs that often at most, and n jobs whose runner died for another reason take four times as long, not n times.
-    """
-    crash = secrets.token_hex(4)
-    return {job_id: f"{crash}-{number % _PARTS}" for number, job_id in enumerate(job_ids)}

@@ -47,13 +47,10 @@ class Tables:
         return [other for other in seat.aboard[run.lane].values() if other is not run and run.batch and other.batch == run.batch]
 
     def remove_waiting(self, run: Run) -> None:
-        """A run that waited in its lane does not wait any longer. A place that was kept for its group is free if nobody of it is left."""
-        lane, group = self.lane_of(run), run.claim.suspect
-        lane.pending.remove(run)
+        """A run that waited in its lane does not wait any longer."""
+        lane = self.lane_of(run)
+        (lane.apart if run in lane.apart else lane.pending).remove(run)
         lane.held -= 1
-        for seat in lane.seats:
-            if seat.reserved == group and not any(other.claim.suspect == group for each in self.lanes_of(seat) for other in each.pending):
-                seat.reserved = None
 
     def remove(self, run: Run) -> None:
         """The outcome of a run is stored or given up. A later attempt of the same job stays."""

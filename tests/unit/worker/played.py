@@ -84,7 +84,7 @@ def waiting(tables: Tables, *job_ids: str, suspect: str = "", **policy: Any) -> 
     """Claimed jobs that wait for a runner."""
     (lane,) = tables.lanes.values()
     now = int(time.time() * 1000)
-    runs = [Run(Claim(each, 1, b"{}", Policy(**policy), suspect, 0, now, now), lane.name, PlayedSink()) for each in job_ids]
+    runs = [Run(Claim(each, 1, b"{}", Policy(**policy), suspect, 0, now, now), lane.name, PlayedSink(), group=suspect) for each in job_ids]
     for run in runs:
         tables.runs[run.id] = run
         lane.held += 1

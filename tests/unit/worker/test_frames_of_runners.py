@@ -20,10 +20,10 @@ from longrun.worker.supervise.seat import Seat
 
 #: By name: members, and the calls that they lead to.
 FRAMES: dict[str, tuple[list[Any], list[str]]] = {
-    "ready": (["echo", 0.5, 0.25], ["on_ready"]),
+    "ready": (["echo", 0.5, 0.25], ["on_ready", "wake"]),
     "load-failed": (["echo", b"{}"], []),
     "events": (["job_1", 1, [("log", b"{}")]], ["add"]),
-    "done": ([[]], ["on_done", "on_done"]),
+    "done": ([[]], ["on_done", "on_done", "on_done"]),
     "back": ([[]], ["on_back"]),
     "fits": (["echo", 2], []),
     "pong": ([7.0, [1, 2, 3]], []),
@@ -35,7 +35,7 @@ def engine() -> Iterator[Engine]:
     """One that was not started, with a job in its runner."""
     plan = WorkerPlan("1f3a9c", "w1", "app.py", [ECHO], Settings(), cast(Any, Store), cast(Blobs, None))
     engine = Engine(plan, nothing)
-    engine.emitter = engine.settler = engine.recycler = cast(Any, Recorder())
+    engine.emitter = engine.settler = engine.recycler = engine.suspects = cast(Any, Recorder())
     (seat,), (run,) = engine.tables.seats, waiting(engine.tables, "job_1")
     seat.process = cast(RunnerProcess, PlayedProcess(1000))
     seat.send("echo", [run])

@@ -75,6 +75,25 @@ def test_where_memory_is_short_the_old_one_goes_first_when_its_last_job_has_ende
     assert seat.role == "serving"
 
 
+def test_a_runner_that_must_go_before_the_next_one_keeps_nobody_waiting_for_ever(free: dict[str, int]) -> None:
+    """What is in it may wait for one of those who wait."""
+    free["available"] = GIB
+    tables = tables_of(terms=Terms(max_jobs=1), concurrency=2)
+    started(tables, "job_1", "job_2")
+    (seat,) = tables.seats
+    it, effects = recycler(tables)
+    for patience in (5, 20):
+        seat.jobs = 1
+        it.on_done(seat)
+        seat.retired_at -= patience - 1
+        it._look(seat)
+        assert seat.role == "retiring"
+        seat.retired_at -= 2
+        it._look(seat)
+        assert seat.role == "serving"
+        assert effects.named("recount")[-1] == [seat]
+
+
 def test_one_runner_of_a_group_is_replaced_at_a_time_and_none_when_the_worker_stops(free: dict[str, int]) -> None:
     tables = tables_of(seats=2)
     one, two = tables.seats

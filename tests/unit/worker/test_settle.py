@@ -136,16 +136,16 @@ async def test_an_error_after_a_request_to_stop_is_a_way_to_stop_unless_time_was
     assert (claims.calls[0][2] == FAILURE) is (reason == "timeout")
 
 
-async def test_what_waits_goes_back_but_for_suspects_and_their_place_is_kept() -> None:
+async def test_what_waits_for_everybodys_runner_goes_back_and_suspects_that_have_one_to_themselves_stay() -> None:
     tables = tables_of()
     waiting(tables, "job_1")
-    (suspect,) = waiting(tables, "job_2", suspect="crash-0")
+    (suspect,) = waiting(tables, "job_2", suspect="crash-0.1")
     (lane,) = tables.lanes.values()
     it, claims, effects = settler(tables)
     it.give_back(lane.pending)
     await effects.settled()
     assert claims.calls == [("queued", "job_1", "unstarted", "")]
-    assert (list(lane.pending), lane.held) == ([suspect], 1)
+    assert (list(lane.pending), lane.apart, lane.held) == ([], [suspect], 1)
 
 
 async def test_a_worker_that_stops_puts_tickets_and_claims_back() -> None:

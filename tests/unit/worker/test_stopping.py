@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 
 import pytest
@@ -103,6 +104,24 @@ def test_behind_a_long_job_nothing_waits() -> None:
     assert lane.slow
     assert effects.calls == [("give_back", lane.pending), ("recount", tables.seats[0])]
     assert list(lane.pending) == [waits], "the recorder gives nothing back"
+
+
+def test_what_waits_for_a_runner_that_is_not_there_or_is_kept_for_suspects_goes_back() -> None:
+    tables = tables_of()
+    (lane,), (seat,) = tables.lanes.values(), tables.seats
+    waiting(tables, "job_1")
+    it, effects = limits(tables)
+    it.look(time.monotonic() + 9)
+    assert effects.calls == []
+    seat.keep_for("c-0.1", 0.0)
+    lane.count_capacity()
+    it.look(time.monotonic() + 0.5)
+    assert effects.calls == [], "it may be back in a moment"
+    it.look(time.monotonic() + 1.5)
+    assert effects.calls == [("give_back", lane.pending)]
+    seat.keep_for(None, 0.0)
+    lane.count_capacity()
+    assert not lane.is_shut(time.monotonic() + 9)
 
 
 @pytest.mark.parametrize(("by", "rest"), [("flag", ""), ("fenced", " Its process holds other jobs too"), (None, "")])

@@ -1,13 +1,17 @@
--- Take queued jobs. ARGV: nonce, worker (its identity), its name, device, lease ms, id, id, … (<= 100).
+-- Take queued jobs. ARGV: nonce, worker (its identity), its name, device, lease ms, groups of suspects that may be taken (each between spaces; '*' = all),
+-- 1 (other jobs run in this worker) or 0, those of them that one more crash would end (with spaces between), id, id, … (<= 100).
+-- A suspect of another group stays where it is, {0, 'suspect'}: it is queued until a worker has a runner for its group.
 -- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority} | {0, status} | its error. The nonce makes a claim that was sent twice
 -- get its own answer again.
-local nonce, lease, t = ARGV[1], tonumber(ARGV[5]), now()
+local nonce, lease, groups, t = ARGV[1], tonumber(ARGV[5]), ARGV[6], now()
 local worker = '{"worker":' .. cjson.encode(ARGV[3])
 local begun = worker .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"at":' .. int(t) .. ',"queued":'
 local started = worker .. ',"resumed":false}'
 local deadlines = redis.call('ZCARD', P .. 'deadline') > 0
 -- A ticket from the tail was popped, so every ticket pushed to its list before it has been: what overtaken.lua goes by. The latest such job, by list.
 local marks = {}
+-- How many are claimed here, and those of them that one more crash would end.
+local claimed, last = 0, {}
 
 local function claim(id)
   local k = record(id)
@@ -21,16 +25,24 @@ local function claim(id)
       expire(id, k, t, attempt)
       return {0, 'expired'}
     end
+    local lane = r[9] .. '.' .. r[10]
+    if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
+      redis.call('HSET', suspects_of(lane), id, r[6])
+      return {0, 'suspect'}
+    end
     attempt, at = int(attempt + 1), int(t)
-    local lane, first, to = r[9] .. '.' .. r[10], entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
+    local first, to = entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
     zadd(P .. 'lease', int(t + lease), id)
     redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce,
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun .. r[12] .. '}')
     zrem(P .. 'wait:' .. lane, id)
-    if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'repushed', 'made') end
+    if r[6] then redis.call('HDEL', suspects_of(lane), id) end
+    if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'beside', 'repushed', 'made') end
+    claimed = claimed + 1
+    if at_its_last(id, r[6]) then last[#last + 1] = id end
     count('times', r[10], 'queue', (t - r[12]) * 1000)
     if deadline then redis.call('ZREM', P .. 'deadline', id) end
-    if not r[13] then
+    if not (r[13] or r[6]) then
       local list = lane .. ':' .. int(9 - r[11])
       marks[list] = math.max(marks[list] or 0, tonumber(r[12]))
     end
@@ -42,7 +54,13 @@ local function claim(id)
 end
 
 pass_when_full()
-local out = together(6, #ARGV, 1, function(i) return claim(ARGV[i]) end)
+local out = together(9, #ARGV, 1, function(i) return claim(ARGV[i]) end)
 for list, queued in pairs(marks) do redis.call('ZADD', P .. 'mark', 'GT', int(queued), list) end
-redis.call('ZREM', P .. 'doubt', unpack(ARGV, 6))
+-- One that does not run by itself is not to fail for what the others do to the worker: see take_back.
+local function beside(id)
+  if redis.call('HGET', record(id), 'status') == 'running' then redis.call('HSET', record(id), 'beside', 1) end
+end
+if claimed > 0 then for id in string.gmatch(ARGV[8], '%S+') do beside(id) end end
+if claimed > 1 or ARGV[7] == '1' then for _, id in ipairs(last) do beside(id) end end
+redis.call('ZREM', P .. 'doubt', unpack(ARGV, 9))
 return out

@@ -183,9 +183,12 @@ local function repeated(bound, print)
   return {theirs == print and 'replay' or 'reused', other}
 end
 
+-- The suspects that wait in a lane: id → group. They have no tickets: workers look there for groups that they have a runner for (suspects.lua).
+local function suspects_of(lane) return P .. 'suspects:' .. lane end
+
 -- Put a job into its lane: the waiting set and a ticket. In front, it keeps the place its first queueing gave it.
 local function enqueue(id, k, front)
-  local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued', 'place')
+  local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued', 'place', 'suspect')
   local model, queue, priority = r[1], r[2], r[3]
   local lane, level = queue .. '.' .. model, 9 - priority
   local at = instant()
@@ -196,7 +199,13 @@ local function enqueue(id, k, front)
   redis.call('HINCRBY', k, 'version', 1)
   redis.call('ZADD', P .. 'wait:' .. lane, place_in_lane(priority, since), id)
   redis.call('SADD', P .. 'lanes', lane)
-  if front then push_front(id, model, queue, priority) else push('LPUSH', lane, level, ticket(id, model, lane, level)) end
+  if r[6] then
+    redis.call('HSET', suspects_of(lane), id, r[6])
+  elseif front then
+    push_front(id, model, queue, priority)
+  else
+    push('LPUSH', lane, level, ticket(id, model, lane, level))
+  end
 end
 
 -- Seconds that a policy (JSON of jobs/policy.py) has under a name, nil = no limit. Parsing all of it costs more than many a script.

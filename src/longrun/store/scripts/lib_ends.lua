@@ -33,6 +33,7 @@ local function finalize(id, k, t, status, output, err, more, r)
     zrem(P .. 'lease', id)
   else
     for _, set in ipairs({'wait:' .. r[7] .. '.' .. model, 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
+    redis.call('HDEL', suspects_of(r[7] .. '.' .. model), id)
     redis.call('HDEL', k, 'due')
   end
   if status == 'failed' then zadd(P .. 'dead:' .. tenant, int(t), id) end
@@ -84,11 +85,14 @@ local function expire(id, k, t, attempt)
   finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
 end
 
+-- Whether one more crash would end a job: then its group of suspects bears its own name, and the number of crashes that led there.
+local function at_its_last(id, group) return group and string.sub(group, 1, #id) == id end
+
 -- Take a claimed job from its worker. mode: crash (spends the crash budget), suspect (crashed among others: free), release (handed back: free),
 -- unstarted (claimed, but no user code ran: free). Canceling jobs end here; at_most_once jobs that started are never run again.
 -- `group`: whom a suspect may run with from now on, nobody else (default: itself, so it runs alone).
 local function hand_back(id, k, t, mode, err, group)
-  local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'crashes')
+  local r = redis.call('HMGET', k, 'status', 'attempt', 'policy', 'suspect')
   local status, attempt, policy = r[1], r[2], cjson.decode(r[3])
   if status == 'canceling' then return end_canceled(id, k, t, attempt) end
   if policy.delivery == 'at_most_once' and mode ~= 'unstarted' then
@@ -100,7 +104,8 @@ local function hand_back(id, k, t, mode, err, group)
   if mode == 'crash' then
     local crashes = redis.call('HINCRBY', k, 'crashes', 1)
     -- Before a crash that would be its last, a job runs alone: nobody fails for what a neighbour did.
-    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id) end
+    -- How often it was a suspect before stays in the name of its group.
+    if crashes >= policy.max_crashes - 1 then redis.call('HSET', k, 'suspect', id .. (string.match(r[4] or '', '%.%d+$') or '')) end
     if crashes >= policy.max_crashes then
       err = err or failure('worker-lost', 'The worker or its runner died ' .. crashes .. ' times while the job ran.', attempt)
       return fail(id, k, t, attempt, err)
@@ -119,11 +124,20 @@ local function hand_back(id, k, t, mode, err, group)
   return 'queued'
 end
 
+-- How often a job that one more crash would end is not charged because others ran in the same worker. It must come to an end.
+local MOST_SPARED = 4
+
 -- Take a job from a worker that is lost, and add its id and its status after that to `out`.
 local function take_back(id, k, t, attempt, out)
   local worker = cjson.decode(redis.call('HGET', k, 'a:' .. attempt)).worker
+  local r = redis.call('HMGET', k, 'suspect', 'beside')
+  local mode, group = 'crash', nil
+  if r[2] and at_its_last(id, r[1]) then
+    local times = tonumber(string.match(r[1], '%.(%d+)$') or 1)
+    if times <= MOST_SPARED then mode, group = 'suspect', id .. '.' .. int(times + 1) end
+  end
   local err = failure('worker-lost', 'The worker that ran the job was lost: ' .. string.gsub(worker, '[^%w%.@_:-]', '?') .. '.', attempt)
-  out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, 'crash', err)
+  out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, mode, err, group)
 end
 
 -- Whether `attempt` still owns the job: the fence in front of every write of a worker.

@@ -120,6 +120,7 @@ class ServeLanes(bootsteps.StartStopStep):  # type: ignore[misc]
         channel.serve_lanes(
             engine.free_slots, partial(take, consumer, engine), (script.source, script.sha), wake, f"{wake}@{engine.plan.identity}"
         )
+        engine.hand_in = lambda found: take(consumer, engine, [(each.lane, int(each.level), each.id) for each in found])
         engine.channel_waits = lambda: channel.trip == "wait"
 
     def stop(self, consumer: Any) -> None:

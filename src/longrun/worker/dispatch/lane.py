@@ -15,6 +15,7 @@ from longrun.blobs.contract import Blobs
 from longrun.jobs.file_refs import FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
+from longrun.worker.blame import once_more
 from longrun.worker.dispatch.batching import (
     AHEAD_BELOW_S,
     LONG_S,
@@ -33,6 +34,8 @@ from longrun.worker.supervise.seat import Group, Seat
 log = structlog.get_logger("longrun.worker")
 #: Inputs that are read at once for their batch keys: they are large.
 _READS = 4
+#: Seconds for which claimed jobs wait for a runner that is not there, or is kept for others, before they go back.
+_SHUT_S = 1.0
 
 
 class Lane:
@@ -51,8 +54,10 @@ class Lane:
         #: Job id and sink of tickets not yet claimed; filled by the hub's thread, emptied by the engine's.
         self.inbox: deque[tuple[str, Sink]] = deque()
         self.pending: deque[Run] = deque()  #: claimed, waiting for a runner
+        self.apart: list[Run] = []  #: those that wait for a runner that their group has to itself
         self.held = 0  #: claims under way, waiting here or sent; written by the engine's thread only
         self.capacity = 0  #: how many jobs the ready runners can hold
+        self._shut_since: float | None = None  #: no runner takes jobs of anybody since then
         self.was_full = True  #: the hub found no room when it looked last
         self.slow = False  #: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends
         self.mean, self.pace = CautiousMean(), Pace()
@@ -80,8 +85,13 @@ class Lane:
         """What `slow` is to be. A batch of short jobs says nothing about the next one, which may be long."""
         if self.batched is not None or self.spec.is_async:
             return False
-        runs = (run for seat in self.seats for run in islice(self.aboard(seat), self.concurrency))
+        seats = (seat for seat in self.seats if seat.role != "apart")
+        runs = (run for seat in seats for run in islice(self.aboard(seat), self.concurrency))
         return any(run.started is not None and now - run.started > LONG_S for run in runs)
+
+    def is_shut(self, now: float) -> bool:
+        """Whether no runner has taken jobs of anybody for a while."""
+        return self._shut_since is not None and now - self._shut_since > _SHUT_S
 
     # -- room in the runners ----------------------------------------------------------------------------------------------
 
@@ -94,13 +104,14 @@ class Lane:
         ahead = self.ahead()
         if self.batched and self.batched.key:
             ahead *= 2  # of several keys, so that one of them fills a batch
-        serving = [seat for seat in self.seats if seat.serves(self.model) and not self.has_clogged(seat)]
+        serving = [seat for seat in self.seats if self._is_open(seat)]
         items = sum(self.batch_size(seat) for seat in serving)
         # A batch that runs takes no more items, however small it is: what it has left is no room.
         gone = sum(self._unfilled(seat) for seat in serving) if self.batched else 0
-        # What a retiring runner still holds takes no place in the one that has taken over.
-        aside = sum(len(self.aboard(seat)) for seat in self.seats if seat.role == "retiring")
+        # What a retiring runner, or one for suspects, still holds takes no place in these.
+        aside = sum(len(self.aboard(seat)) for seat in self.seats if seat.role in ("retiring", "apart") or seat.kept)
         self.capacity = items * (self.concurrency + ahead) + aside - gone
+        self._shut_since = None if serving else self._shut_since or time.monotonic()
 
     def batch_size(self, seat: Seat) -> int:
         """Most items of a batch there, 1 when the model takes none."""
@@ -121,23 +132,21 @@ class Lane:
             given_up -= {run.batch for run in self.aboard(seat) if not run.settled}
         return len(given_up) * 2 >= self.concurrency
 
+    def _is_open(self, seat: Seat) -> bool:
+        return seat.serves(self.model) and not seat.kept and not self.has_clogged(seat)
+
     def room(self, seat: Seat) -> int:
         """How many more jobs (batched: batches) may be sent there now."""
-        if not seat.serves(self.model) or seat.alone is not None or seat.reserved is not None or self.has_clogged(seat):
-            return 0
-        return self._left(seat, self.concurrency + self.ahead())
+        return self._left(seat, self.concurrency + self.ahead()) if self._is_open(seat) else 0
 
     def room_for_group(self, seat: Seat, group: str) -> int:
-        """As `room`, for suspects of `group`. Nobody else is sent there until the runner is empty; then the group has it to itself."""
-        if seat.alone != group:
-            if seat.alone is not None or seat.reserved not in (None, group):
-                return 0
-            seat.reserved = None if seat.empty else group
-            if seat.reserved is not None:
-                return 0
-            seat.alone = group
+        """As `room`, for suspects of `group`, which has the runner to itself."""
         # None is sent ahead: a suspect that is there when the runner crashes must have begun.
-        return self._left(seat, self.concurrency)
+        return self._left(seat, self.concurrency) if seat.admits(self.model, group) else 0
+
+    def items_for_group(self, group: str) -> int:
+        """How many more suspects of `group` may be sent, in batches or not."""
+        return sum(self.room_for_group(seat, group) * self.batch_size(seat) for seat in self.seats)
 
     def _left(self, seat: Seat, most: int) -> int:
         runs = self.aboard(seat)
@@ -152,7 +161,7 @@ class Lane:
             gap = (now - self._last_arrival) * 1000
             self._gap_ms = gap if self._gap_ms is None else self._gap_ms * 0.8 + gap * 0.2
         self._last_arrival = now
-        self.pending.append(run)
+        (self.apart if run.group else self.pending).append(run)
 
     def may_run_alone(self, run: Run) -> bool:
         """Whether a run for which memory was short beside others may run again, by itself: once, and only if it has yielded nothing."""
@@ -160,10 +169,15 @@ class Lane:
 
     def run_alone(self, run: Run) -> None:
         """Have the run go again, in the same attempt, in a runner that holds nothing else."""
-        run.begin_anew(f"alone-{run.id}")
-        # Behind those that wait for a runner of their own already: a place may be kept for the first of them.
-        first = next((at for at, other in enumerate(self.pending) if not other.claim.suspect), len(self.pending))
-        self.pending.insert(first, run)
+        run.begin_anew(once_more(run.id))
+        self.apart.append(run)
+
+    def mix(self, group: str) -> None:
+        """Runs of this group have no runner to themselves any longer."""
+        for run in [run for run in self.apart if run.group == group]:
+            self.apart.remove(run)
+            run.group = ""
+            self.pending.append(run)
 
     async def keys(self, claims: Sequence[Claim | None], blobs: Blobs, within: float) -> list[tuple[Any, ...]]:
         """What the batches of jobs must share with them. Inputs that are kept as files are read for so many seconds at most."""
@@ -185,25 +199,14 @@ class Lane:
 
     def dispatch(self) -> list[tuple[Seat, Run]]:
         """Send what can go now; returns what was sent. When a batch should fill up first, come back by timer."""
-        sent: list[tuple[Seat, Run]] = []
+        sent = self._dispatch_apart() if self.apart else []
         while self.pending:
-            group = self.pending[0].claim.suspect
-            if group:
-                found, room = self._seat_for_group(group)
-                if found is None:
-                    break
-                # A batch is one call, so it takes one place; a single job is one as well.
-                sent += self._send(found, self._next_of(group, self.batch_size(found) if self.batched else room))
-                continue
             seat = max(self.seats, key=self.room)
             room = self.room(seat)
             if room <= 0:
                 break
             if self.batched is None:
-                runs: list[Run] = []
-                while self.pending and len(runs) < room and not self.pending[0].claim.suspect:
-                    runs.append(self.pending.popleft())
-                sent += self._send(seat, runs)
+                sent += self._send(seat, [self.pending.popleft() for _ in range(min(room, len(self.pending)))])
             else:
                 batch, wait = self._next_batch(seat)
                 if not batch:
@@ -212,22 +215,25 @@ class Lane:
                 sent += self._send(seat, batch)
         return sent
 
-    def _seat_for_group(self, group: str) -> tuple[Seat | None, int]:
-        ready = [seat for seat in self.seats if seat.serves(self.model)]
-        # Where the group is, or a place is kept for it, before any other, so that it does not hold two.
-        ready.sort(key=lambda seat: (seat.alone != group, seat.reserved != group, len(seat.runs())))
-        room = self.room_for_group(ready[0], group) if ready else 0
-        return (ready[0], room) if room else (None, 0)
+    def _dispatch_apart(self) -> list[tuple[Seat, Run]]:
+        sent: list[tuple[Seat, Run]] = []
+        for group in dict.fromkeys(run.group for run in self.apart):
+            for seat in [seat for seat in self.seats if seat.admits(self.model, group)]:
+                while (room := self.room_for_group(seat, group)) and (runs := self._next_of(group, room, seat)):
+                    sent += self._send(seat, runs)
+        return sent
 
-    def _next_of(self, group: str, most: int) -> list[Run]:
-        """The next of a group of suspects; those of one batch have the batch key of the first."""
-        mates = (run for run in self.pending if run.claim.suspect == group and (not self.batched or run.key == self.pending[0].key))
-        return self._take(list(islice(mates, most)))
+    def _next_of(self, group: str, room: int, seat: Seat) -> list[Run]:
+        """The next of a group of suspects. A batch is one call, so it takes one place; its runs have the batch key of the first."""
+        mates = [run for run in self.apart if run.group == group]
+        chosen = [run for run in mates if run.key == mates[0].key][: self.batch_size(seat)] if self.batched else mates[:room]
+        self.apart = [run for run in self.apart if run not in chosen]
+        return chosen
 
     def _next_batch(self, seat: Seat) -> tuple[list[Run], float]:
         """What goes to the seat now; when nothing does, in how many milliseconds something may."""
         waits = []
-        for mates in queues_of(run for run in self.pending if not run.claim.suspect):
+        for mates in queues_of(self.pending):
             wait = self._wait_ms(seat, mates)
             if wait <= 0:
                 return self._take(mates[: self.batch_size(seat)]), 0.0
@@ -271,7 +277,7 @@ class Lane:
             for run in runs:
                 run.batch, run.batch_size = self._batch, len(runs)
         seat.send(self.model, runs)
-        if self.batched is not None:
+        if self.batched is not None or seat.kept:
             self.count_capacity()
         self.begin_next(seat)
         return [(seat, run) for run in runs]

@@ -24,9 +24,11 @@ log = structlog.get_logger("longrun.worker")
 _LONGEST_PAUSE = 30.0
 #: An idle runner that has left so many pings unanswered gets no more jobs until it answers.
 _DEAF = 2
+_PATIENCE = 5.0
 
-#: `standby` loads and will take over from another seat; `retiring` gets no more jobs, and ends when it holds none.
-Role = Literal["serving", "standby", "retiring"]
+#: `standby` loads and will take over from another seat; `retiring` gets no more jobs, and ends when it holds none; `apart` is a further one
+#: for suspects, as long as there are any.
+Role = Literal["serving", "standby", "retiring", "apart"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ class Seat:
         self.aboard: dict[str, dict[tuple[str, int], Run]] = {name: {} for name in self.group.lanes}
         self.alone: str | None = None  #: group of suspects that has the runner to itself
         self.reserved: str | None = None  #: group that waits for it to be empty; nobody else is sent there until then
+        self.kept_since = 0.0  #: when one of these was set, or given up
+        self.retired_at = 0.0  #: when it began to retire last, and `patience` for how many seconds it does so at most while others wait
+        self.patience = _PATIENCE
         self.left_at = 0.0  #: when a run ended here last
         self.jobs = self.jobs_weighed = 0  #: how many have ended in it; `jobs_weighed` of them before its memory was last looked at
         self.held_at_start = 0  #: bytes that it held when its models were loaded, where `max_memory` is set
@@ -87,10 +92,10 @@ class Seat:
         self.doomed: set[Run] = set()  #: runs for whose sake it was killed
         self.ending = False  #: the worker has ended it for another reason
 
-    def successor(self) -> Seat:
-        """A further seat of the group, on standby."""
+    def further(self, role: Role) -> Seat:
+        """A further seat of the group, in the same place."""
         seat = Seat(self.group, self.place, self._on_frame, self._on_end, self._guard)
-        seat.role = "standby"
+        seat.role = role
         self.group.seats.append(seat)
         return seat
 
@@ -126,7 +131,24 @@ class Seat:
 
     def serves(self, model: str) -> bool:
         """Whether jobs of `model` may be sent here, as far as there is room."""
-        return model in self.ready and self.role == "serving" and not self.ending and not self.deaf
+        return self.role == "serving" and self._hears(model)
+
+    def admits(self, model: str, group: str) -> bool:
+        """Whether suspects of `group` may be sent here, as far as there is room."""
+        return self.alone == group and self.role in ("serving", "apart") and self._hears(model)
+
+    def _hears(self, model: str) -> bool:
+        return model in self.ready and not self.ending and not self.deaf
+
+    @property
+    def kept(self) -> bool:
+        """Whether nobody but a group of suspects is sent here."""
+        return self.alone is not None or self.reserved is not None
+
+    def keep_for(self, group: str | None, now: float) -> None:
+        """Have the runner for this group alone as soon as it is empty; None = for anybody."""
+        self.alone, self.reserved = (group, None) if self.empty else (None, group)
+        self.kept_since = now
 
     # -- from start to end ------------------------------------------------------------------------------------------------
 
@@ -209,6 +231,13 @@ class Seat:
             self.cause = _not_loaded(f"The runner was ended: {why}.")
         self.process.kill()
 
+    def leave(self) -> None:
+        """End the runner, which holds no job, and the seat with it."""
+        self._closing = True
+        self.group.seats.remove(self)
+        if self.process is not None:
+            self.process.kill()
+
     def close(self) -> None:
         """End the runner for good."""
         self._closing = True
@@ -230,8 +259,6 @@ class Seat:
             if run is not None:
                 self.jobs += 1
                 self.left_at = time.monotonic()
-                if self.empty:
-                    self.alone = None
                 return run
         return None
 
