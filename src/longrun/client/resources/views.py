@@ -136,7 +136,7 @@ class JobView(View[C]):
 
     @property
     def usage(self) -> Json:
-        """Seconds and other figures: `queue_s`, `run_s` and what the model reported."""
+        """Seconds and other figures: `queue_s`, `wait_s`, `run_s` and what the model reported."""
         return dict(self.body.get("usage") or {})
 
     @property

@@ -55,7 +55,7 @@ class Run:
     def __init__(self, raw: Raw, context: Context) -> None:
         self.id, self.attempt, self.input, self.input_files, self.once = raw
         self.key: Key = self.id, self.attempt
-        self._context, self._times = context, context.times
+        self._context = context
         self.group: list[Run] = [self]
         self.kind: type[Canceled] | None = None
         self.reason: type[Canceled] | None = None
@@ -82,14 +82,14 @@ class Run:
         """The model's code is called, or goes on after a `yield`."""
         self._entered = now
         if self.begun is None:
-            self.begun, self._entry = now, self._times.begin(self.id, self.attempt, now)
+            self.begun, self._entry = now, self._context.times.begin(self.id, self.attempt, now)
         else:
-            self._times.enter(self._entry, now)
+            self._context.times.enter(self._entry, now)
 
     def leave_code(self, now: float) -> None:
         """It has returned, raised or yielded."""
         self.run_s += now - self._entered
-        self._times.leave(self._entry, self.run_s)
+        self._context.times.leave(self._entry, self.run_s)
 
     @property
     def files(self) -> JobFiles:
@@ -253,7 +253,7 @@ class Run:
             if self._events:
                 self.flush()
             self.closed = True
-        self._times.release(self._entry)
+        self._context.times.release(self._entry)
         if self._files is not None:
             self._files.close()
 
