@@ -76,7 +76,9 @@ class Settings(BaseSettings):
     max_events: int = Field(100_000, ge=10, description="Events kept of a job; of a longer log the oldest go, and readers get a `gap`.")
     max_event_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Bytes of events kept of a job, likewise.")
     max_queued: int = Field(1_000_000, ge=1, description="Waiting jobs per lane before submits are answered 503 `queue-full`.")
-    expose_errors: bool = Field(False, description="Show callers the text of exceptions that models raise. The log always has all of it.")
+    expose_errors: bool = Field(
+        False, description="Show callers the text of exceptions that models raise. The log always has it, up to 16,000 characters."
+    )
 
     lease: Seconds = Field(10, description="How long a claim holds without a heartbeat.")
     heartbeat: Seconds = Field(3, description="How often a worker renews its claims.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, field_serializer, model_validator
 from tests.integration.worker.nasty_exceptions import NASTY, Value
 from tests.unit.worker.test_executor import code_of, frames_of, outcomes
 
-from longrun.models import isolated_registry, model
+from longrun.models import batched, isolated_registry, model
 
 OUT = NASTY["exit_with_a_reason"]
 
@@ -25,6 +26,10 @@ class Checked(BaseModel):
         if self.number:
             NASTY["an_interrupt" if self.number == 1 else "str_exits"]()
         return self
+
+
+class Number(BaseModel):
+    number: int
 
 
 class Serialized(BaseModel):
@@ -106,6 +111,11 @@ with isolated_registry():
         return VALUES[number]()
 
     @model
+    @batched(max_size=16)
+    def returns_many(asks: list[Number]) -> list[Any]:
+        return [VALUES[ask.number]() for ask in asks]
+
+    @model
     def iterates(number: int) -> Iterator[Any]:
         return _iterates(number)
 
@@ -141,7 +151,7 @@ async def test_what_is_raised_beside_predict_fails_its_own_job(function: Any) ->
         assert [code_of(ends[n]) for n in "12"] == ["validation-failed"] * 2
 
 
-@pytest.mark.parametrize("function", [returns, returns_async])
+@pytest.mark.parametrize("function", [returns, returns_async, returns_many])
 async def test_values_that_do_not_let_themselves_be_written_fail_their_own_job(function: Any) -> None:
     ends = outcomes(await frames_of(function, [*range(len(VALUES)), 0]))
     kinds = [ends[str(n)][2] for n in range(len(VALUES) + 1)]
@@ -169,3 +179,30 @@ async def test_a_task_that_cancels_itself_and_raises_is_reported(monkeypatch: py
 
     ends = outcomes(await frames_of(cancels_itself, [1, 2]))
     assert [orjson.loads(ends[n][3])["cause"] for n in "01"] == ["Nasty"] * 2
+
+
+async def test_neighbours_on_the_event_loop_do_not_wait_for_an_exception_that_is_slow_to_say_what_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("longrun.worker.runner.raised.LOOKS", 10_000)
+    neighbour_has_ended = threading.Event()
+
+    class Slow(Exception):
+        def __str__(self) -> str:
+            neighbour_has_ended.wait()
+            return "at last"
+
+    with isolated_registry():
+
+        @model
+        async def slow(number: int) -> int:
+            if number:
+                raise Slow
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+            neighbour_has_ended.set()
+            return 0
+
+    ends = outcomes(await frames_of(slow, [1, 0]))
+    assert (ends["0"][2], ends["1"][2]) == ("error", "ok")
+    assert "at last" in orjson.loads(ends["0"][3])["debug"]
