@@ -210,3 +210,18 @@ async def shown_by(caller: Caller, workers: int) -> bool:
     """Whether so many workers serve flows."""
     found, *_ = await caller.store.records.overview()
     return [orjson.loads(worker)["models"]["flow"]["state"] for worker in found] == ["ready"] * workers
+
+
+async def test_a_worker_that_stops_ends_its_further_runners_and_hands_their_jobs_back(start: Start, caller: Caller) -> None:
+    worker = start(LONGRUN_HEARTBEAT="0.2", LONGRUN_GRACE="1")
+    await caller.submit("flow", seconds=60)
+    await running(caller, 2)
+    await kill_runner(worker)
+    await until(lambda: shown(caller, 3))
+    await running(caller, 2)
+    runners = worker.runners
+    assert worker.stop() == 0
+    assert not any(runner.is_running() for runner in runners)
+    assert {job.status.value for job in await jobs(caller)} == {"queued"}
+    for job in await jobs(caller):
+        await caller.store.records.cancel(job.id, "t")
