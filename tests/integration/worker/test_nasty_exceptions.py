@@ -23,7 +23,14 @@ PATIENCE = 300
 #: These are run again when nobody is beside them.
 ALONE = {"out_of_memory", "out_of_memory_in_a_ring"}
 #: In a task these are kept from the event loop, which is another matter than how they are reported.
-EXITS = {"exit_with_a_reason", "exit_with_a_status", "exit_in_peace", "exit_with_an_object", "an_interrupt"}
+EXITS = {
+    "exit_with_a_reason",
+    "exit_with_a_status",
+    "exit_in_peace",
+    "exit_with_an_object",
+    "an_interrupt",
+    "a_class_whose_subclasses_cannot_be_known",
+}
 #: A batch takes six.
 NEIGHBOURS = 5
 
