@@ -26,6 +26,7 @@ from longrun.models.file_types import Store, storing
 from longrun.models.schema import Encoded
 from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
+from longrun.worker.runner.hints import HINT
 from longrun.worker.runner.memory import Calls, Fit, is_out_of_memory, release
 from longrun.worker.runner.outcome import Done, Items, check_size, done_error, outputs_of_batch
 from longrun.worker.runner.run import Key, Raw, Run
@@ -219,6 +220,8 @@ class Executor(ABC):
             return run.id, run.attempt, "canceled", b"", seconds, run.raised or None
         log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=run.attempt, exc_info=error)
         done = done_error(run.id, run.attempt, error, self.spec, seconds, how=run.raised or None)
+        if HINT.strip().encode() in done[3]:
+            log.warning("the job's error is about the thread that it ran on", job_id=run.id, hint=HINT.strip())
         if done[2] == "memory":
             release(error)
         return done
