@@ -90,10 +90,11 @@ async def test_an_exit_on_the_main_thread_ends_the_job_alone(caller: Caller) -> 
 
 
 @pytest.mark.parametrize("how", ["signal", "loop", "library"])
-async def test_an_error_about_the_main_thread_names_the_option(caller: Caller, how: str) -> None:
+async def test_an_error_about_the_main_thread_names_the_option(caller: Caller, worker: Worker, how: str) -> None:
     job = await caller.run("needs_the_main_thread", how=how)
     assert job.status.value == "failed"
     assert "main_thread=True" in error_of(job)["debug"]
+    assert [line for line in worker.log.read_text().splitlines() if job.id in line and '"hint": "Hint: ' in line]
     assert "main_thread=True" not in error_of(job)["detail"]
 
 

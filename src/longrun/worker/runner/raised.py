@@ -1,7 +1,7 @@
 """What is known of an exception that an author's code has raised, whatever that exception does when it is looked at.
 
 Its `__str__`, its notes and its attributes are the author's code: they may raise anything, wait for ever or give 30 MB. They are asked
-on a thread of their own, for a second; what has no answer by then is left out. All else is read from Python's own slots, see
+on a thread of their own, for 0.15 s; what has no answer by then is left out. All else is read from Python's own slots, see
 `exception_text`.
 """
 
@@ -26,7 +26,7 @@ from longrun.worker.runner.lines import readable
 from longrun.worker.runner.memory import says_out_of_memory
 
 #: An exception has so many looks, so many seconds apart, to say what it is: where all threads stand still for long that is one look.
-LOOKS, _LOOK = 10, 0.1
+LOOKS, _LOOK = 10, 0.015
 #: Threads that may be stuck in that, and those of one class; with more of them none is asked any more.
 _MOST_STUCK, _MOST_OF_ONE = 50, 3
 _LONGEST, _LONGEST_DETAIL, _MOST_NOTES = 4_000, 4_096, 10
@@ -74,7 +74,7 @@ def named(error: BaseException) -> Raised:
 
 
 def describe(error: BaseException) -> Raised:
-    """What is known of an exception. Never raises; takes a second at most."""
+    """What is known of an exception. Never raises; takes 0.15 s at most."""
     try:
         asked = _Asked(error)
         if not asked.ask_here():
