@@ -33,7 +33,8 @@ def _how(error: BaseException, last: TracebackType, library: str) -> str:
         if library in _READ_COMMAND_LINES:
             return f"reads a command line by {library}, which ends the process ({_shown(error.code)})"
         return f"ends the process ({_shown(error.code)}{f', from {library}' if library.isalnum() else ''})"
-    if isinstance(error, KeyboardInterrupt) and last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE:
+    # Not one of a signal handler, as asyncio has for Ctrl-C.
+    if isinstance(error, KeyboardInterrupt) and not library and last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE:
         return "raises KeyboardInterrupt"
     if isinstance(error, EOFError) and not library and "reading a line" in str(error):
         return "asks for input(), and there is no terminal"

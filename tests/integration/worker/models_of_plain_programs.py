@@ -443,12 +443,12 @@ decimal.getcontext().prec = 41
 
 
 @model
-def plain(name: str, job: Job) -> Any:
+def program(name: str, job: Job) -> Any:
     return PROGRAMS[name](job)
 
 
 @model
-def plain_generator(name: str, job: Job) -> Iterator[Any]:
+def program_generator(name: str, job: Job) -> Iterator[Any]:
     tenant.set(tenant.get() + "!")
     yield tenant.get()
     tenant.set("nobody")
@@ -463,7 +463,7 @@ class Ask(BaseModel):
 
 @model
 @batched(max_size=2, max_wait_ms=0)
-def plain_batch(asks: list[Ask], jobs: list[Job]) -> list[Any]:
+def program_batch(asks: list[Ask], jobs: list[Job]) -> list[Any]:
     if len(asks) > 1:
         # The items run again one by one, each call in a context of its own.
         tenant.set("left by the call that raised")
@@ -472,12 +472,12 @@ def plain_batch(asks: list[Ask], jobs: list[Job]) -> list[Any]:
 
 
 @model
-async def plain_async(name: str, job: Job) -> Any:
+async def program_async(name: str, job: Job) -> Any:
     return PROGRAMS[name](job)
 
 
 @model
-async def plain_async_generator(name: str, job: Job) -> AsyncIterator[Any]:
+async def program_async_generator(name: str, job: Job) -> AsyncIterator[Any]:
     tenant.set(tenant.get() + "!")
     yield tenant.get()
     await asyncio.sleep(0)
@@ -489,7 +489,7 @@ async def plain_async_generator(name: str, job: Job) -> AsyncIterator[Any]:
 
 @model
 @batched(max_size=2, max_wait_ms=0)
-async def plain_async_batch(asks: list[Ask], jobs: list[Job]) -> list[Any]:
+async def program_async_batch(asks: list[Ask], jobs: list[Job]) -> list[Any]:
     await asyncio.sleep(0)
     if len(asks) > 1:
         tenant.set("left by the call that raised")

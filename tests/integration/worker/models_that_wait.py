@@ -12,7 +12,7 @@ from pathlib import Path
 import longrun
 from longrun import Job, model
 
-if (only := os.environ.get("ONLY_ONE")) and os.path.basename(sys.argv[0]) == os.path.basename(__file__):
+if (only := os.environ.get("ONLY_ONE")) and Path(sys.argv[0]).name == Path(__file__).name:
     # A model that wants something for itself: the second runner beside another one does not load.
     lock = Path(only).open("w")  # noqa: SIM115
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

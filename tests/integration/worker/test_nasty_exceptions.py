@@ -22,15 +22,6 @@ APP = Path(__file__).with_name("models_that_raise.py")
 PATIENCE = 300
 #: These are run again when nobody is beside them.
 ALONE = {"out_of_memory", "out_of_memory_in_a_ring"}
-#: In a task these are kept from the event loop, which is another matter than how they are reported.
-EXITS = {
-    "exit_with_a_reason",
-    "exit_with_a_status",
-    "exit_in_peace",
-    "exit_with_an_object",
-    "an_interrupt",
-    "a_class_whose_subclasses_cannot_be_known",
-}
 #: A batch takes six.
 NEIGHBOURS = 5
 
@@ -83,7 +74,8 @@ async def test_neighbours_of_whatever_is_raised_succeed_at_once_and_in_the_same_
     # Their errors, not their attempts: those that wait behind one that takes its second are claimed anew.
     assert {name: (job.status.value, job.errors) for name, job in failed.items()} == dict.fromkeys(guilty, ("failed", 0))
     assert [(job.status.value, job.attempt) for job in innocent] == [("succeeded", 1)] * (NEIGHBOURS + 1)
-    assert {pid_of(job) for job in innocent} == {runner.pid for runner in worker.runners}
+    # A further runner has come and gone for a job for which memory was short beside others.
+    assert len({pid_of(job) for job in innocent}) == 1
     for job in failed.values():
         assert len(job.error or b"") < 30_000
 
@@ -100,7 +92,8 @@ async def test_neighbours_in_the_same_batch_succeed_at_once_too(raising: Caller,
     assert {name for name, job in failed.items() if job.attempt > 1} <= ALONE
     succeeded = await ends(raising, innocent)
     assert {(job.status.value, job.attempt) for job in succeeded} == {("succeeded", 1)}
-    assert {pid_of(job) for job in succeeded} == {runner.pid for runner in worker.runners}
+    # A further runner has come and gone for a job for which memory was short beside others.
+    assert len({pid_of(job) for job in succeeded}) == 1
 
 
 @pytest.mark.parametrize("model", ["retried", "retried_async"])
@@ -120,10 +113,10 @@ async def test_exits_are_tried_again_when_retry_names_them_and_not_before_that(r
 
 
 async def test_what_nobody_waits_for_is_logged_and_holds_up_nobody(raising: Caller, worker: Worker) -> None:
-    names = [name for name in NASTY if name not in EXITS]
-    jobs = await ends(raising, [await raising.submit("orphans", what=name) for name in names])
-    assert [(job.status.value, job.attempt) for job in jobs] == [("succeeded", 1)] * len(names)
-    assert {pid_of(job) for job in jobs} == {runner.pid for runner in worker.runners}
+    jobs = await ends(raising, [await raising.submit("orphans", what=name) for name in NASTY])
+    assert [(job.status.value, job.attempt) for job in jobs] == [("succeeded", 1)] * len(NASTY)
+    # A further runner has come and gone for a job for which memory was short beside others.
+    assert len({pid_of(job) for job in jobs}) == 1
     for _ in range(600):
         said = worker.log.read_text()
         if all(each in said for each in ("never retrieved", "Exception in thread", "did not say in time")):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +142,17 @@ async def statuses(caller: Caller, ids: list[str], expected: list[str]) -> bool:
 async def test_of_lost_workers_a_flow_and_its_child_are_not_failed_for_each_other(start: Start, caller: Caller) -> None:
     """Two crashes of a worker and one more would end either of them. Both must run at once, and the worker dies again."""
     await caller.submit("flow", seconds=8.0)
+    dead = {""}
     for number in range(3):
         worker = start("--name", f"w{number}@here")
 
-        async def both_run_there(name: str = f"w{number}@here") -> bool:
-            return [(job.status.value, job.worker) for job in await jobs(caller)] == [("running", name)] * 2
+        async def both_run_there(dead: Set[str] = frozenset(dead)) -> bool:
+            found = await jobs(caller)
+            here = {job.worker for job in found}
+            return [job.status.value for job in found] == ["running"] * 2 and len(here) == 1 and not here & dead
 
         await until(both_run_there)
+        dead |= {job.worker for job in await jobs(caller)}
         worker.kill()
     start("--name", "last@here")
     for job in await jobs(caller):

@@ -79,7 +79,7 @@ async def test_while_an_exception_is_asked_others_go_on() -> None:
     others = asyncio.create_task(turn())
     raised = await asyncio.gather(*[describe_aside(caught(name)) for name in SLOW])
     others.cancel()
-    assert turns > 20
+    assert turns > 5
     assert len(raised) == len(SLOW)
 
 
