@@ -24,6 +24,8 @@ Start = Callable[..., Worker]
 #: Where no further runner may be started: what a GPU has left is not known.
 ON_A_GPU = {"LONGRUN_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": "0"}
 PLACES = pytest.mark.parametrize("place", [{}, ON_A_GPU], ids=["cpu", "gpu"])
+#: Where no further runner can be had, groups take turns of seconds.
+PLACES_THAT_TAKE_LONG = pytest.mark.parametrize("place", [{}, pytest.param(ON_A_GPU, marks=pytest.mark.slow)], ids=["cpu", "gpu"])
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ async def test_a_flow_and_its_child_that_crashed_together_both_end_soon(start: S
     await all_succeed(caller)
 
 
-@PLACES
+@PLACES_THAT_TAKE_LONG
 async def test_so_do_models_that_run_one_job_at_a_time(start: Start, caller: Caller, place: dict[str, str]) -> None:
     worker = start(**place)
     await caller.submit("sync_flow")
@@ -80,7 +82,7 @@ async def test_so_do_models_that_run_one_job_at_a_time(start: Start, caller: Cal
     await all_succeed(caller)
 
 
-@PLACES
+@PLACES_THAT_TAKE_LONG
 async def test_so_does_a_chain_of_flows(start: Start, caller: Caller, place: dict[str, str]) -> None:
     worker = start(**place)
     await caller.submit("flow", depth=5)
@@ -89,7 +91,7 @@ async def test_so_does_a_chain_of_flows(start: Start, caller: Caller, place: dic
     await all_succeed(caller)
 
 
-@PLACES
+@PLACES_THAT_TAKE_LONG
 async def test_suspects_that_wait_for_fresh_jobs_get_them_served(
     start: Start, caller: Caller, place: dict[str, str], tmp_path: Path
 ) -> None:
@@ -102,7 +104,7 @@ async def test_suspects_that_wait_for_fresh_jobs_get_them_served(
     await all_succeed(caller)
 
 
-@PLACES
+@PLACES_THAT_TAKE_LONG
 async def test_a_culprit_among_them_fails_alone(start: Start, caller: Caller, place: dict[str, str]) -> None:
     start(**place)
     await caller.ready("flow")
@@ -138,6 +140,7 @@ async def statuses(caller: Caller, ids: list[str], expected: list[str]) -> bool:
     return sorted([(await caller.read(job_id)).status.value for job_id in ids]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lease", [2])
 async def test_of_lost_workers_a_flow_and_its_child_are_not_failed_for_each_other(start: Start, caller: Caller) -> None:
     """Two crashes of a worker and one more would end either of them. Both must run at once, and the worker dies again."""
