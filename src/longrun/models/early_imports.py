@@ -11,15 +11,16 @@ from contextlib import suppress
 from importlib import import_module
 
 _NAMES = """
-    _strptime asyncio concurrent.futures.process concurrent.futures.thread csv email.generator email.parser email.policy encodings.idna
-    grp gzip importlib.metadata inspect linecache multiprocessing.connection multiprocessing.dummy multiprocessing.forkserver
+    _strptime asyncio codeop concurrent.futures.process concurrent.futures.thread csv email.generator email.parser email.policy
+    encodings.idna grp gzip hmac importlib.metadata inspect linecache multiprocessing.connection multiprocessing.dummy
+    multiprocessing.forkserver
     multiprocessing.managers multiprocessing.pool multiprocessing.popen_fork multiprocessing.popen_forkserver
     multiprocessing.popen_spawn_posix multiprocessing.queues multiprocessing.resource_sharer multiprocessing.shared_memory
     multiprocessing.sharedctypes multiprocessing.spawn multiprocessing.synchronize platform pwd queue tarfile tokenize traceback
     tracemalloc
 """
 #: Not in every build or version of Python, or not installed.
-_WHERE_THERE = "_md5 _sha1 _sha2 _sha256 _sha3 _sha512 _colorize _suggestions annotationlib PIL"
+_WHERE_THERE = "_ast_unparse _md5 _sha1 _sha2 _sha256 _sha3 _sha512 _colorize _suggestions annotationlib PIL"
 
 
 def load() -> None:

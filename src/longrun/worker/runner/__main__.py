@@ -40,6 +40,8 @@ def main() -> None:
     configure_runner_logging(settings.log_level, operator)
     log_afresh_in_children(operator)
 
+    from multiprocessing import set_forkserver_preload
+
     from longrun.worker.runner.host import Host
     from longrun.worker.runner.pipe import Pipe
 
@@ -48,6 +50,7 @@ def main() -> None:
     sys.argv = [settings.target.partition(":")[0]]
     # What stands for the script of plain Python in processes that the model spawns (see there).
     sys.modules["__main__"].__spec__ = find_spec("longrun.worker.runner.spawned")
+    set_forkserver_preload(["longrun.worker.runner.unhidden", "__main__"])
     Host(Pipe(socket.socket(fileno=fd)), settings, capture, operator).run()
 
 
