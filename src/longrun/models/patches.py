@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from longrun.errors import SettingsError
-from longrun.models.place import is_authors
+from longrun.models.place import file_of, is_authors
 
 #: Library → the call that patches.
 _CALLS = {"gevent": "gevent.monkey.patch_all()", "eventlet": "eventlet.monkey_patch()"}
@@ -46,7 +46,7 @@ def _patched() -> Iterator[str]:
 def _places() -> Iterator[str]:
     """Lines of loaded modules that look like such a call, as `file:line`; installed packages apart."""
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None) or ""
+        file = file_of(module)
         if not file.endswith(".py") or not is_authors(file):
             continue
         try:

@@ -15,7 +15,7 @@ from longrun.models import early_imports
 from longrun.models.definitions import models_of, spec_of
 from longrun.models.exits import explain_exit
 from longrun.models.patches import refuse_patches
-from longrun.models.place import is_authors
+from longrun.models.place import file_of, is_authors
 from longrun.models.registry import Registry, default_registry, isolated_registry
 from longrun.models.spec import ModelSpec
 
@@ -126,7 +126,7 @@ def _own_modules(folder: Path | None) -> Iterator[None]:
 
 def _is_namesake(name: str, module: ModuleType, folder: Path) -> bool:
     """Whether it, or its package, has the name of a file in `folder` and is an author's from elsewhere."""
-    file = getattr(module, "__file__", None)
+    file = file_of(module)
     if not file or not is_authors(file) or Path(file).resolve().is_relative_to(folder):
         return False
     return (folder / f"{_top(name)}.py").is_file() or (folder / _top(name) / "__init__.py").is_file()
