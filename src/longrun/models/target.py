@@ -78,6 +78,9 @@ def _import(where: str, name: str, path: Path | None) -> ModuleType:
         if (reason := explain_exit(error)) is None:
             raise
         raise SettingsError(f"{where} cannot be served: {reason}") from error
+    except Exception:
+        refuse_patches(where)  # they break the import system itself, where other threads run
+        raise
     found = getattr(module, "__file__", None)
     if path is not None and (found is None or Path(found).resolve() != path):
         raise SettingsError(f"{where} cannot be loaded: its name {name!r} is taken by {found or 'a built-in module'}; rename the file")
