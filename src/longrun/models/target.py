@@ -148,6 +148,8 @@ def _locate(where: str) -> tuple[str, Path, Path | None]:
     path = Path(where).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise SettingsError(f"there is no Python file {where}; give the path of a file such as app.py")
+    if "." in path.stem:
+        raise SettingsError(f"{where} cannot be loaded: Python imports no file with a dot in its name; rename the file")
     parts, folder = [path.stem], path.parent
     while (folder / "__init__.py").is_file():
         parts.insert(0, folder.name)

@@ -256,10 +256,12 @@ def test_models_defined_elsewhere_are_not_returned(folder):
         ("lr_good.py:Echo,", "has no ''"),
         ("json.py", "its name 'json' is taken by"),
         ("folder.d/", "no Python file"),
+        ("lr_good.v2.py", "a dot in its name; rename the file"),
     ],
 )
 def test_a_wrong_target_says_what_to_write(folder, target, says):
     write(folder / "lr_good.py")
+    write(folder / "lr_good.v2.py")
     write(folder / "json.py")
     (folder / "lr_empty.py").write_text("from longrun.models import Model\n\nclass Base(Model): ...\n")
     with pytest.raises(SettingsError, match=says):
