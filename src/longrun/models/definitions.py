@@ -9,7 +9,7 @@ from importlib.util import resolve_name
 from types import FrameType, ModuleType
 from typing import Any
 
-from longrun.models.place import is_authors
+from longrun.models.place import file_of, is_authors, names_of
 from longrun.models.registry import Registry, default_registry
 from longrun.models.spec import ModelSpec
 
@@ -51,12 +51,12 @@ def models_of(module: ModuleType) -> list[ModelSpec]:
 def spec_of(value: Any) -> ModelSpec | None:
     """What a model class or function was made into; None: it is neither."""
     # From its own dict: a base without `predict` would show nothing, but any object may answer any attribute.
-    spec = getattr(value, "__dict__", {}).get("__longrun__")
+    spec = names_of(value).get("__longrun__")
     return spec if isinstance(spec, ModelSpec) else None
 
 
 def _defined_in(module: object) -> Sequence[ModelSpec]:
-    models: Sequence[ModelSpec] = getattr(module, "__dict__", {}).get(_MODELS, ())
+    models: Sequence[ModelSpec] = names_of(module).get(_MODELS, ())
     return models
 
 
@@ -85,7 +85,7 @@ def _reached(module: ModuleType) -> list[ModuleType]:
 
 def _may_lead(module: ModuleType, name: str, others: set[str]) -> bool:
     """Whether to read it: of what is installed, only packages that define models; the others are large, and import no models."""
-    return name.partition(".")[0] in others or is_authors(getattr(module, "__file__", None) or "<built in>")
+    return name.partition(".")[0] in others or is_authors(file_of(module) or "<built in>")
 
 
 def _imports(module: ModuleType) -> Iterator[str]:

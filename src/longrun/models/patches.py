@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from longrun.errors import SettingsError
-from longrun.models.place import is_authors
+from longrun.models.place import file_of, is_authors
 
 #: Library → the call that patches.
 _CALLS = {"gevent": "gevent.monkey.patch_all()", "eventlet": "eventlet.monkey_patch()"}
 _PARTS = ("_thread", "os", "queue", "select", "selectors", "signal", "socket", "subprocess", "thread", "threading", "time")
+#: That import may bear another name where it is called.
+_IMPORT = re.compile(r"^[ \t]*(?:from|import)[ \t].*\b(?:gevent|eventlet)\b.*\b(?:monkey|patcher|monkey_patch)\b", re.MULTILINE)
 _LINE = re.compile(r"^[^#\n]*\b(?:patch_(?:all|socket|thread|time|select|os|queue|subprocess|signal)|monkey_patch)\(", re.MULTILINE)
 
 
@@ -27,7 +29,7 @@ def refuse_patches(where: str) -> None:
         SettingsError: gevent or eventlet has patched the standard library in this process.
     """
     for library in _patched():
-        places = ", ".join(_places()) or "a line that was not found"
+        places = ", ".join(dict.fromkeys(_places())) or "a line that was not found"
         raise SettingsError(
             f"{where} cannot be served: {_CALLS[library]} has replaced parts of Python's standard library ({places}), and no job would "
             f"ever run. Remove that line: Longrun runs jobs in processes of their own, threads and asyncio, and needs no {library}"
@@ -44,14 +46,14 @@ def _patched() -> Iterator[str]:
 
 
 def _places() -> Iterator[str]:
-    """Lines of loaded modules that look like such a call, as `file:line`; installed packages apart."""
+    """Lines of loaded modules that look like such a call, or else like its import, as `file:line`; installed packages apart."""
     for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None) or ""
+        file = file_of(module)
         if not file.endswith(".py") or not is_authors(file):
             continue
         try:
             text = Path(file).read_text(encoding="utf-8")
         except (OSError, ValueError):
             continue
-        if found := _LINE.search(text):
+        if found := _LINE.search(text) or _IMPORT.search(text):
             yield f"{file}:{text.count(chr(10), 0, found.start()) + 1}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -54,3 +55,18 @@ def is_authors(file: str) -> bool:
     """Whether a source file is the author's own: neither the standard library's, nor ours, nor of an installed package."""
     installed = f"{os.sep}site-packages{os.sep}" in file or f"{os.sep}dist-packages{os.sep}" in file
     return not (installed or file.startswith(("<", _STANDARD_LIBRARY, _OURS)))
+
+
+def names_of(value: object) -> Mapping[str, Any]:
+    """The namespace of anything. What answers by code of its own is not asked: a lazy module would be loaded by that."""
+    try:
+        names: Mapping[str, Any] = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return names
+
+
+def file_of(module: object) -> str:
+    """Its source file; empty = none is known."""
+    file = names_of(module).get("__file__")
+    return file if isinstance(file, str) else ""

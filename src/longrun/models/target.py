@@ -15,7 +15,7 @@ from longrun.models import early_imports
 from longrun.models.definitions import models_of, spec_of
 from longrun.models.exits import explain_exit
 from longrun.models.patches import refuse_patches
-from longrun.models.place import is_authors
+from longrun.models.place import file_of, is_authors
 from longrun.models.registry import Registry, default_registry, isolated_registry
 from longrun.models.spec import ModelSpec
 
@@ -78,6 +78,9 @@ def _import(where: str, name: str, path: Path | None) -> ModuleType:
         if (reason := explain_exit(error)) is None:
             raise
         raise SettingsError(f"{where} cannot be served: {reason}") from error
+    except Exception:
+        refuse_patches(where)  # they break the import system itself, where other threads run
+        raise
     found = getattr(module, "__file__", None)
     if path is not None and (found is None or Path(found).resolve() != path):
         raise SettingsError(f"{where} cannot be loaded: its name {name!r} is taken by {found or 'a built-in module'}; rename the file")
@@ -126,7 +129,7 @@ def _own_modules(folder: Path | None) -> Iterator[None]:
 
 def _is_namesake(name: str, module: ModuleType, folder: Path) -> bool:
     """Whether it, or its package, has the name of a file in `folder` and is an author's from elsewhere."""
-    file = getattr(module, "__file__", None)
+    file = file_of(module)
     if not file or not is_authors(file) or Path(file).resolve().is_relative_to(folder):
         return False
     return (folder / f"{_top(name)}.py").is_file() or (folder / _top(name) / "__init__.py").is_file()
@@ -145,6 +148,8 @@ def _locate(where: str) -> tuple[str, Path, Path | None]:
     path = Path(where).resolve()
     if path.suffix != ".py" or not path.is_file():
         raise SettingsError(f"there is no Python file {where}; give the path of a file such as app.py")
+    if "." in path.stem:
+        raise SettingsError(f"{where} cannot be loaded: Python imports no file with a dot in its name; rename the file")
     parts, folder = [path.stem], path.parent
     while (folder / "__init__.py").is_file():
         parts.insert(0, folder.name)

@@ -7,28 +7,29 @@ from collections.abc import Mapping
 
 _PARTS = 4
 #: Seconds for which a group that was suspected once keeps others waiting, where no further runner can be had; four times longer after
-#: each crash.
+#: each crash in company.
 _PATIENCE, _GROWTH, _MOST = 5.0, 4.0, 10
 #: A group of one: a job that runs once more in its attempt, by itself.
 _ONCE_MORE = "alone-"
 
 
-def groups_of(aboard: Mapping[str, str]) -> dict[str, str]:
-    """The suspects of one crash in up to four groups: job id → group. Its name ends with the number of crashes that led to it.
+def groups_of(aboard: Mapping[str, str], *, apart: bool = False) -> dict[str, str]:
+    """The suspects of one crash in up to four groups: job id → group. Its name ends with the number of crashes for which it had company.
 
     Each group runs on its own, and the one that crashes again is divided again: a culprit among n is alone after log4 n crashes, and an
     innocent runs that often at most.
 
     Args:
         aboard: job id → the group it was in before, empty = none.
+        apart: they were one group, and had the runner to themselves. So the crash came within its patience, and its parts need no more.
     """
     crash = secrets.token_hex(4)
-    times = 1 + max((times_suspected(group) for group in aboard.values()), default=0)
+    times = (not apart) + max((times_suspected(group) for group in aboard.values()), default=0)
     return {job_id: f"{crash}-{number % _PARTS}.{times}" for number, job_id in enumerate(aboard)}
 
 
 def times_suspected(group: str) -> int:
-    """The crashes that led to a group: those that its members had part in."""
+    """The crashes that led to a group, and for which its members had company."""
     number = group.rpartition(".")[2]
     return int(number) if number.isdigit() else int(bool(group))
 

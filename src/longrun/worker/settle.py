@@ -179,7 +179,7 @@ class Settler:
     def on_runner_end(self, aboard: Sequence[Run], doomed: set[Run], end: Exit) -> None:
         """A runner has ended with jobs in it. One that ran alone is charged; several are suspects; those that had not started are free."""
         started = [run for run in aboard if run.started is not None and run not in doomed]
-        groups = groups_of({run.id: run.claim.suspect for run in started})
+        groups = groups_of({run.id: run.claim.suspect for run in started}, apart=all(run.group for run in started))
         for run in aboard:
             self.tables.lane_of(run).held -= 1
             if run in doomed:

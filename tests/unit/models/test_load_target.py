@@ -256,10 +256,12 @@ def test_models_defined_elsewhere_are_not_returned(folder):
         ("lr_good.py:Echo,", "has no ''"),
         ("json.py", "its name 'json' is taken by"),
         ("folder.d/", "no Python file"),
+        ("lr_good.v2.py", "a dot in its name; rename the file"),
     ],
 )
 def test_a_wrong_target_says_what_to_write(folder, target, says):
     write(folder / "lr_good.py")
+    write(folder / "lr_good.v2.py")
     write(folder / "json.py")
     (folder / "lr_empty.py").write_text("from longrun.models import Model\n\nclass Base(Model): ...\n")
     with pytest.raises(SettingsError, match=says):
@@ -321,3 +323,27 @@ def test_what_a_worker_imports_loads_no_web_framework_and_no_client():
     loaded = python(code)
     for name in ("fastapi", "starlette", "uvicorn", "httpx", "typer"):
         assert f"'{name}'" not in loaded
+
+
+ONE_MODEL = "from longrun import model\n@model\ndef echo(text: str) -> str:\n    return text\n"
+LAZY = """
+import importlib.util, sys
+spec = importlib.util.find_spec({name!r})
+spec.loader = loader = importlib.util.LazyLoader(spec.loader)
+late = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+loader.exec_module(late)
+"""
+
+
+def test_a_module_that_is_to_be_loaded_when_it_is_first_used_is_not_loaded(folder):
+    (folder / "lr_late.py").write_text("raise ImportError('there is no GPU')\n")
+    (folder / "lr_uses_late.py").write_text(LAZY.format(name="lr_late") + ONE_MODEL)
+    for _ in range(2):
+        assert [spec.name for spec in load_target("lr_uses_late.py", Registry())] == ["echo"]
+
+
+def test_whatever_is_in_the_namespace_or_among_the_modules_is_not_asked_for_anything(folder):
+    odd = "import sys\nclass Odd:\n    __slots__ = ()\n    def __getattr__(self, name): raise RuntimeError(name)\n"
+    (folder / "lr_odd.py").write_text(f"{odd}odd = sys.modules['lr_odder'] = Odd()\n{ONE_MODEL}")
+    for _ in range(2):
+        assert [spec.name for spec in load_target("lr_odd.py", Registry())] == ["echo"]

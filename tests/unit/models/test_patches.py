@@ -34,12 +34,20 @@ def libraries(folder):
     ("lines", "says"),
     [
         ("# monkey.patch_all() was here\nfrom gevent import monkey\nmonkey.patch_all()\n", r"gevent.monkey.patch_all\(\) .*lr_left.py:3\)"),
+        ("from gevent.monkey import patch_all as go\ngo()\n", r"gevent.monkey.patch_all\(\) .*lr_left.py:1"),
         ("import eventlet\neventlet.monkey_patch()\n", r"eventlet.monkey_patch\(\) .*lr_left.py:2\).*Remove that line"),
     ],
 )
 def test_a_target_that_patches_is_refused_with_the_line(libraries, lines, says):
     (libraries / "lr_left.py").write_text(lines + MODEL)
     with pytest.raises(SettingsError, match=says):
+        load_target("lr_left.py")
+
+
+def test_an_import_that_patches_break_is_refused_for_them(libraries):
+    # As gevent's own do where a second thread runs: "cannot release un-acquired lock".
+    (libraries / "lr_left.py").write_text(f"import gevent.monkey\ngevent.monkey.patch_all()\nraise RuntimeError('a lock')\n{MODEL}")
+    with pytest.raises(SettingsError, match=r"gevent.monkey.patch_all\(\) has replaced"):
         load_target("lr_left.py")
 
 

@@ -11,6 +11,7 @@ from tests.unit.worker.played import PlayedClaims, PlayedProcess, Recorder, emit
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.failure import JobFailure
 from longrun.store.claims import Claims
+from longrun.worker.blame import times_suspected
 from longrun.worker.settle import Settler
 from longrun.worker.settle import _usage as usage_of
 from longrun.worker.supervise.exits import Exit
@@ -98,6 +99,20 @@ async def test_a_job_that_was_alone_in_a_dead_runner_is_charged_and_several_are_
         groups = {call[3] for call in claims.calls}
         assert len(groups) == len(jobs)
         assert list(tables.runs.values()) == waited, "what waits here has nothing to do with it"
+
+
+async def test_a_crash_of_suspects_that_had_the_runner_to_themselves_does_not_make_them_wait_longer() -> None:
+    for apart, times in ((True, 2), (False, 3)):
+        tables = tables_of(concurrency=2)
+        runs = started(tables, "job_1", "job_2")
+        for run in runs:
+            run.begin_anew("crash-0.2")
+            run.begin(0.0)
+        runs[0].group = "crash-0.2" if apart else ""
+        it, claims, effects = settler(tables)
+        it.on_runner_end(runs, set(), Exit(-11))
+        await effects.settled()
+        assert {times_suspected(call[3]) for call in claims.calls} == {times}
 
 
 async def test_a_runner_that_was_killed_for_one_job_ends_that_one_and_releases_the_others() -> None:

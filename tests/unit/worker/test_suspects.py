@@ -90,7 +90,14 @@ def load(seat: Seat, pid: int = 2000) -> None:
 # -- pure -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_groups_patience_grows_with_each_crash() -> None:
+def test_a_group_that_crashed_by_itself_has_parts_of_the_same_patience() -> None:
+    names = groups_of({"job_1": "", "job_2": ""})
+    parts = groups_of(dict.fromkeys(names, names["job_1"]), apart=True)
+    assert patience(parts["job_1"]) == patience(names["job_1"])
+    assert parts["job_1"] != names["job_1"]
+
+
+def test_a_groups_patience_grows_with_each_crash_in_company() -> None:
     names, seen = {"job_1": ""}, []
     for _ in range(3):
         names = groups_of(names)
@@ -313,7 +320,7 @@ class World:
             self.charged[aboard[0].id] += 1
             self.fresh.extend(run.id for run in aboard if not run.claim.suspect)
         else:
-            self.group |= groups_of({run.id: run.claim.suspect for run in aboard})
+            self.group |= groups_of({run.id: run.claim.suspect for run in aboard}, apart=all(run.group for run in aboard))
 
 
 @pytest.mark.parametrize(("fatal", "takes"), [(1, 3), (7, 3), (7, 30), (40, 10), (90, 300), (600, 20)])
