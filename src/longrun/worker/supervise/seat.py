@@ -159,7 +159,7 @@ class Seat:
                 await asyncio.sleep(min(_LONGEST_PAUSE, 0.25 * 2.0 ** (self.failures - 1)))
             if self._closing:
                 return
-            self._reset()
+            self.since = self.pong_at = time.monotonic()
             self.process = RunnerProcess(self._frame, self._end, self._guard)
             try:
                 await self.process.start(replace(self.group.settings, device=self.place.device), self.place.env)
