@@ -24,13 +24,20 @@ def as_array(value: Any) -> Any | None:
 
     A tensor is brought to the CPU; bfloat16, which NumPy does not know, becomes float32.
     """
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and isinstance(value, getattr(torch, "Tensor", ())):
-        value = _of_tensor(torch, value)
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, getattr(numpy, "ndarray", ())):
+    if isinstance(value, _class("torch", "Tensor")):
+        value = _of_tensor(sys.modules["torch"], value)
+    if not isinstance(value, _class("numpy", "ndarray")):
         return None
-    return _plain(numpy, value)
+    return _plain(sys.modules["numpy"], value)
+
+
+def _class(module: str, name: str) -> Any:
+    """For `isinstance`: a class of a module that is loaded; nothing where an author has put something else in the module's place."""
+    try:
+        found = getattr(sys.modules.get(module), name, None)
+    except BaseException:
+        return ()
+    return found if issubclass(type(found), type) else ()
 
 
 def _plain(numpy: Any, value: Any) -> Any | None:

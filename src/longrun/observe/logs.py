@@ -25,11 +25,13 @@ def configure_logging(level: str = "info", *, process: str = "") -> None:
     root.setLevel(_threshold(level) if level == "debug" else max(_threshold(level), logging.WARNING))
 
 
-def configure_runner_logging(level: str, operator: TextIO) -> None:
+def configure_runner_logging(level: str, operator: TextIO) -> structlog.typing.FilteringBoundLogger:
     """As `configure_logging` where models run: our lines go to `operator`, and `logging` is left to the model's author.
 
     Its root logger has no handler, so that `logging.basicConfig` does what it says. Records of those who configure nothing are written by
     `logging.lastResort`, from warning on, in our form.
+
+    Returns the logger for lines of ours: what the author makes of structlog later, and what is bound in context variables, is not in it.
     """
     last = logging.StreamHandler(sys.stderr)
     last.setFormatter(_configure(level, operator))
@@ -37,6 +39,10 @@ def configure_runner_logging(level: str, operator: TextIO) -> None:
     logging.lastResort = last
     if level == "debug":
         logging.getLogger().setLevel(logging.DEBUG)
+    known = structlog.get_config()
+    processors = [each for each in known["processors"] if each is not structlog.contextvars.merge_contextvars]
+    ours = structlog.wrap_logger(known["logger_factory"](), processors=processors, wrapper_class=known["wrapper_class"], context_class=dict)
+    return cast(structlog.typing.FilteringBoundLogger, ours.bind())
 
 
 def _threshold(level: str) -> int:

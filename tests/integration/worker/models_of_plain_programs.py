@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import copy
+import cProfile
 import decimal
 import logging
 import multiprocessing
@@ -16,11 +17,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import structlog
 from pydantic import BaseModel
@@ -435,6 +438,59 @@ def its_own_signals_do_nothing_to_it(job: Job) -> Any:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.05)
     return "fine"
+
+
+# -- watching and replacing what the runner uses too ----------------------------------------------------------------------------------
+
+
+@program
+def a_profiler_around_reports(job: Job) -> Any:
+    profile = cProfile.Profile()
+    with profile:
+        job.progress(0.5)
+        job.log("a line")
+        sleep_not()
+    names = {entry.code.co_name for entry in profile.getstats() if not isinstance(entry.code, str)}  # type: ignore[attr-defined]
+    return "fine" if "sleep_not" in names else str(names)
+
+
+def sleep_not() -> None: ...
+
+
+@program
+def a_tracer_around_reports(job: Job) -> Any:
+    seen = []
+    sys.settrace(lambda frame, *_: seen.append(frame.f_code.co_name))
+    try:
+        job.progress(0.5)
+        sleep_not()
+    finally:
+        sys.settrace(None)
+    return "fine" if "sleep_not" in seen else str(seen)
+
+
+@program
+def a_clock_of_its_own_around_reports(job: Job) -> Any:
+    with mock.patch("time.monotonic", side_effect=[1, 2]), mock.patch("time.sleep"):
+        job.progress(0.5)
+        job.log("a line")
+        print("a line")
+        return "fine" if time.monotonic() == 1 else "somebody else has asked it"
+
+
+@program
+def a_file_in_the_place_of_stdout(job: Job) -> Any:
+    with tempfile.TemporaryFile("w+") as file:
+        saved = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            print("a line", flush=True)
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+        file.seek(0)
+        said = file.read()
+    return "fine" if said == "a line\n" else said
 
 
 # -- the models -------------------------------------------------------------------------------------------------------------------

@@ -34,10 +34,11 @@ def main() -> None:
     if os.getppid() != settings.parent:
         os._exit(1)
     from longrun.observe.logs import configure_runner_logging
+    from longrun.worker.runner.own_log import log
     from longrun.worker.runner.streams import capture_output, log_afresh_in_children
 
     capture, operator = capture_output(settings.pipes)
-    configure_runner_logging(settings.log_level, operator)
+    log.use(configure_runner_logging(settings.log_level, operator))
     log_afresh_in_children(operator)
 
     from multiprocessing import set_forkserver_preload

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from longrun.errors import Canceled
@@ -14,7 +15,8 @@ from longrun.models import ModelSpec
 from longrun.models.file_types import File
 from longrun.models.schema import Encoded
 from longrun.worker.runner.context import Context
-from longrun.worker.runner.event_loop import new_call
+from longrun.worker.runner.event_loop import new_task
+from longrun.worker.runner.exception_text import class_name
 from longrun.worker.runner.executor import END, Encode, Executor, encode_with_files
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.outcome import Done
@@ -49,13 +51,21 @@ class AsyncExecutor(Executor):
 
     def _start_tasks(self, groups: list[list[Run]]) -> None:
         for group in groups:
-            self._start_task(group, self.run(group, self._report))
+            self._start_task(group, self.run(group, self._report)).add_done_callback(partial(self._complete, group))
 
     def _start_task(self, runs: list[Run], steps: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(steps, context=new_call(self.fresh_context()))
+        task = new_task(self._loop, steps, self.fresh_context())
         for run in runs:
             self._tasks[run.key] = task
         return task
+
+    def _complete(self, runs: list[Run], task: asyncio.Task[None]) -> None:
+        """Report jobs whose steps were cut short."""
+        left = [run for run in runs if self.runs.get(run.key) is run]
+        if left:
+            error = None if task.cancelled() else task.exception()
+            for done in self._cut_short(left, "a cancellation" if error is None else class_name(type(error))):
+                self._report(done)
 
     async def _apart(self, part: list[Run], steps: Coroutine[Any, Any, None]) -> None:
         # Not `await`: code that cancels the task that it runs in must not cost the next call of the batch.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
+from time import sleep
 
 from longrun.worker.code_times import CodeTimes
 from longrun.worker.runner.capture import Capture, Speaker
@@ -44,7 +44,7 @@ class Context:
     def _send_late(self) -> None:
         while True:
             self._wake.wait()
-            time.sleep(GATHER)
+            sleep(GATHER)
             with self.capture.lock:
                 self._wake.clear()
                 late, self._late = self._late, set()

@@ -9,12 +9,11 @@ from collections import deque
 from contextvars import Context, ContextVar
 from typing import Any, NoReturn
 
-import structlog
-
 from longrun.errors import LongrunError
 from longrun.worker.runner.children import end_forked, forked
+from longrun.worker.runner.own_log import log
+from longrun.worker.runner.raised import Raised, when_described
 
-log = structlog.get_logger("longrun.runner")
 #: The call of a model whose code this is; tasks inherit it.
 _call: ContextVar[object] = ContextVar("call", default=None)
 _STRANDED = "this process was forked by an async job, and cannot wait on the event loop of the process that it comes from"
@@ -22,10 +21,10 @@ _STRANDED = "this process was forked by an async job, and cannot wait on the eve
 _KNOWS_CONTEXT = hasattr(asyncio.Task, "get_context")
 
 
-def new_call(context: Context) -> Context:
-    """`context`, as that of a call of its own."""
+def new_task(loop: asyncio.AbstractEventLoop, code: Any, context: Context) -> asyncio.Task[Any]:
+    """A task with a call of its own. Not by the loop's own method: a factory that an author sets is for the author's tasks."""
     context.run(_call.set, object())
-    return context
+    return _owned_task(loop, code, context=context)
 
 
 async def _goes_on(*_: Any, **__: Any) -> None:
@@ -84,4 +83,12 @@ def turn(loop: asyncio.AbstractEventLoop) -> NoReturn:
             end_forked(why if is_exit else LongrunError(_STRANDED))
         if why is not None and not is_exit:
             raise why
-        log.warning("the model's code has stopped the event loop, which goes on", exc_info=why)
+        if why is None:
+            log.warning("the model's code has stopped the event loop, which goes on")
+        else:
+            # Its text is asked elsewhere: it may take a moment to say it, in which others go on.
+            when_described(why, _log_exit)
+
+
+def _log_exit(raised: Raised) -> None:
+    log.warning("the model's code has stopped the event loop, which goes on", exception=raised.text)

@@ -181,7 +181,7 @@ def _frames(first: TracebackType | None) -> str:
 def _written(entries: list[TracebackType]) -> list[str]:
     try:
         return [readable(cut(text, 1_000)) for text in traceback.StackSummary.from_list([_frame(each) for each in entries]).format()]
-    except Exception:  # in a line of the source that is no Python, say
+    except BaseException:  # in a line of the source that is no Python, say
         return [f'  File "{readable(each.tb_frame.f_code.co_filename[:1_000])}", line {each.tb_lineno}\n' for each in entries]
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextvars
 import decimal
-import time
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 import orjson
-import structlog
 
 from longrun.errors import Canceled
 from longrun.jobs.file_refs import INLINE, FileRef, referenced
@@ -27,12 +27,14 @@ from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.memory import Calls, Fit, release
 from longrun.worker.runner.outcome import Done, Items, check_size, done_error, is_stop, outputs_of_batch
+from longrun.worker.runner.own_log import log
 from longrun.worker.runner.raised import Raised, describe, named
 from longrun.worker.runner.run import Key, Raw, Run, Times
 
 T = TypeVar("T")
 Encode = Callable[[Any], Encoded]
-log = structlog.get_logger("longrun.runner")
+#: Python's own limit.
+_RECURSION = 1000
 #: A generator has yielded all.
 END = object()
 
@@ -112,7 +114,7 @@ class Executor(ABC):
         """Parse the inputs. Who is to stop already, or has an input that does not fit, takes no further step."""
         ready: list[Run] = []
         values: list[Any] = []
-        taken = time.monotonic()
+        taken = monotonic()
         for run in part:
             try:
                 run.taken = taken
@@ -152,7 +154,7 @@ class Executor(ABC):
         handles = [run.handle(self.spec.name) for run in runs]
         with InCode(runs):
             returned = await self._call(runs, self.instance.bind(values, handles))
-        ended = time.monotonic()
+        ended = monotonic()
         for run in runs:
             run.ended = ended
         self._adapt(self._fit.fitted, len(runs))
@@ -166,11 +168,12 @@ class Executor(ABC):
             iterator = await self._iterate(runs, code)
         try:
             while True:
-                run.enter_code(time.monotonic())
+                run.enter_code(monotonic())
                 try:
                     value = await self._next(runs, iterator, stop)
                 finally:
-                    run.leave_code(time.monotonic())
+                    have_room()
+                    run.leave_code(monotonic())
                 if value is END:
                     break
                 check_not_forked()
@@ -256,6 +259,13 @@ class Executor(ABC):
             release(raised.error)
         return done_error(run.id, run.attempt, raised, self.spec, times, how=how)
 
+    def _cut_short(self, runs: list[Run], what: str) -> list[Done]:
+        """The outcomes of runs whose steps have ended without one: the author's code has struck between two of them."""
+        raised = describe(RuntimeError(f"{what} raised between two steps"))
+        for run in runs:
+            run.close()
+        return [self._error(run, raised, run.times) for run in runs]
+
     # -- where sync and async differ --------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -306,14 +316,21 @@ class InCode:
         self._runs = runs
 
     def __enter__(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         for run in self._runs:
             run.enter_code(now)
 
     def __exit__(self, *_: object) -> None:
-        now = time.monotonic()
+        have_room()
+        now = monotonic()
         for run in self._runs:
             run.leave_code(now)
+
+
+def have_room() -> None:
+    """A recursion limit that is too low for our own steps, which the model's code has left behind, is raised again."""
+    if sys.getrecursionlimit() < _RECURSION:
+        sys.setrecursionlimit(_RECURSION)
 
 
 def encode_with_files(store: Store, encode: Encode, value: Any) -> Encoded:

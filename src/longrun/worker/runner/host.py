@@ -15,8 +15,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, TextIO
 
-import structlog
-
 from longrun.errors import Canceled, LongrunError, SoftTimeLimit
 from longrun.models import ModelSpec, load_target
 from longrun.models.patches import refuse_patches
@@ -29,6 +27,7 @@ from longrun.worker.runner.executor import Executor
 from longrun.worker.runner.main_thread import MainThread, Outbox
 from longrun.worker.runner.memory import gpu_memory
 from longrun.worker.runner.outcome import failure_of
+from longrun.worker.runner.own_log import log
 from longrun.worker.runner.pipe import Pipe
 from longrun.worker.runner.raised import describe
 from longrun.worker.runner.run import Key, Raw
@@ -36,8 +35,6 @@ from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.runner.streams import log_unretrieved
 from longrun.worker.runner.sync_executor import SyncExecutor
 from longrun.worker.runner.threads import start_thread
-
-log = structlog.get_logger("longrun.runner")
 
 
 class Host:
@@ -67,7 +64,7 @@ class Host:
             self._load()
             self._serve()
         except BaseException as error:
-            log.critical("the runner ends", exc_info=error)
+            log.critical("the runner ends", exception=describe(error).text)
         try:
             sys.stdout.flush()
         finally:

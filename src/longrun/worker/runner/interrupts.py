@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import types
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from functools import partial
+from time import sleep
 from typing import Any, TypeVar
 
 from longrun.errors import Canceled
@@ -70,7 +70,7 @@ class Interrupts:
 def _insist(attempt: Callable[[], bool]) -> None:
     """The code was not to be interrupted at that moment, or may move on."""
     while not attempt():
-        time.sleep(_AGAIN)
+        sleep(_AGAIN)
 
 
 def _came_late(error: BaseException) -> bool:

@@ -7,15 +7,14 @@ import re
 import secrets
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from time import monotonic, sleep
 from typing import BinaryIO, NoReturn, TypeVar
 
 import orjson
-import structlog
 
 from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.blobs.open import open_blobs
@@ -28,10 +27,10 @@ from longrun.media.scan import Scanner
 from longrun.models.file_types import File
 from longrun.settings import load_settings
 from longrun.worker.runner.copies import Copies
+from longrun.worker.runner.own_log import log
 from longrun.worker.runner.settings import RunnerSettings
 
 T = TypeVar("T")
-log = structlog.get_logger("longrun.runner")
 
 #: Files that one attempt may make, beside its output (`store/scripts/lib_ends.lua` keeps no more).
 MOST_MADE = 1000
@@ -158,10 +157,10 @@ class JobFiles:
                 return work()
             except (BlobsFull, BlobsUnavailable) as error:
                 log.warning("the blob store does not do it, trying again", reason=error.detail, pause=pause)
-            end = time.monotonic() + pause
-            while time.monotonic() < end:
+            end = monotonic() + pause
+            while monotonic() < end:
                 self._check(True)
-                time.sleep(_LOOK)
+                sleep(_LOOK)
         return work()
 
     def _own_folder(self) -> Path:

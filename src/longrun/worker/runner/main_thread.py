@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import structlog
+from longrun.worker.runner.own_log import log
+from longrun.worker.runner.raised import describe
 
-log = structlog.get_logger("longrun.runner")
 #: Seconds after which a call that has not begun is asked for again: a handler may have raised just when it was taken.
 _AGAIN = 0.5
 
@@ -59,7 +59,7 @@ class MainThread:
                 if self._call is not None:
                     self._call.run()
             except BaseException as error:
-                log.warning("a signal handler of the model raised between two jobs", exc_info=error)
+                log.warning("a signal handler of the model raised between two jobs", exception=describe(error).text)
 
 
 class Outbox:

@@ -7,12 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-import structlog
-
 from longrun.worker.runner.exception_text import class_name, connected
+from longrun.worker.runner.own_log import log
 
 T = TypeVar("T")
-log = structlog.get_logger("longrun.runner")
 #: What PyTorch (also its MPS backend), CuPy, TensorFlow and cuBLAS say, in lower case.
 _SIGNS = ("out of memory", "outofmemoryerror", "cublas_status_alloc_failed")
 #: JAX says RESOURCE_EXHAUSTED in these; clients of gRPC use the same word for a quota.
@@ -41,7 +39,7 @@ def release(error: BaseException) -> None:
     if cuda is not None:
         try:
             cuda.empty_cache()
-        except Exception as trouble:  # after some errors nothing works on a GPU any more
+        except BaseException as trouble:  # after some errors nothing works on a GPU any more
             log.warning("PyTorch could not free its cache", cause=class_name(type(trouble)))
 
 
@@ -54,7 +52,7 @@ def gpu_memory() -> list[int] | None:
         devices = range(cuda.device_count())
         reads = cuda.memory_allocated, cuda.memory_reserved, cuda.max_memory_reserved
         return [int(sum(read(n) for n in devices)) for read in reads]
-    except Exception as trouble:  # after some errors nothing works on a GPU any more; or it is no PyTorch
+    except BaseException as trouble:  # after some errors nothing works on a GPU any more; or it is no PyTorch
         log.warning("PyTorch does not say what memory it holds", cause=class_name(type(trouble)))
         return None
 
@@ -63,7 +61,7 @@ def _cuda() -> Any:
     try:
         cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
         return cuda if hasattr(cuda, "is_initialized") and cuda.is_initialized() is True else None
-    except Exception:  # a module that an author has put in its place
+    except BaseException:  # a module that an author has put in its place
         return None
 
 

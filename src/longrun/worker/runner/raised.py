@@ -82,7 +82,7 @@ def describe(error: BaseException) -> Raised:
             if asked.ask_aside(answered.set):
                 any(answered.wait(_LOOK) for _ in range(LOOKS))
         return asked.raised()
-    except Exception:  # for want of memory, say
+    except BaseException:  # for want of memory, say, or of the author's making: a patched library
         return named(error)
 
 
@@ -93,7 +93,7 @@ async def describe_aside(error: BaseException) -> Raised:
         if not asked.ask_here():
             await _wait_for(asked)
         return asked.raised()
-    except Exception:
+    except BaseException:
         return named(error)
 
 
@@ -105,7 +105,7 @@ def when_described(error: BaseException, then: Callable[[Raised], None]) -> None
             threading.Thread(target=lambda: then(describe(error)), daemon=True).start()
             return
         raised = asked.raised()
-    except Exception:
+    except BaseException:
         raised = named(error)
     then(raised)
 

@@ -76,7 +76,7 @@ class Asynchronous:
         self._gate.acquire()
         self._closed = True
         if self._pending is not None:
-            _set_async_exc(self._ident, None)
+            _take_back(self._ident)
         _active.pop(self._ident, None)
 
     def shield(self, call: Callable[[], T]) -> T:
@@ -86,7 +86,8 @@ class Asynchronous:
             return call()
         try:
             self._gate.acquire()
-            _set_async_exc(self._ident, None)
+            if self._pending is not None:
+                _take_back(self._ident)
             return call()
         finally:
             # Not so if it was raised in the first line above.
@@ -178,8 +179,25 @@ def shielded(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def _set_async_exc(ident: int, error: type[BaseException] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), error if error is None else ctypes.py_object(error))
+def _set_async_exc(ident: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
+
+
+class _Nothing(BaseException):
+    """Takes the place of an exception that is not to be raised any more."""
+
+
+def _take_back(ident: int) -> None:
+    """Have nothing on its way to the calling thread any more.
+
+    Not by NULL: with that Python 3.11 looks for an exception for ever, and enters no function under a tracer or profiler then.
+    """
+    try:
+        _set_async_exc(ident, _Nothing)
+        while True:
+            pass
+    except _Nothing:
+        return
 
 
 def _is_authors(frame: FrameType | None) -> bool:

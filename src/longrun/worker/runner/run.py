@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from time import monotonic
 from typing import Any, NoReturn
 
 import orjson
@@ -75,7 +75,7 @@ class Run:
     @property
     def times(self) -> Times:
         """See `worker.frames`."""
-        held = (self.ended or time.monotonic()) - self.taken
+        held = (self.ended or monotonic()) - self.taken
         return held, self.begun, None if self.begun is None else self.run_s
 
     def enter_code(self, now: float) -> None:
@@ -197,7 +197,7 @@ class Run:
         """A line for the caller, unless there are too many of them."""
         text = readable(shortened(message))
         with self._context.capture.lock:
-            now = time.monotonic()
+            now = monotonic()
             flow = self._flow = self._flow or Flow(now)
             if flow.lets_through(now):
                 self._log_left_out(flow)
@@ -224,7 +224,7 @@ class Run:
         else:
             events.append((kind, data))
             self._size += len(data)
-        if time.monotonic() - self._sent >= GATHER or len(events) >= _MOST or self._size >= _LARGE:
+        if monotonic() - self._sent >= GATHER or len(events) >= _MOST or self._size >= _LARGE:
             self.flush()
         else:
             self._context.flush_soon(self)
@@ -233,7 +233,7 @@ class Run:
         """Send the events that wait; under the lock."""
         if self._events:
             events, self._events, self._size = self._events, [], 0
-            self._sent = time.monotonic()
+            self._sent = monotonic()
             packed = [(kind, data if isinstance(data, bytes) else _to_json(data)) for kind, data in events]
             self._context.send("events", self.id, self.attempt, packed)
 

@@ -42,6 +42,7 @@ class Stream(io.BufferedIOBase):
     def __init__(self, capture: Capture, name: str, number: int, operator: int) -> None:
         self.name = f"<{name}>"
         self._capture, self._number, self._operator = capture, number, operator
+        self._place = _place(number)
         self._kept = bytearray()
         self._whose: Speaker | None = None
 
@@ -57,7 +58,8 @@ class Stream(io.BufferedIOBase):
     def write(self, data: Any) -> int:
         """Takes all of `data`."""
         said = bytes(data)
-        if forked():
+        # A program that has put a file in the descriptor's place wants to find it there.
+        if forked() or _place(self._number) != self._place:
             write_all(self._number, said)
             return len(said)
         with self._capture.lock:
@@ -87,6 +89,15 @@ class Stream(io.BufferedIOBase):
                 self._capture.drain()
                 self._whose.written(-self._number, data)
             write_all(self._operator, data)
+
+
+def _place(number: int) -> tuple[int, int] | None:
+    """What a descriptor leads to; None = it is closed."""
+    try:
+        found = os.fstat(number)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import queue
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -15,10 +16,10 @@ from longrun.errors.catching import is_caught_by
 from longrun.models import ModelSpec
 from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
+from longrun.worker.runner.exception_text import class_name
 from longrun.worker.runner.executor import END, Executor
 from longrun.worker.runner.interrupts import Interrupts
 from longrun.worker.runner.outcome import Done
-from longrun.worker.runner.raised import describe
 from longrun.worker.runner.run import Key, Run
 
 
@@ -56,23 +57,21 @@ class SyncExecutor(Executor):
             group = self._inbox.get()
             done: list[Done] = []
             steps: Callable[[], None] = partial(self.fresh_context().run, _run_through, self.run(group, done.append))
-            if self._place is None:
-                steps()
-            else:
-                self._place(steps)
-                self._complete(group, done)
+            what = "a signal handler"
+            try:
+                (self._place or _here)(steps)
+            except BaseException as error:  # a tracer of the author's, or an exception that another thread sends to this one
+                what = class_name(type(error))
+            self._complete(group, done, what)
             for run in group:
                 self.runs.pop(run.key, None)
             self.context.send("done", done)
 
-    def _complete(self, group: list[Run], done: list[Done]) -> None:
-        """Add the outcomes of jobs whose steps were cut short: a signal handler of the author's has raised between two of them."""
-        ended = {(job_id, attempt) for job_id, attempt, *_ in done}
-        raised = describe(RuntimeError("a signal handler raised between two steps"))
-        for run in group:
-            if run.key not in ended:
-                run.close()
-                done.append(self._error(run, raised, run.times))
+    def _complete(self, group: list[Run], done: list[Done], what: str) -> None:
+        """Add the outcomes of jobs whose steps were cut short."""
+        if len(done) < len(group):
+            ended = {(job_id, attempt) for job_id, attempt, *_ in done}
+            done += self._cut_short([run for run in group if run.key not in ended], what)
 
     def recall(self, keys: list[Key]) -> None:
         """Give back those that wait for a thread."""
@@ -109,8 +108,13 @@ class SyncExecutor(Executor):
 
     def _interruptible(self, runs: list[Run], code: Callable[[], Any], *, more: bool = False) -> Any:
         """What `code` returns; `more`: unless that is `END`, it will be called again. A child that was forked in there ends."""
+        watchers = sys.gettrace(), sys.getprofile()
         try:
-            returned = self._interrupts.call(runs, code)
+            try:
+                returned = self._interrupts.call(runs, code)
+            finally:
+                if (sys.gettrace(), sys.getprofile()) != watchers:
+                    _put_back(*watchers)
             if more and returned is not END:
                 check_not_forked()
         except BaseException as error:
@@ -128,6 +132,16 @@ class SyncExecutor(Executor):
             return error
         (text, *_) = error.args or ("",)
         return error.__cause__ if type(text) is str and text == "coroutine raised StopIteration" else error
+
+
+def _put_back(trace: Any, profile: Any) -> None:
+    """What watches this thread is again what did before the call: a debugger or profiler that a job leaves behind would watch our steps."""
+    sys.setprofile(profile)
+    sys.settrace(trace)
+
+
+def _here(steps: Callable[[], None]) -> None:
+    steps()
 
 
 def _run_through(steps: Coroutine[Any, Any, None]) -> None:
