@@ -23,9 +23,8 @@ SOON = 60.0
 Start = Callable[..., Worker]
 #: Where no further runner may be started: what a GPU has left is not known.
 ON_A_GPU = {"LONGRUN_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": "0"}
-PLACES = pytest.mark.parametrize("place", [{}, ON_A_GPU], ids=["cpu", "gpu"])
 #: Where no further runner can be had, groups take turns of seconds.
-PLACES_THAT_TAKE_LONG = pytest.mark.parametrize("place", [{}, pytest.param(ON_A_GPU, marks=pytest.mark.slow)], ids=["cpu", "gpu"])
+PLACES = pytest.mark.parametrize("place", [{}, pytest.param(ON_A_GPU, marks=pytest.mark.slow)], ids=["cpu", "gpu"])
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ async def test_a_flow_and_its_child_that_crashed_together_both_end_soon(start: S
     await all_succeed(caller)
 
 
-@PLACES_THAT_TAKE_LONG
+@PLACES
 async def test_so_do_models_that_run_one_job_at_a_time(start: Start, caller: Caller, place: dict[str, str]) -> None:
     worker = start(**place)
     await caller.submit("sync_flow")
@@ -82,7 +81,7 @@ async def test_so_do_models_that_run_one_job_at_a_time(start: Start, caller: Cal
     await all_succeed(caller)
 
 
-@PLACES_THAT_TAKE_LONG
+@PLACES
 async def test_so_does_a_chain_of_flows(start: Start, caller: Caller, place: dict[str, str]) -> None:
     worker = start(**place)
     await caller.submit("flow", depth=5)
@@ -91,7 +90,7 @@ async def test_so_does_a_chain_of_flows(start: Start, caller: Caller, place: dic
     await all_succeed(caller)
 
 
-@PLACES_THAT_TAKE_LONG
+@PLACES
 async def test_suspects_that_wait_for_fresh_jobs_get_them_served(
     start: Start, caller: Caller, place: dict[str, str], tmp_path: Path
 ) -> None:
@@ -104,7 +103,7 @@ async def test_suspects_that_wait_for_fresh_jobs_get_them_served(
     await all_succeed(caller)
 
 
-@PLACES_THAT_TAKE_LONG
+@PLACES
 async def test_a_culprit_among_them_fails_alone(start: Start, caller: Caller, place: dict[str, str]) -> None:
     start(**place)
     await caller.ready("flow")
@@ -163,6 +162,7 @@ async def test_of_lost_workers_a_flow_and_its_child_are_not_failed_for_each_othe
         assert (ended.status.value, ended.attempt) == ("succeeded", 4)
 
 
+@pytest.mark.slow
 async def test_where_a_further_runner_does_not_load_suspects_take_turns(start: Start, caller: Caller, tmp_path: Path) -> None:
     worker = start(ONLY_ONE=str(tmp_path / "one"))
     await caller.submit("flow")
@@ -200,6 +200,7 @@ async def test_a_job_that_runs_alone_for_want_of_memory_gets_its_child_served(st
     assert (await caller.end(beside)).attempt == 1
 
 
+@pytest.mark.slow
 async def test_of_two_workers_either_runs_them_and_each_group_in_one(start: Start, caller: Caller) -> None:
     one = start("--name", "one@here")
     await caller.submit("flow", depth=3, seconds=5)
@@ -219,6 +220,7 @@ async def shown_by(caller: Caller, workers: int) -> bool:
     return [orjson.loads(worker)["models"]["flow"]["state"] for worker in found] == ["ready"] * workers
 
 
+@pytest.mark.slow
 async def test_a_worker_that_stops_ends_its_further_runners_and_hands_their_jobs_back(start: Start, caller: Caller) -> None:
     worker = start(LONGRUN_HEARTBEAT="0.2", LONGRUN_GRACE="1")
     await caller.submit("flow", seconds=60)

@@ -194,10 +194,15 @@ def _take_back(ident: int) -> None:
     """
     try:
         _set_async_exc(ident, _Nothing)
-        while True:
-            pass
+        _wait_for_it()
     except _Nothing:
         return
+
+
+def _wait_for_it() -> None:
+    # A function of its own: what arises at the end of a turn is no part of a `try` around the loop itself (see the module).
+    while True:
+        pass
 
 
 def _is_authors(frame: FrameType | None) -> bool:
