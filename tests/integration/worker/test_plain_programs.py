@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.integration.worker.conftest import Caller, Worker
-from tests.integration.worker.models_of_plain_programs import PROGRAMS
+from tests.integration.worker.plain_programs import PROGRAMS
 
 from longrun.jobs.record import JobRecord
 from longrun.queues.celery.tickets import ticket_template
