@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import warnings
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,16 @@ def check_start(settings: Settings, url: str) -> list[Finding]:
     return refusals(seen.findings)
 
 
+def _ensure_event_loop() -> None:
+    """As in plain Python, where code may ask for the event loop while it is imported: `asyncio.run`, which we have used, leaves none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            asyncio.get_event_loop()
+        except RuntimeError:
+            asyncio.set_event_loop(asyncio.new_event_loop())
+
+
 def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[ModelSpec]]:
     """The target to import and the models in it.
 
@@ -112,6 +123,7 @@ def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[M
     target = app or settings.app
     if not target:
         raise SettingsError("Nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP.")
+    _ensure_event_loop()
     with report_slow_import(target):
         specs = load_target(target, Registry())
     # For `longrun.submit` by name. A name that other code of this process has defined stays that code's.

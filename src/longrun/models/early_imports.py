@@ -7,8 +7,14 @@ library for us, nor for libraries that we use. They import much of it late, in f
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from types import FrameType, ModuleType
+
+from longrun.models.place import is_authors
 
 _NAMES = """
     _strptime asyncio codeop concurrent.futures.process concurrent.futures.thread csv email.generator email.parser email.policy
@@ -30,3 +36,30 @@ def load() -> None:
     for name in _WHERE_THERE.split():
         with suppress(ImportError):
             import_module(name)
+
+
+class _PastTheFolder:
+    """Finds what libraries import past the folder of the models, which is first in `sys.path`: what is there is for the models' own code.
+
+    What is nowhere else is theirs again, for a library may import by name what an author tells it to.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if path is not None or _importer_is_author(sys._getframe(1)):
+            return None
+        return PathFinder.find_spec(name, [each for each in sys.path if each != self._folder], target)
+
+
+def _importer_is_author(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_globals.get("__name__") in ("importlib", "importlib._bootstrap"):
+        frame = frame.f_back
+    return frame is None or is_authors(frame.f_code.co_filename)
+
+
+def look_past(folder: str) -> None:
+    """From now on libraries do not find in this folder what is elsewhere too."""
+    sys.meta_path.insert(0, _PastTheFolder(folder))

@@ -54,6 +54,8 @@ def load_target(target: str, registry: Registry | None = None, *, folder_stays_f
     registry = registry if registry is not None else default_registry()
     name, folder, path = _locate(where)
     early_imports.load()
+    if folder_stays_first:
+        early_imports.look_past(str(folder))
     # Definitions of these models are for those who ask for them here.
     with _first_in_path(str(folder), stays=folder_stays_first), _own_modules(folder if path else None), isolated_registry():
         module = _import(where, name, path)

@@ -17,13 +17,25 @@ from typing import Any
 
 from pydantic import BaseModel
 
+import longrun
 from longrun import Failure, File, Job, Model, batched, model
+
+#: As programs do that were written before `asyncio.run`.
+LOOP = asyncio.get_event_loop()
 
 
 @model
 def modules() -> list[str]:
     """The top-level modules that are loaded here."""
     return sorted({name.partition(".")[0] for name in sys.modules})
+
+
+@model
+async def submits(text: str, to: str = "loaded") -> str:
+    """A job of a job. Celery, Redis and HTTP are imported by that, and not before."""
+    job = await longrun.submit(to, {"text": text}, tenant="t")
+    http = sorted(name for name in ("redis", "hiredis", "celery", "http") if name in sys.modules)
+    return f"{await job.result()} {' '.join(http)}"
 
 
 def search() -> list[Any]:

@@ -58,6 +58,7 @@ class Crasher(Model):
             Path(marker).touch()
         if how == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(10)  # another thread may be the one that gets it
         os._exit(3)
 
 

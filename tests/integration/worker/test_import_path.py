@@ -24,6 +24,7 @@ CASES = {
     "aio_words": ({"text": "a b"}, "ab"),
     "together": ({"text": "a b"}, "a b"),
     "threads": ({"text": "a b"}, "A B"),
+    "submits": ({"text": "a b"}, "a b on cpu celery hiredis http redis"),
 }
 
 
@@ -33,7 +34,9 @@ async def hiding(caller, start_worker, tmp_path):
     plain = tmp_path / "plain"
     plain.mkdir()
     shutil.copy(EACH_KIND, plain / "app.py")
-    worker = start_worker(app=plain / "app.py", models="modules")
+    worker = start_worker(app=plain / "app.py", models="modules,submits")
+    # What is imported by a job of a job is loaded here too; the names of this run are those of the runner's own.
+    await caller.run("submits", text="a", to="modules")
     loaded = (await caller.run("modules")).output
     assert worker.stop() == 0
     folder, record = tmp_path / "hiding", tmp_path / "record"

@@ -47,6 +47,7 @@ class Host:
         self.executors: dict[str, Executor] = {}
         self._loaded = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._first_loop: asyncio.AbstractEventLoop | None = None
         self._main = MainThread() if settings.main_thread else None
 
     def run(self) -> NoReturn:
@@ -80,6 +81,9 @@ class Host:
         self._loaded.set()
 
     def _serve(self) -> None:
+        if self._loop is None and self._main is None:
+            # Of several sync models that share a runner, one must not find what the others do not.
+            asyncio.set_event_loop(None)
         here: Callable[[], object] | None = None
         if self._main is not None:
             here = self._main.serve
@@ -101,13 +105,15 @@ class Host:
     def _load_all(self) -> None:
         model, *_ = self.settings.models
         try:
+            # Code may ask for the event loop while it is imported and loaded, and keep it.
+            loop = self._first_loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
             specs = [spec for spec in load_target(self.settings.target, folder_stays_first=True) if spec.name in self.settings.models]
             end_if_forked()
             if any(spec.is_async for spec in specs):
-                self._loop = asyncio.new_event_loop()
-                asyncio.set_event_loop(self._loop)
-                prepare(self._loop)
-                self._loop.set_exception_handler(log_unretrieved)
+                self._loop = loop
+                prepare(loop)
+                loop.set_exception_handler(log_unretrieved)
             for spec in specs:
                 model = spec.name
                 self._load_one(spec)

@@ -9,4 +9,5 @@ first = sys.path.pop(0)
 from longrun.models import early_imports  # noqa: E402
 
 early_imports.load()
+early_imports.look_past(first)
 sys.path.insert(0, first)
