@@ -78,7 +78,7 @@ def test_a_reader_that_is_cut_off_fifty_times_misses_nothing(cluster: Cluster, c
     live = CutReader(proxies, job_id, random.Random(seed))
     caller.wait_for_all()
     check(live.end())
-    later = CutReader(proxies, job_id, random.Random(seed + 1), longest=4_000)
+    later = CutReader(proxies, job_id, random.Random(seed + 1), longest=3_000)
     check(later.end())
     assert min(live.reader.connections, later.reader.connections) > CUTS
     caller.history.streams[job_id] = [live.events, later.events]
