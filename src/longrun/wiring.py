@@ -7,6 +7,7 @@ import os
 import socket
 import warnings
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from longrun import embedded
@@ -111,7 +112,13 @@ def _ensure_event_loop() -> None:
         try:
             asyncio.get_event_loop()
         except RuntimeError:
-            asyncio.set_event_loop(asyncio.new_event_loop())
+            asyncio.set_event_loop(_loop_at_import())
+
+
+@cache
+def _loop_at_import() -> asyncio.AbstractEventLoop:
+    """Kept: the author's code may keep it too."""
+    return asyncio.new_event_loop()
 
 
 def find_models(settings: Settings, app: str | None = None) -> tuple[str, list[ModelSpec]]:

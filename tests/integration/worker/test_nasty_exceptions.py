@@ -56,7 +56,9 @@ async def ends(caller: Caller, ids: list[str]) -> list[JobRecord]:
     return [await caller.end(job_id, timeout=PATIENCE) for job_id in ids]
 
 
-@pytest.mark.parametrize("model", ["raises", "raises_async", "raises_yielding", "raises_yielding_async"])
+@pytest.mark.parametrize(
+    "model", ["raises", "raises_async", "raises_yielding", pytest.param("raises_yielding_async", marks=pytest.mark.slow)]
+)
 async def test_neighbours_of_whatever_is_raised_succeed_at_once_and_in_the_same_process(
     raising: Caller, worker: Worker, done: Path, model: str
 ) -> None:
@@ -80,7 +82,7 @@ async def test_neighbours_of_whatever_is_raised_succeed_at_once_and_in_the_same_
         assert len(job.error or b"") < 30_000
 
 
-@pytest.mark.parametrize("model", ["raises_batched", "raises_batched_async", "returns_batched"])
+@pytest.mark.parametrize("model", ["raises_batched", pytest.param("raises_batched_async", marks=pytest.mark.slow), "returns_batched"])
 async def test_neighbours_in_the_same_batch_succeed_at_once_too(raising: Caller, worker: Worker, model: str) -> None:
     guilty, innocent = {}, []
     for name in NASTY:

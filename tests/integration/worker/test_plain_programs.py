@@ -21,7 +21,12 @@ KINDS = ["program", "program_generator", "program_batch", "program_async", "prog
 #: Programs that begin many processes, or wait: once is enough for the kinds that share a way to call the model's code.
 SLOW = {"pool_spawn", "pool_forkserver", "process_terminate_spawn", "process_terminate_forkserver", "job_sent_to_a_spawned_process"}
 #: In a coroutine `asyncio.run` is refused; the others make a loop of their own in a child, as here.
-CASES = [(kind, name) for name in PROGRAMS for kind in KINDS if name not in SLOW or kind in ("program", "program_async")]
+CASES = [
+    pytest.param(kind, name, marks=() if kind in ("program", "program_async") else pytest.mark.slow)
+    for name in PROGRAMS
+    for kind in KINDS
+    if name not in SLOW or kind in ("program", "program_async")
+]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +130,9 @@ FAILS = ["gather", "task group", "interrupt", "thread raises", "cancel itself", 
 
 
 @pytest.mark.parametrize("how", FINE + FAILS)
-@pytest.mark.parametrize("kind", ["loop_program", "loop_generator", "loop_batch"])
+@pytest.mark.parametrize(
+    "kind", ["loop_program", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("loop_generator", "loop_batch"))]
+)
 async def test_what_a_job_does_to_the_event_loop_costs_its_neighbours_nothing(caller: Caller, worker: Worker, kind: str, how: str) -> None:
     before = {runner.pid for runner in worker.runners}
     neighbours = [await caller.submit("neighbour", seconds=0.5) for _ in range(5)]
