@@ -209,14 +209,15 @@ async def test_total_time_counts_the_wait_and_running_time_does_not(watcher: Wat
     blocker = await watcher.submit("loops", "sync")
     await watcher.until_begun(blocker)
     patient = await watcher.submit("loops", "sync", policy=Policy(timeout=1))
-    hurried = await watcher.submit("loops", "sync", policy=Policy(total_timeout=4))
+    hurried = await watcher.submit("loops", "sync", policy=Policy(total_timeout=6))
     await asyncio.sleep(2)
     assert not (await watcher.read(patient)).terminal
     await watcher.cancel(blocker)
     assert how(await watcher.end(patient))[:2] == ("failed", "timeout")
     job = await watcher.end(hurried)
-    assert job.status.value in ("expired", "failed")
-    assert "total_timeout" in error_of(job)["detail"]
+    # On a busy machine it has not even begun by then.
+    said = {"failed": "total_timeout", "expired": "did not start within its time limit"}
+    assert said[job.status.value] in error_of(job)["detail"]
 
 
 async def test_a_timeout_is_tried_again_when_the_model_says_so(watcher: Watcher) -> None:
