@@ -70,11 +70,15 @@ class CodeTimes:
 
     def read(self, job_id: str, attempt: int, now: float) -> tuple[float, float] | None:
         """When the code of a job was first entered, and seconds in it until `now`; None: it has not begun."""
-        wanted = _ID.pack(job_id.encode())
-        for entry in range(1, 1 + int(self._numbers[0]) * _ENTRY, _ENTRY):
-            if self._memory[entry * 8 : entry * 8 + _ID.size] == wanted and self._numbers[entry + _ATTEMPT] == attempt:
+        wanted, end = _ID.pack(job_id.encode()), 8 * (1 + int(self._numbers[0]) * _ENTRY)
+        # A runner that dies may hold thousands of jobs, each of which is looked for: that is no loop of Python's.
+        at = self._memory.find(wanted, 8, end)
+        while at >= 0:
+            entry = at // 8
+            if self._numbers[entry + _ATTEMPT] == attempt:
                 begun, entered, seconds = self._numbers[entry + _BEGUN : entry + _ENTRY]
                 return begun, seconds + (max(0.0, now - entered) if entered else 0.0)
+            at = self._memory.find(wanted, at + _ID.size, end)
         return None
 
 

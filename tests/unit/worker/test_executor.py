@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -80,11 +81,12 @@ async def frames_of(function: Any, numbers: list[Any], *, once: tuple[str, ...] 
     spec, sent = function.__longrun__, list[tuple[Any, ...]]()
     context = Context(lambda *frame: sent.append(frame))
     instance = spec.instantiate()
-    executor = (
-        AsyncExecutor(spec, instance, context, loop=asyncio.get_running_loop())
-        if spec.is_async
-        else SyncExecutor(spec, instance, context, threads=1)
-    )
+    executor: AsyncExecutor | SyncExecutor
+    if spec.is_async:
+        executor = AsyncExecutor(spec, instance, context, loop=asyncio.get_running_loop())
+    else:
+        executor = SyncExecutor(spec, instance, context)
+        threading.Thread(target=executor.serve, daemon=True).start()
     executor.put([(str(n), 1, orjson.dumps({"number": number}), b"", str(n) in once) for n, number in enumerate(numbers)])
     until = time.monotonic() + 20
     while len(outcomes(sent)) < len(numbers):

@@ -58,7 +58,8 @@ def test_a_sync_job_that_loops_is_stopped_by_an_exception() -> None:
                 pass
 
     spec, pipe = loops.__longrun__, Frames()  # type: ignore[attr-defined]
-    executor = SyncExecutor(spec, spec.instantiate(), Context(pipe.send), threads=1)
+    executor = SyncExecutor(spec, spec.instantiate(), Context(pipe.send))
+    threading.Thread(target=executor.serve, daemon=True).start()
     executor.put([("job_1", 1, b'{"number": 1}', b"", False)])
     begun.wait(20)
     executor.stop([("job_1", 1)], Canceled, interrupt=False)

@@ -163,17 +163,13 @@ class Executor(ABC):
     async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:
         """All that a generator yields: each value is an event, and a part of the output."""
         items = Items(self._max_output, is_text=self.spec.output.is_text_stream)
-        (run,), stop = runs, None
-        with InCode(runs):
+        (run,), stop, in_code = runs, None, InCode(runs)
+        with in_code:
             iterator = await self._iterate(runs, code)
         try:
             while True:
-                run.enter_code(monotonic())
-                try:
+                with in_code:
                     value = await self._next(runs, iterator, stop)
-                finally:
-                    have_room()
-                    run.leave_code(monotonic())
                 if value is END:
                     break
                 check_not_forked()
@@ -191,7 +187,8 @@ class Executor(ABC):
         try:
             close = getattr(iterator, "aclose" if self.spec.is_async else "close", None)
             if close is not None:
-                await self._call(runs, close)
+                with InCode(runs):
+                    await self._call(runs, close)
         except BaseException as error:
             raised = await self._described(error)
             log.warning("a generator did not end as asked", job_id=runs[0].id, model=self.spec.name, exception=raised.text)
@@ -310,7 +307,7 @@ class Executor(ABC):
 
 
 class InCode:
-    """`with InCode(runs)`: the code of these runs, and nothing of ours, runs in here."""
+    """`with InCode(runs)`: the code of these runs, and nothing of ours, runs in here. It may be entered again."""
 
     def __init__(self, runs: list[Run]) -> None:
         self._runs = runs
@@ -321,16 +318,12 @@ class InCode:
             run.enter_code(now)
 
     def __exit__(self, *_: object) -> None:
-        have_room()
+        # A recursion limit that is too low for our own steps, which the model's code has left behind, is raised again.
+        if sys.getrecursionlimit() < _RECURSION:
+            sys.setrecursionlimit(_RECURSION)
         now = monotonic()
         for run in self._runs:
             run.leave_code(now)
-
-
-def have_room() -> None:
-    """A recursion limit that is too low for our own steps, which the model's code has left behind, is raised again."""
-    if sys.getrecursionlimit() < _RECURSION:
-        sys.setrecursionlimit(_RECURSION)
 
 
 def encode_with_files(store: Store, encode: Encode, value: Any) -> Encoded:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import queue
 import sys
-import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
@@ -27,7 +26,6 @@ class SyncExecutor(Executor):
     """Runs sync jobs one after the other on each of its threads: those that call `serve`.
 
     Args:
-        threads: threads to start here, which do not outlive the main thread.
         place: runs what it gets, where the model's code is to run; None = on the thread that serves.
     """
 
@@ -38,15 +36,12 @@ class SyncExecutor(Executor):
         context: Context,
         clean: contextvars.Context | None = None,
         *,
-        threads: int = 0,
         place: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         super().__init__(spec, instance, context, clean)
         self._place = place
         self._inbox: queue.SimpleQueue[list[Run]] = queue.SimpleQueue()
         self._interrupts = Interrupts()
-        for n in range(threads):
-            threading.Thread(target=self.serve, name=f"{spec.name}-{n}", daemon=True).start()
 
     def serve(self) -> None:
         """Run jobs for ever, on the calling thread.
