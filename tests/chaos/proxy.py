@@ -8,7 +8,7 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -94,7 +94,8 @@ class _Link:
         if self._proxy.left is not None:
             data, self._proxy.left = data[: self._proxy.left], self._proxy.left - len(data)
             if self._proxy.left <= 0:
-                self._proxy.left = None
+                self._proxy.cuts += 1
+                self._proxy.left = next(self._proxy.later, None)
                 self._writer.write(data)
                 with contextlib.suppress(OSError):
                     await self._writer.drain()
@@ -128,6 +129,8 @@ class Proxy:
         self.port = 0
         self.pause = 0.0  # the rest belongs to the loop's thread
         self.left: int | None = None
+        self.later: Iterator[int] = iter(())
+        self.cuts = 0
         self.dice: random.Random | None = None
         self.chance = 0.0
         self.swallow: Swallow | None = None
@@ -184,9 +187,13 @@ class Proxy:
         """Accept connections again."""
         self._do(self._open())
 
-    def cut_after(self, size: int) -> None:
-        """Let `size` more bytes of replies through, and reset the connection in the middle of what follows."""
-        self._call(lambda: setattr(self, "left", size))
+    def cut_after(self, size: int, *later: int) -> None:
+        """Let `size` more bytes of replies through, and reset the connection in the middle of what follows; again after each of `later`."""
+
+        def begin() -> None:
+            self.left, self.later = size, iter(later)
+
+        self._call(begin)
 
     def swallow_reply(self, marker: bytes) -> Swallow:
         """The next request that holds `marker` (such as a script's SHA-1) is served, and its reply is lost with its connection."""

@@ -106,10 +106,13 @@ def module_settings(valkey_url: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def shared_worker(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Worker]:
-    """One worker for the tests of a module that do it no harm. Its models are those that the module names as `SHARED`, or all."""
-    models = getattr(request.module, "SHARED", "")
+    """One worker for the tests of a module that do it no harm. Its models are those that the module names as `SHARED`, or all.
+
+    The module may name their file too, as `APP`.
+    """
+    models, app = getattr(request.module, "SHARED", ""), getattr(request.module, "APP", MODELS)
     log = tmp_path_factory.mktemp("worker") / "worker.log"
-    worker = Worker(module_settings, log, "--events", models=models, LONGRUN_MAX_OUTPUT="2000")
+    worker = Worker(module_settings, log, "--events", models=models, app=app, LONGRUN_MAX_OUTPUT="2000")
     yield worker
     worker.stop()
 

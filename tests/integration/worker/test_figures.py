@@ -4,133 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
-import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-import psutil
 import pytest
 from tests.integration.worker.conftest import Caller, Worker
+from tests.integration.worker.figures_desk import MODELS, NEAR, QUEUES, Desk
 from tests.waiting import PATIENCE, until
 
-from longrun import wire
-from longrun.api.metrics import families, render
-from longrun.cli.jobs import _row
-from longrun.embedded import EmbeddedValkey
 from longrun.jobs.policy import Policy
-from longrun.jobs.record import JobRecord
-from longrun.models import Registry
 from longrun.queues.celery.app import build_app
 from longrun.queues.celery.tickets import ticket_template
-from longrun.service import overview
-from longrun.service.parts import Parts
-from longrun.service.watch import done_data
 from longrun.settings import Settings
 from longrun.store.store import Store
-
-MODELS = Path(__file__).with_name("models_that_take_time.py")
-#: Between two looks at a clock, by two processes on a busy machine.
-NEAR = 0.15
-QUEUES = "sync,row,aio,many"
-
-
-@dataclass(slots=True)
-class Desk:
-    """Submits jobs, and compares every place in which their time is shown with what their code has noted."""
-
-    caller: Caller
-    settings: Settings
-    log: Path
-    runtimes: dict[str, float] | None = None  #: of Celery's events, by job id; None = nobody listens
-
-    def visits(self, job_id: str) -> list[tuple[int, float, float]]:
-        """Attempt, begin and end of each visit of the job's code. One that did not come back has no end: infinite."""
-        found: dict[tuple[int, float], float] = {}
-        for line in self.log.read_text().splitlines() if self.log.exists() else []:
-            what, whose, attempt, begin, end = line.split()
-            if whose == job_id:
-                found[int(attempt), float(begin)] = float(end) if what == "visit" else float("inf")
-        return [(attempt, begin, end) for (attempt, begin), end in found.items()]
-
-    async def until_in_code(self, *job_ids: str) -> None:
-        await until(lambda: all(self.visits(job_id) for job_id in job_ids), "their code runs")
-
-    async def seen(self) -> overview.Overview:
-        return await overview.look(_parts(self.caller.store))
-
-    async def stats(self, model: str) -> dict[str, float]:
-        """What /stats says of a model; the metrics must say the same."""
-        seen = await self.seen()
-        shown = next((each for each in overview.stats(_parts(self.caller.store), seen).models if each.model == model), None)
-        found = {what: getattr(shown, f"{what}_s", 0.0) for what in ("queue", "wait", "run", "store")}
-        lines = render(families(_parts(self.caller.store), seen))
-        for what, seconds in found.items():
-            match = re.search(rf'^longrun_{what}_seconds_total{{model="{model}"}} (.*)$', lines, re.MULTILINE)
-            assert (float(match[1]) if match else 0.0) == seconds
-        return found
-
-    async def attempts(self, job_id: str) -> list[dict[str, Any]]:
-        found = await self.caller.store.records.attempts(job_id, "t")
-        return [json.loads(wire.encode(wire.Attempt.of(each, "/x"))) for each in found]
-
-    async def agreed(self, job_id: str, cut: dict[int, float] | None = None) -> tuple[JobRecord, list[dict[str, Any]]]:
-        """All places agree on the job, and on what its code has noted. `cut`: when an attempt was cut off, in monotonic time."""
-        job, attempts = await self.caller.end(job_id), await self.attempts(job_id)
-        body = json.loads(wire.encode(wire.Job.of(job, "")))
-        for row in attempts:
-            number = row["attempt"]
-            last = (cut or {}).get(number, float("inf"))
-            visits = [(begin, min(end, last)) for n, begin, end in self.visits(job_id) if n == number and begin < last]
-            if not visits:
-                assert (row["run_s"], row["wait_s"], row["store_s"]) == (None, None, None)
-                continue
-            assert row["run_s"] == pytest.approx(sum(end - begin for begin, end in visits), abs=NEAR), (number, attempts)
-            assert row["usage"]["run_s"] == row["run_s"]
-            if row["error"] and "stopped_by" in row["error"]:
-                assert row["error"]["run_s"] == pytest.approx(row["run_s"], abs=0.001)
-            took = _at(row["finished_at"]) - _at(row["started_at"])
-            assert row["wait_s"] + row["run_s"] + row["store_s"] == pytest.approx(took, abs=0.01)
-        known = [row["run_s"] for row in attempts if row["run_s"] is not None]
-        assert body["usage"].get("run_s") == (pytest.approx(sum(known), abs=1e-5) if known else None)
-        assert body["usage"]["queue_s"] == attempts[-1]["queue_s"]
-        assert orjson.loads(done_data(job, ""))["usage"] == body["usage"]
-        assert _row(body)[5] == (f"{body['usage']['run_s']:.1f}" if known else "-")
-        if job.status == "succeeded" and (runtimes := self.runtimes) is not None:
-            await until(lambda: job_id in runtimes, "Celery's event")
-            assert runtimes[job_id] == pytest.approx(attempts[-1]["run_s"], abs=1e-5)
-        return job, attempts
-
-    async def together(self, *items: dict[str, Any]) -> tuple[str, list[str]]:
-        """A job that has ended, and those that have waited for it and go in one batch."""
-        first = await self.caller.submit("many", "many", seconds=1.0)
-        await self.until_in_code(first)
-        ids = [await self.caller.submit("many", "many", **item) for item in items]
-        await self.agreed(first)
-        return first, ids
-
-    async def counted(self, model: str, before: dict[str, float], *job_ids: str) -> None:
-        """/stats and the metrics have grown by what the attempts of these jobs say."""
-        rows = [row for job_id in job_ids for row in await self.attempts(job_id)]
-        now = await self.stats(model)
-        for what in now:
-            total = sum(row[f"{what}_s"] or 0.0 for row in rows)
-            assert now[what] - before[what] == pytest.approx(total, abs=0.005), what
-
-
-def _parts(store: Store) -> Parts:
-    return Parts(Settings(), store, Registry())  # type: ignore[arg-type]  # no more of them is looked at
-
-
-def _at(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
 
 
 def _listen(settings: Settings, runtimes: dict[str, float], heard: threading.Event, receivers: list[Any]) -> None:
@@ -325,94 +214,3 @@ async def test_what_crashed_has_run_until_the_runner_died_and_what_was_aboard_as
         job, rows = await desk.agreed(job_id, {1: died})
         assert (job.status, [row["outcome"] for row in rows]) == ("succeeded", ["crashed", "succeeded"])
     await desk.counted("works", before, culprit, neighbour)
-
-
-# -- a worker of its own for each ------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Own:
-    """A worker that comes to harm, and the desk beside it."""
-
-    desk: Desk
-    start: Callable[[], Worker]
-    worker: Worker
-
-
-@pytest.fixture
-def own(settings: Settings, start_worker: Any, store: Store, tmp_path: Path) -> Own:
-    desk = Desk(Caller(store), settings, tmp_path / "code")
-
-    def start() -> Worker:
-        worker: Worker = start_worker("--queues", "sync", app=MODELS, models="works", CODE_LOG=str(desk.log))
-        return worker
-
-    return Own(desk, start, start())
-
-
-async def test_what_a_stopping_worker_hands_back_has_run_until_then(own: Own) -> None:
-    job_id = await own.desk.caller.submit("works", "sync", seconds=3)
-    await own.desk.until_in_code(job_id)
-    await asyncio.sleep(0.5)
-    await asyncio.to_thread(own.worker.stop)
-    (row,) = await own.desk.attempts(job_id)
-    await asyncio.sleep(1)
-    own.start()
-    job, rows = await own.desk.agreed(job_id, {1: _at(row["finished_at"]) - (time.time() - time.monotonic())})
-    assert (job.status, [row["outcome"] for row in rows]) == ("succeeded", ["released", "succeeded"])
-    # It waited for the next worker, and not while the first one had it.
-    assert rows[1]["queue_s"] > 0.9
-    await own.desk.counted("works", dict.fromkeys(("queue", "wait", "run", "store"), 0.0), job_id)
-
-
-@pytest.mark.parametrize("lease", [2])
-async def test_of_a_lost_worker_nobody_knows_how_long_it_ran(own: Own) -> None:
-    job_id = await own.desk.caller.submit("works", "sync", seconds=0.6)
-    await own.desk.until_in_code(job_id)
-    own.worker.kill()
-    own.start()
-    job = await own.desk.caller.end(job_id)
-    rows = await own.desk.attempts(job_id)
-    assert (job.status, [row["outcome"] for row in rows]) == ("succeeded", ["crashed", "succeeded"])
-    assert (rows[0]["wait_s"], rows[0]["run_s"], rows[0]["store_s"]) == (None, None, None)
-    assert json.loads(job.usage or b"{}")["run_s"] == pytest.approx(0.6, abs=NEAR)
-    # It was not queued while its first worker was taken for alive.
-    assert rows[1]["queue_s"] < 1.5
-    await own.desk.counted("works", dict.fromkeys(("queue", "wait", "run", "store"), 0.0), job_id)
-
-
-@pytest.mark.parametrize("how", ["", "raises", "dies"])
-async def test_a_store_that_is_away_adds_to_the_time_of_storing_alone(own: Own, valkey: EmbeddedValkey, how: str) -> None:
-    job_id = await own.desk.caller.submit("works", "sync", seconds=0.8, how=how)
-    await own.desk.until_in_code(job_id)
-    assert valkey.pid is not None
-    os.kill(valkey.pid, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(3)
-    finally:
-        os.kill(valkey.pid, signal.SIGCONT)
-    await own.desk.caller.end(job_id)
-    _, rows = await own.desk.agreed(job_id)
-    assert rows[0]["run_s"] < 0.8 + NEAR
-    assert rows[0]["store_s"] > 1.5
-    await own.desk.counted("works", dict.fromkeys(("queue", "wait", "run", "store"), 0.0), job_id)
-
-
-@pytest.mark.parametrize("how", ["", "dies"])
-async def test_a_worker_that_stood_still_counts_no_longer_than_the_code_ran(own: Own, how: str) -> None:
-    job_id = await own.desk.caller.submit("works", "sync", seconds=0.8, how=how)
-    await own.desk.until_in_code(job_id)
-    (runner,) = own.worker.runners
-    await asyncio.sleep(0.3)
-    own.worker.kill(signal.SIGSTOP)
-    await until(lambda: own.desk.visits(job_id)[0][2] < float("inf"), "its code has ended")
-    if how:
-        await until(lambda: runner.status() == psutil.STATUS_ZOMBIE, "the runner is dead")
-    await asyncio.sleep(2)
-    own.worker.kill(signal.SIGCONT)
-    await own.desk.caller.end(job_id)
-    rows = await own.desk.attempts(job_id)
-    assert rows[0]["run_s"] <= 0.8 + NEAR
-    if not how:
-        await own.desk.agreed(job_id)
-    await own.desk.counted("works", dict.fromkeys(("queue", "wait", "run", "store"), 0.0), job_id)

@@ -108,7 +108,7 @@ async def test_exits_are_tried_again_when_retry_names_them_and_not_before_that(r
     failure = orjson.loads(exit_.error or b"")
     assert failure["cause"] == "SystemExit"
     assert "no such voice" not in failure["detail"]
-    assert "no such voice" in failure["debug"] and "nasty_exceptions.py" in failure["debug"]
+    assert "no such voice" in failure["debug"] and "nasty_exceptions/" in failure["debug"]
     assert "no such voice" in worker.log.read_text()
     again = await raising.end(await raising.submit("exits_retried", what="exit_with_a_reason", policy=policy), timeout=PATIENCE)
     assert (again.status.value, again.attempt) == ("succeeded", 2)
@@ -148,4 +148,4 @@ async def test_a_model_that_raises_anything_instead_of_loading_says_so(
         await asyncio.sleep(0.05)
     assert cause in entry["last_failure"]
     log = worker.log.read_text()
-    assert "model did not load" in log and said in log and "nasty_exceptions.py" in log
+    assert "model did not load" in log and said in log and "nasty_exceptions/" in log

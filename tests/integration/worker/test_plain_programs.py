@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,8 @@ from tests.integration.worker.conftest import Caller, Worker
 from tests.integration.worker.plain_programs import PROGRAMS
 
 from longrun.jobs.record import JobRecord
-from longrun.queues.celery.tickets import ticket_template
-from longrun.settings import Settings
-from longrun.store.store import Store
 
-MODELS = Path(__file__).with_name("models_of_plain_programs.py")
+APP = Path(__file__).with_name("models_of_plain_programs.py")
 KINDS = ["program", "program_generator", "program_batch", "program_async", "program_async_generator", "program_async_batch"]
 #: Programs that begin many processes, or wait: once is enough for the kinds that share a way to call the model's code.
 SLOW = {"pool_spawn", "pool_forkserver", "process_terminate_spawn", "process_terminate_forkserver", "job_sent_to_a_spawned_process"}
@@ -29,20 +25,6 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def worker(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    worker = Worker(module_settings, tmp_path_factory.mktemp("worker") / "worker.log", app=MODELS)
-    yield worker
-    worker.stop()
-
-
-@pytest.fixture
-async def caller(worker: Worker, module_settings: Settings) -> AsyncIterator[Caller]:
-    store = Store(module_settings.redis_url, module_settings, ticket_template())
-    yield Caller(store)
-    await store.close()
-
-
 def output(job: JobRecord) -> Any:
     assert job.status.value == "succeeded", job.error
     return orjson.loads(job.output or b"null")
@@ -53,60 +35,60 @@ def error_of(job: JobRecord) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
-async def test_a_program_does_as_in_plain_python(caller: Caller, kind: str, name: str) -> None:
-    said = output(await caller.run(kind, name=name))
+async def test_a_program_does_as_in_plain_python(shared: Caller, kind: str, name: str) -> None:
+    said = output(await shared.run(kind, name=name))
     assert said == (["nobody!", "fine"] if kind.endswith("generator") else "fine")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_context_variables_are_those_of_one_call(caller: Caller, kind: str) -> None:
-    ids = [await caller.submit(kind, name="context_is_clean") for _ in range(6)]
+async def test_context_variables_are_those_of_one_call(shared: Caller, kind: str) -> None:
+    ids = [await shared.submit(kind, name="context_is_clean") for _ in range(6)]
     for job_id in ids:
-        said = output(await caller.end(job_id))
+        said = output(await shared.end(job_id))
         assert said == (["nobody!", "fine"] if kind.endswith("generator") else "fine")
 
 
 @pytest.mark.parametrize("how", ["alarm", "loop", "context", "context", "child", "fine"])
 @pytest.mark.parametrize("kind", ["main_function", "main_generator"])
-async def test_a_model_that_asks_for_the_main_thread_has_it(caller: Caller, kind: str, how: str) -> None:
-    assert output(await caller.run(kind, how=how)) in ("fine", ["fine"])
+async def test_a_model_that_asks_for_the_main_thread_has_it(shared: Caller, kind: str, how: str) -> None:
+    assert output(await shared.run(kind, how=how)) in ("fine", ["fine"])
 
 
-async def test_further_functions_and_batches_have_main_threads_of_their_own(caller: Caller) -> None:
-    ids = [await caller.submit("needs_the_main_thread_and_has_it", number=n) for n in range(2)]
-    ids += [await caller.submit("main_batch", name="x") for _ in range(5)]
-    assert {output(await caller.end(job_id)) for job_id in ids} == {"fine"}
+async def test_further_functions_and_batches_have_main_threads_of_their_own(shared: Caller) -> None:
+    ids = [await shared.submit("needs_the_main_thread_and_has_it", number=n) for n in range(2)]
+    ids += [await shared.submit("main_batch", name="x") for _ in range(5)]
+    assert {output(await shared.end(job_id)) for job_id in ids} == {"fine"}
 
 
-async def test_a_handler_that_raises_between_two_jobs_costs_nobody_anything(caller: Caller, worker: Worker) -> None:
-    before = {runner.pid for runner in worker.runners}
+async def test_a_handler_that_raises_between_two_jobs_costs_nobody_anything(shared: Caller, shared_worker: Worker) -> None:
+    before = {runner.pid for runner in shared_worker.runners}
     for _ in range(3):
-        assert output(await caller.run("main_function", how="leaves an alarm")) == "fine"
+        assert output(await shared.run("main_function", how="leaves an alarm")) == "fine"
         for _ in range(1000):
-            if "a signal handler of the model raised between two jobs" in worker.log.read_text():
+            if "a signal handler of the model raised between two jobs" in shared_worker.log.read_text():
                 break
-        job = await caller.run("main_function", how="fine")
-        assert (job.attempt, {runner.pid for runner in worker.runners}) == (1, before)
+        job = await shared.run("main_function", how="fine")
+        assert (job.attempt, {runner.pid for runner in shared_worker.runners}) == (1, before)
 
 
-async def test_an_exit_on_the_main_thread_ends_the_job_alone(caller: Caller) -> None:
-    assert error_of(await caller.run("main_function", how="exits"))["code"] == "model-error"
-    assert output(await caller.run("main_function", how="fine")) == "fine"
+async def test_an_exit_on_the_main_thread_ends_the_job_alone(shared: Caller) -> None:
+    assert error_of(await shared.run("main_function", how="exits"))["code"] == "model-error"
+    assert output(await shared.run("main_function", how="fine")) == "fine"
 
 
 @pytest.mark.parametrize("how", ["signal", "loop", "library"])
-async def test_an_error_about_the_main_thread_names_the_option(caller: Caller, worker: Worker, how: str) -> None:
-    job = await caller.run("needs_the_main_thread", how=how)
+async def test_an_error_about_the_main_thread_names_the_option(shared: Caller, shared_worker: Worker, how: str) -> None:
+    job = await shared.run("needs_the_main_thread", how=how)
     assert job.status.value == "failed"
     assert "main_thread=True" in error_of(job)["debug"]
-    assert [line for line in worker.log.read_text().splitlines() if job.id in line and "main_thread=True" in line]
+    assert [line for line in shared_worker.log.read_text().splitlines() if job.id in line and "main_thread=True" in line]
     assert "main_thread=True" not in error_of(job)["detail"]
 
 
-async def test_what_import_and_load_have_made_belongs_to_the_thread_that_runs_jobs(caller: Caller) -> None:
+async def test_what_import_and_load_have_made_belongs_to_the_thread_that_runs_jobs(shared: Caller) -> None:
     for number in (1, 2):
-        assert output(await caller.run("database", number=number)) == f"{number + 1} on this thread too in load 0"
-        assert output(await caller.run("loop", number=number)) == "True in load"
+        assert output(await shared.run("database", number=number)) == f"{number + 1} on this thread too in load 0"
+        assert output(await shared.run("loop", number=number)) == "True in load"
 
 
 FINE = [
@@ -133,16 +115,18 @@ FAILS = ["gather", "task group", "interrupt", "thread raises", "cancel itself", 
 @pytest.mark.parametrize(
     "kind", ["loop_program", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("loop_generator", "loop_batch"))]
 )
-async def test_what_a_job_does_to_the_event_loop_costs_its_neighbours_nothing(caller: Caller, worker: Worker, kind: str, how: str) -> None:
-    before = {runner.pid for runner in worker.runners}
-    neighbours = [await caller.submit("neighbour", seconds=0.5) for _ in range(5)]
+async def test_what_a_job_does_to_the_event_loop_costs_its_neighbours_nothing(
+    shared: Caller, shared_worker: Worker, kind: str, how: str
+) -> None:
+    before = {runner.pid for runner in shared_worker.runners}
+    neighbours = [await shared.submit("neighbour", seconds=0.5) for _ in range(5)]
     for each in neighbours:
-        await caller.until(each, "running", "succeeded")
-    job = await caller.run(kind, **({"name": how} if kind == "loop_batch" else {"how": how}))
+        await shared.until(each, "running", "succeeded")
+    job = await shared.run(kind, **({"name": how} if kind == "loop_batch" else {"how": how}))
     for each in neighbours:
-        ended = await caller.end(each)
+        ended = await shared.end(each)
         assert (output(ended), ended.attempt) == ("fine", 1)
-    assert {runner.pid for runner in worker.runners} == before
+    assert {runner.pid for runner in shared_worker.runners} == before
     assert job.attempt == 1
     if how in FINE:
         assert output(job) == ([1, "fine"] if kind == "loop_generator" else "fine")

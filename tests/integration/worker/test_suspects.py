@@ -64,28 +64,17 @@ async def all_succeed(caller: Caller, attempts: int = 2) -> None:
 
 
 @PLACES
-async def test_a_flow_and_its_child_that_crashed_together_both_end_soon(start: Start, caller: Caller, place: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("flow", "depth"),
+    [("flow", 1), ("sync_flow", 1), ("flow", 5)],
+    ids=["async", "one job at a time", "a chain"],
+)
+async def test_a_flow_and_its_children_that_crashed_together_all_end_soon(
+    start: Start, caller: Caller, place: dict[str, str], flow: str, depth: int
+) -> None:
     worker = start(**place)
-    await caller.submit("flow")
-    await running(caller, 2)
-    await kill_runner(worker)
-    await all_succeed(caller)
-
-
-@PLACES
-async def test_so_do_models_that_run_one_job_at_a_time(start: Start, caller: Caller, place: dict[str, str]) -> None:
-    worker = start(**place)
-    await caller.submit("sync_flow")
-    await running(caller, 2)
-    await kill_runner(worker)
-    await all_succeed(caller)
-
-
-@PLACES
-async def test_so_does_a_chain_of_flows(start: Start, caller: Caller, place: dict[str, str]) -> None:
-    worker = start(**place)
-    await caller.submit("flow", depth=5)
-    await running(caller, 6)
+    await caller.submit(flow, **({"depth": depth} if depth > 1 else {}))
+    await running(caller, depth + 1)
     await kill_runner(worker)
     await all_succeed(caller)
 

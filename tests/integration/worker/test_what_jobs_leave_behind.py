@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 from tests.integration.worker.conftest import Caller, Worker
 from tests.integration.worker.models_that_leave_things import LEFT, LEFT_TO_THE_LOOP
-
-from longrun.queues.celery.tickets import ticket_template
-from longrun.settings import Settings
-from longrun.store.store import Store
 
 APP = Path(__file__).with_name("models_that_leave_things.py")
 #: In an event loop's thread they watch all that its tasks do: there they are the author's.
@@ -22,28 +16,14 @@ CASES = [("leaves", what) for what in LEFT]
 CASES += [("leaves_async", what) for what in (*LEFT, *LEFT_TO_THE_LOOP) if what not in WATCHERS]
 
 
-@pytest.fixture(scope="module")
-def worker(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    worker = Worker(module_settings, tmp_path_factory.mktemp("worker") / "worker.log", app=APP)
-    yield worker
-    worker.stop()
-
-
-@pytest.fixture
-async def caller(worker: Worker, module_settings: Settings) -> AsyncIterator[Caller]:
-    store = Store(module_settings.redis_url, module_settings, ticket_template())
-    yield Caller(store)
-    await store.close()
-
-
 @pytest.mark.parametrize(("model", "what"), CASES)
-async def test_what_a_job_leaves_behind_costs_its_neighbours_nothing(caller: Caller, worker: Worker, model: str, what: str) -> None:
-    pid = orjson.loads((await caller.run(model, what="")).output or b"")
-    innocent = [await caller.submit(model, what="") for _ in range(2)]
-    guilty = await caller.submit(model, what=what)
-    innocent += [await caller.submit(model, what="") for _ in range(3)]
-    failed = await caller.end(guilty, timeout=100)
+async def test_what_a_job_leaves_behind_costs_its_neighbours_nothing(shared: Caller, shared_worker: Worker, model: str, what: str) -> None:
+    pid = orjson.loads((await shared.run(model, what="")).output or b"")
+    innocent = [await shared.submit(model, what="") for _ in range(2)]
+    guilty = await shared.submit(model, what=what)
+    innocent += [await shared.submit(model, what="") for _ in range(3)]
+    failed = await shared.end(guilty, timeout=100)
     assert (failed.status.value, failed.attempt) == ("failed", 1)
     assert orjson.loads(failed.error or b"")["cause"] == "ValueError"
-    ended = [await caller.end(job_id, timeout=100) for job_id in innocent]
+    ended = [await shared.end(job_id, timeout=100) for job_id in innocent]
     assert [(job.status.value, job.attempt, orjson.loads(job.output or b"0")) for job in ended] == [("succeeded", 1, pid)] * 5

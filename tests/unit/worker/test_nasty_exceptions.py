@@ -60,7 +60,7 @@ def test_every_exception_becomes_an_outcome(name: str) -> None:
     failure = orjson.loads(data)
     assert time.monotonic() - begun < 20
     assert kind == ("memory" if "out_of_memory" in name and "str" not in name else "error")
-    assert "nasty_exceptions.py" in raised.text
+    assert "nasty_exceptions/" in raised.text
     assert len(parts) <= 50
     assert len(raised.text) < 17_000 and len(raised.name) <= 256 and len(raised.detail) <= 4_096
     assert len(data) < 30_000 and failure["detail"]
@@ -105,13 +105,13 @@ def test_threads_that_ask_end_and_those_that_cannot_be_ended_are_few(monkeypatch
     for _ in range(10):
         text = describe(error).text
     assert [kind for _, kind in stuck] == [type(error)] * 3
-    assert "Nasty" in text and "nasty_exceptions.py" in text
+    assert "Nasty" in text and "nasty_exceptions/" in text
 
 
 def test_with_too_many_threads_that_cannot_be_ended_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_stuck", [(threading.current_thread(), type(str(number), (), {})) for number in range(50)])
     begun = time.monotonic()
-    assert "nasty_exceptions.py" in describe(caught("str_sleeps")).text
+    assert "nasty_exceptions/" in describe(caught("str_sleeps")).text
     assert time.monotonic() - begun < 0.5
 
 
@@ -127,7 +127,7 @@ def test_without_a_thread_to_ask_on_its_place_is_known(monkeypatch: pytest.Monke
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert "nasty_exceptions.py" in describe(caught("str_exits")).text
+    assert "nasty_exceptions/" in describe(caught("str_exits")).text
 
 
 def test_without_memory_for_more_the_class_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_what_a_thread_or_a_finalizer_raises_is_written_without_asking_it_here(m
         assert time.monotonic() - begun < 20
         time.sleep(0.01)
     assert {text.partition(":")[0] for text in written} == {"Exception in thread MainThread", "Exception ignored in Value"}
-    assert all("nasty_exceptions.py" in text for text in written)
+    assert all("nasty_exceptions/" in text for text in written)
 
 
 async def test_a_task_that_nobody_asked_for_its_exception_does_not_hold_up_the_loop(caplog: pytest.LogCaptureFixture) -> None:
@@ -255,7 +255,7 @@ async def test_a_task_that_nobody_asked_for_its_exception_does_not_hold_up_the_l
     while "never retrieved" not in caplog.text:
         assert time.monotonic() - begun < 20
         await asyncio.sleep(0.01)
-    assert "nasty_exceptions.py" in caplog.text and "of another kind" in caplog.text
+    assert "nasty_exceptions/" in caplog.text and "of another kind" in caplog.text
 
 
 class Number(float):
