@@ -22,7 +22,7 @@ from longrun.queues.celery.tickets import ticket_template
 from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
 from longrun.service.store_checks import Finding, refusals
-from longrun.settings import Settings, load_settings
+from longrun.settings import Settings, check_store_may_be_used, given_to_models, load_settings
 from longrun.store.records import LaneDepth
 from longrun.store.store import Store
 from longrun.version import API_PREFIX
@@ -37,8 +37,9 @@ def find_store_url(settings: Settings) -> str:
     """The store's URL: `redis_url`, or the embedded Valkey that runs in `data`.
 
     Raises:
-        SettingsError: neither is there.
+        SettingsError: neither is there; or this is a model's process, and models may not use the store.
     """
+    check_store_may_be_used()
     url = settings.redis_url or embedded.locate(settings.data)
     if not url:
         raise SettingsError(
@@ -240,6 +241,7 @@ def run_worker(
             lambda store: open_admission(settings, store, on_wrong_start).watch(),
         ],
         on_wrong_start=on_wrong_start or (lambda: None),
+        given=given_to_models(settings, url),
     )
     try:
         return run_celery_worker(plan, url)

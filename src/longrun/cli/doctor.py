@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from longrun.cli.options import App, Data
-from longrun.cli.show import print_json, print_table, write
+from longrun.cli.show import print_json, print_table, shown_url, write
 
 if TYPE_CHECKING:
     from longrun.service.machine_checks import Machine, Served
@@ -163,7 +163,7 @@ def examine_store(settings: Settings) -> list[Finding]:
     except SettingsError:
         found = f"no embedded Valkey runs in {settings.data}, and LONGRUN_REDIS_URL is not set"
         return [Finding("refuse", "store", found, f"start one: {serve}; or set LONGRUN_REDIS_URL=redis://host:6379/0")]
-    shown = url.partition("?")[0].rpartition("@")[2]  # a URL may hold a password
+    shown = shown_url(url)
     try:
         seen, lanes = asyncio.run(inspect_store(settings, url, claim=False))
     except LongrunError as error:
