@@ -22,6 +22,7 @@ UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
 FILE_UPLOADS = "tests/chaos/test_file_uploads.py"
 FILE_OUTPUTS = "tests/chaos/test_file_outputs.py"
+GIVEN = "tests/integration/worker/test_what_runners_are_given.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +296,13 @@ STORE_MUTANTS = [
         "_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)",
         "_PAUSES = ()",
         f"{FILE_OUTPUTS}::test_a_blob_store_that_is_away_for_five_seconds_costs_no_work",
+    ),
+    Mutant(
+        "keys and the store's URL, kept from models",
+        "worker/supervise/process.py",
+        "{**runner_environment(os.environ), **env}",
+        "{**os.environ, **env}",
+        f"{GIVEN}::test_no_model_finds_a_key_or_the_store[environment]",
     ),
     Mutant(
         "what is in the trash is the trash's to remove",
