@@ -8,8 +8,11 @@ INFO says what has happened, where it is allowed.
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
+from longrun.chores.mark_file import MarkFile
 from longrun.clock import new_identity
 from longrun.service.losses import MEND, sentence
 from longrun.store.losses import Kind, Lineage, Loss, Losses, Mark, Marked
@@ -28,10 +31,12 @@ class LossWatch:
 
     Args:
         losses: the store's.
+        file: what those who have ended knew; None = there is none, as with a server elsewhere.
     """
 
-    def __init__(self, losses: Losses) -> None:
-        self._losses = losses
+    def __init__(self, losses: Losses, file: MarkFile | None = None) -> None:
+        self._losses, self._file = losses, file
+        self._recalled = file is None
         self._confirmed = Mark(new_identity())
         self._sent = 0
         self._known: Loss | None = None
@@ -39,6 +44,8 @@ class LossWatch:
 
     async def look(self) -> None:
         """Leave a mark, and report a loss that shows. Raises StoreUnavailable."""
+        if not self._recalled:
+            await self._recall()
         confirmed, known = self._confirmed, self._known
         self._sent += 1
         seen = await self._losses.mark(confirmed, self._sent)
@@ -53,18 +60,34 @@ class LossWatch:
         # After the mark: were it before, a loss that the mark is about to show would seem to have the same server before and after it.
         if self._sent % _REFRESH == 1:
             self._lineage = await self._losses.lineage()
+        if self._file is not None:
+            await asyncio.to_thread(self._file.write, self._confirmed)
+
+    async def _recall(self) -> None:
+        """Compare the data with what was known before this process began."""
+        if self._file is not None and (kept := await asyncio.to_thread(self._file.read)) is not None:
+            seen = await self._losses.mark(kept, 0)
+            # Other data under this address are an operator's work while nothing ran.
+            if seen.outcome == "older":
+                before = seen.loss if seen.loss is not None and seen.loss.at < kept.at else None
+                _log(await self._losses.report("restart", seen.found, _end(kept, seen), known=before))
+                await asyncio.to_thread(self._file.remove)
+        self._recalled = True
 
     async def _report(self, seen: Marked) -> None:
         lineage = await self._losses.lineage()
         kind = kind_of(seen, self._confirmed.at, self._lineage, lineage)
         begin = seen.found if seen.outcome == "older" else None
-        # Two servers have two clocks: the one that has taken over may be behind.
-        end = self._confirmed.at + _NEXT
-        end = min(end, seen.at) if seen.at > self._confirmed.at else end
-        loss = await self._losses.report(kind, begin, end, known=self._known)
+        loss = await self._losses.report(kind, begin, _end(self._confirmed, seen), known=self._known)
         _log(loss)
         # Other marks from here on: the old data may come back, as when an operator has named another server for a moment.
         self._confirmed, self._sent, self._known, self._lineage = Mark(new_identity()), 0, loss, lineage
+
+
+def _end(confirmed: Mark, seen: Marked) -> int:
+    """Until when something may be lost. Two servers have two clocks: the one that has taken over may be behind."""
+    end = confirmed.at + _NEXT
+    return min(end, seen.at) if seen.at > confirmed.at else end
 
 
 def kind_of(seen: Marked, confirmed_at: int, before: Lineage | None, now: Lineage | None) -> Kind:

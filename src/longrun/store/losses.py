@@ -11,8 +11,8 @@ from longrun.settings import Settings
 from longrun.store.connection import Connection, StoreError
 from longrun.store.records import Records
 
-#: Milliseconds: how long marks live, and how long a loss is shown.
-_DAY = 86_400_000
+#: Milliseconds: how long a mark lives that is not renewed (a process that was away for longer finds nothing), and how long a loss is shown.
+_HOUR, _DAY = 3_600_000, 86_400_000
 #: Seconds: a job's tombstone must outlive the time until the next mark by far, or a deleted job would look like a lost one.
 _LASTING = 60
 
@@ -99,9 +99,12 @@ class Losses:
         self.latest: Loss | None = None
 
     async def mark(self, confirmed: Mark, number: int) -> Marked:
-        """Leave the mark `number`, unless the data are older than the `confirmed` one, or older than a job that was accepted since."""
+        """Leave the mark `number`, unless the data are older than the `confirmed` one, or older than a job that was accepted since.
+
+        Number 0: only look.
+        """
         job = self._records.newest if self._tombstones_last else ""
-        reply = await self._run("mark", confirmed.name, number, confirmed.number, confirmed.at, confirmed.data, job, _DAY)
+        reply = await self._run("mark", confirmed.name, number, confirmed.number, confirmed.at, confirmed.data, job, _HOUR)
         outcome, at, data, born, found, *loss = reply
         if self._records.newest == job:
             self._records.newest = ""

@@ -51,7 +51,7 @@ class Service:
     async def remember(self) -> int:
         """What is on the disk: all until now, and a mark of the API."""
         await self.marked()
-        return written(self.valkey)
+        return await written(self.valkey, self.store)
 
     def cut_power(self, kept: int) -> None:
         """The server dies, and starts again with what had been on the disk."""

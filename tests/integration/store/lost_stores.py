@@ -85,6 +85,8 @@ def incremental(server: EmbeddedValkey) -> Path:
     return log
 
 
-def written(server: EmbeddedValkey) -> int:
-    """Bytes of that file: it has all that the server has answered."""
+async def written(server: EmbeddedValkey, store: Store) -> int:
+    """Bytes of that file, once all is in it that the server has answered so far."""
+    await store.connection.command("SET", "written", "1")
+    await store.connection.command("WAITAOF", "1", "0", "0", timeout=PATIENCE)
     return incremental(server).stat().st_size

@@ -1,6 +1,6 @@
 -- A process leaves its mark, a number that only grows. If the mark that is there is older than the one that was confirmed to it, so are the data: a failover, a
 -- power cut or a restore has taken the rest. Then nothing is changed, so that sent twice the answer is the same. No clock decides.
--- ARGV: name of the marks, number; of the mark that was confirmed last: number (0 = none was), ms, id of the data; then the job accepted last since ('' = none),
+-- ARGV: name of the marks, number (0 = only look); of the mark that was confirmed last: number (0 = none was), ms, id of the data; then the job accepted last since ('' = none),
 -- ms that marks live.
 -- Returns {outcome, ms, id of the data or '', ms when they were made or '', ms of the latest mark that is there or '', `at`, `kind`, `begin`, `end` of the latest known loss}.
 -- Outcomes: kept | older (the same data as they were earlier) | other (other data, or none).
@@ -25,7 +25,7 @@ local function outcome()
 end
 
 local found = outcome()
-if found == 'kept' then
+if found == 'kept' and ARGV[2] ~= '0' then
   redis.call('SET', k, ARGV[2] .. ' ' .. int(t), 'PX', ARGV[7])
   -- Not by a process that has just begun: another one may have yet to find out that the data are older.
   if confirmed > 0 then redis.call('SET', P .. 'marked', int(t)) end
