@@ -80,8 +80,8 @@ class LossWatch:
         begin = seen.found if seen.outcome == "older" else None
         loss = await self._losses.report(kind, begin, _end(self._confirmed, seen), known=self._known)
         _log(loss)
-        # Other marks from here on: the old data may come back, as when an operator has named another server for a moment.
-        self._confirmed, self._sent, self._known, self._lineage = Mark(new_identity()), 0, loss, lineage
+        # Begun anew: what was confirmed in the data of before says nothing about these.
+        self._confirmed, self._sent, self._known, self._lineage = Mark(self._confirmed.name), 0, loss, lineage
 
 
 def _end(confirmed: Mark, seen: Marked) -> int:

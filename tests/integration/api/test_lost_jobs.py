@@ -24,10 +24,12 @@ from longrun.api.app import build_app
 from longrun.chores.loss_watch import LossWatch
 from longrun.chores.run import every
 from longrun.client import AsyncClient
+from longrun.clock import new_batch_id, new_job_id
 from longrun.embedded import EmbeddedValkey
-from longrun.errors import ApiError, BatchLost, EventsLost
+from longrun.errors import ApiError, BatchLost, EventsLost, JobLost
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service import batches
+from longrun.service import read as read_job
 from longrun.service.batch_results import results
 from longrun.service.caller import Caller
 from longrun.service.parts import Parts
@@ -216,6 +218,55 @@ async def test_other_events_under_the_seqs_that_a_reader_has_are_noticed_too(
     with pytest.raises(EventsLost):
         await look_again()
     await pieces.aclose()
+
+
+async def test_a_log_that_becomes_shorter_is_noticed_without_a_break_of_the_connection(settings: Settings, store: Store) -> None:
+    """As when a running server takes up older data."""
+    worker, caller = PlayedWorker(store), Caller(Parts(settings, store, served()), "default")
+    job_id = await submit(store, tenant="default")
+    await worker.append(await worker.claim(job_id), 0, ("output", {"value": "a"}))
+    pieces = follow(caller, job_id, 0)
+    assert len(await anext(pieces)) == 3
+    await store.connection.command("LTRIM", f"{settings.prefix}ev:{job_id}", 0, 0)
+    reading = asyncio.ensure_future(anext(pieces))
+    while not reading.done():
+        await store.connection.command("PUBLISH", store.job_channel(job_id), "events")
+        await asyncio.sleep(0.02)
+    with pytest.raises(EventsLost):
+        await reading
+    await pieces.aclose()
+
+
+async def test_who_waits_learns_of_a_lost_job_also_when_the_loss_is_not_known_yet(caller: httpx.AsyncClient, store: Store) -> None:
+    async def lose(answer: asyncio.Task[httpx.Response], pattern: str) -> tuple[int, str]:
+        await asyncio.sleep(0.2)  # it waits
+        while not answer.done():
+            for key in await store.connection.command("KEYS", f"{store.prefix}{pattern}"):
+                await store.connection.command("DEL", key)
+                await store.connection.command("PUBLISH", store.job_channel(key.decode().rpartition(":")[2]), "gone")
+            await asyncio.sleep(0.05)
+        return (await answer).status_code, (await answer).json()["code"]
+
+    wait = {"Prefer": "wait=60"}
+    job = (await caller.post(STORY, json=BODY)).json()
+    assert await lose(asyncio.ensure_future(caller.get(job["urls"]["self"], headers=wait)), "job:*") == (404, "job-lost")
+    assert await lose(asyncio.ensure_future(caller.post(STORY, json=BODY, headers=wait)), "job:*") == (404, "job-lost")
+    batches_at = f"{API}/models/story/batches"
+    batch = (await caller.post(batches_at, json=[{"prompt": "x"}])).json()
+    assert await lose(asyncio.ensure_future(caller.get(batch["urls"]["self"], headers=wait)), "batch:*") == (404, "batch-lost")
+    assert await lose(asyncio.ensure_future(caller.post(batches_at, json=[{"prompt": "x"}], headers=wait)), "batch:*") == (
+        404,
+        "batch-lost",
+    )
+    assert (await caller.get(job["urls"]["self"])).json()["code"] == "job-not-found"
+
+
+async def test_a_job_that_is_lost_between_its_submit_and_the_wait_is_lost_too(settings: Settings, store: Store) -> None:
+    caller = Caller(Parts(settings, store, served()), "default")
+    with pytest.raises(JobLost):
+        await read_job.wait(caller, new_job_id(), timeout=1, accepted=True)
+    with pytest.raises(BatchLost):
+        await batches.wait(caller, new_batch_id(), timeout=1, accepted=True)
 
 
 async def test_results_of_a_batch_that_went_back_break_off(service: Service, remote: httpx.AsyncClient) -> None:

@@ -101,6 +101,7 @@ async def test_a_restart_a_kill_and_a_rewrite_that_lose_nothing_are_not_reported
             server.stop()
             server.start()
             await looks(watch)
+            await written(server, store)  # the server holds writes back while a slow disk syncs, and would lose them now
             cut_power(server, None)
             server.start()
             await looks(watch)
@@ -140,6 +141,7 @@ async def test_a_power_cut_that_nobody_has_lived_through_is_reported_after_the_n
             with capture_logs() as logs:
                 await looks(LossWatch(store.losses, file), LossWatch(store.losses, file))
             loss = await latest(store)
+            await written(server, store)
             assert loss.kind == "restart" and loss.begin is not None and loss.begin < loss.end and len(reported(logs)) == 1
             cut_power(server, None)
             server.start()
@@ -245,8 +247,8 @@ async def test_the_mark_decides_and_no_clock(store: Store, there: str | None, ma
 
 async def test_a_clock_set_back_or_forth_or_a_long_sleep_is_no_loss(store: Store) -> None:
     await store.connection.command("SET", f"{store.prefix}mark:p", "3 5")
+    assert (await store.losses.mark(Mark("q", 3, NOW - 3_700_000), 0)).outcome == "kept", "its marks have expired"
     assert (await store.losses.mark(Mark("p", 3, NOW + 10 * DAY), 4)).outcome == "kept", "the server's clock was set back"
-    assert (await store.losses.mark(Mark("q", 3, NOW - 3_700_000), 4)).outcome == "kept", "its marks have expired"
 
 
 async def test_a_report_that_is_sent_twice_or_by_two_is_one_loss(store: Store) -> None:
