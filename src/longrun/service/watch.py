@@ -106,16 +106,18 @@ class _Log:
         doubt: the store was away since the last look: it may be back with another history, in which these seqs are other events.
     """
 
+    __slots__ = ("_caller", "_job_id", "_last", "_reached", "doubt")
+
     def __init__(self, caller: Caller, job_id: str) -> None:
         self._caller, self._job_id = caller, job_id
         self._reached = 0
-        self._last: Event | None = None
+        self._last: Event | None = None  # without its data, which may be large, and readers many
         self.doubt = False
 
     def given(self, piece: Sequence[Event]) -> None:
         """The reader gets these."""
         if piece:
-            self._last = piece[-1]
+            self._last = replace(piece[-1], data=b"")
             self._reached = max(self._reached, self._last.seq)
 
     async def read(self, after: int) -> EventPage:

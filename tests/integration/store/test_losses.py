@@ -18,9 +18,11 @@ from longrun.chores.loss_watch import LossWatch
 from longrun.chores.mark_file import MarkFile
 from longrun.embedded import EmbeddedValkey
 from longrun.service.losses import examine_loss, sentence
+from longrun.settings import Settings
 from longrun.store.losses import Loss, Mark
 from longrun.store.server_facts import write_about
 from longrun.store.store import Store
+from longrun.wiring import inspect_store
 
 LOST = "the store has lost writes"
 
@@ -259,6 +261,13 @@ async def test_a_report_that_is_sent_twice_or_by_two_is_one_loss(store: Store) -
     assert await report("unknown", None, 250, known=None) == Loss(first.at, "restart", None, 300)
     again = await report("failover", 400, 500, known=first)
     assert (again.kind, again.begin, again.end) == ("failover", 400, 500)
+
+
+async def test_doctor_reads_the_loss_and_a_server_that_takes_no_writes_has_none(settings: Settings, store: Store) -> None:
+    *_, nothing = await inspect_store(settings, settings.redis_url, claim=False)
+    loss = await store.losses.report("restart", 100, 200, known=None)
+    *_, found = await inspect_store(settings, settings.redis_url, claim=False)
+    assert (nothing, found) == (None, loss) and examine_loss(None).severity == "ok"
 
 
 async def test_what_was_found_before_a_process_began_is_not_logged_by_it(store: Store) -> None:
