@@ -80,8 +80,8 @@ class LossWatch:
         begin = seen.found if seen.outcome == "older" else None
         loss = await self._losses.report(kind, begin, _end(self._confirmed, seen), known=self._known)
         _log(loss)
-        # Begun anew: what was confirmed in the data of before says nothing about these.
-        self._confirmed, self._sent, self._known, self._lineage = Mark(self._confirmed.name), 0, loss, lineage
+        # Begun anew, and under another name: when the old primary comes back, the marks that it has say nothing about what is written now.
+        self._confirmed, self._sent, self._known, self._lineage = Mark(new_identity()), 0, loss, lineage
 
 
 def _end(confirmed: Mark, seen: Marked) -> int:

@@ -63,6 +63,23 @@ async def test_a_failover_to_a_replica_that_lags_is_reported_once_by_every_proce
     assert examine_loss(loss).severity == "warn"
 
 
+async def test_the_way_back_to_a_primary_that_went_on_alone_is_a_loss_too(tmp_path: Path) -> None:
+    with pair(tmp_path) as (address, link, primary, replica):
+        async with watching(address.url) as (store, watch):
+            await looks(watch)
+            await until(lambda: received_all(primary, replica))
+            link.freeze()
+            await looks(watch, times=9)
+            fail_over(address, replica)
+            await looks(watch, times=4)
+            there = await latest(store)
+            address.target = primary
+            address.reset()
+            with capture_logs() as logs:
+                await looks(watch)
+            assert len(reported(logs)) == 1 and (await latest(store)).at > there.at
+
+
 async def test_a_failover_that_lost_nothing_is_not_reported(tmp_path: Path) -> None:
     with pair(tmp_path) as (address, _, primary, replica):
         async with watching(address.url) as (store, watch):
