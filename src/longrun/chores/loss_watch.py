@@ -70,8 +70,10 @@ class LossWatch:
             # Other data under this address are an operator's work while nothing ran.
             if seen.outcome == "older":
                 before = seen.loss if seen.loss is not None and seen.loss.at < kept.at else None
-                _log(await self._losses.report("restart", seen.found, _end(kept, seen), known=before))
+                loss = await self._losses.report("restart", seen.found, _end(kept, seen), known=before)
                 await asyncio.to_thread(self._file.remove)
+                self._recalled = True
+                _log(loss)
         self._recalled = True
 
     async def _report(self, seen: Marked) -> None:
@@ -79,9 +81,9 @@ class LossWatch:
         kind = kind_of(seen, self._confirmed.at, self._lineage, lineage)
         begin = seen.found if seen.outcome == "older" else None
         loss = await self._losses.report(kind, begin, _end(self._confirmed, seen), known=self._known)
-        _log(loss)
         # Begun anew, and under another name: when the old primary comes back, the marks that it has say nothing about what is written now.
         self._confirmed, self._sent, self._known, self._lineage = Mark(new_identity()), 0, loss, lineage
+        _log(loss)
 
 
 def _end(confirmed: Mark, seen: Marked) -> int:
