@@ -72,7 +72,6 @@ class LossWatch:
                 before = seen.loss if seen.loss is not None and seen.loss.at < kept.at else None
                 loss = await self._losses.report("restart", seen.found, _end(kept, seen), known=before)
                 await asyncio.to_thread(self._file.remove)
-                self._recalled = True
                 _log(loss)
         self._recalled = True
 

@@ -47,8 +47,11 @@ class MarkFile:
             return None  # a first start, or a disk that has kept less of the file than it said
 
     def remove(self) -> None:
-        """What it knew is reported."""
-        self._path.unlink(missing_ok=True)
+        """What it knew is reported. Where it stays, the next processes that start report it once more."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the latest mark cannot be removed", file=str(self._path), error=str(error))
 
     def write(self, mark: Mark) -> None:
         """Keep a mark, unless another process has just kept one. A full disk costs the mark and nothing else, and is logged once."""
