@@ -23,6 +23,7 @@ from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
 from longrun.service.store_checks import Finding, refusals
 from longrun.settings import Settings, check_store_may_be_used, given_to_models, load_settings
+from longrun.store.losses import Loss
 from longrun.store.records import LaneDepth
 from longrun.store.store import Store
 from longrun.version import API_PREFIX
@@ -79,8 +80,10 @@ def _disk_reader(settings: Settings, url: str) -> ReadDisk:
     return lambda: embedded.read_disk(settings.data, url)
 
 
-async def inspect_store(settings: Settings, url: str, *, claim: bool) -> tuple[Inspection, Sequence[LaneDepth]]:
-    """One look at the store at `url`, and at what waits in it (nothing, when the data cannot be looked at). `claim`: see `inspect`.
+async def inspect_store(settings: Settings, url: str, *, claim: bool) -> tuple[Inspection, Sequence[LaneDepth], Loss | None]:
+    """One look at the store at `url`, at what waits in it, and at what it has lost (nothing, when the data cannot be looked at).
+
+    `claim`: see `inspect`.
 
     Raises:
         StoreUnavailable, StoreError
@@ -88,7 +91,9 @@ async def inspect_store(settings: Settings, url: str, *, claim: bool) -> tuple[I
     store = open_store(settings, url)
     try:
         seen = await inspect(store, settings, _disk_reader(settings, url), timeout=settings.store_timeout, claim=claim)
-        return seen, await store.records.depths() if seen.facts.inside else ()
+        if not seen.facts.inside:
+            return seen, (), None
+        return seen, await store.records.depths(), await store.losses.read()
     finally:
         await store.close()
 
@@ -100,7 +105,7 @@ def check_start(settings: Settings, url: str) -> list[Finding]:
         StoreError: it refuses what no service can do without.
     """
     try:
-        seen, _ = asyncio.run(inspect_store(settings, url, claim=True))
+        seen, *_ = asyncio.run(inspect_store(settings, url, claim=True))
     except StoreUnavailable:
         return []
     return refusals(seen.findings)

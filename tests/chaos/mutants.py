@@ -17,6 +17,7 @@ SUSPECTS = "tests/integration/store/test_suspects.py"
 JOB_FILES = "tests/integration/store/test_job_files.py"
 TENANTS = "tests/integration/store/test_tenants.py"
 IDENTITIES = "tests/integration/store/test_identities.py"
+LOSSES = "tests/integration/store/test_losses.py"
 DEADLINES = "tests/integration/store/test_deadlines.py"
 UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
@@ -366,6 +367,27 @@ STORE_MUTANTS = [
         "math.min(delay + start * 1000, (total or math.huge) * 1000)",
         "delay + start * 1000",
         f"{DEADLINES}::test_a_job_expires_by_whichever_of_its_limits_ends_first[both-retried]",
+    ),
+    Mutant(
+        "mark of a process that shows that the data are older",
+        "store/scripts/mark.lua",
+        "if tonumber(n) < confirmed then return 'older' end",
+        "",
+        f"{LOSSES}::test_a_failover_to_a_replica_that_lags_is_reported_once_by_every_process_with_its_window",
+    ),
+    Mutant(
+        "job accepted since the last mark",
+        "store/scripts/mark.lua",
+        "redis.call('EXISTS', record(ARGV[6])) == 0",
+        "false",
+        f"{LOSSES}::test_what_was_lost_between_two_marks_shows_by_the_job_that_was_accepted_last",
+    ),
+    Mutant(
+        "one loss that several processes report",
+        "store/scripts/report_loss.lua",
+        "if r[1] and tonumber(r[1]) > tonumber(ARGV[4]) then",
+        "if false then",
+        f"{LOSSES}::test_a_report_that_is_sent_twice_or_by_two_is_one_loss",
     ),
 ]
 

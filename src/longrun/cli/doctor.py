@@ -154,6 +154,7 @@ def examine_files(settings: Settings) -> Finding:
 def examine_store(settings: Settings) -> list[Finding]:
     """Every check of the store, or the one finding that there is none."""
     from longrun.errors import LongrunError, SettingsError
+    from longrun.service.losses import examine_loss
     from longrun.service.store_checks import Finding, examine_work
     from longrun.wiring import find_store_url, inspect_store
 
@@ -165,11 +166,11 @@ def examine_store(settings: Settings) -> list[Finding]:
         return [Finding("refuse", "store", found, f"start one: {serve}; or set LONGRUN_REDIS_URL=redis://host:6379/0")]
     shown = shown_url(url)
     try:
-        seen, lanes = asyncio.run(inspect_store(settings, url, claim=False))
+        seen, lanes, loss = asyncio.run(inspect_store(settings, url, claim=False))
     except LongrunError as error:
         mend = "start it, and look at LONGRUN_REDIS_URL: address, password, TLS (rediss://)" if settings.redis_url else f"start it: {serve}"
         return [Finding("refuse", "store", f"{shown}: {error}", mend)]
-    work = examine_work(seen.facts.workers, lanes, settings.app) if seen.facts.inside else []
+    work = [examine_loss(loss), *examine_work(seen.facts.workers, lanes, settings.app)] if seen.facts.inside else []
     return [Finding("ok", "store", f"{shown}, {seen.facts.server}"), *seen.findings, *work]
 
 

@@ -88,11 +88,16 @@ class LaneDepth:
 
 
 class Records:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        newest: id of the latest job that was accepted here, until `Losses.mark` has seen that it is there; "" = none.
+    """
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._run, self._command, self._prefix = connection.run, connection.command, settings.prefix
         self._max_queued, self._tombstone = settings.max_queued, int(settings.tombstone * 1000)
+        self.newest = ""
 
     async def submit(self, job: NewJob) -> Accepted:
         """Accept a job, or find the one its idempotency key is bound to.
@@ -113,6 +118,7 @@ class Records:
         )  # fmt: skip
         outcome = reply[0].decode()
         if outcome == "new":
+            self.newest = job.id
             return Accepted("new", job.id, reply[1], int(reply[2]))
         return Accepted(outcome, job.id if outcome == "full" else reply[1].decode())
 

@@ -8,6 +8,7 @@ from longrun.store.claims import Claims
 from longrun.store.connection import Connection
 from longrun.store.file_records import Files
 from longrun.store.follow import Follower
+from longrun.store.losses import Losses
 from longrun.store.records import Records
 from longrun.store.scripts import load_scripts
 from longrun.store.upkeep import Upkeep
@@ -30,6 +31,7 @@ class Store:
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
+        losses: what the store has lost.
         follower: announcements of changes.
         hooks_channel: channel to listen to for webhooks that are due.
         pop_script: sent by the transport of the tickets, not by us.
@@ -49,6 +51,7 @@ class Store:
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)
+        self.losses = Losses(self.connection, self.records, settings)
         self.follower = Follower(url)
 
     def job_channel(self, job_id: str) -> str:
