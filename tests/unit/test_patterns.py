@@ -94,6 +94,7 @@ STRANGERS: dict[str, tuple[str, ...]] = {
     "models.file_schema:re.match": ("match", "«data»", "file_«0»"),
     "models.options:NAME": ("fullmatch",),
     "service.read:_SCORE": ("fullmatch", "«1»", "1.«1»"),
+    "webhooks.connection:_HEADER": ("fullmatch", "a:« »\0", "a:a« »\0", "a:«\ta»\0", "«a»\0", "a:«\t»a\0", "a: a« »\0"),
     "webhooks.urls:_URL": ("fullmatch", "http://«a»#", "http://«/»#", "http://a?«?»#"),
     "webhooks.urls:_AUTHORITY": ("fullmatch", "[«:»", "«a.»:", "a:«1»"),
     "webhooks.urls:_FOREIGN": ("search",),
