@@ -75,6 +75,8 @@ async def test_the_depths_name_lanes_in_which_nothing_waits_too(store: Store) ->
 
 async def test_tickets_of_several_lanes_are_taken_by_priority_and_in_turn_and_what_is_left_wakes(store: Store) -> None:
     names = await lanes(store, 40)
+    for name in names:
+        await store.connection.command("DEL", f"{store.prefix}wake:{name}")
     reply = await store.connection.run("pop", *[value for name in names for value in (name, 12)], "waiting")
     taken = [(lane.decode(), int(level)) for lane, level in zip(reply[::3], reply[1::3], strict=True)]
     first, second, third = names[0], names[13], names[26]
