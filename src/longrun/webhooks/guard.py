@@ -39,6 +39,7 @@ _MOST_ADDRESSES = 4  #: of one name that are tried
 _HEAD = 64 * 1024  #: bytes of heads, interim ones included, and of what else an answer has besides its body
 _FRAMING = 8  #: a body may have so many times fewer bytes of chunks' framing than of its own
 _MOST_READ = 64 * 1024  #: bytes that are read of the body of a webhook's answer
+_GATHERED = 16 * 1024  #: bytes of a body that are gathered before they are passed on
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -192,8 +193,8 @@ def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 async def _whole(response: httpcore.Response, most: int) -> AsyncIterator[bytes]:
-    """The body in pieces. Raises Unreachable: it is longer than `most`, or comes in too many tiny pieces."""
-    size = pieces = 0
+    """The body in pieces of a sensible size. Raises Unreachable: it is longer than `most`, or comes in too many tiny pieces."""
+    size, pieces, held = 0, 0, bytearray()
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_stream())) as parts:
         async for part in parts:
             size, pieces = size + len(part), pieces + 1
@@ -201,7 +202,12 @@ async def _whole(response: httpcore.Response, most: int) -> AsyncIterator[bytes]
                 raise _TooLong(f"it is larger than {most} bytes")
             if pieces > PIECES and size < pieces * BYTES_PER_PIECE:
                 raise _TooLong(f"it comes in too many tiny pieces ({pieces:,} in {size:,} bytes)")
-            yield part
+            held += part
+            if len(held) >= _GATHERED:
+                yield bytes(held)
+                held.clear()
+    if held:
+        yield bytes(held)
 
 
 @asynccontextmanager

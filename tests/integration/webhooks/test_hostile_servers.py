@@ -142,3 +142,9 @@ async def test_a_file_in_many_small_pieces_is_fetched_as_long_as_they_are_not_to
         async with client() as guarded:
             with pytest.raises(Unreachable, match="too many tiny pieces"):
                 await fetched(guarded, f"http://127.0.0.1:{port}/", max_bytes=LARGE)
+
+
+async def test_small_pieces_are_gathered_before_somebody_works_on_them() -> None:
+    with sending(CHUNKED + b"1\r\na\r\n" * PIECES + b"0\r\n\r\n", b"a") as port:
+        async with client() as guarded, guarded.fetch(f"http://127.0.0.1:{port}/", max_bytes=LARGE) as found:
+            assert [len(piece) async for piece in found.chunks] == [PIECES]
