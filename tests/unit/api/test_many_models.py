@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar
 
 import pytest
+from fastapi import FastAPI
 from pydantic import Field, create_model
+from starlette.requests import Request
 
 from longrun import model, wire
 from longrun.api.openapi import served
@@ -99,3 +101,17 @@ async def test_the_list_of_models_takes_no_time_for_their_schemas(models: Regist
         assert time.thread_time() - began < MOST
     assert [each["input_schema"] for each in json.loads(text)["models"]] == [spec.input.json_schema() for spec in models]
     assert [each["output_schema"] for each in json.loads(text)["models"]] == [spec.output.json_schema() for spec in models]
+
+
+@pytest.mark.parametrize("mounted", ["", "/ai"])
+async def test_it_names_where_it_is_mounted_and_one_that_somebody_put_in_its_place_is_served(models: Registry, mounted: str) -> None:
+    app, document = FastAPI(), ServedDocument(ROUTES, models, Settings())
+    app.openapi = document.of(app)  # type: ignore[method-assign]
+    request = Request({"type": "http", "app": app, "root_path": mounted})
+    shown = json.loads(bytes((await document.answer(request)).body))
+    servers = [{"url": mounted}] if mounted else []
+    assert shown.pop("servers", []) == servers
+    assert shown == app.openapi()
+    app.openapi = lambda: {"openapi": "3.1.0", "servers": [{"url": "/other"}]}  # type: ignore[method-assign]
+    other = json.loads(bytes((await document.answer(request)).body))
+    assert other == {"openapi": "3.1.0", "servers": [*servers, {"url": "/other"}]}
