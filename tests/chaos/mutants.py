@@ -89,6 +89,20 @@ STORE_MUTANTS = [
         "test_a_popped_ticket_that_is_not_claimed_is_pushed_again",
     ),
     Mutant(
+        "what is left behind wakes",
+        "store/scripts/pop.lua",
+        "if left > 0 then wake(lane.name) end",
+        "",
+        "tests/integration/store/test_many_lanes.py::test_tickets_of_several_lanes_are_taken_by_priority_and_in_turn_and_what_is_left_wakes",
+    ),
+    Mutant(
+        "lanes in which no job waits are not looked at",
+        "store/scripts/lib.lua",
+        "if n == last - first + 1 or redis.call('EXISTS', keys[i]) == 1 then",
+        "if true then",
+        "tests/integration/store/test_many_lanes.py::test_a_ticket_that_nobody_waits_for_is_taken_by_a_look_at_all_lanes",
+    ),
+    Mutant(
         "republishing of popped tickets",
         "store/scripts/republish.lua",
         "n = n + push_again(id)",
