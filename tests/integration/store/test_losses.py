@@ -252,6 +252,7 @@ NOW = int(time.time() * 1000)
         (None, NOW - DAY, "older"),
         (None, None, "older"),
     ],
+    ids=["the same", "one more", "one less", "expired", "a day ago", "never"],
 )
 async def test_the_mark_decides_and_no_clock(store: Store, there: str | None, marked: int | None, outcome: str) -> None:
     set_ = store.connection.command
