@@ -20,7 +20,7 @@ import pytest
 
 from longrun.embedded import EmbeddedValkey, find_server
 from longrun.embedded.address import ask, socket_of
-from longrun.store.server_facts import FORMAT
+from longrun.store.formats import FORMAT
 from longrun.version import VERSION
 from longrun.worker.supervise.cores import find_cores
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from longrun.embedded.folder import Disk
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT
 from longrun.store.records import LaneDepth
-from longrun.store.server_facts import FORMAT, Facts
+from longrun.store.server_facts import Facts
 from longrun.version import VERSION
 
 Severity = Literal["ok", "warn", "refuse"]

@@ -82,7 +82,7 @@ file-expire         zset. File id → ms when it goes, or, without a time of its
 trash               zset. Key in the blob store → ms: bytes that nobody needs, to be removed there
 filesecret          string. 32 random bytes that sign the URLs of files
 file-sweep          string, one interval. Nonce of the process that sweeps the blob store
-about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.server_facts`
+about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.formats`
 nothing             never written: see `pass_when_full` in lib.lua
 
 Channels: `note:<id>` (something about the job or batch changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>`

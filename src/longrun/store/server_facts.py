@@ -21,9 +21,6 @@ from longrun.store.connection import StoreError
 from longrun.store.store import Store
 from longrun.version import VERSION
 
-#: Format of everything under the prefix. Raise it when processes of two versions must not work on the same data: a script, key or field
-#: that the older one would misread or spoil. What an older one merely ignores does not count.
-FORMAT = 1
 OLDEST_REDIS = (6, 2)
 _LOOKS = 5  # at the clock; the median round trip and the best offset count
 
@@ -33,7 +30,7 @@ class About:
     """What the data say of themselves: who made them, and which data they are.
 
     Args:
-        format: see `FORMAT`; as stored, so that one that is not a number can be shown.
+        format: see `store.formats`; as stored, so that one that is not a number can be shown.
         id: random; other data have another.
         version: of the Longrun that wrote this.
     """
@@ -212,7 +209,7 @@ async def write_about(store: Store, now: int, *, timeout: float) -> About | None
 
     None when the server has no room for it. Raises as `read_facts` does.
     """
-    fresh: dict[str, str | int] = {"format": FORMAT, "id": secrets.token_hex(8), "born": now, "version": VERSION}
+    fresh: dict[str, str | int] = {"format": store.format, "id": secrets.token_hex(8), "born": now, "version": VERSION}
     key = f"{store.prefix}about"
     try:
         # Each is written by whoever comes first. One that dies in between leaves the rest to the next.

@@ -15,7 +15,7 @@ import structlog
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.settings import Settings
 from longrun.store.claims import Claims
-from longrun.store.server_facts import FORMAT
+from longrun.store.formats import FORMAT
 from longrun.version import VERSION
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.supervise.seat import Seat

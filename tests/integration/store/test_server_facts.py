@@ -19,7 +19,8 @@ from longrun.queues.celery.tickets import ticket_template
 from longrun.service.admission import Inspection, inspect
 from longrun.service.store_checks import examine
 from longrun.settings import Settings
-from longrun.store.server_facts import FORMAT, read_about, read_facts, write_about
+from longrun.store.formats import FORMAT
+from longrun.store.server_facts import read_about, read_facts, write_about
 from longrun.store.store import Store
 from longrun.version import VERSION
 

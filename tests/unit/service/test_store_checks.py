@@ -11,8 +11,9 @@ from longrun.embedded import Disk
 from longrun.service.machine_checks import Machine, Served, examine_app, examine_machine
 from longrun.service.store_checks import Finding, examine, examine_work
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT
 from longrun.store.records import LaneDepth
-from longrun.store.server_facts import FORMAT, About, Facts, clock_facts, server_facts
+from longrun.store.server_facts import About, Facts, clock_facts, server_facts
 from longrun.version import VERSION
 
 GOOD = Facts(

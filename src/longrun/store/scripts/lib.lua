@@ -2,6 +2,8 @@
 -- one does not. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
 -- Time is the server's; a worker's clock never counts. All times are milliseconds since the epoch.
 local P = '@PREFIX@'
+-- The format that the data have now, which writers write (store/formats.py). A process that hears of a raise loads the scripts again.
+local FORMAT = @FORMAT@
 -- Span of one priority in the score of `wait:`; milliseconds since the epoch stay below it until the year 2286.
 local SPAN = 1e13
 local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
