@@ -127,6 +127,10 @@ class Admission:
         if first and self.closed and self._on_wrong_start is not None:
             self._on_wrong_start()
 
+    def close(self) -> None:
+        """Accept nothing until the next look, which says why."""
+        self.closed, self._known = True, False
+
     async def watch(self) -> None:
         """Look now and every so often, until canceled. A store that is away is looked at as soon as it is back."""
         while self._look is not None:

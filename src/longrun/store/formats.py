@@ -16,12 +16,13 @@ A raise has four parts, all in one change:
 | format | since | what is new in it |
 |---|---|---|
 | 1 | 0.1.0 | |
+| 2 | 0.2.0 | every write of a worker is fenced by the attempt and the nonce of its claim; 0.1.0 fences by the attempt alone |
 """
 
 from __future__ import annotations
 
 #: The newest format that this version can work on: what fresh data have.
-FORMAT = 1
+FORMAT = 2
 #: The oldest.
 OLDEST = 1
 

@@ -55,6 +55,8 @@ class Facts:
         inside: whether the data were looked at: not on a server that refuses writes, nor in a cluster, where a script would hang or fail.
         about: None = the data say nothing of themselves.
         workers: what workers announce.
+        processes: what all processes announce, workers among them.
+        silent_apis: how many API processes announce nothing: those of 0.1.0.
     """
 
     kind: Literal["redis", "valkey"] | None = None
@@ -74,6 +76,8 @@ class Facts:
     inside: bool = False
     about: About | None = None
     workers: Sequence[Mapping[str, Any]] = ()
+    processes: Sequence[Mapping[str, Any]] = ()
+    silent_apis: int = 0
 
     @property
     def too_old(self) -> bool:
@@ -111,7 +115,9 @@ async def read_facts(store: Store, *, timeout: float) -> Facts:
     facts = Facts(**known)
     if facts.replica or facts.cluster or facts.too_old or not facts.aof_write_ok:
         return facts
-    return Facts(**known, inside=True, about=await read_about(store, timeout=timeout), workers=await _workers(store, timeout))
+    about, workers = await read_about(store, timeout=timeout), await _workers(store, timeout)
+    processes, silent = await store.presence.read(timeout=timeout)
+    return Facts(**known, inside=True, about=about, workers=workers, processes=processes, silent_apis=silent)
 
 
 async def _ask(store: Store, timeout: float, *words: str) -> Any:

@@ -10,6 +10,7 @@ from longrun.store.claims import Claims
 from longrun.store.connection import Connection
 from longrun.store.file_records import Files
 from longrun.store.follow import Follower
+from longrun.store.presence import Presence
 from longrun.store.records import Records
 from longrun.store.scripts import Script, load_scripts
 from longrun.store.upkeep import Upkeep
@@ -32,14 +33,17 @@ class Store:
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
+        presence: which processes work on the data, and in which format.
         follower: announcements of changes.
         hooks_channel: channel to listen to for webhooks that are due.
+        hooks_announced_channel: who listens to that one and announces itself listens to this one too, on which nobody speaks.
     """
 
     def __init__(self, url: str, settings: Settings, ticket: str, *, timeout: float | None = None) -> None:
         self.url, self.prefix = url, settings.prefix
         self.wake_prefix = f"{settings.prefix}wake:"
         self.hooks_channel = f"{settings.prefix}hooks"
+        self.hooks_announced_channel = f"{settings.prefix}hooks-announced"
         limit = settings.store_timeout if timeout is None else timeout
         load = partial(load_scripts, settings.prefix, ticket)
         self.connection = Connection(url, load, f"{settings.prefix}about", timeout=limit, patience=min(limit, 5.0))
@@ -49,6 +53,7 @@ class Store:
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)
+        self.presence = Presence(self.connection, settings)
         self.follower = Follower(url)
 
     @property

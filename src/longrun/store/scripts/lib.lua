@@ -1,4 +1,4 @@
--- In front of every script stands what it names of this file and of lib_ends.lua, and what that names; a definition begins its line with `local` and what is inside
+-- In front of every script stands what it names of the lib*.lua, and what that names; a definition begins its line with `local` and what is inside
 -- one does not. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
 -- Time is the server's; a worker's clock never counts. All times are milliseconds since the epoch.
 local P = '@PREFIX@'
@@ -168,6 +168,8 @@ local function forget(worker)
   if name then redis.call('DEL', P .. 'name:' .. name) end
   redis.call('DEL', P .. 'worker:' .. worker)
   redis.call('ZREM', P .. 'workers', worker)
+  redis.call('DEL', P .. 'process:' .. worker)
+  redis.call('ZREM', P .. 'processes', worker)
 end
 
 -- A new record. `due`: when it is to be queued, false = now. `...`: further fields, name, value, …
