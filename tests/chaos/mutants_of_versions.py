@@ -18,7 +18,7 @@ VERSION_MUTANTS = [
     Mutant(
         "a worker of 0.1.0",
         SCRIPT,
-        "target = math.min(target, worker.format)",
+        "target = math.min(target, worker.format or 1)",
         "target = target",
         f"{PRESENCE}::test_a_worker_of_0_1_0_keeps_it_until_it_leaves",
     ),
@@ -46,7 +46,7 @@ VERSION_MUTANTS = [
     Mutant(
         "name of a hidden worker of 0.1.0",
         SCRIPT,
-        "redis.call('ZADD', outdated, int(t), worker.name)",
+        "redis.call('ZADD', outdated, int(t), worker.name or each)",
         "",
         f"{PRESENCE}::test_a_worker_of_0_1_0_that_was_hidden_finds_that_its_name_is_taken_and_newer_ones_do_not",
     ),

@@ -25,14 +25,14 @@ for _, each in ipairs(redis.call('ZRANGE', P .. 'processes', 0, -1)) do
   local entry = redis.call('GET', P .. 'process:' .. each)
   if entry then target = math.min(target, cjson.decode(entry).formats[2]) end
 end
--- Workers of 0.1.0 are not among them; an API of 0.1.0 announces nothing at all.
+-- Workers of 0.1.0 are not among them, and say nothing of `formats`; an API of 0.1.0 announces nothing at all.
 local outdated = P .. 'outdated'
 for _, each in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', int(t), '+inf')) do
   local entry = redis.call('GET', P .. 'worker:' .. each)
   local worker = entry and cjson.decode(entry)
   if worker and not worker.formats then
-    target = math.min(target, worker.format)
-    redis.call('ZADD', outdated, int(t), worker.name)
+    target = math.min(target, worker.format or 1)
+    redis.call('ZADD', outdated, int(t), worker.name or each)
     redis.call('PEXPIRE', outdated, DAY)
   end
 end
