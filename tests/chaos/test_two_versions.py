@@ -28,8 +28,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.gate]
 #: On PYTHONPATH, instead of another version: what is installed, which is today's.
 TODAY = {"PYTHONPATH": ""}
 RAISED_WITHIN = 60.0
-#: Longer than a process is announced that is not heard of any more.
-HIDDEN = 3 * LEASE + 1
 
 
 @pytest.fixture(scope="module")
