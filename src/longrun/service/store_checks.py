@@ -173,14 +173,14 @@ def check_format(facts: Facts, settings: Settings) -> Finding:
         return Finding("ok", "format", str(FORMAT))
     has, version = facts.about.format, facts.about.version
     if known(has):
-        old = _outdated(facts)
+        old = outdated(facts)
         return Finding("ok", "format", f"{has}; {FORMAT} soon" if not old else f"{has}; {FORMAT} soon after these are gone: {_some(old)}")
     found = f"the data have format {has} (Longrun {version}), and Longrun {VERSION} works on formats {OLDEST} to {FORMAT}"
     mend = f"run Longrun {version} here, or start afresh beside these data with another LONGRUN_PREFIX"
     return Finding("refuse", "format", found, mend)
 
 
-def _outdated(facts: Facts) -> list[str]:
+def outdated(facts: Facts) -> list[str]:
     """Who cannot work on data of `FORMAT`. Workers of 0.1.0 announce no `formats`, its APIs nothing at all."""
     processes = [_process(each) for each in facts.processes if each["formats"][1] < FORMAT]
     workers = [_who(worker) for worker in facts.workers if "formats" not in worker]

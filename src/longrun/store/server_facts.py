@@ -18,6 +18,7 @@ import orjson
 
 from longrun.errors import StorageFull
 from longrun.store.connection import StoreError
+from longrun.store.formats import known
 from longrun.store.store import Store
 from longrun.version import VERSION
 
@@ -210,16 +211,19 @@ async def read_about(store: Store, *, timeout: float) -> About | None:
     return About(held.get("format", ""), held.get("id", ""), held.get("version", "")) if held else None
 
 
-async def write_about(store: Store, now: int, *, timeout: float) -> About | None:
-    """Have the data say what they are, unless they do; what they say then. `now`: ms of the server's clock.
+async def write_about(store: Store, now: int, format: int, *, timeout: float) -> About | None:
+    """Have the data say what they are, unless they do; what they say then. `now`: ms of the server's clock; `format`: see `store.formats`.
 
     None when the server has no room for it. Raises as `read_facts` does.
     """
-    fresh: dict[str, str | int] = {"format": store.format, "id": secrets.token_hex(8), "born": now, "version": VERSION}
+    fresh: dict[str, str | int] = {"format": format, "id": secrets.token_hex(8), "born": now, "version": VERSION}
     key = f"{store.prefix}about"
     try:
         # Each is written by whoever comes first. One that dies in between leaves the rest to the next.
         await asyncio.gather(*(store.connection.command("HSETNX", key, name, value, timeout=timeout) for name, value in fresh.items()))
     except StorageFull:
         return None
-    return await read_about(store, timeout=timeout)
+    about = await read_about(store, timeout=timeout)
+    if about is not None and known(about.format) and int(about.format) != store.format:
+        await store.connection.use_format(int(about.format))
+    return about

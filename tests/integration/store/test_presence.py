@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from longrun.queues.celery.tickets import ticket_template
+from longrun.service.admission import inspect
 from longrun.service.presence import stay_announced
 from longrun.settings import Settings
 from longrun.store import presence
@@ -49,6 +50,12 @@ async def format_of(store: Store) -> str:
     return about.format
 
 
+async def looked_at(store: Store, settings: Settings) -> str:
+    """The format after a look that has the data say what they are."""
+    await inspect(store, settings, lambda: None, timeout=5)
+    return await format_of(store)
+
+
 async def announced(store: Store, identity: str = "a", newest: int = FORMAT) -> tuple[int, int]:
     answer = await store.presence.announce(identity, process(newest))
     return answer.format, answer.raised_from
@@ -61,7 +68,7 @@ async def raised(store: Store, newest: int = FORMAT) -> int:
 
 
 async def test_fresh_data_have_the_newest_format(store: Store) -> None:
-    await write_about(store, 1, timeout=5)
+    await write_about(store, 1, FORMAT, timeout=5)
     assert await announced(store) == (FORMAT, 0)
     assert store.format == FORMAT
 
@@ -70,12 +77,26 @@ async def test_data_that_say_nothing_are_left_to_those_who_look_at_them(store: S
     assert await announced(store) == (0, 0)
 
 
-async def test_data_that_were_lost_get_the_format_that_was_known(old: Store) -> None:
-    await old.connection._disconnect()
-    await old.ping()
+async def test_data_that_were_lost_get_the_format_that_was_known(old: Store, settings: Settings) -> None:
+    assert await announced(old) == (1, 0)
     await old.connection.command("DEL", f"{old.prefix}about")
-    await write_about(old, 1, timeout=5)
-    assert await format_of(old) == "1"
+    assert await looked_at(old, settings) == "1"
+
+
+async def test_data_that_were_lost_while_an_older_process_works_get_a_format_that_it_knows(store: Store, settings: Settings) -> None:
+    await store.claims.announce("w", of_0_1_0(), name="old")
+    assert await looked_at(store, settings) == "1"
+    assert store.format == 1
+
+
+async def test_data_that_another_process_made_in_an_older_format_are_written_in_that(old: Store, settings: Settings) -> None:
+    late = Store(old.url, settings, ticket_template())
+    try:
+        await late.connection.use_format(FORMAT)
+        about = await write_about(late, 1, FORMAT, timeout=5)
+        assert about is not None and about.format == "1" and late.format == 1
+    finally:
+        await late.close()
 
 
 async def test_the_format_is_raised_when_all_can_work_on_it_and_one_says_so(old: Store) -> None:

@@ -178,7 +178,7 @@ async def test_live_workers_are_seen(store: Store) -> None:
 
 async def test_data_are_given_an_id_once(store: Store) -> None:
     assert await read_about(store, timeout=5) is None
-    first, *others = await asyncio.gather(*(write_about(store, 1, timeout=5) for _ in range(20)))
+    first, *others = await asyncio.gather(*(write_about(store, 1, FORMAT, timeout=5) for _ in range(20)))
     assert first is not None and (first.format, first.version, len(first.id)) == (str(FORMAT), VERSION, 16)
     assert set(others) == {first}
     assert (await look_with(store)).about == first
