@@ -8,7 +8,7 @@ A raise has four parts, all in one change:
 
 1. `FORMAT` becomes the next number, with a line here that says what is new in it.
 2. Readers take both shapes: every script and every line of Python reads what the formats from `OLDEST` on have written.
-3. Writers write by the format that the data have now: `FORMAT` in a script (filled in when it is loaded), `store.format` in Python.
+3. Writers write by the format that the data have now: `FORMAT` in a script (filled in when it is loaded), `Store.format` in Python.
    A process that hears of a raise late writes the old shape for some seconds more, which all can read.
 4. Nothing else: `service/presence.py` announces which formats each process can work on, and `announce_process.lua` raises the number
    in `about` once no process is left that cannot.
