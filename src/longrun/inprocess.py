@@ -14,11 +14,13 @@ import orjson
 from pydantic import BaseModel
 
 from longrun import wire
+from longrun.clock import new_identity
 from longrun.errors import JobUnsuccessful
 from longrun.models.file_types import File, as_file
 from longrun.service import control, read
 from longrun.service.caller import Caller
 from longrun.service.parts import Parts
+from longrun.service.presence import stay_announced
 from longrun.service.request import parse_request
 from longrun.service.submit import submit as accept
 from longrun.service.uploads import Uploads
@@ -147,9 +149,17 @@ async def close() -> None:
         await parts.close()
 
 
+async def _watch(parts: Parts) -> None:
+    async def announce() -> None:
+        await stay_announced(parts.store, parts.settings, "app", new_identity())
+        parts.admission.close()
+
+    await asyncio.gather(parts.admission.watch(), announce())
+
+
 def _caller(tenant: str) -> Caller:
     loop = asyncio.get_running_loop()
     if loop not in _parts:
         parts = open_parts(load_settings())
-        _parts[loop] = parts, loop.create_task(parts.admission.watch())
+        _parts[loop] = parts, loop.create_task(_watch(parts))
     return Caller(_parts[loop][0], tenant)

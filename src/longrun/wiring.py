@@ -21,6 +21,7 @@ from longrun.observe.slow_imports import report_slow_import
 from longrun.queues.celery.tickets import ticket_template
 from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
+from longrun.service.presence import stay_announced, while_known
 from longrun.service.store_checks import Finding, refusals
 from longrun.settings import Settings, check_store_may_be_used, given_to_models, load_settings
 from longrun.store.losses import Loss
@@ -175,7 +176,8 @@ def create_api(
 ) -> FastAPI:
     """As `create_app`, over `models` (default: those that `settings` name).
 
-    `on_wrong_start` is called when the store turns out to be unsafe as soon as it answers.
+    `on_wrong_start` is called when the store turns out to be unsafe as soon as it answers, or later to hold data that this version does not
+    know.
     """
     served = _registry(settings, None, None) if models is None else models
     # Imported here: workers import this module too and must not pay for FastAPI, nor for the client that sends webhooks.
@@ -184,9 +186,17 @@ def create_api(
 
     open_blobs(settings).close()  # what is wrong with these settings is said before a server starts, and starts again
 
-    async def beside(parts: Parts) -> None:
+    async def upkeep(parts: Parts) -> None:
         base = f"{settings.public_url.rstrip('/')}{API_PREFIX}"
-        await asyncio.gather(run_chores(parts.store, parts.settings, parts.blobs), send_webhooks(parts, base), parts.admission.watch())
+        announcing = stay_announced(parts.store, settings, "api", new_identity())
+        await while_known(announcing, run_chores(parts.store, parts.settings, parts.blobs), send_webhooks(parts, base))
+        # The data are not for this version. What is mounted in another application can only stop accepting jobs.
+        parts.admission.close()
+        if on_wrong_start is not None:
+            on_wrong_start()
+
+    async def beside(parts: Parts) -> None:
+        await asyncio.gather(upkeep(parts), parts.admission.watch())
 
     return build_app(settings, served, lambda: open_parts(settings, served, store_url=store_url, on_wrong_start=on_wrong_start), beside)
 
@@ -209,8 +219,8 @@ def run_worker(
     Args:
         settings: what to serve (`app`, `queues`), on what (`device`, `processes`, `concurrency`), how to stop (`grace`).
         name: of no other live worker; default `longrun-<pid>-<random>@<host>`.
-        on_wrong_start: called, on a thread of the worker, when the store turns out to be unsafe as soon as it answers, or when another
-            worker has got the name after this one could not reach the store for a lease.
+        on_wrong_start: called, on a thread of the worker, when the store turns out to be unsafe as soon as it answers, later to hold data
+            that this version does not know, or when another worker has got the name after this one could not reach the store for a lease.
         identity: of this process, from `clock.new_identity`, where the one that starts it is to report its death.
 
     Raises:
@@ -231,7 +241,12 @@ def run_worker(
     url, own = find_store_url(settings), identity or new_identity()
     if name:
         asyncio.run(_take_name(settings, url, own, name))
-    blobs = open_blobs(settings)
+    blobs, end = open_blobs(settings), on_wrong_start or (lambda: None)
+
+    async def stay(store: Store) -> None:
+        await stay_announced(store, settings, "worker", own)
+        end()
+
     plan = WorkerPlan(
         identity=own,
         name=name or f"longrun-{os.getpid()}-{own[:6]}@{socket.gethostname()}",
@@ -244,8 +259,9 @@ def run_worker(
         background=[
             lambda store: run_chores(store, settings, blobs),
             lambda store: open_admission(settings, store, on_wrong_start).watch(),
+            stay,
         ],
-        on_wrong_start=on_wrong_start or (lambda: None),
+        on_wrong_start=end,
         given=given_to_models(settings, url),
     )
     try:

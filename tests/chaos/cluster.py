@@ -112,9 +112,17 @@ class Cluster:
 
     def start_replica(self) -> int:
         """Start another API process on the same store, and wait until it answers; its port."""
+        return self.start_second_api()[1]
+
+    def start_second_api(self, **env: str) -> tuple[Program, int]:
+        """As `start_replica`; the process and its port. `env`: further variables."""
         port = free_port()
-        self._ready(self._start("api", [str(self.app), "--port", str(port)]), f"http://127.0.0.1:{port}")
-        return port
+        return self._ready(self._start("api", [str(self.app), "--port", str(port)], env), f"http://127.0.0.1:{port}"), port
+
+    def try_to_start(self, verb: str, **env: str) -> tuple[int, str]:
+        """Start an API or a worker that is to end at once; its exit status and what it said."""
+        program = self._start(verb, [str(self.app), *(("--port", "0") if verb == "api" else ())], env)
+        return program.ended(), program.tail()
 
     def start_worker(self, *options: str, **env: str) -> Program:
         """Start another worker; it takes jobs as soon as it is up. `env`: further variables, such as CHAOS_FAILPOINT."""

@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "gate: one of the rows of the fault matrix (FAULTS.md) that tell most; all of them together take two minutes"
     )
     config.addinivalue_line("markers", "cluster(...): arguments of the test's `Cluster`")
+    config.addinivalue_line("markers", "first(fixture): the version that the test begins with, see test_two_versions.py")
 
 
 def seeds(config: pytest.Config) -> list[int]:

@@ -100,6 +100,11 @@ class Program:
         self.kill_tree()
         return self._process.wait()
 
+    def ended(self, timeout: float = 60.0) -> int:
+        """Wait until it has ended by itself; its exit status."""
+        self._told_to_end = True
+        return self._process.wait(timeout)
+
     def tail(self, lines: int = 40) -> str:
         """The last lines of its output."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -13,6 +13,7 @@ import pytest
 from tests.chaos.caller import Caller
 from tests.chaos.cluster import Cluster
 from tests.chaos.mutants import NO_COMPARE, NO_FENCE, NO_SWEEP, STORE_MUTANTS, STORE_TESTS, Mutant, build
+from tests.chaos.mutants_of_versions import VERSION_MUTANTS
 from tests.chaos.scenarios import (
     Scenario,
     a_worker_is_killed,
@@ -105,14 +106,14 @@ def store_tests(package: Path, names: set[str], folder: Path) -> tuple[int, list
     return done.returncode, [case.get("name", "") for case in cases if not len(case)], failures
 
 
-@pytest.mark.parametrize("mutant", STORE_MUTANTS, ids=lambda mutant: mutant.guard)
+@pytest.mark.parametrize("mutant", [*STORE_MUTANTS, *VERSION_MUTANTS], ids=lambda mutant: mutant.guard)
 def test_without_its_guard_a_test_of_the_store_is_red(mutant: Mutant, tmp_path: Path) -> None:
     status, passed, failures = store_tests(build(mutant, tmp_path / "build"), {mutant.test}, tmp_path)
     assert (status, passed, len(failures)) == (1, [], 1)
 
 
 def test_with_all_guards_the_same_tests_of_the_store_are_green(whole: Path, tmp_path: Path) -> None:
-    names = {mutant.test for mutant in STORE_MUTANTS}
+    names = {mutant.test for mutant in [*STORE_MUTANTS, *VERSION_MUTANTS]}
     assert store_tests(whole, names, tmp_path)[0] == 0
 
 

@@ -11,12 +11,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
+from tests.waiting import PATIENCE
 
 import longrun
 from longrun import File, Model, model
-from longrun.errors import JobUnsuccessful, UnknownModel, ValidationFailed
+from longrun.errors import JobUnsuccessful, StoreUnsafe, UnknownModel, ValidationFailed
 from longrun.models import isolated_registry
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT
 from longrun.store.store import Store
 
 
@@ -52,6 +54,51 @@ def models(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) 
 async def _closed() -> AsyncIterator[None]:
     yield
     await longrun.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application looks often who is there."""
+    monkeypatch.setenv("LONGRUN_HEARTBEAT", "0.1")
+
+
+async def roles(store: Store) -> list[str]:
+    processes, _ = await store.presence.read(timeout=30)
+    return [process["role"] for process in processes]
+
+
+async def until_roles(store: Store, wanted: list[str]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await roles(store) != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("quick", "models")
+async def test_an_application_that_submits_announces_itself_and_accepts_nothing_for_data_it_does_not_know(store: Store) -> None:
+    await longrun.submit("echo", text="x")
+    await until_roles(store, ["app"])
+    await store.connection.command("HSET", f"{store.prefix}about", "format", str(FORMAT + 1))
+    await until_roles(store, [])
+    with pytest.raises(StoreUnsafe):
+        await longrun.submit("echo", text="y")
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_mounted_application_announces_itself_and_leaves_data_that_it_does_not_know(
+    models: dict[str, object], store: Store
+) -> None:
+    app = longrun.create_app(models=list(models.values()))
+    transport = httpx.ASGITransport(app=app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as caller:
+        await until_roles(store, ["api"])
+        waits = {"input": {"x": 1}, "delay": 1.0}
+        job = (await caller.post("/api/v1/models/double/jobs", json=waits)).json()
+        await store.connection.command("HSET", f"{store.prefix}about", "format", str(FORMAT + 1))
+        await until_roles(store, [])
+        refused = await caller.post("/api/v1/models/double/jobs", json=waits)
+        assert (refused.status_code, refused.json()["code"]) == (503, "store-unsafe")
+        await asyncio.sleep(1.5)  # chores would have queued the job
+        assert (await caller.get(job["urls"]["self"])).json()["status"] == "scheduled"
 
 
 async def work(store: Store, job_id: str, outcome: str, data: bytes) -> None:

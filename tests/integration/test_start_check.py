@@ -20,7 +20,7 @@ import pytest
 
 from longrun.embedded import EmbeddedValkey, find_server
 from longrun.embedded.address import ask, socket_of
-from longrun.store.server_facts import FORMAT
+from longrun.store.formats import FORMAT, OLDEST
 from longrun.version import VERSION
 from longrun.worker.supervise.cores import find_cores
 
@@ -158,7 +158,10 @@ def test_data_of_another_format_are_refused(own: EmbeddedValkey, tmp_path: Path,
     done = run(tmp_path, own.start(), role, HELLO)
 
     assert done.returncode == 2
-    assert f"format 99 (Longrun 9.9), and Longrun {VERSION} works on format {FORMAT}" in done.stderr and "LONGRUN_PREFIX" in done.stderr
+    assert (
+        f"format 99 (Longrun 9.9), and Longrun {VERSION} works on formats {OLDEST} to {FORMAT}" in done.stderr
+        and "LONGRUN_PREFIX" in done.stderr
+    )
 
 
 def test_a_live_worker_of_another_format_is_refused(own: EmbeddedValkey, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ FORMS = {"api.http.parameters:re.fullmatch"}
 LUA = {
     "'\"id\": ?\"(job_%x+)\"'", "'^%d+ (%a+)'", "'%S+'", "'^(%S+) (%d+)$'", "'^(%S+) (%S+)$'", "'^ *(%d[^,}]*)'",
     "'^{\"run_s\":([%d.e+-]+),\"wait_s\":([%d.e+-]+)'", "'%.%d+$'", "'%.(%d+)$'", "'[^%w%.@_:-]'", "'^.*/(.*)$'", "'^(job_%x+)/(%d+)/'",
-    "'^file_[0-9a-f]+$'", "'^(%d+) %d+ output '", "'^(%d+) (.*)$'",
+    "'^file_[0-9a-f]+$'", "'^(%d+) %d+ output '", "'^(%d+) (.*)$'", "'^(%d+) (%d+)$'",
 }  # fmt: skip
 
 #: What is tried of each pattern besides.
@@ -149,7 +149,7 @@ def _found() -> Iterator[tuple[str, ast.Call]]:
         tree = ast.parse(path.read_text())
         for node in tree.body:
             if isinstance(node, ast.Assign):
-                (target,), value = node.targets, node.value
+                target, value = node.targets[0], node.value
                 pairs = (
                     zip(target.elts, value.elts, strict=True)
                     if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)

@@ -54,7 +54,9 @@ class Sender:
     async def run(self) -> None:
         """Send for ever."""
         store = self._parts.store
-        async with store.follower.listen(store.hooks_channel) as listener:
+        # In this order, so that a process which announces itself is never counted for one that does not.
+        listen = store.follower.listen
+        async with listen(store.hooks_announced_channel), listen(store.hooks_channel) as listener:
             try:
                 while True:
                     free = MOST - len(self._tasks)

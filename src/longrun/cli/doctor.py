@@ -155,7 +155,7 @@ def examine_store(settings: Settings) -> list[Finding]:
     """Every check of the store, or the one finding that there is none."""
     from longrun.errors import LongrunError, SettingsError
     from longrun.service.losses import examine_loss
-    from longrun.service.store_checks import Finding, examine_work
+    from longrun.service.store_checks import Finding, examine_work, show_processes
     from longrun.wiring import find_store_url, inspect_store
 
     serve = f"`longrun serve {settings.app or 'app.py'}`"
@@ -170,7 +170,9 @@ def examine_store(settings: Settings) -> list[Finding]:
     except LongrunError as error:
         mend = "start it, and look at LONGRUN_REDIS_URL: address, password, TLS (rediss://)" if settings.redis_url else f"start it: {serve}"
         return [Finding("refuse", "store", f"{shown}: {error}", mend)]
-    work = [examine_loss(loss), *examine_work(seen.facts.workers, lanes, settings.app)] if seen.facts.inside else []
+    if not seen.facts.inside:
+        return [Finding("ok", "store", f"{shown}, {seen.facts.server}"), *seen.findings]
+    work = [examine_loss(loss), show_processes(seen.facts), *examine_work(seen.facts.workers, lanes, settings.app)]
     return [Finding("ok", "store", f"{shown}, {seen.facts.server}"), *seen.findings, *work]
 
 

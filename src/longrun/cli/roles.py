@@ -143,9 +143,10 @@ class WrongStart:
         self._seen = False
 
     def end(self) -> None:
-        """Stop the process. Callable from any thread; the log has said why."""
-        self._seen = True
-        os.kill(os.getpid(), signal.SIGTERM)
+        """Stop the process. Callable from any thread, and again; the log has said why."""
+        if not self._seen:  # a second signal would mean: at once
+            self._seen = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def leave(self) -> None:
         """Exit with status 2 if it came to that."""

@@ -15,8 +15,9 @@ import structlog
 from longrun.clock import rfc3339
 from longrun.embedded.folder import Disk
 from longrun.errors import StoreUnavailable, StoreUnsafe
-from longrun.service.store_checks import Finding, check_format, examine, refusals
+from longrun.service.store_checks import Finding, check_format, examine, outdated, refusals
 from longrun.settings import Settings
+from longrun.store.formats import OLDEST
 from longrun.store.server_facts import About, Facts, read_facts, write_about
 from longrun.store.store import Store
 
@@ -57,7 +58,8 @@ async def inspect(store: Store, settings: Settings, read_disk: ReadDisk, *, time
     findings = examine(facts, await asyncio.to_thread(read_disk), settings)
     about = facts.about
     if claim and facts.inside and (about is None or not about.id) and not refusals(findings):
-        about = await write_about(store, facts.now, timeout=timeout)
+        # Data that were lost while an older process works: it goes on with them.
+        about = await write_about(store, facts.now, OLDEST if outdated(facts) else store.format, timeout=timeout)
         # Another process may have come first, with another format.
         theirs = check_format(Facts(about=about), settings)
         findings = [theirs if each.name == theirs.name else each for each in findings]
@@ -126,6 +128,10 @@ class Admission:
         self.closed = bool(refusals(seen.findings))
         if first and self.closed and self._on_wrong_start is not None:
             self._on_wrong_start()
+
+    def close(self) -> None:
+        """Accept nothing until the next look, which says why."""
+        self.closed, self._known = True, False
 
     async def watch(self) -> None:
         """Look now and every so often, until canceled. A store that is away is looked at as soon as it is back."""

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from longrun.embedded.folder import Disk
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT, OLDEST, known
 from longrun.store.records import LaneDepth
-from longrun.store.server_facts import FORMAT, Facts
+from longrun.store.server_facts import Facts
 from longrun.version import VERSION
 
 Severity = Literal["ok", "warn", "refuse"]
@@ -170,17 +171,28 @@ def check_format(facts: Facts, settings: Settings) -> Finding:
     """Whether the data were written by processes that agree with us on what keys and fields mean."""
     if facts.about is None or facts.about.format == str(FORMAT):
         return Finding("ok", "format", str(FORMAT))
-    found = f"the data have format {facts.about.format} (Longrun {facts.about.version}), and Longrun {VERSION} works on format {FORMAT}"
-    mend = f"run Longrun {facts.about.version} here, or start afresh beside these data with another LONGRUN_PREFIX"
+    has, version = facts.about.format, facts.about.version
+    if known(has):
+        old = outdated(facts)
+        return Finding("ok", "format", f"{has}; {FORMAT} soon" if not old else f"{has}; {FORMAT} soon after these are gone: {_some(old)}")
+    found = f"the data have format {has} (Longrun {version}), and Longrun {VERSION} works on formats {OLDEST} to {FORMAT}"
+    mend = f"run Longrun {version} here, or start afresh beside these data with another LONGRUN_PREFIX"
     return Finding("refuse", "format", found, mend)
 
 
+def outdated(facts: Facts) -> list[str]:
+    """Who cannot work on data of `FORMAT`. Workers of 0.1.0 announce no `formats`, its APIs nothing at all."""
+    processes = [_process(each) for each in facts.processes if each["formats"][1] < FORMAT]
+    workers = [_who(worker) for worker in facts.workers if "formats" not in worker]
+    return processes + workers + _silent(facts)
+
+
 def _worker_format(facts: Facts, settings: Settings) -> Finding:
-    others = [_who(worker) for worker in facts.workers if worker.get("format", FORMAT) != FORMAT]
+    others = [_who(worker) for worker in facts.workers if not known(str(worker.get("format", FORMAT)))]
     if others:
-        found = f"live workers write another format than {FORMAT}: {_some(others)}"
+        found = f"live workers write another format than {OLDEST} to {FORMAT}: {_some(others)}"
         return Finding("refuse", "worker-format", found, f"stop them, and start them again with Longrun {VERSION}")
-    return Finding("ok", "worker-format", "no live worker writes in another format")
+    return Finding("ok", "worker-format", "every live worker writes a format that is known here")
 
 
 def _worker_version(facts: Facts, settings: Settings) -> Finding:
@@ -207,6 +219,12 @@ def _worker_lease(facts: Facts, settings: Settings) -> Finding:
 
 
 # -- what only `longrun doctor` says: nothing is wrong with the store, and still nothing moves ----------------------------
+
+
+def show_processes(facts: Facts) -> Finding:
+    """Which processes work on the data."""
+    old = [_who(worker) for worker in facts.workers if "formats" not in worker]
+    return Finding("ok", "processes", "; ".join([_process(each) for each in facts.processes] + old + _silent(facts)) or "none")
 
 
 def examine_work(workers: Sequence[Mapping[str, Any]], lanes: Sequence[LaneDepth], app: str) -> list[Finding]:
@@ -254,6 +272,16 @@ def _unknown(name: str, value: str) -> Finding:
 
 def _who(worker: Mapping[str, Any]) -> str:
     return f"{worker.get('name')} (Longrun {worker.get('version', 'of unknown version')}, format {worker.get('format', '?')})"
+
+
+def _silent(facts: Facts) -> list[str]:
+    return [f"{facts.silent_apis} API processes that announce nothing (Longrun 0.1.0)"] if facts.silent_apis else []
+
+
+def _process(announced: Mapping[str, Any]) -> str:
+    oldest, newest = announced["formats"]
+    where = f"{announced['role']} {announced['pid']}@{announced['host']}"
+    return f"{where} (Longrun {announced['version']}, formats {oldest} to {newest})"
 
 
 def _rhythm(worker: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -21,9 +21,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from longrun.errors import LongrunError, StorageFull, StoreUnavailable
+from longrun.store.formats import FORMAT, nearest
 from longrun.store.scripts import Script
 
 Arg = str | bytes | int | float
+#: All scripts by name, as data of a format want them.
+LoadScripts = Callable[[int], Mapping[str, Script]]
 #: Where a page of a listing ends: score and id of its last entry. ("", "") = before the newest.
 Cursor = tuple[str, str]
 #: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script; or it has forgotten ours, and a
@@ -45,6 +48,11 @@ def given(**fields: Arg | None) -> list[Arg]:
 def cursor_after(looked: int, asked: int, score: bytes, last: bytes) -> Cursor | None:
     """Where to go on; None when nothing older is left."""
     return (score.decode(), last.decode()) if looked == asked else None
+
+
+def _others(scripts: Mapping[str, Script], loaded: Mapping[str, Script]) -> list[Script]:
+    """Those that are not the same in both."""
+    return [each for name, each in scripts.items() if each.sha != loaded[name].sha]
 
 
 class StoreError(LongrunError):
@@ -71,19 +79,26 @@ class Connection:
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
-        scripts: what `run` may name.
+        load: the scripts that `run` may name, as data of a format want them.
+        about: key of the hash whose field `format` is that of the data. It is read whenever a connection is made, and never for a call.
         timeout: seconds until a call is given up, when the caller does not say.
         patience: seconds without an answer after which the socket is dropped and a new one tried.
+
+    Attributes:
+        format: that of the data, as of the last look.
+        scripts: those that run now.
     """
 
-    def __init__(self, url: str, scripts: Mapping[str, Script], *, timeout: float = 2.0, patience: float = 5.0) -> None:
+    def __init__(self, url: str, load: LoadScripts, about: str, *, timeout: float = 2.0, patience: float = 5.0) -> None:
         self.url = url
         # RESP2: a server too old for RESP3 is then recognised. No time limit of redis-py's own: it would
         # set a timer for each reply, and `_exchange` has one for the whole batch.
         self._pool: ConnectionPool = ConnectionPool.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=timeout, protocol=2
         )
-        self._scripts, self._timeout, self._patience = scripts, timeout, patience
+        self._load, self._about, self._timeout, self._patience = load, about, timeout, patience
+        self.format = FORMAT
+        self.scripts = load(FORMAT)
         self._calls: list[_Call] = []
         self._wire: AbstractConnection | None = None
         self._flusher: asyncio.Task[None] | None = None
@@ -97,11 +112,17 @@ class Connection:
             StorageFull: the server is out of memory; nothing was changed.
             StoreError: the script failed.
         """
-        return await self._enqueue(self._scripts[name], args, timeout)
+        return await self._enqueue(self.scripts[name], args, timeout)
 
     def start(self, name: str, *args: Arg, timeout: float | None = None) -> asyncio.Future[Any]:
         """Run a script; the future gets the answer, or fails as `run` does."""
-        return self._enqueue(self._scripts[name], args, timeout)
+        return self._enqueue(self.scripts[name], args, timeout)
+
+    async def use_format(self, format: int) -> None:
+        """Run the scripts as data of this format want them, from now on. Raises as `run` does; what was known stays in force then."""
+        scripts = self._load(format)
+        await asyncio.gather(*[self.command("SCRIPT", "LOAD", each.source) for each in _others(scripts, self.scripts)])
+        self.format, self.scripts = format, scripts
 
     async def command(self, *args: Arg, timeout: float | None = None) -> Any:
         """Send a plain command that may be sent twice. Raises as `run` does."""
@@ -155,7 +176,9 @@ class Connection:
         async with asyncio.timeout(limit):
             wire = await self._connected()
             # hiredis packs a command seven times as fast as redis-py does.
-            commands = [("EVALSHA", call.script.sha, 0, *call.args) if call.script else tuple(call.args) for call in batch]
+            commands = [
+                ("EVALSHA", self.scripts[call.script.name].sha, 0, *call.args) if call.script else tuple(call.args) for call in batch
+            ]
             await wire.send_packed_command(b"".join([pack_command(each) for each in commands]), check_health=False)  # type: ignore[arg-type]
             for call in batch:
                 await self._settle(wire, call)
@@ -180,20 +203,39 @@ class Connection:
             self._wire = self._pool.make_connection()  # type: ignore[no-untyped-call]
         if not self._wire.is_connected:
             await self._wire.connect()
-            # All at once: no script of a batch is refused for being unknown while its neighbours run, so writes keep their order.
             wire = self._wire
-            loads = [("SCRIPT", "LOAD", script.source) for script in self._scripts.values()]
             transport = wire._writer.transport if wire._writer is not None else None
             try:
-                await wire.send_packed_command(wire.pack_commands(loads), check_health=False)
-                for _ in self._scripts:
-                    await wire.read_response()
+                await self._greet(wire)
             except BaseException:
                 # Given up half-way: a socket that is only closed waits until the rest of the scripts is sent.
                 if transport is not None:
                     transport.abort()
                 raise
         return self._wire
+
+    async def _greet(self, wire: AbstractConnection) -> None:
+        """Load all scripts, as the format of the data wants them. Nearly always that is the one that is known, and this is one trip.
+
+        All at once: no script of a batch is refused for being unknown while its neighbours run, so writes keep their order.
+        """
+        scripts = self.scripts
+        loads = [("SCRIPT", "LOAD", each.source) for each in scripts.values()]
+        await wire.send_packed_command(wire.pack_commands([("HGET", self._about, "format"), *loads]), check_health=False)
+        try:
+            found = await wire.read_response()
+        except ResponseError:
+            found = None  # a server on which nothing may be started: those who look at it say why
+        for _ in loads:
+            await wire.read_response()
+        if found is None:
+            return  # fresh data get the format that is known
+        self.format = nearest(found.decode(errors="replace"))
+        self.scripts = self._load(self.format)
+        if others := _others(self.scripts, scripts):
+            await wire.send_packed_command(wire.pack_commands([("SCRIPT", "LOAD", each.source) for each in others]), check_health=False)
+            for _ in others:
+                await wire.read_response()
 
     async def _disconnect(self) -> None:
         wire, self._wire = self._wire, None

@@ -85,9 +85,13 @@ file-expire         zset. File id → ms when it goes, or, without a time of its
 trash               zset. Key in the blob store → ms: bytes that nobody needs, to be removed there
 filesecret          string. 32 random bytes that sign the URLs of files
 file-sweep          string, one interval. Nonce of the process that sweeps the blob store
-about               hash. `format` of the data, `id` of this store, `born` ms, `version` that made it: see `store.server_facts`
+process:<identity>  string, 3 leases. JSON: what a process announces: role, host, pid, version, formats
+processes           zset. Process, by its identity → ms when its entry runs out
+outdated            zset, one day, until the format is raised. Name of a worker that announces no formats (0.1.0) → ms when it was last seen
+about               hash. `format` of the data (`store.formats`), `id` of this store, `born` ms, `version` that made it or raised its format
+  quiet               `<ms> <format>`: since when nobody has been seen that cannot work on this newer one
 nothing             never written: see `pass_when_full` in lib.lua
 
 Channels: `note:<id>` (something about the job or batch changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>`
-(commands to a worker: `cancel <id>`), `hooks` (webhooks are due).
+(commands to a worker: `cancel <id>`), `hooks` (webhooks are due), `hooks-announced` (never; see `silent_apis` in lib.lua).
 """

@@ -6,14 +6,15 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from types import MappingProxyType
 
 from longrun.jobs.record import FIELDS
+from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
-LIBRARY = ("lib.lua", "lib_ends.lua")
+LIBRARY = ("lib.lua", "lib_ends.lua", "lib_processes.lua")
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
@@ -41,25 +42,33 @@ class Definition:
 
 
 @lru_cache(maxsize=8)
-def load_scripts(prefix: str, ticket: str) -> Mapping[str, Script]:
-    """All scripts by name. They are put together once for each prefix and ticket: every store of a process has the same ones.
+def load_scripts(prefix: str, ticket: str, format: int = FORMAT) -> Mapping[str, Script]:
+    """All scripts by name. They are put together once for each prefix, ticket and format: every store of a process has the same ones.
 
     Args:
         prefix: prefix of every key.
         ticket: the Celery message of a ticket with the placeholders `@ID@ @MODEL@ @LANE@ @LEVEL@`; written into the scripts once,
             so that a submit sends an id over the wire and not 800 bytes of message.
+        format: of the data, see `store.formats`: `FORMAT` in a script.
     """
-    folder = resources.files("longrun.store") / "scripts"
+    texts = dict(_texts())
     fields = ", ".join("output" if name == "output" else f"'{name}'" for name in FIELDS)
-    library = "".join((folder / name).read_text("utf-8") for name in LIBRARY)
-    definitions = parse_library(library.replace("@PREFIX@", prefix).replace("@FIELDS@", fields).replace("@TICKET@", _filled_in(ticket)))
+    library = "".join(texts.pop(name) for name in LIBRARY)
+    library = library.replace("@PREFIX@", prefix).replace("@FORMAT@", str(format)).replace("@FIELDS@", fields)
+    definitions = parse_library(library.replace("@TICKET@", _filled_in(ticket)))
     scripts = {}
-    for file in folder.iterdir():
-        name = file.name.removesuffix(".lua")
-        if file.name not in LIBRARY and file.name.endswith(".lua"):
-            source = with_library(definitions, file.read_text("utf-8")).encode()
-            scripts[name] = Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
+    for file, text in texts.items():
+        name = file.removesuffix(".lua")
+        source = with_library(definitions, text).encode()
+        scripts[name] = Script(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest())
     return MappingProxyType(scripts)
+
+
+@cache
+def _texts() -> Mapping[str, str]:
+    """The files, read once: when the format is raised, another version may have been installed over them."""
+    folder = resources.files("longrun.store") / "scripts"
+    return {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".lua")}
 
 
 def parse_library(library: str) -> Sequence[Definition]:

@@ -18,12 +18,10 @@ import orjson
 
 from longrun.errors import StorageFull
 from longrun.store.connection import StoreError
+from longrun.store.formats import known
 from longrun.store.store import Store
 from longrun.version import VERSION
 
-#: Format of everything under the prefix. Raise it when processes of two versions must not work on the same data: a script, key or field
-#: that the older one would misread or spoil. What an older one merely ignores does not count.
-FORMAT = 1
 OLDEST_REDIS = (6, 2)
 _LOOKS = 5  # at the clock; the median round trip and the best offset count
 
@@ -33,7 +31,7 @@ class About:
     """What the data say of themselves: who made them, and which data they are.
 
     Args:
-        format: see `FORMAT`; as stored, so that one that is not a number can be shown.
+        format: see `store.formats`; as stored, so that one that is not a number can be shown.
         id: random; other data have another.
         version: of the Longrun that wrote this.
     """
@@ -58,6 +56,8 @@ class Facts:
         inside: whether the data were looked at: not on a server that refuses writes, nor in a cluster, where a script would hang or fail.
         about: None = the data say nothing of themselves.
         workers: what workers announce.
+        processes: what all processes announce, workers among them.
+        silent_apis: how many API processes announce nothing: those of 0.1.0.
     """
 
     kind: Literal["redis", "valkey"] | None = None
@@ -77,6 +77,8 @@ class Facts:
     inside: bool = False
     about: About | None = None
     workers: Sequence[Mapping[str, Any]] = ()
+    processes: Sequence[Mapping[str, Any]] = ()
+    silent_apis: int = 0
 
     @property
     def too_old(self) -> bool:
@@ -114,7 +116,9 @@ async def read_facts(store: Store, *, timeout: float) -> Facts:
     facts = Facts(**known)
     if facts.replica or facts.cluster or facts.too_old or not facts.aof_write_ok:
         return facts
-    return Facts(**known, inside=True, about=await read_about(store, timeout=timeout), workers=await _workers(store, timeout))
+    about, workers = await read_about(store, timeout=timeout), await _workers(store, timeout)
+    processes, silent = await store.presence.read(timeout=timeout)
+    return Facts(**known, inside=True, about=about, workers=workers, processes=processes, silent_apis=silent)
 
 
 async def _ask(store: Store, timeout: float, *words: str) -> Any:
@@ -207,16 +211,19 @@ async def read_about(store: Store, *, timeout: float) -> About | None:
     return About(held.get("format", ""), held.get("id", ""), held.get("version", "")) if held else None
 
 
-async def write_about(store: Store, now: int, *, timeout: float) -> About | None:
-    """Have the data say what they are, unless they do; what they say then. `now`: ms of the server's clock.
+async def write_about(store: Store, now: int, format: int, *, timeout: float) -> About | None:
+    """Have the data say what they are, unless they do; what they say then. `now`: ms of the server's clock; `format`: see `store.formats`.
 
     None when the server has no room for it. Raises as `read_facts` does.
     """
-    fresh: dict[str, str | int] = {"format": FORMAT, "id": secrets.token_hex(8), "born": now, "version": VERSION}
+    fresh: dict[str, str | int] = {"format": format, "id": secrets.token_hex(8), "born": now, "version": VERSION}
     key = f"{store.prefix}about"
     try:
         # Each is written by whoever comes first. One that dies in between leaves the rest to the next.
         await asyncio.gather(*(store.connection.command("HSETNX", key, name, value, timeout=timeout) for name, value in fresh.items()))
     except StorageFull:
         return None
-    return await read_about(store, timeout=timeout)
+    about = await read_about(store, timeout=timeout)
+    if about is not None and known(about.format) and int(about.format) != store.format:
+        await store.connection.use_format(int(about.format))
+    return about

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from longrun.settings import Settings
 from longrun.store.batches import Batches
 from longrun.store.claims import Claims
@@ -9,8 +11,9 @@ from longrun.store.connection import Connection
 from longrun.store.file_records import Files
 from longrun.store.follow import Follower
 from longrun.store.losses import Losses
+from longrun.store.presence import Presence
 from longrun.store.records import Records
-from longrun.store.scripts import load_scripts
+from longrun.store.scripts import Script, load_scripts
 from longrun.store.upkeep import Upkeep
 from longrun.store.webhooks import Webhooks
 
@@ -32,19 +35,20 @@ class Store:
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
         losses: what the store has lost.
+        presence: which processes work on the data, and in which format.
         follower: announcements of changes.
         hooks_channel: channel to listen to for webhooks that are due.
-        pop_script: sent by the transport of the tickets, not by us.
+        hooks_announced_channel: who listens to that one and announces itself listens to this one too, on which nobody speaks.
     """
 
     def __init__(self, url: str, settings: Settings, ticket: str, *, timeout: float | None = None) -> None:
         self.url, self.prefix = url, settings.prefix
         self.wake_prefix = f"{settings.prefix}wake:"
         self.hooks_channel = f"{settings.prefix}hooks"
+        self.hooks_announced_channel = f"{settings.prefix}hooks-announced"
         limit = settings.store_timeout if timeout is None else timeout
-        scripts = load_scripts(settings.prefix, ticket)
-        self.pop_script = scripts["pop"]
-        self.connection = Connection(url, scripts, timeout=limit, patience=min(limit, 5.0))
+        load = partial(load_scripts, settings.prefix, ticket)
+        self.connection = Connection(url, load, f"{settings.prefix}about", timeout=limit, patience=min(limit, 5.0))
         self.records = Records(self.connection, settings)
         self.batches = Batches(self.connection, settings)
         self.claims = Claims(self.connection, settings)
@@ -52,7 +56,18 @@ class Store:
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)
         self.losses = Losses(self.connection, self.records, settings)
+        self.presence = Presence(self.connection, settings)
         self.follower = Follower(url)
+
+    @property
+    def format(self) -> int:
+        """The format that the data have, as of the last look (`store.formats`): the one to write. `FORMAT` of the scripts is the same."""
+        return self.connection.format
+
+    @property
+    def pop_script(self) -> Script:
+        """Sent by the transport of the tickets, not by us."""
+        return self.connection.scripts["pop"]
 
     def job_channel(self, job_id: str) -> str:
         """Channel to listen to for changes of a job or batch."""

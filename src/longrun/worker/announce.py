@@ -15,7 +15,7 @@ import structlog
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.settings import Settings
 from longrun.store.claims import Claims
-from longrun.store.server_facts import FORMAT
+from longrun.store.formats import FORMAT, OLDEST
 from longrun.version import VERSION
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.supervise.seat import Seat
@@ -57,8 +57,8 @@ def other_worker(entry: bytes) -> dict[str, Any]:
     return {key: announced.get(key) for key in ("name", "host", "pid", "identity")}
 
 
-def announcement(identity: str, name: str, tables: Tables, settings: Settings, held: Mapping[int, int]) -> bytes:
-    """The worker's entry as JSON; `held`: bytes of memory by runner (process id)."""
+def announcement(identity: str, name: str, tables: Tables, settings: Settings, held: Mapping[int, int], *, format: int = FORMAT) -> bytes:
+    """The worker's entry as JSON; `held`: bytes of memory by runner (process id); `format`: that of the data."""
     return orjson.dumps(
         {
             "name": name,
@@ -66,7 +66,8 @@ def announcement(identity: str, name: str, tables: Tables, settings: Settings, h
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": VERSION,
-            "format": FORMAT,
+            "format": format,  # 0.1.0 looks at this, and starts beside workers of format 1 alone
+            "formats": (OLDEST, FORMAT),
             "lease": settings.lease,
             "heartbeat": settings.heartbeat,
             "stopping": tables.closing,

@@ -331,7 +331,8 @@ class Engine:
         while True:
             try:
                 held = await asyncio.to_thread(memory_of, {seat.pid for seat in self.tables.seats})
-                entry = announcement(identity, name, self.tables, self.settings, held)
+                await self.store.ping()  # once there is a connection, the format of the data is known
+                entry = announcement(identity, name, self.tables, self.settings, held, format=self.store.format)
                 other = await self.store.claims.announce(identity, entry, name=name)
             except Exception as error:
                 log.warning("worker could not announce itself", error=str(error))

@@ -193,7 +193,7 @@ async def test_lost_data_are_told_for_the_life_of_the_process(own: Settings) -> 
 async def test_data_of_another_format_are_refused_at_run_time_too(own: Settings) -> None:
     async with calling(gated(own)) as caller, server_command(own) as command:
         await ready_until(caller, 200)
-        await command("HSET", f"{own.prefix}about", "format", "2", "version", "9.9")
+        await command("HSET", f"{own.prefix}about", "format", "99", "version", "9.9")
         await ready_until(caller, 503, format="unsafe")
         assert (await caller.post(ECHO, json=BODY)).json()["code"] == "store-unsafe"
 

@@ -27,6 +27,7 @@ from longrun.chores.run import run_chores
 from longrun.errors import BlobsUnavailable, FileGone, StoreUnavailable
 from longrun.jobs.file_refs import FileRef
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT
 from longrun.store.server_facts import write_about
 from longrun.store.store import Store
 
@@ -59,7 +60,7 @@ async def blobs(root: Path) -> AsyncIterator[Flaky]:
 @pytest.fixture(autouse=True)
 async def _known(store: Store) -> None:
     """The store knows its own name: without one, whose files these are is not known either."""
-    await write_about(store, 0, timeout=5)
+    await write_about(store, 0, FORMAT, timeout=5)
 
 
 @pytest.fixture

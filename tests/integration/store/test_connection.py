@@ -115,7 +115,7 @@ def test_the_first_call_after_the_server_reset_the_connection_is_answered(valkey
     run = pytest.importorskip(runner).run  # uvicorn runs on uvloop, which has an exception of its own for this
 
     async def reset_and_ask(proxy: Proxy) -> bytes:
-        connection = Connection(proxy.url, {}, timeout=5)
+        connection = Connection(proxy.url, lambda _: {}, "about", timeout=5)
         await connection.command("PING")
         await asyncio.to_thread(proxy.reset)
         try:

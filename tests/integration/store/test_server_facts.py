@@ -19,7 +19,8 @@ from longrun.queues.celery.tickets import ticket_template
 from longrun.service.admission import Inspection, inspect
 from longrun.service.store_checks import examine
 from longrun.settings import Settings
-from longrun.store.server_facts import FORMAT, read_about, read_facts, write_about
+from longrun.store.formats import FORMAT
+from longrun.store.server_facts import read_about, read_facts, write_about
 from longrun.store.store import Store
 from longrun.version import VERSION
 
@@ -177,7 +178,7 @@ async def test_live_workers_are_seen(store: Store) -> None:
 
 async def test_data_are_given_an_id_once(store: Store) -> None:
     assert await read_about(store, timeout=5) is None
-    first, *others = await asyncio.gather(*(write_about(store, 1, timeout=5) for _ in range(20)))
+    first, *others = await asyncio.gather(*(write_about(store, 1, FORMAT, timeout=5) for _ in range(20)))
     assert first is not None and (first.format, first.version, len(first.id)) == (str(FORMAT), VERSION, 16)
     assert set(others) == {first}
     assert (await look_with(store)).about == first

@@ -11,8 +11,9 @@ from longrun.embedded import Disk
 from longrun.service.machine_checks import Machine, Served, examine_app, examine_machine
 from longrun.service.store_checks import Finding, examine, examine_work
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT, OLDEST
 from longrun.store.records import LaneDepth
-from longrun.store.server_facts import FORMAT, About, Facts, clock_facts, server_facts
+from longrun.store.server_facts import About, Facts, clock_facts, server_facts
 from longrun.version import VERSION
 
 GOOD = Facts(
@@ -59,7 +60,8 @@ def test_a_good_store_passes_every_check_and_needs_no_mending() -> None:
         ({"cluster": True}, "cluster", "Redis Cluster", "cluster-enabled no"),
         ({"replica": True}, "role", "replica", "LONGRUN_REDIS_URL"),
         ({"aof_write_ok": False}, "aof-write", "refuses all writes", "room on its disk"),
-        ({"about": About("2", "x", "9.9")}, "format", "format 2 (Longrun 9.9)", "LONGRUN_PREFIX"),
+        ({"about": About(str(FORMAT + 1), "x", "9.9")}, "format", f"format {FORMAT + 1} (Longrun 9.9)", "LONGRUN_PREFIX"),
+        ({"about": About("0", "x", "0.0")}, "format", "format 0 (Longrun 0.0)", "LONGRUN_PREFIX"),
         ({"about": About("", "x", "")}, "format", "format", "LONGRUN_PREFIX"),
         ({"workers": [worker(), worker(name="w2", format=FORMAT + 1)]}, "worker-format", "w2", "stop them"),
         ({"workers": [worker(heartbeat=6.0, lease=20.0)]}, "worker-lease", "heartbeat 6 s", "LONGRUN_HEARTBEAT"),
@@ -106,6 +108,8 @@ def test_what_an_operator_should_know_is_warned_of(bad: dict[str, Any], name: st
         ({"used_memory": 80 * MB, "max_memory": 100 * MB}, "memory"),
         ({"round_trip": 0.3}, "round-trip"),
         ({"about": None}, "format"),
+        ({"about": About(str(OLDEST), "x", "0.1.0")}, "format"),
+        ({"workers": [{"name": "of 0.1.0", "version": "0.1.0", "format": 1}]}, "worker-format"),
         ({"workers": [{"name": "one that says less"}]}, "worker-format"),
         ({"workers": [{"name": "one that says less"}]}, "worker-version"),
         ({"workers": [{"name": "one that says less"}]}, "worker-lease"),
@@ -132,12 +136,22 @@ def test_a_disk_needs_room_for_a_rewrite(free: int, data: int, severity: str) ->
 
 
 def test_mixed_versions_side_by_side_are_a_warning_and_mixed_formats_a_refusal() -> None:
-    mixed = replace(GOOD, workers=[worker(name="a"), worker(name="b", version="0.9"), worker(name="c", version="2.0", format=2)])
+    mixed = replace(GOOD, workers=[worker(name="a"), worker(name="b", version="0.9"), worker(name="c", version="2.0", format=FORMAT + 1)])
 
     assert {each.name: each.severity for each in examine(mixed, None, Settings()) if each.severity != "ok"} == {
         "worker-format": "refuse",
         "worker-version": "warn",
     }
+
+
+def test_of_data_that_an_older_process_holds_back_the_check_names_it() -> None:
+    process = {"role": "api", "pid": 7, "host": "h", "version": "0.1.9", "formats": [1, FORMAT - 1]}
+    mixed = replace(GOOD, about=About(str(OLDEST), "x", "0.1.0"), workers=[worker(formats=[1, FORMAT]), worker(name="old", format=1)])
+
+    assert found("format", mixed).found.startswith(f"{OLDEST}; {FORMAT} soon after these are gone: old (Longrun")
+    assert "api 7@h (Longrun 0.1.9" in found("format", replace(mixed, processes=[process])).found
+    assert "2 API processes that announce nothing" in found("format", replace(mixed, silent_apis=2)).found
+    assert found("format", replace(mixed, workers=[])).found == f"{OLDEST}; {FORMAT} soon"
 
 
 def test_data_that_were_not_looked_at_are_not_judged() -> None:

@@ -24,6 +24,8 @@ from redis.exceptions import NoScriptError, OutOfMemoryError
 FreeSlots = Callable[[], list[tuple[str, int]]]
 #: Gets tickets: lane, kombu's priority level, and id of the job, empty for a message that names none.
 Take = Callable[[list[tuple[str, int, str]]], None]
+#: Source and SHA-1 of `pop.lua`.
+Pop = Callable[[], tuple[bytes, str]]
 #: Separates a lane from its priority level in the names of lists; `store/scripts/lib.lua` writes the same.
 SEPARATOR = ":"
 #: Scheme of broker URLs that name this transport. An alias, because kombu takes the transport from the scheme wherever a URL is given.
@@ -52,11 +54,10 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     sep = SEPARATOR
     do_restore = False  # a ticket that a stopping worker holds is found by its note in `doubt`
     free_slots: FreeSlots | None = None
-    pop_source: bytes = b""
-    pop_sha: str = ""
     wake_prefix: str = ""
     private_wake: str = ""
     _hand_over: Take
+    _pop: Pop
     trip: str | None = None
     _next_trip = "pop"
     _looked_at_all = 0.0
@@ -65,18 +66,18 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.QoS = TicketQoS
 
-    def serve_lanes(self, free_slots: FreeSlots, take: Take, pop: tuple[bytes, str], wake_prefix: str, private_wake: str) -> None:
+    def serve_lanes(self, free_slots: FreeSlots, take: Take, pop: Pop, wake_prefix: str, private_wake: str) -> None:
         """Take tickets by script from now on.
 
         Args:
             free_slots: lanes of this worker and how many more jobs each may take now.
             take: called with the tickets of a trip.
-            pop: source and SHA-1 of `pop.lua`.
+            pop: gives `pop.lua`, asked before each trip: it is another one when the format of the data was raised.
             wake_prefix: what stands before a lane in the key of its wake list.
             private_wake: key of a list by which the worker interrupts its own wait.
         """
         self.free_slots, self._hand_over = free_slots, take
-        self.pop_source, self.pop_sha = pop
+        self._pop = pop
         self.wake_prefix, self.private_wake = wake_prefix, private_wake
         self._next_trip = "pop"
 
@@ -109,7 +110,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             look_at_all = self._brpop_sent_at - self._looked_at_all >= _LOOK
             self._looked_at_all = self._brpop_sent_at if look_at_all else self._looked_at_all
             narrowed = () if look_at_all else ("waiting",)
-            connection.send_command("EVALSHA", self.pop_sha, 0, *(value for pair in lanes for value in pair), *narrowed)
+            connection.send_command("EVALSHA", self._pop()[1], 0, *(value for pair in lanes for value in pair), *narrowed)
         else:
             keys = [self.wake_prefix + lane for lane, _ in lanes]
             connection.send_command("BRPOP", self.private_wake, *keys, timeout or self.brpop_timeout)
@@ -122,7 +123,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             # The connection reads both replies; parse_response would look for callbacks of a command name we do not share.
             reply = connection.read_response()
         except NoScriptError:
-            connection.send_command("SCRIPT", "LOAD", self.pop_source)
+            connection.send_command("SCRIPT", "LOAD", self._pop()[0])
             connection.read_response()
             return True
         except self.connection_errors:

@@ -7,7 +7,7 @@ if ARGV[3] == '' then
 end
 local worker, name, lease = ARGV[1], P .. 'name:' .. ARGV[2], tonumber(ARGV[4])
 local other, until_ = holder(ARGV[2])
-if other and other ~= worker then
+if other and other ~= worker and other ~= NOBODY then
   if tonumber(until_) > now() then return redis.call('GET', P .. 'worker:' .. other) or '{}' end
   forget(other)
 end

@@ -1,7 +1,9 @@
--- In front of every script stands what it names of this file and of lib_ends.lua, and what that names; a definition begins its line with `local` and what is inside
+-- In front of every script stands what it names of the lib*.lua, and what that names; a definition begins its line with `local` and what is inside
 -- one does not. Placeholders between @ signs are filled in once, when the scripts are loaded (store/scripts.py).
 -- Time is the server's; a worker's clock never counts. All times are milliseconds since the epoch.
 local P = '@PREFIX@'
+-- The format that the data have now, which writers write (store/formats.py). A process that hears of a raise loads the scripts again.
+local FORMAT = @FORMAT@
 -- Span of one priority in the score of `wait:`; milliseconds since the epoch stay below it until the year 2286.
 local SPAN = 1e13
 local TERMINAL = {succeeded = true, failed = true, canceled = true, expired = true}
@@ -179,6 +181,8 @@ local function forget(worker)
   if name then redis.call('DEL', P .. 'name:' .. name) end
   redis.call('DEL', P .. 'worker:' .. worker)
   redis.call('ZREM', P .. 'workers', worker)
+  redis.call('DEL', P .. 'process:' .. worker)
+  redis.call('ZREM', P .. 'processes', worker)
 end
 
 -- A new record. `due`: when it is to be queued, false = now. `...`: further fields, name, value, …

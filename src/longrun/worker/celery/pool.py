@@ -114,12 +114,14 @@ class ServeLanes(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, consumer: Any) -> None:
         """Called when the consumer's channel is there, before the loop turns."""
         engine: Engine = consumer.pool.engine
-        script = engine.store.pop_script
         channel = task_channel(consumer)
         wake = engine.store.wake_prefix
-        channel.serve_lanes(
-            engine.free_slots, partial(take, consumer, engine), (script.source, script.sha), wake, f"{wake}@{engine.plan.identity}"
-        )
+
+        def pop() -> tuple[bytes, str]:
+            script = engine.store.pop_script
+            return script.source, script.sha
+
+        channel.serve_lanes(engine.free_slots, partial(take, consumer, engine), pop, wake, f"{wake}@{engine.plan.identity}")
         engine.hand_in = lambda found: take(consumer, engine, [(each.lane, int(each.level), each.id) for each in found])
         engine.channel_waits = lambda: channel.trip == "wait"
 
