@@ -57,7 +57,7 @@ async def _closed() -> AsyncIterator[None]:
 async def work(store: Store, job_id: str, outcome: str, data: bytes) -> None:
     claim = await store.claims.claim(job_id, "n", "w", "cpu")
     assert claim is not None
-    assert await store.claims.finish(job_id, claim.attempt, outcome, data) == outcome  # type: ignore[arg-type]
+    assert await store.claims.finish(job_id, claim.fence, outcome, data) == outcome  # type: ignore[arg-type]
 
 
 async def test_a_submitted_job_gives_its_result(models: dict[str, object], store: Store) -> None:

@@ -25,7 +25,7 @@ async def test_the_answer_to_a_heartbeat_stops_what_is_lost_or_canceled() -> Non
     settled.settle()
     it, claims, effects = leases(tables, [1, 0, 2, 0])
     await it.beat()
-    assert claims.calls == [("heartbeat", [(run.id, 1) for run in (kept, lost, canceled, settled)])]
+    assert claims.calls == [("heartbeat", [(run.id, "1/n") for run in (kept, lost, canceled, settled)])]
     assert effects.named("stop") == [[lost, "lost"], [canceled, "canceled"]]
 
 

@@ -31,7 +31,7 @@ def played(tables: Tables) -> PlayedProcess:
 
 
 def done(job_id: str, kind: str = "ok", extra: Any = None) -> list[Any]:
-    return [job_id, 1, kind, b'"out"' if kind == "ok" else FAILURE, (0.2, 0.0, 0.1), extra]
+    return [job_id, "1/n", kind, b'"out"' if kind == "ok" else FAILURE, (0.2, 0.0, 0.1), extra]
 
 
 async def test_successes_of_one_turn_are_written_together_and_the_runner_has_room_again() -> None:
@@ -181,14 +181,14 @@ async def test_the_figures_of_a_run_are_those_of_its_runner_and_final_when_it_is
     one, two = started(tables, "job_1", "job_2")
     one.since = one.waits_since = 100.0
     it, _, effects = settler(tables)
-    it.on_done(tables.seats[0], [[one.id, 1, "ok", b"1", (9.0, 100.5, 2.0), None]])
+    it.on_done(tables.seats[0], [[one.id, "1/n", "ok", b"1", (9.0, 100.5, 2.0), None]])
     await effects.settled()
     assert (one.wait_s, one.run_s) == (0.5, 2.0)
     # This one is ended without its runner's answer, which comes later and counts for nothing.
     two.since = two.waits_since = 100.0
     played(tables).in_code["job_2"] = 103.0, 4.0
     it.stop(two, "fenced")
-    it.on_done(tables.seats[0], [[two.id, 1, "ok", b"1", (99.0, 103.0, 60.0), None]])
+    it.on_done(tables.seats[0], [[two.id, "1/n", "ok", b"1", (99.0, 103.0, 60.0), None]])
     await effects.settled()
     assert (two.wait_s, two.run_s) == (3.0, 4.0)
     assert [args[2] for args in effects.named("post")] == [2.0, 4.0]
