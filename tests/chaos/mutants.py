@@ -20,6 +20,7 @@ IDENTITIES = "tests/integration/store/test_identities.py"
 DEADLINES = "tests/integration/store/test_deadlines.py"
 UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
 FENCE = "tests/integration/store/test_fence.py"
+LEASES = "tests/unit/worker/test_leases.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
 FILE_UPLOADS = "tests/chaos/test_file_uploads.py"
 FILE_OUTPUTS = "tests/chaos/test_file_outputs.py"
@@ -94,6 +95,27 @@ STORE_MUTANTS = [
         " or r[6] ~= nonce then",
         " then",
         f"{FENCE}::test_of_two_claims_of_a_delivery_with_one_number_the_forgotten_one_settles_nothing",
+    ),
+    Mutant(
+        "earlier run of a job that was claimed again",
+        "worker/leases.py",
+        "            self._has_lost(earlier)\n",
+        "",
+        f"{LEASES}::test_a_claim_of_a_job_that_runs_here_says_that_the_earlier_run_has_lost_it",
+    ),
+    Mutant(
+        "tickets of one job in one claim",
+        "worker/leases.py",
+        "if earlier.fence == run.fence:",
+        "if False:",
+        f"{LEASES}::test_a_claim_of_a_job_that_runs_here_says_that_the_earlier_run_has_lost_it",
+    ),
+    Mutant(
+        "the run that a heartbeat was for",
+        "worker/leases.py",
+        "if self.tables.runs.get(run.id) is not run or run.settled:",
+        "if (run := self.tables.runs[run.id]).settled:",
+        f"{LEASES}::test_the_answer_to_a_heartbeat_is_not_for_a_run_that_was_claimed_after_it",
     ),
     Mutant(
         "nonce in the keys of files that are swept",

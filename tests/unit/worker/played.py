@@ -162,7 +162,7 @@ class PlayedClaims:
     async def hand_back(self, job_id: str, fence: str, mode: str, failure: bytes, group: str, *, usage: bytes) -> Any:
         return self._answer("queued", job_id, mode, group)
 
-    async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> Any:
+    async def heartbeat(self, held: Sequence[tuple[str, str]], timeout: float) -> Any:
         return self._answer("heartbeat", list(held))
 
     async def requeue(self, job_ids: Sequence[str]) -> None:
