@@ -66,7 +66,7 @@ NO_NONCE = [
         f"nonce in the fence of {script}",
         f"store/scripts/{script}.lua",
         text,
-        instead.format(f"attempt_of({fence}) .. '/' .. (redis.call('HGET', {key}, 'nonce') or '')"),
+        instead.format(f"string.match({fence}, '^[^/]*') .. '/' .. (redis.call('HGET', {key}, 'nonce') or '')"),
         f"{FENCE}::test_of_two_claims_with_one_number_the_forgotten_one_writes_nothing[{script}]",
     )
     for script, text, instead, fence, key in _ASKS
@@ -121,7 +121,7 @@ STORE_MUTANTS = [
         "nonce in the keys of files that are swept",
         "store/scripts/needed_files.lua",
         "owns(record(job), fence))",
-        "owns(record(job), attempt_of(fence) .. '/' .. redis.call('HGET', record(job), 'nonce')))",
+        "owns(record(job), string.match(fence, '^[^/]*') .. '/' .. redis.call('HGET', record(job), 'nonce')))",
         f"{FENCE}::test_the_files_of_a_forgotten_claim_are_swept_while_the_other_one_runs",
     ),
     Mutant(
@@ -302,7 +302,7 @@ STORE_MUTANTS = [
     Mutant(
         "fence of what a runner tells of files",
         "store/scripts/append.lua",
-        "if not owns(k, fence) then return {0} end",
+        "if not mine then return {0} end",
         "",
         f"{JOB_FILES}::test_a_stale_attempt_registers_no_file",
     ),

@@ -3,8 +3,9 @@
 -- Returns {1} | {0} (stale: another claim has the job, or it has ended). Events that arrived before are skipped.
 -- An event of type `file` (JSON of jobs/file_refs.py) makes a file the job's own; readers do not see it.
 local NOT_KEPT = '{"level":"error","message":"a file was not kept: the attempt has made as many as it may, or it is not one of this attempt"}'
-local id, k, fence, attempt = ARGV[1], record(ARGV[1]), ARGV[2], attempt_of(ARGV[2])
-if not owns(k, fence) then return {0} end
+local id, k, fence = ARGV[1], record(ARGV[1]), ARGV[2]
+local mine, _, attempt = owns(k, fence)
+if not mine then return {0} end
 local size = 0
 for i = 8, #ARGV, 2 do size = size + #ARGV[i] end
 if size <= SMALL then pass_when_full() end

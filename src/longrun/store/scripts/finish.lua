@@ -4,9 +4,9 @@
 local t = now()
 
 local function finish(id, fence, outcome, data, usage, partial)
-  local k, attempt = record(id), attempt_of(fence)
+  local k = record(id)
   local r = before_end(k)
-  local mine, status = owned(r[3], r[14], r[6], fence)
+  local mine, status, attempt = owned(r[3], r[14], r[6], fence)
   if not mine then
     local ended = own_end(k, fence)
     local same = ended and (ended == outcome or (ended == 'canceled' and outcome == 'failed')) and TERMINAL[status]

@@ -140,12 +140,10 @@ local function take_back(id, k, t, attempt, out)
   out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, mode, err, group)
 end
 
-local function attempt_of(fence) return string.match(fence, '^[^/]*') end
-
 -- Whether the claim with this fence (`<attempt>/<nonce>`, see jobs/fence.py) still has the job: asked in front of every write of a worker. The number alone
--- is no fence: a store that has lost its last second gives it again.
+-- is no fence: a store that has lost its last second gives it again. Returns also the status, and the number of the attempt that the job is at.
 local function owned(attempt, nonce, status, fence)
-  return attempt and nonce and attempt .. '/' .. nonce == fence and (status == 'running' or status == 'canceling'), status
+  return attempt and nonce and attempt .. '/' .. nonce == fence and (status == 'running' or status == 'canceling'), status, attempt
 end
 
 local function owns(k, fence)
@@ -155,7 +153,7 @@ end
 
 -- How the attempt that this claim began has ended: a write that comes again gets its own answer by that. nil: it has not, or it is an attempt of another claim.
 local function own_end(k, fence)
-  local attempt = attempt_of(fence)
+  local attempt = string.match(fence, '^[^/]*')
   local r = redis.call('HMGET', k, 'a:' .. attempt, 'z:' .. attempt)
   if not r[1] or not r[2] or attempt .. '/' .. (cjson.decode(r[1]).nonce or '') ~= fence then return nil end
   return string.match(r[2], '^%d+ (%a+)')

@@ -1,7 +1,7 @@
 -- A failed attempt is followed by another after a delay. ARGV: id, fence, delay ms, error JSON, usage JSON of the attempt ('' = none).
 -- Returns {1, status} | {0, status} (stale).
-local id, k, fence, attempt = ARGV[1], record(ARGV[1]), ARGV[2], attempt_of(ARGV[2])
-local mine, status = owns(k, fence)
+local id, k, fence = ARGV[1], record(ARGV[1]), ARGV[2]
+local mine, status, attempt = owns(k, fence)
 if not mine then return {own_end(k, fence) == 'retrying' and 1 or 0, status or 'gone'} end
 pass_when_full()
 local t = now()
