@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import hashlib
 import os
+import secrets
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -53,6 +54,17 @@ async def spell(text: str, seconds: float, job: Job) -> AsyncIterator[str]:
     for letter in text:
         await asyncio.sleep(seconds / len(text))
         yield letter
+    note("end", job)
+
+
+@model(concurrency=20)
+async def sign(text: str, seconds: float, job: Job) -> AsyncIterator[str]:
+    """Stream a name that this run has given itself, with numbers: two runs never say the same."""
+    note("begin", job)
+    name = secrets.token_hex(4)
+    for number in range(100):
+        await asyncio.sleep(seconds / 100)
+        yield f"{name}-{number} "
     note("end", job)
 
 

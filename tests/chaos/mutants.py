@@ -20,6 +20,8 @@ IDENTITIES = "tests/integration/store/test_identities.py"
 LOSSES = "tests/integration/store/test_losses.py"
 DEADLINES = "tests/integration/store/test_deadlines.py"
 UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
+FENCE = "tests/integration/store/test_fence.py"
+LEASES = "tests/unit/worker/test_leases.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
 FILE_UPLOADS = "tests/chaos/test_file_uploads.py"
 FILE_OUTPUTS = "tests/chaos/test_file_outputs.py"
@@ -47,12 +49,83 @@ class Mutant:
 
 
 #: Shown with real processes, and judged by their history (`scenarios.py`).
-NO_FENCE = Mutant("fence", "store/scripts/lib_ends.lua", "return now_at == attempt and (status", "return (status")
+NO_FENCE = Mutant(
+    "fence", "store/scripts/lib_ends.lua", "return attempt and nonce and attempt .. '/' .. nonce == fence and (status", "return (status"
+)
 NO_SWEEP = Mutant("sweep", "chores/run.py", "lambda: _sweep(store)", "lambda: asyncio.sleep(0)")
 NO_COMPARE = Mutant("compare-and-set", "store/scripts/claim.lua", "if r[1] ~= 'queued' then return", "if not r[1] then return")
 
+#: A script, and where it asks whether the claim still has the job: in the mutant it asks by the number of the attempt alone.
+_ASKS = [
+    ("heartbeat", "owns(record(ARGV[i]), ARGV[i + 1])", "owns(record(ARGV[i]), {})", "ARGV[i + 1]", "record(ARGV[i])"),
+    ("append", "owns(k, fence)", "owns(k, {})", "fence", "k"),
+    ("finish", "owned(r[3], r[14], r[6], fence)", "owned(r[3], r[14], r[6], {})", "fence", "k"),
+    ("retry_later", "owns(k, fence)", "owns(k, {})", "fence", "k"),
+    ("hand_back", "owns(k, ARGV[2])", "owns(k, {})", "ARGV[2]", "k"),
+]
+NO_NONCE = [
+    Mutant(
+        f"nonce in the fence of {script}",
+        f"store/scripts/{script}.lua",
+        text,
+        instead.format(f"string.match({fence}, '^[^/]*') .. '/' .. (redis.call('HGET', {key}, 'nonce') or '')"),
+        f"{FENCE}::test_of_two_claims_with_one_number_the_forgotten_one_writes_nothing[{script}]",
+    )
+    for script, text, instead, fence, key in _ASKS
+]
+
 #: Shown on a real Valkey.
 STORE_MUTANTS = [
+    *NO_NONCE,
+    Mutant(
+        "nonce of the attempt that has ended",
+        "store/scripts/lib_ends.lua",
+        "attempt .. '/' .. (cjson.decode(r[1]).nonce or '') ~= fence then",
+        "false then",
+        f"{FENCE}::test_an_end_that_comes_after_that_of_the_other_claim_is_stale_and_not_the_same_one_sent_twice[finish-finish]",
+    ),
+    Mutant(
+        "nonce in the ids of messages",
+        "store/scripts/lib.lua",
+        "(nonce and nonce .. ' ' or '')",
+        "''",
+        f"{FENCE}::test_what_two_claims_have_to_say_are_two_messages_and_what_one_says_again_is_one[finish]",
+    ),
+    Mutant(
+        "nonce in the fence of deliveries",
+        "store/scripts/settle_delivery.lua",
+        " or r[6] ~= nonce then",
+        " then",
+        f"{FENCE}::test_of_two_claims_of_a_delivery_with_one_number_the_forgotten_one_settles_nothing",
+    ),
+    Mutant(
+        "earlier run of a job that was claimed again",
+        "worker/leases.py",
+        "            self._has_lost(earlier)\n",
+        "",
+        f"{LEASES}::test_a_claim_of_a_job_that_runs_here_says_that_the_earlier_run_has_lost_it",
+    ),
+    Mutant(
+        "tickets of one job in one claim",
+        "worker/leases.py",
+        "if earlier.fence == run.fence:",
+        "if False:",
+        f"{LEASES}::test_a_claim_of_a_job_that_runs_here_says_that_the_earlier_run_has_lost_it",
+    ),
+    Mutant(
+        "the run that a heartbeat was for",
+        "worker/leases.py",
+        "if self.tables.runs.get(run.id) is not run or run.settled:",
+        "if (run := self.tables.runs[run.id]).settled:",
+        f"{LEASES}::test_the_answer_to_a_heartbeat_is_not_for_a_run_that_was_claimed_after_it",
+    ),
+    Mutant(
+        "nonce in the keys of files that are swept",
+        "store/scripts/needed_files.lua",
+        "owns(record(job), fence))",
+        "owns(record(job), string.match(fence, '^[^/]*') .. '/' .. redis.call('HGET', record(job), 'nonce')))",
+        f"{FENCE}::test_the_files_of_a_forgotten_claim_are_swept_while_the_other_one_runs",
+    ),
     Mutant(
         "identity of the worker that has a job",
         "store/scripts/claim.lua",
@@ -140,7 +213,7 @@ STORE_MUTANTS = [
     Mutant(
         "outbox",
         "store/scripts/lib_ends.lua",
-        "  notify(to, id, k, t, tenant, attempt, kind, '')",
+        "  notify(to, id, k, t, tenant, attempt, nonce, kind, '')",
         "",
         f"{WEBHOOKS}::test_the_end_of_a_job_is_due_for_its_own_webhook_and_for_each_endpoint_that_wants_it",
     ),
@@ -154,7 +227,7 @@ STORE_MUTANTS = [
     Mutant(
         "fence of deliveries",
         "store/scripts/settle_delivery.lua",
-        "if r[1] ~= 'pending' or r[2] ~= ARGV[2] then",
+        "if r[1] ~= 'pending' or r[2] ~= try or r[6] ~= nonce then",
         "if false then",
         f"{WEBHOOKS}::test_a_try_whose_process_died_is_followed_by_another_with_the_same_id",
     ),
@@ -238,14 +311,14 @@ STORE_MUTANTS = [
     Mutant(
         "keys that a runner may make its own",
         "store/scripts/append.lua",
-        "ref.key ~= id .. '/' .. attempt .. '/' .. ref.id or",
+        "ref.key ~= id .. '/' .. fence .. '/' .. ref.id or",
         "false or",
         f"{JOB_FILES}::test_a_runner_cannot_make_the_bytes_of_another_tenant_its_own",
     ),
     Mutant(
         "fence of what a runner tells of files",
         "store/scripts/append.lua",
-        "if not owns(k, attempt) then return {0} end",
+        "if not mine then return {0} end",
         "",
         f"{JOB_FILES}::test_a_stale_attempt_registers_no_file",
     ),
@@ -329,7 +402,7 @@ STORE_MUTANTS = [
     Mutant(
         "files of the attempt that runs now",
         "store/scripts/needed_files.lua",
-        " or (job and owns(record(job), attempt))",
+        " or (job and owns(record(job), fence))",
         "",
         f"{FILES}::test_what_is_named_needed_in_use_or_in_the_trash_is_not_to_be_swept",
     ),

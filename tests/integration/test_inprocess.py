@@ -104,7 +104,7 @@ async def test_a_mounted_application_announces_itself_and_leaves_data_that_it_do
 async def work(store: Store, job_id: str, outcome: str, data: bytes) -> None:
     claim = await store.claims.claim(job_id, "n", "w", "cpu")
     assert claim is not None
-    assert await store.claims.finish(job_id, claim.attempt, outcome, data) == outcome  # type: ignore[arg-type]
+    assert await store.claims.finish(job_id, claim.fence, outcome, data) == outcome  # type: ignore[arg-type]
 
 
 async def test_a_submitted_job_gives_its_result(models: dict[str, object], store: Store) -> None:

@@ -124,7 +124,7 @@ async def _beat(store: Store, ids: list[str]) -> None:
     """Keep the claims, as a worker does."""
     while True:
         for first in range(0, len(ids), 100):
-            await store.claims.heartbeat([(job_id, 1) for job_id in ids[first : first + 100]], timeout=10)
+            await store.claims.heartbeat([(job_id, "1/n") for job_id in ids[first : first + 100]], timeout=10)
         await asyncio.sleep(Settings().heartbeat)
 
 
@@ -146,7 +146,7 @@ async def _feed(store: Store, ids: list[str], rate: int, reading: asyncio.Task[d
         number = count // shares
         data = b'{"fraction":0.5,"step":%d,"message":"step %d of many"}' % (number, number)
         events = [("progress", data)]
-        if not all(await asyncio.gather(*(store.claims.append(job_id, 1, number, data, events) for job_id in job_ids))):
+        if not all(await asyncio.gather(*(store.claims.append(job_id, "1/n", number, data, events) for job_id in job_ids))):
             raise CheckError("an event was refused")
         count += 1
         await asyncio.sleep(max(0.0, begun + count * TICK - time.monotonic()))

@@ -24,7 +24,7 @@ class FileRef:
 
     Args:
         id: `file_` and 32 hexadecimal digits.
-        key: of its bytes, in the blob store. Inputs: the id. Outputs: `<job id>/<attempt>/<id>`.
+        key: of its bytes, in the blob store. Inputs: the id. Outputs: `<job id>/<fence>/<id>`, see `jobs.fence`.
         size: bytes.
         digest: `sha-256=<base64>`.
         content_type: from our own table, never the caller's word.

@@ -1,4 +1,4 @@
-"""The verbs of workers. Each write carries the attempt and is refused when it is stale."""
+"""The verbs of workers. Each write carries the fence of its claim and is refused when that is stale."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 from redis.exceptions import ResponseError
 
 from longrun.errors import LongrunError
+from longrun.jobs.fence import Fence, attempt_of, fence_of
 from longrun.jobs.policy import Policy
 from longrun.settings import Settings
 from longrun.store.connection import Connection, StoreError
@@ -28,7 +29,7 @@ class Claim:
     """A claimed job. Times are milliseconds of the server's clock. `input` may be a reference (`jobs.file_refs`), as it is stored."""
 
     id: str
-    attempt: int
+    fence: Fence
     input: bytes
     policy: Policy
     suspect: str  #: the group it may run with and nobody else, see `worker.blame`; empty = no suspect
@@ -37,6 +38,11 @@ class Claim:
     claimed: int
     files: bytes = b""  #: JSON, file id → `FileRef.members()` of the input files; empty = none
     priority: int = 5  #: 9 = most urgent
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that it has begun."""
+        return attempt_of(self.fence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class Ending:
     """How an attempt ended for good, see `Claims.finish`."""
 
     id: str
-    attempt: int
+    fence: Fence
     outcome: Outcome
     data: bytes
     usage: bytes = b""
@@ -77,7 +83,7 @@ class Ending:
 
     def flat(self) -> tuple[str | int | bytes, ...]:
         """As finish.lua reads it."""
-        return self.id, self.attempt, self.outcome, self.data, self.usage, "1" if self.partial else ""
+        return self.id, self.fence, self.outcome, self.data, self.usage, "1" if self.partial else ""
 
 
 class Claims:
@@ -91,6 +97,7 @@ class Claims:
     async def claim(self, job_id: str, nonce: str, worker: str, device: str, *, name: str = "") -> Claim | None:
         """Take a queued job for the worker of this identity; None when it cannot be taken (it has ended, was taken, or is gone).
 
+        `nonce`: names this claim and no other: sent again, it gets the same answer. It holds no `/`.
         `name`: of the worker, for people; default: its identity.
         """
         return (await self.claim_all([job_id], nonce, worker, device, name=name))[0]
@@ -116,7 +123,7 @@ class Claims:
         calls = [self._start("claim", *fixed, *piece, timeout=PATIENCE) for piece in pieces]
         claims: list[Claim | None] = []
         for piece, call in zip(pieces, calls, strict=True):
-            claims += [_claim(job_id, reply) for job_id, reply in zip(piece, await call, strict=True)]
+            claims += [_claim(job_id, nonce, reply) for job_id, reply in zip(piece, await call, strict=True)]
         return claims
 
     async def suspects(self, worker: str, lanes: Sequence[str], more: int, loose: Iterable[str] = ()) -> list[Suspect]:
@@ -128,31 +135,31 @@ class Claims:
         flat = await self._run("suspects", worker, self._lease, more, _spaced(loose), *lanes, timeout=self._lease / 1000)
         return [Suspect(*(member.decode() for member in flat[at : at + 4])) for at in range(0, len(flat), 4)]
 
-    async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> list[int]:
+    async def heartbeat(self, held: Sequence[tuple[str, Fence]], timeout: float) -> list[int]:
         """Renew up to 100 claims. For each: 1 kept, 2 kept and to be canceled, 0 lost."""
         flat = [value for pair in held for value in pair]
         return list(await self._run("heartbeat", self._lease, *flat, timeout=timeout))
 
-    async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Sequence[tuple[str, bytes]]) -> bool:
-        """Append events, the first of them number `first` (0-based) of this attempt. False: the attempt is stale.
+    async def append(self, job_id: str, fence: Fence, first: int, progress: bytes, events: Sequence[tuple[str, bytes]]) -> bool:
+        """Append events, the first of them number `first` (0-based) of this attempt. False: the claim is stale.
 
         `progress` is the latest progress as JSON, or empty. A log over its limits loses its oldest events.
-        An event of type `file` (JSON of `FileRef.members()`, key `<job>/<attempt>/<file>`) makes a file the job's own, unseen by readers.
+        An event of type `file` (JSON of `FileRef.members()`, key `<job>/<fence>/<file>`) makes a file the job's own, unseen by readers.
         In the place of one that cannot be kept (an attempt may make 1,000, and its output) stands an event of type `log`.
         """
         flat = [value for event in events for value in event]
-        reply = await self._run("append", job_id, attempt, first, progress, *self._log_limits, *flat, timeout=PATIENCE)
+        reply = await self._run("append", job_id, fence, first, progress, *self._log_limits, *flat, timeout=PATIENCE)
         return bool(reply[0])
 
     async def finish(
-        self, job_id: str, attempt: int, outcome: Outcome, data: bytes, usage: bytes = b"", *, partial: bool = False
+        self, job_id: str, fence: Fence, outcome: Outcome, data: bytes, usage: bytes = b"", *, partial: bool = False
     ) -> str | None:
         """End the job with its output or error (JSON). The status it has now; None when the write was stale.
 
         `usage`: what this attempt has used (JSON object of numbers), added to that of those before it; empty = nothing.
         `partial`: the output is what the model had when its time was over.
         """
-        (ended,) = await self.finish_all([Ending(job_id, attempt, outcome, data, usage, partial)])
+        (ended,) = await self.finish_all([Ending(job_id, fence, outcome, data, usage, partial)])
         if isinstance(ended, LongrunError):
             raise ended
         return ended
@@ -171,18 +178,18 @@ class Claims:
                 answers[at] = _ended(endings[at].id, each)
         return answers
 
-    async def retry_later(self, job_id: str, attempt: int, delay: float, error: bytes, usage: bytes = b"") -> str | None:
+    async def retry_later(self, job_id: str, fence: Fence, delay: float, error: bytes, usage: bytes = b"") -> str | None:
         """Have the job run again in `delay` seconds. The status it has now; None when the write was stale."""
-        return self.status(await self._run("retry_later", job_id, attempt, int(delay * 1000), error, usage, timeout=PATIENCE))
+        return self.status(await self._run("retry_later", job_id, fence, int(delay * 1000), error, usage, timeout=PATIENCE))
 
     async def hand_back(
-        self, job_id: str, attempt: int, mode: Mode, error: bytes = b"", group: str = "", *, usage: bytes = b""
+        self, job_id: str, fence: Fence, mode: Mode, error: bytes = b"", group: str = "", *, usage: bytes = b""
     ) -> str | None:
         """Give the job back: `crash` spends its crash budget (when that is spent it fails with `error`), the other modes are free.
 
         A `suspect` runs with its `group` only from now on; without one, alone.
         """
-        return self.status(await self._run("hand_back", job_id, attempt, mode, error, group, usage, timeout=PATIENCE))
+        return self.status(await self._run("hand_back", job_id, fence, mode, error, group, usage, timeout=PATIENCE))
 
     async def requeue(self, job_ids: Sequence[str]) -> None:
         """Put up to 100 tickets back that were popped and not claimed."""
@@ -229,7 +236,7 @@ def _ended(job_id: str, reply: Any) -> str | LongrunError | None:
     return reply if isinstance(reply, LongrunError) else Claims.status(reply)
 
 
-def _claim(job_id: str, reply: Any) -> Claim | None:
+def _claim(job_id: str, nonce: str, reply: Any) -> Claim | None:
     if isinstance(reply, ResponseError):
         # It fails alone, is claimed again later, and an operator may read this.
         log.error("job cannot be claimed", job_id=job_id, error=str(reply))
@@ -237,4 +244,5 @@ def _claim(job_id: str, reply: Any) -> Claim | None:
     if reply[0] == 0:
         return None
     attempt, data, policy, suspect, errors, created, claimed, files, priority = reply
-    return Claim(job_id, attempt, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed), files, priority)
+    fence = fence_of(attempt, nonce)
+    return Claim(job_id, fence, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed), files, priority)

@@ -5,7 +5,7 @@
 job:<id>            hash, until its expiry, then a tombstone of 7 days. The record: `jobs.record.FIELDS`, and these fields beside them:
   input               JSON as accepted
   idem                full name of the idempotency key, to let that live as long
-  nonce               of the latest claim: a claim sent twice gets the same answer
+  nonce               of the latest claim: one sent twice gets the same answer; with `attempt` it is the fence (`jobs.fence`)
   crashes, releases   budgets apart from `errors`
   suspect             was aboard a crash with others, or one more crash would end it: the group with which it may still run (`worker.blame`)
   beside              1: it runs so, and other jobs in the same worker
@@ -14,7 +14,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   local               events of this attempt appended so far: an append sent twice adds nothing
   base, log_bytes     events that the log's limits have taken from its head, none without the field; bytes of those it holds
   cut                 the latest attempt of which an `output` event was taken so
-  a:<n>, z:<n>, u:<n> attempt n: JSON at its start; `at outcome error` at its end; what it used, JSON (the field `usage` has the sums)
+  a:<n>, z:<n>, u:<n> attempt n: JSON at its start (with the nonce); `at outcome error` at its end; what it used, JSON (`usage`: the sums)
   hook                JSON of the job's webhook: `url`, `events`, and `secret` if it brought one
   unsettled           webhooks of the job that are neither delivered nor given up: it does not expire before they are
   files               JSON, file id → `jobs.file_refs.FileRef`: the input files, a large input among them
@@ -68,7 +68,8 @@ delivery:<message>  hash, until the tombstone's time after its end. One webhook 
   endpoint            '' = the job's own webhook
   status              pending, delivered or failed; then `finished` (ms), and `reason` why it was given up
   tries, base         the number of the latest try, a fence that only grows; how many of them the schedule does not count
-  told, try:<n>       the latest try whose outcome was reported; that outcome, JSON
+  nonce               of the claim of that try; both are its fence (`jobs.fence`)
+  told, try:<n>       the fence of the latest try whose outcome was reported; that outcome, JSON
 delivery-due        zset. Message → ms when it is tried next, or, once it has an end, when its entry goes
 deliveries:<tenant> zset, as the deliveries. Message → created ms: the ledger
 sent:<id>           set, as the record or tombstone. Messages about the job

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
+from longrun.jobs.fence import Fence, attempt_of, fence_of
 from longrun.settings import Settings
 from longrun.store.connection import Connection, Cursor, cursor_after
 from longrun.store.kinds import DELIVERY, ENDPOINT
@@ -98,7 +99,7 @@ class Due:
     """A delivery that was claimed for a try."""
 
     id: str
-    number: int  #: of the try: every word on what became of it carries it
+    fence: Fence  #: number of the try and nonce of its claim: every word on what became of it carries it
     tries: int  #: tries of this schedule, this one included
     tenant: str
     job: str | None
@@ -108,12 +109,19 @@ class Due:
     secrets: Sequence[str]
     data: bytes  #: JSON of what was true then, or empty
 
+    @property
+    def number(self) -> int:
+        """Of the try."""
+        return attempt_of(self.fence)
+
     @classmethod
-    def from_values(cls, values: Sequence[bytes]) -> Due:
-        """Build it from the ten values of claim_deliveries.lua."""
+    def from_values(cls, nonce: str, values: Sequence[bytes]) -> Due:
+        """Build it from the ten values of claim_deliveries.lua, which was called with this nonce."""
         *texts, data = values
         message, number, tries, tenant, job, kind, created, url, secrets = [text.decode() for text in texts]
-        return cls(message, int(number), int(tries), tenant, job or None, kind, int(created), url, secrets.split(" "), data)
+        return cls(
+            message, fence_of(int(number), nonce), int(tries), tenant, job or None, kind, int(created), url, secrets.split(" "), data
+        )
 
 
 class Webhooks:
@@ -177,7 +185,7 @@ class Webhooks:
             fresh: a secret for a tenant that has none yet.
         """
         flat = await self._run("claim_deliveries", nonce, most, self._lease, self._tombstone, fresh, self._first)
-        return [Due.from_values(flat[i : i + 10]) for i in range(0, len(flat), 10)]
+        return [Due.from_values(nonce, flat[i : i + 10]) for i in range(0, len(flat), 10)]
 
     async def settle(self, due: Due, outcome: Settled, *, delay: float = 0.0, tried: Try | None = None, reason: str = "") -> bool:
         """Record the outcome of a try. False: stale, another try has begun.
@@ -190,7 +198,7 @@ class Webhooks:
             reason: why it was given up.
         """
         data = b"" if tried is None else orjson.dumps(tried)
-        reply = await self._run("settle_delivery", due.id, due.number, outcome, int(delay * 1000), data, reason, self._tombstone)
+        reply = await self._run("settle_delivery", due.id, due.fence, outcome, int(delay * 1000), data, reason, self._tombstone)
         return bool(reply[0])
 
     async def deliveries(

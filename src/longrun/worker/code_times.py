@@ -10,9 +10,11 @@ import os
 import struct
 import tempfile
 
-#: An entry is nine numbers of eight bytes: five that hold the job's id, and one each for what follows.
-_ID, _ENTRY = struct.Struct("=40s"), 9
-_ATTEMPT, _BEGUN, _ENTERED, _SECONDS = 5, 6, 7, 8
+from longrun.jobs.fence import Fence
+
+#: An entry is 15 numbers of eight bytes: twelve that hold the job's id and the fence of the run, and one each for what follows.
+_KEY, _ENTRY = struct.Struct("=96s"), 15
+_BEGUN, _ENTERED, _SECONDS = 12, 13, 14
 #: Entries at most, so many jobs whose code runs at once; memory that is never written costs nothing. More than that are not noted.
 _MOST = 16_384
 #: Before the entries stands how many of them were ever in use.
@@ -24,7 +26,7 @@ _NONE = 0
 class CodeTimes:
     """See the module. The runner writes and the worker reads; nobody waits.
 
-    Of each job: its id and attempt, when its code was first entered, since when it is in there (0 = it is not), and seconds before that.
+    Of each run: job id and fence, when its code was first entered, since when it is in there (0 = it is not), and seconds before that.
 
     Args:
         descriptor: of a file made by `new_memory`; -1: nobody else is to see it.
@@ -37,7 +39,7 @@ class CodeTimes:
 
     # -- the runner -------------------------------------------------------------------------------------------------------
 
-    def begin(self, job_id: str, attempt: int, now: float) -> int:
+    def begin(self, job_id: str, fence: Fence, now: float) -> int:
         """The code of a job is entered for the first time. Returns its entry."""
         numbers = self._numbers
         if self._free:
@@ -47,8 +49,8 @@ class CodeTimes:
             numbers[0] = count + 1
         else:
             return _NONE
-        _ID.pack_into(self._memory, entry * 8, job_id.encode())
-        numbers[entry + _ATTEMPT], numbers[entry + _BEGUN], numbers[entry + _ENTERED], numbers[entry + _SECONDS] = attempt, now, now, 0.0
+        _KEY.pack_into(self._memory, entry * 8, _key(job_id, fence))
+        numbers[entry + _BEGUN], numbers[entry + _ENTERED], numbers[entry + _SECONDS] = now, now, 0.0
         return entry
 
     def enter(self, entry: int, now: float) -> None:
@@ -68,18 +70,19 @@ class CodeTimes:
 
     # -- the worker -------------------------------------------------------------------------------------------------------
 
-    def read(self, job_id: str, attempt: int, now: float) -> tuple[float, float] | None:
-        """When the code of a job was first entered, and seconds in it until `now`; None: it has not begun."""
-        wanted, end = _ID.pack(job_id.encode()), 8 * (1 + int(self._numbers[0]) * _ENTRY)
+    def read(self, job_id: str, fence: Fence, now: float) -> tuple[float, float] | None:
+        """When the code of a run was first entered, and seconds in it until `now`; None: it has not begun."""
+        end = 8 * (1 + int(self._numbers[0]) * _ENTRY)
         # A runner that dies may hold thousands of jobs, each of which is looked for: that is no loop of Python's.
-        at = self._memory.find(wanted, 8, end)
-        while at >= 0:
-            entry = at // 8
-            if self._numbers[entry + _ATTEMPT] == attempt:
-                begun, entered, seconds = self._numbers[entry + _BEGUN : entry + _ENTRY]
-                return begun, seconds + (max(0.0, now - entered) if entered else 0.0)
-            at = self._memory.find(wanted, at + _ID.size, end)
-        return None
+        at = self._memory.find(_KEY.pack(_key(job_id, fence)), 8, end)
+        if at < 0:
+            return None
+        begun, entered, seconds = self._numbers[at // 8 + _BEGUN : at // 8 + _ENTRY]
+        return begun, seconds + (max(0.0, now - entered) if entered else 0.0)
+
+
+def _key(job_id: str, fence: Fence) -> bytes:
+    return f"{job_id}/{fence}".encode()
 
 
 def new_memory() -> int:

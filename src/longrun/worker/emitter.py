@@ -21,7 +21,7 @@ _FULL_PAUSE = 1.0
 
 @dataclass(slots=True)
 class Emitter:
-    """Writes events, fenced by attempt."""
+    """Writes events, fenced by their claim."""
 
     claims: Claims
     spawn: Spawn
@@ -50,7 +50,7 @@ class Emitter:
         first, progress, events = run.backlog.take()
         run.writing += 1
         try:
-            ours = await self.claims.append(run.id, run.attempt, first, progress, events)
+            ours = await self.claims.append(run.id, run.fence, first, progress, events)
         except LongrunError:
             run.backlog.put_back(first, progress, events)
             raise

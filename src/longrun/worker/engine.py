@@ -108,7 +108,7 @@ class Engine:
 
     def cancel_waiting(self, job_id: str) -> None:
         """A job that waits was revoked, and its ticket dropped. It must not wait for ever because of that."""
-        self.loop.call_soon_threadsafe(lambda: self.spawn(self.settler.cancel_waiting(job_id, self.plan.identity, self.plan.name)))
+        self.loop.call_soon_threadsafe(lambda: self.spawn(self._cancel_waiting(job_id)))
 
     def cancel(self, job_id: str) -> None:
         """Stop this job, if it is here, and no other."""
@@ -233,8 +233,7 @@ class Engine:
 
     async def _claim(self, lane: Lane, tickets: list[tuple[str, Sink]]) -> None:
         device = lane.seats[0].place.device
-        self._nonces += 1
-        nonce = f"{self.plan.identity}-{self._nonces}"
+        nonce = self._new_nonce()
         try:
             groups, company = self.suspects.admitted(lane)
             ids, plan = [job_id for job_id, _ in tickets], self.plan
@@ -250,14 +249,22 @@ class Engine:
         finally:
             self._claiming -= 1
         for (_, sink), claim, key in zip(tickets, claims, keys, strict=True):
-            if claim is None:
-                lane.held -= 1
-                self.post(sink.stale)
-                continue
-            run = Run(claim, lane.name, sink, key, group=self.suspects.group_of(claim) if claim.suspect else "")
-            self.tables.runs[run.id] = run
-            lane.add(run)
+            if claim is not None:
+                run = Run(claim, lane.name, sink, key, group=self.suspects.group_of(claim) if claim.suspect else "")
+                if self.leases.hold(run):
+                    lane.add(run)
+                    continue
+            lane.held -= 1
+            self.post(sink.stale)
         self.dispatch(lane)
+
+    def _new_nonce(self) -> str:
+        """Of one claim: no other of this worker or of any other has it."""
+        self._nonces += 1
+        return f"{self.plan.identity}-{self._nonces}"
+
+    async def _cancel_waiting(self, job_id: str) -> None:
+        await self.settler.cancel_waiting(job_id, self._new_nonce(), self.plan.identity, self.plan.name)
 
     def dispatch(self, lane: Lane) -> None:
         """Send waiting jobs of a lane to runners with room."""
@@ -294,8 +301,8 @@ class Engine:
                 self.settler.on_done(seat, entries)
                 self.recycler.on_done(seat)
                 self.suspects.on_done(seat)
-            case ["events", job_id, attempt, events]:
-                run = seat.find(job_id, attempt)
+            case ["events", job_id, fence, events]:
+                run = seat.find(job_id, fence)
                 if run is not None and not run.settled:
                     self.emitter.add(run, events)
             case ["back", keys]:

@@ -3,21 +3,22 @@
 | worker → runner                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
 | `settings`, JSON                                  | the first frame: see `runner.settings`                          |
-| `run`, model, [[id, attempt, input, files, once], …] | run each job by itself, of a batched model all in one call |
-| `cancel`, [[id, attempt], …], reason, interrupt   | stop these; reason `canceled` or `timeout`                      |
-| `recall`, [[id, attempt], …]                      | give back those that have not begun                             |
+| `run`, model, [[id, fence, input, files, once], …] | run each job by itself, of a batched model all in one call    |
+| `cancel`, [[id, fence], …], reason, interrupt     | stop these; reason `canceled` or `timeout`                      |
+| `recall`, [[id, fence], …]                        | give back those that have not begun                             |
 | `ping`, n                                         |                                                                |
 
 | runner → worker                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
 | `ready`, model, seconds, seconds                  | `load()` and `warmup()` are done, and took so long              |
 | `load-failed`, model, failure                     | `load()` raised; the runner ends                                |
-| `events`, id, attempt, [[type, data], …]          | progress, output, log, file; usage = the sums so far, which is no event |
-| `done`, [[id, attempt, kind, data, times, extra], …] | outcomes; see below                                           |
-| `back`, [[id, attempt], …]                        | recalled jobs that had not begun, and will not                  |
+| `events`, id, fence, [[type, data], …]            | progress, output, log, file; usage = the sums so far, which is no event |
+| `done`, [[id, fence, kind, data, times, extra], …] | outcomes; see below                                            |
+| `back`, [[id, fence], …]                          | recalled jobs that had not begun, and will not                  |
 | `fits`, model, n                                  | its memory has room for batches of `n` items                    |
 | `pong`, n, memory                                 | memory = of GPUs: bytes allocated, reserved, most ever reserved; or nil |
 
+`fence`: of the claim, see `jobs.fence`; one job may be here twice, when the store has forgotten the first claim.
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
 failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short) and `canceled` (extra = how).
 `how` it was stopped: `flag`, `exception`, nil.

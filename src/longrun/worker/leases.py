@@ -34,6 +34,23 @@ class Leases:
     stop: Callable[[Run, StopReason], None]  #: called with a run that must stop, and why
     spawn: Spawn
 
+    def hold(self, run: Run) -> bool:
+        """Take up a run whose job was claimed just now. False: its claim is here already, for its ticket came twice.
+
+        An earlier claim of the job that still runs here has lost it: its lease ran out, or the store has forgotten it.
+        """
+        earlier = self.tables.runs.get(run.id)
+        if earlier is not None:
+            if earlier.fence == run.fence:
+                return False
+            self._has_lost(earlier)
+        self.tables.runs[run.id] = run
+        return True
+
+    def _has_lost(self, run: Run) -> None:
+        self.stop(run, "lost")
+        log.warning("lease lost", job_id=run.id, fence=run.fence, why=_WHY_LOST)
+
     async def beat_for_ever(self, pause: float) -> None:
         """Renew all claims every `pause` seconds."""
         while True:
@@ -43,21 +60,19 @@ class Leases:
 
     async def beat(self) -> None:
         """Renew all claims once. A store that does not answer is no reason to stop runs: the fence decides when it is back."""
-        held = [(run.id, run.attempt) for run in self.tables.runs.values()]
+        held = list(self.tables.runs.values())
         for i in range(0, len(held), _MOST):
             piece = held[i : i + _MOST]
             try:
-                answers = await self.claims.heartbeat(piece, timeout=self.lease)
+                answers = await self.claims.heartbeat([(run.id, run.fence) for run in piece], timeout=self.lease)
             except StoreUnavailable:
                 log.warning("heartbeat not answered", jobs=len(piece))
                 return
-            for (job_id, attempt), answer in zip(piece, answers, strict=True):
-                run = self.tables.runs.get(job_id)
-                if run is None or run.attempt != attempt or run.settled:
+            for run, answer in zip(piece, answers, strict=True):
+                if self.tables.runs.get(run.id) is not run or run.settled:
                     continue
                 if answer == _LOST:
-                    log.warning("lease lost", job_id=job_id, attempt=attempt, why=_WHY_LOST)
-                    self.stop(run, "lost")
+                    self._has_lost(run)
                 elif answer == _CANCEL:
                     self.stop(run, "canceled")
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from longrun.jobs.failure import StoppedBy
+from longrun.jobs.fence import Fence
 from longrun.store.claims import Claim
 from longrun.worker.backlog import Backlog
 from longrun.worker.stopping import StopReason, steps
@@ -85,8 +86,13 @@ class Run:
 
     @property
     def attempt(self) -> int:
-        """The fencing number."""
+        """The number of its attempt."""
         return self.claim.attempt
+
+    @property
+    def fence(self) -> Fence:
+        """Tells it from every other run of the job."""
+        return self.claim.fence
 
     @property
     def once(self) -> bool:

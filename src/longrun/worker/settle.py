@@ -13,6 +13,7 @@ import structlog
 
 from longrun.errors import LongrunError, StorageFull
 from longrun.jobs.failure import JobFailure, StoppedBy
+from longrun.jobs.fence import Fence
 from longrun.jobs.record import OUR_FIGURES
 from longrun.jobs.retry import retry_delay
 from longrun.store.claims import Claims, Ending, Mode
@@ -30,7 +31,7 @@ _FULL_PAUSE = 1.0
 
 @dataclass(slots=True)
 class Settler:
-    """Writes outcomes, each fenced by its attempt."""
+    """Writes outcomes, each fenced by its claim."""
 
     tables: Tables
     claims: Claims
@@ -45,10 +46,10 @@ class Settler:
     def on_done(self, seat: Seat, entries: Sequence[Sequence[Any]]) -> None:
         """Jobs have ended in a runner; `entries` are those of the frame."""
         lanes: dict[str, None] = {}
-        crowded = {job_id for job_id, attempt, said, *_ in entries if said == "memory" and seat.had_company(job_id, attempt)}
+        crowded = {(job_id, fence) for job_id, fence, said, *_ in entries if said == "memory" and seat.had_company(job_id, fence)}
         now, batches = time.monotonic(), set[int]()
-        for job_id, attempt, said, data, (held_s, begun, run_s), extra in entries:
-            run = seat.take_off(job_id, attempt)
+        for job_id, fence, said, data, (held_s, begun, run_s), extra in entries:
+            run = seat.take_off(job_id, fence)
             if run is None:
                 continue
             lanes[run.lane] = None
@@ -59,7 +60,7 @@ class Settler:
                 batches.add(run.batch)
                 lane.pace.add(run.batch_size, now - run.started)
             run.has_run(begun, run_s)
-            if job_id in crowded and lane.may_run_alone(run):
+            if (job_id, fence) in crowded and lane.may_run_alone(run):
                 log.warning("out of memory beside other jobs, the job runs again alone", job_id=run.id, attempt=run.attempt)
                 lane.run_alone(run)
                 continue
@@ -76,7 +77,7 @@ class Settler:
         if not run.settle():
             return
         if kind in ("ok", "partial"):
-            self._succeeded(run, Ending(run.id, run.attempt, "succeeded", data, _usage(run), kind == "partial"))
+            self._succeeded(run, Ending(run.id, run.fence, "succeeded", data, _usage(run), kind == "partial"))
         # After a request to stop an error is a way to stop, for nobody waits for the result any more.
         elif kind == "error" and run.stop in (None, "timeout"):
             retryable, asked, _ = extra
@@ -106,7 +107,7 @@ class Settler:
                 self._finished(run, answer)
 
     async def _finish_one(self, ending: Ending) -> str | None:
-        return await self.claims.finish(ending.id, ending.attempt, ending.outcome, ending.data, ending.usage, partial=ending.partial)
+        return await self.claims.finish(ending.id, ending.fence, ending.outcome, ending.data, ending.usage, partial=ending.partial)
 
     # -- to the store -----------------------------------------------------------------------------------------------------
 
@@ -136,14 +137,14 @@ class Settler:
         """The store has the outcome, and the job is `status` now; None = it refused the outcome."""
         self.tables.remove(run)
         if status is None:
-            log.warning("outcome refused: the attempt is stale", job_id=run.id, attempt=run.attempt)
+            log.warning("outcome refused: the claim is stale", job_id=run.id, fence=run.fence)
         self.post(run.sink.finished, status or "stale", run.run_s)
 
     async def _fail(self, run: Run, failure: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
         delay = retry_delay(run.claim.policy, run.claim.errors + 1, retryable=retryable, asked=asked)
         if delay is not None and not _past_total(run, delay):
-            return await self.claims.retry_later(run.id, run.attempt, delay, failure, _usage(run))
-        return await self.claims.finish(run.id, run.attempt, "failed", failure, _usage(run))
+            return await self.claims.retry_later(run.id, run.fence, delay, failure, _usage(run))
+        return await self.claims.finish(run.id, run.fence, "failed", failure, _usage(run))
 
     # -- it was stopped, see `stopping` -----------------------------------------------------------------------------------
 
@@ -162,17 +163,17 @@ class Settler:
         limit = run.limit if run.stopped_by in ("flag", "exception") else run.hard_limit
         failure = stopping.failure(reason, run.attempt, limit, run.stopped_by, (run.run_s, run.stop_s)).to_json()
         if reason == "canceled":
-            return await self.claims.finish(run.id, run.attempt, "canceled", failure, _usage(run))
+            return await self.claims.finish(run.id, run.fence, "canceled", failure, _usage(run))
         retry = self.tables.lane_of(run).spec.options.retry
         # Stopped in the middle: how much of its work was done is not known, and `at_most_once` promises not to do it again.
         return await self._fail(run, failure, retryable=retry is not None and retry.covers(TimeoutError()) and not run.once)
 
-    async def cancel_waiting(self, job_id: str, worker: str, name: str) -> None:
+    async def cancel_waiting(self, job_id: str, nonce: str, worker: str, name: str) -> None:
         """Cancel a job whose ticket Celery has dropped, for it was revoked; the store does not know that yet. `worker`: our identity."""
-        claim = await self.claims.claim(job_id, f"{worker}-revoke", worker, "", name=name)
+        claim = await self.claims.claim(job_id, nonce, worker, "", name=name)
         if claim is not None:
             failure = JobFailure("canceled", "The job was revoked before it ran.", claim.attempt)
-            await self.claims.finish(job_id, claim.attempt, "canceled", failure.to_json())
+            await self.claims.finish(job_id, claim.fence, "canceled", failure.to_json())
 
     # -- its runner has died ----------------------------------------------------------------------------------------------
 
@@ -191,10 +192,10 @@ class Settler:
 
     # -- it is given back -------------------------------------------------------------------------------------------------
 
-    def on_back(self, seat: Seat, keys: Sequence[tuple[str, int]]) -> None:
+    def on_back(self, seat: Seat, keys: Sequence[tuple[str, Fence]]) -> None:
         """A runner gives back what it has not begun."""
-        for job_id, attempt in keys:
-            run = seat.take_off(job_id, attempt)
+        for job_id, fence in keys:
+            run = seat.take_off(job_id, fence)
             if run is not None:
                 seat.jobs -= 1
                 self.tables.lane_of(run).held -= 1
@@ -220,7 +221,7 @@ class Settler:
             seat.measure(run, time.monotonic())
 
     async def _write_back(self, run: Run, mode: Mode, failure: bytes, group: str) -> None:
-        await self._write(run, lambda: self.claims.hand_back(run.id, run.attempt, mode, failure, group, usage=_usage(run)))
+        await self._write(run, lambda: self.claims.hand_back(run.id, run.fence, mode, failure, group, usage=_usage(run)))
 
     # -- the worker stops -------------------------------------------------------------------------------------------------
 

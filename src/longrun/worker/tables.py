@@ -40,7 +40,7 @@ class Tables:
 
     def seat_of(self, run: Run) -> Seat | None:
         """The seat of the runner that it was sent to."""
-        return next((seat for seat in self.lane_of(run).seats if seat.find(run.id, run.attempt) is run), None)
+        return next((seat for seat in self.lane_of(run).seats if seat.find(run.id, run.fence) is run), None)
 
     def mates(self, seat: Seat, run: Run) -> list[Run]:
         """The others of its batch in a runner."""
@@ -53,6 +53,6 @@ class Tables:
         lane.held -= 1
 
     def remove(self, run: Run) -> None:
-        """The outcome of a run is stored or given up. A later attempt of the same job stays."""
+        """The outcome of a run is stored or given up. A later claim of the same job stays."""
         if self.runs.get(run.id) is run:
             del self.runs[run.id]

@@ -77,7 +77,7 @@ class PlayedWorker:
 
     async def claim(self, job_id: str, worker: str = "w1") -> Claim:
         """Take a queued job."""
-        claim = await self.store.claims.claim(job_id, f"{worker}-nonce", worker, "cpu")
+        claim = await self.store.claims.claim(job_id, "n", worker, "cpu")
         assert claim is not None, "the job is not to be had"
         return claim
 
@@ -85,20 +85,20 @@ class PlayedWorker:
         """Append events to a claimed job."""
         encoded = [(kind, orjson.dumps(data)) for kind, data in events]
         latest = b"" if progress is None else orjson.dumps(progress)
-        assert await self.store.claims.append(claim.id, claim.attempt, first, latest, encoded)
+        assert await self.store.claims.append(claim.id, claim.fence, first, latest, encoded)
 
     async def succeed(self, job_id: str, output: bytes = b'"done"', outputs: Sequence[Any] = ()) -> None:
         """Claim a job, yield `outputs`, and end it."""
         claim = await self.claim(job_id)
         if outputs:
             await self.append(claim, 0, *[("output", {"value": value}) for value in outputs])
-        assert await self.store.claims.finish(job_id, claim.attempt, "succeeded", output, b'{"run_s":0.5}') == "succeeded"
+        assert await self.store.claims.finish(job_id, claim.fence, "succeeded", output, b'{"run_s":0.5}') == "succeeded"
 
     async def fail(self, job_id: str, code: str = "model-error", **members: Any) -> None:
         """Claim a job and end it with an error."""
         claim = await self.claim(job_id)
         error = orjson.dumps({"code": code, "detail": "it broke", "attempt": claim.attempt} | members)
-        assert await self.store.claims.finish(job_id, claim.attempt, "failed", error) == "failed"
+        assert await self.store.claims.finish(job_id, claim.fence, "failed", error) == "failed"
 
 
 @pytest.fixture

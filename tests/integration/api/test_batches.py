@@ -226,7 +226,7 @@ async def test_a_canceled_batch_makes_no_further_jobs_and_stops_those_it_has(
     answer = await caller.post(f"{API}/batches/{batch['id']}/cancel")
     assert (answer.status_code, answer.json()["status"]) == (202, "canceling")
     await chores(store, settings, batch)
-    assert await store.claims.finish(running.id, running.attempt, "canceled", b'{"code":"canceled","detail":"x","attempt":1}') == "canceled"
+    assert await store.claims.finish(running.id, running.fence, "canceled", b'{"code":"canceled","detail":"x","attempt":1}') == "canceled"
     again = await caller.post(f"{API}/batches/{batch['id']}/cancel")
     assert (again.status_code, again.json()["status"]) == (200, "canceled")
     assert again.json()["counts"] == {"total": 1_000, "pending": 0, "succeeded": 1, "failed": 0, "canceled": 999, "expired": 0}
@@ -240,7 +240,7 @@ async def test_an_end_that_is_told_twice_counts_once(caller: httpx.AsyncClient, 
     batch = await send(caller, values(2))
     claim = await worker.claim(item_id(batch["id"], 0))
     for _ in range(2):
-        assert await store.claims.finish(claim.id, claim.attempt, "succeeded", b"1") == "succeeded"
+        assert await store.claims.finish(claim.id, claim.fence, "succeeded", b"1") == "succeeded"
     await caller.post(f"{API}/jobs/{claim.id}/cancel")
     counts = (await caller.get(f"{API}/batches/{batch['id']}")).json()["counts"]
     assert (counts["succeeded"], counts["pending"], counts["canceled"]) == (1, 1, 0)
@@ -295,7 +295,7 @@ async def test_large_inputs_and_outputs_go_through_files(
     assert orjson.loads(await blobs.read(ref.key, 1_000_000)) == {"value": "x" * 100_000}
     large = orjson.dumps("y" * 100_000)
     output = await store_input(store, blobs, "local", large, new_file_id())
-    assert await store.claims.finish(claim.id, claim.attempt, "succeeded", reference(output)) == "succeeded"
+    assert await store.claims.finish(claim.id, claim.fence, "succeeded", reference(output)) == "succeeded"
     await end(worker, batch, [1])
     assert [row["output"] for row in await rows(caller, batch, "")] == ["y" * 100_000, 10]
     blobs.close()

@@ -107,7 +107,7 @@ async def test_nothing_left_of_a_finished_job_is_204(caller: httpx.AsyncClient, 
 async def test_a_retry_is_told_with_its_reason_as_a_problem(caller: httpx.AsyncClient, submit: Submit, worker: PlayedWorker) -> None:
     job = await submit({"image": "x"}, "captioner")
     await worker.claim(job["id"])
-    await worker.store.claims.retry_later(job["id"], 1, 30, b'{"code":"model-error","detail":"x","attempt":1,"debug":"secret"}')
+    await worker.store.claims.retry_later(job["id"], "1/n", 30, b'{"code":"model-error","detail":"x","attempt":1,"debug":"secret"}')
     answer = await caller.get(f"{job['urls']['events']}?types=retrying", headers=PAGE)
     (event,) = answer.json()["events"]
     assert event["data"]["reason"]["code"] == "model-error" and event["data"]["reason"]["instance"] == job["urls"]["self"]
@@ -133,7 +133,7 @@ async def test_a_stream_tells_everything_as_it_happens_and_then_ends(
         await asyncio.sleep(0.2)
         claim = await worker.claim(job["id"])
         await worker.append(claim, 0, ("output", {"value": "a"}), ("log", {"level": "info", "message": "line\nbreak"}))
-        await worker.store.claims.finish(job["id"], 1, "succeeded", b'"a"')
+        await worker.store.claims.finish(job["id"], "1/n", "succeeded", b'"a"')
         events = await asyncio.wait_for(reading, 60)
     assert types(events) == ["queued", "started", "output", "log", "done"]
 
@@ -163,7 +163,7 @@ async def test_a_stream_is_resumed_where_it_broke_off(remote: httpx.AsyncClient,
     async with remote.stream("GET", job["urls"]["events"]) as stream:
         seen = await read(stream, 4)
     await worker.append(claim, 5, *[("output", {"value": str(n)}) for n in range(5, 10)])
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b'"0123456789"')
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b'"0123456789"')
     headers = {"Last-Event-ID": str(seen[-1]["seq"])}
     async with remote.stream("GET", f"{job['urls']['events']}?after=1", headers=headers) as stream:
         seen += await read(stream)
@@ -176,7 +176,7 @@ async def test_a_long_log_is_streamed_whole(remote: httpx.AsyncClient, submit: S
     claim = await worker.claim(job["id"])
     for first in range(0, 1600, 400):
         await worker.append(claim, first, *[("output", {"value": first + n}) for n in range(400)])
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b"[]")
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b"[]")
     async with remote.stream("GET", f"{job['urls']['events']}?types=output") as stream:
         assert [event["data"]["value"] for event in await read(stream)] == list(range(1600))
 
@@ -248,7 +248,7 @@ async def test_of_a_log_that_was_trimmed_everybody_gets_one_gap(
         assert [event["seq"] for event in await read(stream, 2)] == [23, 24]
     async with remote.stream("GET", f"{job['urls']['events']}?types=gap,done") as stream:
         reading = asyncio.create_task(read(stream))
-        await short.store.claims.finish(job["id"], 1, "succeeded", b'"x"')
+        await short.store.claims.finish(job["id"], "1/n", "succeeded", b'"x"')
         assert types(await asyncio.wait_for(reading, 60)) == ["gap", "done"]
 
 
@@ -262,8 +262,8 @@ async def test_the_output_so_far_says_when_its_beginning_is_missing(caller: http
         await short.append(claim, 13, *[("output", {"value": str(n % 10)}) for n in range(14)])
         so_far = (await caller.get(f"{job['urls']['self']}/output")).json()
         assert (so_far["output"], so_far["truncated"], so_far["complete"]) == ("4567890123", True, False)
-    await short.store.claims.finish(jobs[0]["id"], 1, "failed", b'{"code":"model-error","detail":"x","attempt":1}')
-    await short.store.claims.finish(jobs[1]["id"], 1, "succeeded", b'"all of it"')
+    await short.store.claims.finish(jobs[0]["id"], "1/n", "failed", b'{"code":"model-error","detail":"x","attempt":1}')
+    await short.store.claims.finish(jobs[1]["id"], "1/n", "succeeded", b'"all of it"')
     failed, succeeded = [(await caller.get(f"{job['urls']['self']}/output")).json() for job in jobs]
     assert (failed["output"], failed["truncated"]) == ("4567890123", True)
     assert (succeeded["output"], succeeded["truncated"], succeeded["complete"]) == ("all of it", False, True)
@@ -276,7 +276,7 @@ async def test_pages_of_large_events_are_short_and_say_where_to_go_on(
     claim = await worker.claim(job["id"])
     for number in range(0, 20, 4):
         await worker.append(claim, number, *[("output", {"value": "x" * 50_000})] * 4)
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b'"x"')
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b'"x"')
     seen, after, sizes = [], 0, []
     while after is not None:
         answer = await caller.get(f"{job['urls']['events']}?after={after}", headers=PAGE)
@@ -293,8 +293,8 @@ async def test_line_breaks_of_any_kind_do_not_break_a_frame(remote: httpx.AsyncC
     claim = await worker.claim(job["id"])
     strange = "a\nb\r\nc\u2028d\u2029e\x85f\x00"
     data = b'{"value":\r\n' + json.dumps(strange, ensure_ascii=False).encode() + b"\n}"
-    await worker.store.claims.append(job["id"], claim.attempt, 0, b"", [("output", data)])
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b"1")
+    await worker.store.claims.append(job["id"], claim.fence, 0, b"", [("output", data)])
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b"1")
     text = (await remote.get(job["urls"]["events"])).text
     frames = [part for part in text.removeprefix("retry: 2000\n").split("\n\n") if "data: " in part]
     assert [len(part.splitlines()) for part in frames] == [2, 2, 2, 2]

@@ -177,7 +177,7 @@ async def test_what_is_no_id_is_404(caller: httpx.AsyncClient, name: str) -> Non
 async def made(settings: Settings, claim: Claim, data: bytes, kind: str, name: str) -> FileRef:
     """A file that a job has made, put where its runner puts it."""
     file_id, blobs = new_file_id(), open_blobs(settings)
-    stored = await blobs.put_bytes(f"{claim.id}/{claim.attempt}/{file_id}", data)
+    stored = await blobs.put_bytes(f"{claim.id}/{claim.fence}/{file_id}", data)
     blobs.close()
     return FileRef(file_id, stored.key, stored.size, stored.digest, kind, name)
 
@@ -189,7 +189,7 @@ async def test_the_result_that_is_a_file_is_a_way_to_it(
     claim = await worker.claim(job["id"])
     ref = await made(settings, claim, DATA, "image/png", "out.png")
     await worker.append(claim, 0, ("file", ref.members()))
-    assert await store.claims.finish(job["id"], claim.attempt, "succeeded", orjson.dumps(as_output(ref)), b"{}") == "succeeded"
+    assert await store.claims.finish(job["id"], claim.fence, "succeeded", orjson.dumps(as_output(ref)), b"{}") == "succeeded"
     answer = await caller.get(job["urls"]["result"])
     assert answer.status_code == 303 and answer.headers["location"].startswith(f"{FILES}/{ref.id}/content?")
     assert (await caller.get(answer.headers["location"])).content == DATA
@@ -205,7 +205,7 @@ async def test_the_result_that_is_kept_as_a_file_is_given_as_json(
     data = orjson.dumps(list(range(50_000)))
     ref = await made(settings, claim, data, "application/json", "output.json")
     await worker.append(claim, 0, ("file", ref.members()))
-    assert await store.claims.finish(job["id"], claim.attempt, "succeeded", reference(ref), b"{}") == "succeeded"
+    assert await store.claims.finish(job["id"], claim.fence, "succeeded", reference(ref), b"{}") == "succeeded"
     answer = await caller.get(job["urls"]["result"])
     assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, "application/json", data)
     body = (await caller.get(job["urls"]["self"])).json()

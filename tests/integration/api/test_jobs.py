@@ -56,7 +56,7 @@ async def test_a_job_is_shown_through_its_life(caller: httpx.AsyncClient, submit
     running = answer.json()
     assert (running["status"], running["attempt"], running["position"], answer.headers["retry-after"]) == ("running", 1, None, "1")
     assert running["progress"]["fraction"] == 0.5 and running["progress"]["updated_at"]
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b'{"a":[1]}', b'{"run_s":0.5}')
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b'{"a":[1]}', b'{"run_s":0.5}')
     answer = await caller.get(url)
     done = answer.json()
     assert (done["status"], done["terminal"], done["output"], done["error"]) == ("succeeded", True, {"a": [1]}, None)
@@ -84,7 +84,7 @@ async def test_a_long_poll_wakes_as_soon_as_the_job_ends(caller: httpx.AsyncClie
     await worker.append(claim, 0, ("progress", {}), progress={"fraction": 0.1})
     await asyncio.sleep(0.2)
     assert not waiting.done()
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b"1")
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b"1")
     answer = await asyncio.wait_for(waiting, WOKEN)
     assert (answer.status_code, answer.json()["output"], answer.headers["preference-applied"]) == (200, 1, "wait=60")
 
@@ -231,7 +231,7 @@ async def test_attempts_tell_who_ran_it_and_how_it_went(caller: httpx.AsyncClien
     url = f"{job['urls']['self']}/attempts"
     assert (await caller.get(url)).json() == {"attempts": []}
     await worker.claim(job["id"], "w1")
-    await worker.store.claims.retry_later(job["id"], 1, 0.0, b'{"code":"model-error","detail":"x","attempt":1}')
+    await worker.store.claims.retry_later(job["id"], "1/n", 0.0, b'{"code":"model-error","detail":"x","attempt":1}')
     await asyncio.sleep(0.01)
     await worker.store.upkeep.release_due()
     await worker.claim(job["id"], "w2")
@@ -257,11 +257,11 @@ async def test_the_output_so_far_is_that_of_the_current_attempt(  # noqa: PLR091
     url = f"{job['urls']['self']}/output"
     claim = await worker.claim(job["id"])
     await worker.append(claim, 0, ("output", {"value": "of an attempt that was lost"}))
-    await worker.store.claims.hand_back(job["id"], 1, "release")
+    await worker.store.claims.hand_back(job["id"], "1/n", "release")
     claim = await worker.claim(job["id"], "w2")
     await worker.append(claim, 0, *[("output", {"value": value}) for value in outputs], ("log", {"level": "info", "message": "x"}))
     assert (await caller.get(url)).json() == {"attempt": 2, "status": "running", "complete": False, "truncated": False, "output": so_far}
-    await worker.store.claims.finish(job["id"], 2, "succeeded", b'"whole"')
+    await worker.store.claims.finish(job["id"], "2/n", "succeeded", b'"whole"')
     assert (await caller.get(url)).json() == {"attempt": 2, "status": "succeeded", "complete": True, "truncated": False, "output": "whole"}
 
 

@@ -150,7 +150,7 @@ async def test_races_of_cancel_against_completion_are_told_alike_by_poll_stream_
 
             async def complete() -> None:
                 await asyncio.sleep(rng.random() * 0.05)
-                await store.claims.finish(job["id"], claim.attempt, rng.choice(["succeeded", "canceled"]), b'{"code":"canceled"}')
+                await store.claims.finish(job["id"], claim.fence, rng.choice(["succeeded", "canceled"]), b'{"code":"canceled"}')
 
             async def cancel() -> dict[str, Any]:
                 await asyncio.sleep(rng.random() * 0.05)

@@ -106,7 +106,7 @@ async def test_a_reader_that_takes_nothing_does_not_hold_up_a_stop(
 
 async def test_a_reader_that_is_slow_gets_everything(impatient: Served, submit: Submit, worker: PlayedWorker) -> None:
     job = await talkative(submit, worker, 1)
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b'"x"')
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b'"x"')
     slow = ask(port_of(impatient), job["urls"]["events"])
     loop, seen, began = asyncio.get_running_loop(), b"", time.monotonic()
     while b'"type":"done"' not in seen:

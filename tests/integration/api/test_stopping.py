@@ -99,7 +99,7 @@ async def test_a_stream_ends_whole_and_goes_on_elsewhere(settings: Settings, sub
         assert text.startswith("retry: 2000\nid: 1\n")
         assert [line for line in text.splitlines() if line.startswith("id:")] == ["id: 1", "id: 2", "id: 3"]
         await served.ended()
-    await worker.store.claims.finish(job["id"], 1, "succeeded", b'"first"')
+    await worker.store.claims.finish(job["id"], "1/n", "succeeded", b'"first"')
     async with serving(settings) as served:
         rest = await served.caller.get(job["urls"]["events"], headers={"Last-Event-ID": "3"})
     assert "id: 4\n" in rest.text and '"done"' in rest.text and "id: 3\n" not in rest.text

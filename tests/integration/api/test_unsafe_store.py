@@ -106,7 +106,7 @@ async def test_submits_are_refused_while_the_store_is_unsafe_and_taken_again_whe
             assert "maxmemory" not in answer.text and "lru" not in answer.text, "callers are told no internals"
         # Reading, and work that has begun, go on.
         assert (await caller.get(job["urls"]["self"])).json()["status"] == "running"
-        assert await worker.store.claims.finish(job["id"], claim.attempt, "succeeded", b"1", b"{}") == "succeeded"
+        assert await worker.store.claims.finish(job["id"], claim.fence, "succeeded", b"1", b"{}") == "succeeded"
         assert (await caller.get(job["urls"]["result"])).json() == 1
         assert len((await caller.get(f"{API}/jobs")).json()["jobs"]) == 2, "nothing was stored meanwhile"
 

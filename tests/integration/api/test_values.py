@@ -61,11 +61,11 @@ async def exchange(app: Any, store: Store, value: Any, tag: str, key: str) -> No
             output = served().get("echo").output.encode(value).data
         except InvalidOutput as error:
             failure = orjson.dumps({"code": error.code, "detail": error.detail, "attempt": 1})
-            await store.claims.finish(job_id, 1, "failed", failure)
+            await store.claims.finish(job_id, "1/n", "failed", failure)
         else:
-            await store.claims.append(job_id, claim.attempt, 0, b"", [("output", b'{"value":%b}' % output)])
+            await store.claims.append(job_id, claim.fence, 0, b"", [("output", b'{"value":%b}' % output)])
             await check(caller, job_id)
-            await store.claims.finish(job_id, 1, "succeeded", output)
+            await store.claims.finish(job_id, "1/n", "succeeded", output)
         await check(caller, job_id)
         for path in ("jobs", "dead-letters", "stats", "queues"):
             assert (

@@ -72,7 +72,7 @@ async def test_it_tells_everything_as_the_stream_does_and_is_closed_after_done(u
         assert types(await read(socket, 1)) == ["started"]
         for number in range(5):
             await worker.append(claim, number, ("output", {"value": str(number)}))
-        await worker.store.claims.finish(job["id"], 1, "succeeded", b'"01234"')
+        await worker.store.claims.finish(job["id"], "1/n", "succeeded", b'"01234"')
         events = await read(socket)
         assert await ending(socket) == (1000, "the job has ended")
     assert [event["seq"] for event in events] == list(range(3, 9))
@@ -117,7 +117,7 @@ async def test_the_caller_can_cancel_the_job(url: str, submit: Submit, worker: P
         await socket.send('{"cancel":true}')
         assert types(await read(socket, 3)) == ["queued", "started", "canceling"]
         await socket.send('{"cancel":true}')
-        await worker.store.claims.finish(running["id"], claim.attempt, "canceled", b'{"code":"canceled"}')
+        await worker.store.claims.finish(running["id"], claim.fence, "canceled", b'{"code":"canceled"}')
         assert types(await read(socket)) == ["done"]
 
 

@@ -95,8 +95,8 @@ async def test_bytes_go_with_their_file_within_seconds(store: Store, settings: S
     deleted, brief, embedded, lasting = [await stored(store, blobs, keep) for keep in (60.0, 0.01, None, 60.0)]
     job_id = await claimed(store, embedded)
     made = await stored(store, blobs, ref=made_by(job_id))
-    await store.claims.append(job_id, 1, 0, b"", told(made))
-    await store.claims.finish(job_id, 1, "succeeded", b"1")
+    await store.claims.append(job_id, "1/n", 0, b"", told(made))
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1")
     running = asyncio.create_task(run_chores(store, settings, blobs))
     try:
         await store.files.delete(deleted.id, "t")

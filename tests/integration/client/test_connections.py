@@ -23,7 +23,7 @@ async def tell(worker: PlayedWorker, job: AsyncRemoteJob, count: int) -> None:
     for number in range(count):
         await worker.append(claim, number, ("output", {"value": number}))
         await asyncio.sleep(0.02)
-    await worker.store.claims.finish(job.id, claim.attempt, "succeeded", b"[]")
+    await worker.store.claims.finish(job.id, claim.fence, "succeeded", b"[]")
 
 
 async def test_a_submit_whose_answer_is_lost_makes_one_job(far: AsyncClient, client: AsyncClient, proxy: Proxy) -> None:

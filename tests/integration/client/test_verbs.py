@@ -27,9 +27,9 @@ async def work(store: Store, worker: PlayedWorker, count: int) -> None:
                 claim = await worker.claim(job.id)
                 value = int(claim.input[9:-1])
                 if value < 0:
-                    await store.claims.finish(job.id, claim.attempt, "failed", b'{"code":"model-error","detail":"negative","attempt":1}')
+                    await store.claims.finish(job.id, claim.fence, "failed", b'{"code":"model-error","detail":"negative","attempt":1}')
                 else:
-                    await store.claims.finish(job.id, claim.attempt, "succeeded", b"%d" % value)
+                    await store.claims.finish(job.id, claim.fence, "succeeded", b"%d" % value)
         await asyncio.sleep(0.01)
 
 
@@ -124,7 +124,7 @@ async def retried(worker: PlayedWorker, job: AsyncRemoteJob, *outputs: str) -> N
     """An attempt of the job that yields these and is lost."""
     claim = await worker.claim(job.id)
     await worker.append(claim, 0, *[("output", {"value": value}) for value in outputs])
-    await worker.store.claims.hand_back(job.id, claim.attempt, "release")
+    await worker.store.claims.hand_back(job.id, claim.fence, "release")
 
 
 async def test_the_pieces_of_a_later_attempt_are_never_mixed_with_earlier_ones(client: AsyncClient, worker: PlayedWorker) -> None:
@@ -135,7 +135,7 @@ async def test_the_pieces_of_a_later_attempt_are_never_mixed_with_earlier_ones(c
 
     pieces = job.stream()
     assert await anext(pieces) == "whole"
-    await worker.store.claims.hand_back(job.id, claim.attempt, "release")
+    await worker.store.claims.hand_back(job.id, claim.fence, "release")
     await worker.succeed(job.id, b'"whole story"', outputs=["whole", " story"])
     with pytest.raises(StreamBroken) as caught:
         await anext(pieces)
@@ -150,7 +150,7 @@ async def test_a_stream_of_a_job_that_fails_does_not_end_as_if_it_were_whole(cli
     pieces = job.stream()
 
     assert await anext(pieces) == "half"
-    await worker.store.claims.finish(job.id, claim.attempt, "failed", b'{"code":"timeout","detail":"late","attempt":1}')
+    await worker.store.claims.finish(job.id, claim.fence, "failed", b'{"code":"timeout","detail":"late","attempt":1}')
     with pytest.raises(JobFailed, match="timeout"):
         await anext(pieces)
 

@@ -120,7 +120,7 @@ async def test_an_uploaded_file_is_used_by_its_id_and_outlives_its_deletion_whil
         await service.get(caller, file_id)
     assert await keys(caller) == [file_id]
     claim = await caller.store.claims.claim(sent.job.id, "n", "w", "cpu")
-    await caller.store.claims.finish(sent.job.id, claim.attempt, "succeeded", b'"x"')
+    await caller.store.claims.finish(sent.job.id, claim.fence, "succeeded", b'"x"')
     await control.delete(caller, sent.job.id)
     assert await keys(caller) == []
 
@@ -129,13 +129,13 @@ async def test_files_that_came_with_a_job_go_with_it(caller):
     sent = await send(caller, image=uri(png()))
     assert len(await keys(caller)) == 1
     claim = await caller.store.claims.claim(sent.job.id, "n", "w", "cpu")
-    await caller.store.claims.finish(sent.job.id, claim.attempt, "failed", b'{"code":"model-error","detail":"x","attempt":1}')
+    await caller.store.claims.finish(sent.job.id, claim.fence, "failed", b'{"code":"model-error","detail":"x","attempt":1}')
     again = await control.retry(caller, sent.job.id)
     await control.delete(caller, sent.job.id)
     assert len(await keys(caller)) == 1, "the retry needs it"
     data, files = await claimed(caller, again.id)
     assert list(files) == [data["image"]]
-    await caller.store.claims.finish(again.id, 1, "succeeded", b'"x"')
+    await caller.store.claims.finish(again.id, "1/n", "succeeded", b'"x"')
     await control.delete(caller, again.id)
     assert await keys(caller) == []
 
@@ -147,7 +147,7 @@ async def test_a_large_input_is_kept_as_a_file(caller):
     assert len(claim.input) < 1000
     ref = referenced(claim.input)
     assert orjson.loads(await caller.blobs.read(ref.key, 1 << 20)) == {"text": text}
-    await caller.store.claims.finish(sent.job.id, 1, "succeeded", b'"x"')
+    await caller.store.claims.finish(sent.job.id, "1/n", "succeeded", b'"x"')
     await control.delete(caller, sent.job.id)
     assert await keys(caller) == []
 

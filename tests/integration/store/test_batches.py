@@ -33,7 +33,7 @@ async def accepted(store: Store, total: int = 200, **given: object) -> str:
 async def finish(store: Store, job_id: str, outcome: str, data: bytes) -> None:
     claim = await store.claims.claim(job_id, "n", "w", "cpu")
     assert claim is not None
-    assert await store.claims.finish(job_id, claim.attempt, outcome, data) == outcome
+    assert await store.claims.finish(job_id, claim.fence, outcome, data) == outcome
 
 
 async def test_a_piece_that_is_sent_twice_makes_its_items_once(store: Store) -> None:

@@ -71,7 +71,7 @@ async def test_a_thousand_races_of_cancel_against_completion_have_one_winner_eac
 
         async def finish() -> str | None:
             await asyncio.sleep(rng.random() * 0.004)
-            return await other.claims.finish(job_id, 1, outcome, data)  # type: ignore[arg-type]
+            return await other.claims.finish(job_id, "1/n", outcome, data)  # type: ignore[arg-type]
 
         async def cancel() -> Status:
             await asyncio.sleep(rng.random() * 0.004)
@@ -87,7 +87,7 @@ async def test_a_thousand_races_of_cancel_against_completion_have_one_winner_eac
         # A success counts whenever it comes; an error counts unless somebody had asked before.
         assert job.status.value == ("succeeded" if outcome == "succeeded" else "canceled" if asked else "failed")
         assert await store.records.cancel(job_id, "t") is job.status
-        assert await other.claims.finish(job_id, 1, outcome, data) == told, "sent twice: the same answer"  # type: ignore[arg-type]
+        assert await other.claims.finish(job_id, "1/n", outcome, data) == told, "sent twice: the same answer"  # type: ignore[arg-type]
         assert (await store.records.read(job_id, "t")) == job
         winners[outcome, "asked before" if asked else "asked after"] += 1
 
@@ -112,11 +112,11 @@ async def test_races_of_cancel_against_every_other_write_of_a_worker_end_cancele
             if write == "claim":
                 await other.claims.claim(job_id, "n", "w", "cpu")
             elif write == "retry":
-                await other.claims.retry_later(job_id, 1, 0.001, FAILURE)
+                await other.claims.retry_later(job_id, "1/n", 0.001, FAILURE)
             elif write == "sweep":
                 await other.upkeep.sweep()
             else:
-                await other.claims.hand_back(job_id, 1, write)  # type: ignore[arg-type]
+                await other.claims.hand_back(job_id, "1/n", write)  # type: ignore[arg-type]
 
         async def cancel() -> Status:
             await asyncio.sleep(rng.random() * 0.003)
@@ -125,7 +125,7 @@ async def test_races_of_cancel_against_every_other_write_of_a_worker_end_cancele
         _, answer = await asyncio.gather(work(), cancel())
         if answer is Status.CANCELING:
             # Whoever holds it ends it: its worker, or the sweep when that is gone.
-            await other.claims.hand_back(job_id, 1, "crash")
+            await other.claims.hand_back(job_id, "1/n", "crash")
         job = await ended(store, job_id)
         assert job.status is Status.CANCELED
         assert job.attempt <= 1
@@ -139,7 +139,7 @@ async def test_a_job_that_waits_is_canceled_at_once_and_nothing_brings_it_back(s
     job_id = await submit(store, delay=0.05 if state == "scheduled" else 0.0)
     if state == "retrying":
         await store.claims.claim(job_id, "n", "w", "cpu")
-        await store.claims.retry_later(job_id, 1, 0.05, FAILURE)
+        await store.claims.retry_later(job_id, "1/n", 0.05, FAILURE)
     assert (await store.records.read(job_id, "t")).status.value == state
     assert await store.records.cancel(job_id, "t") is Status.CANCELED
     await asyncio.sleep(0.1)
@@ -153,7 +153,7 @@ async def test_a_job_that_waits_is_canceled_at_once_and_nothing_brings_it_back(s
 async def test_a_canceling_job_whose_worker_is_lost_is_canceled(store: Store, delivery: Any) -> None:
     job_id = await claimed(store, Policy(delivery=delivery))
     assert await store.records.cancel(job_id, "t") is Status.CANCELING
-    assert await store.claims.hand_back(job_id, 1, "crash", FAILURE) == "canceled"
+    assert await store.claims.hand_back(job_id, "1/n", "crash", FAILURE) == "canceled"
     assert (await ended(store, job_id)).status is Status.CANCELED
 
 
@@ -164,7 +164,7 @@ async def test_a_finished_job_does_not_change_when_it_is_canceled(store: Store, 
         await asyncio.sleep(0.05)
         await store.upkeep.release_due()
     else:
-        await store.claims.finish(job_id, 1, status.value, b'"x"' if status is Status.SUCCEEDED else FAILURE)  # type: ignore[arg-type]
+        await store.claims.finish(job_id, "1/n", status.value, b'"x"' if status is Status.SUCCEEDED else FAILURE)  # type: ignore[arg-type]
     before = await ended(store, job_id)
     assert before.status is status
     assert await store.records.cancel(job_id, "t") is status
@@ -173,7 +173,7 @@ async def test_a_finished_job_does_not_change_when_it_is_canceled(store: Store, 
 
 async def test_a_partial_output_is_marked_and_nothing_else_is(store: Store) -> None:
     partial, whole = await claimed(store), await claimed(store)
-    await store.claims.finish(partial, 1, "succeeded", b'"half"', partial=True)
-    await store.claims.finish(whole, 1, "succeeded", b'"all"')
+    await store.claims.finish(partial, "1/n", "succeeded", b'"half"', partial=True)
+    await store.claims.finish(whole, "1/n", "succeeded", b'"all"')
     assert (await store.records.read(partial, "t")).partial
     assert not (await store.records.read(whole, "t")).partial

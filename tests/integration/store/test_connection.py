@@ -81,7 +81,7 @@ async def test_a_call_with_patience_outlives_a_restart_of_the_server(own: Embedd
         own.start()
         taken = await asyncio.wait_for(claim, 60)
         assert taken is not None
-        assert await store.claims.finish(job_id, taken.attempt, "succeeded", b"1") == "succeeded"
+        assert await store.claims.finish(job_id, taken.fence, "succeeded", b"1") == "succeeded"
     finally:
         await store.close()
         own.stop()

@@ -30,7 +30,7 @@ async def retried(store: Store, policy: Policy) -> str:
 async def redriven(store: Store, policy: Policy) -> str:
     """From the dead letters."""
     job_id = await claimed(store, policy)
-    await store.claims.finish(job_id, 1, "failed", FAILURE)
+    await store.claims.finish(job_id, "1/n", "failed", FAILURE)
     assert await store.records.dead("t") == 1
     return await store.records.resubmit(job_id, "t", new_job_id())
 
@@ -87,7 +87,7 @@ async def test_a_job_that_was_retried_expires_when_its_total_timeout_is_over(sto
 async def test_a_job_that_has_run_and_waits_again_has_its_total_timeout_alone(store: Store, end: str) -> None:
     job_id = await claimed(store, Policy(start_within=5, total_timeout=20, max_attempts=3))
     if end == "retry_later":
-        await store.claims.retry_later(job_id, 1, 0, FAILURE)
+        await store.claims.retry_later(job_id, "1/n", 0, FAILURE)
     else:
-        await store.claims.hand_back(job_id, 1, "release")
+        await store.claims.hand_back(job_id, "1/n", "release")
     assert await deadline(store, job_id) == 20

@@ -32,8 +32,8 @@ def outputs(first: int, count: int, width: int = 1) -> list[tuple[str, bytes]]:
     return [("output", b'{"value":"%0*d"}' % (width, n)) for n in range(first, first + count)]
 
 
-async def append(store: Store, job_id: str, first: int, count: int, *, attempt: int = 1, width: int = 1) -> None:
-    assert await store.claims.append(job_id, attempt, first, b"", outputs(first, count, width))
+async def append(store: Store, job_id: str, first: int, count: int, *, fence: str = "1/n", width: int = 1) -> None:
+    assert await store.claims.append(job_id, fence, first, b"", outputs(first, count, width))
 
 
 async def read_all(store: Store, job_id: str, after: int = 0, limit: int = 7) -> list[Event]:
@@ -122,22 +122,22 @@ async def test_an_append_sent_twice_adds_nothing_and_trims_nothing(limited: Stor
 async def test_only_output_that_is_missing_is_called_cut_and_only_of_its_attempt(limited: Store) -> None:
     job_id = await claimed(limited, Policy(max_attempts=3))
     for first in range(0, 60, 10):
-        assert await limited.claims.append(job_id, 1, first, b"", [("log", b"{}")] * 10)
+        assert await limited.claims.append(job_id, "1/n", first, b"", [("log", b"{}")] * 10)
     assert (await limited.records.events(job_id, "t", 0, 1)).cut == 0
     await append(limited, job_id, 60, 30)
     assert (await limited.records.events(job_id, "t", 0, 1)).cut == 1
-    assert await limited.claims.hand_back(job_id, 1, "release") == "queued"
+    assert await limited.claims.hand_back(job_id, "1/n", "release") == "queued"
     assert await limited.claims.claim(job_id, "n2", "w", "cpu") is not None
-    await append(limited, job_id, 0, 5, attempt=2)
+    await append(limited, job_id, 0, 5, fence="2/n2")
     assert (await limited.records.events(job_id, "t", 0, 1)).cut == 1
-    await append(limited, job_id, 5, 30, attempt=2)
+    await append(limited, job_id, 5, 30, fence="2/n2")
     assert (await limited.records.events(job_id, "t", 0, 1)).cut == 2
 
 
 async def test_what_ends_a_job_is_the_last_event_of_a_trimmed_log_too(limited: Store) -> None:
     job_id = await claimed(limited)
     await append(limited, job_id, 0, 50)
-    await limited.claims.finish(job_id, 1, "succeeded", b"1")
+    await limited.claims.finish(job_id, "1/n", "succeeded", b"1")
     page = await limited.records.events(job_id, "t", 52, 10)
     assert [(event.seq, event.type) for event in page.events] == [(53, "done")]
     assert (page.latest, page.status) == (53, Status.SUCCEEDED)
@@ -148,7 +148,7 @@ async def test_what_ends_a_job_is_the_last_event_of_a_trimmed_log_too(limited: S
 async def test_of_a_job_that_keeps_nothing_the_end_can_still_be_read(store: Store) -> None:
     job_id = await claimed(store, Policy(retain_for=0))
     await append(store, job_id, 0, 5)
-    await store.claims.finish(job_id, 1, "succeeded", b"1")
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1")
     await store.connection.command("ZADD", f"{store.prefix}expire", 1, job_id)
     assert await store.upkeep.expire() == 1
     events = await read_all(store, job_id)

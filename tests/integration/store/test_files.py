@@ -30,10 +30,10 @@ def new_ref(**given: Any) -> FileRef:
     return FileRef(**members | {"facts": {"width": 2}} | given)
 
 
-def made_by(job_id: str, attempt: int = 1, **given: Any) -> FileRef:
+def made_by(job_id: str, fence: str = "1/n", **given: Any) -> FileRef:
     """A file as a runner makes it."""
     file_id = f"file_{secrets.token_hex(16)}"
-    return new_ref(id=file_id, key=f"{job_id}/{attempt}/{file_id}", **given)
+    return new_ref(id=file_id, key=f"{job_id}/{fence}/{file_id}", **given)
 
 
 def told(*refs: FileRef) -> list[tuple[str, bytes]]:
@@ -58,7 +58,7 @@ async def claimed(store: Store, *refs: FileRef, **given: Any) -> str:
 
 async def ended(store: Store, *refs: FileRef, outcome: Any = "succeeded", **given: Any) -> str:
     job_id = await claimed(store, *refs, **given)
-    assert await store.claims.finish(job_id, 1, outcome, FAILURE) == outcome
+    assert await store.claims.finish(job_id, "1/n", outcome, FAILURE) == outcome
     return job_id
 
 
@@ -338,7 +338,7 @@ async def test_a_retry_keeps_the_files_of_the_old_job_alive_also_a_deleted_one(s
     assert await trash(store) == set()
     claim = await store.claims.claim(new, "n", "w", "cpu")
     assert claim is not None and set(orjson.loads(claim.files)) == {embedded.id, deleted.id}
-    assert await store.claims.finish(new, 1, "succeeded", b"1") == "succeeded"
+    assert await store.claims.finish(new, "1/n", "succeeded", b"1") == "succeeded"
     await store.records.delete(new, "t")
     assert await trash(store) == {embedded.key, deleted.key}
 
@@ -356,7 +356,7 @@ async def test_what_is_named_needed_in_use_or_in_the_trash_is_not_to_be_swept(st
     await store.files.trashed([removed.key])
     keys = [ref.key for ref in (there, deleted, trashed, removed, running, earlier, foreign)] + ["nobody's", f"x/{there.id}"]
     assert await store.files.needed(keys) == {there.key, deleted.key, trashed.key, running.key}
-    await store.claims.finish(job_id, 1, "succeeded", b"1")
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1")
     assert await store.files.needed([running.key]) == set(), "it was not registered, and the attempt is over"
 
 

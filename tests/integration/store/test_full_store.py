@@ -48,9 +48,9 @@ async def test_a_new_job_is_refused_and_an_accepted_one_runs_to_its_end(store: S
     claim = await store.claims.claim(job_id, "n", "w", "cpu")
     assert claim is not None
     assert (claim.id, claim.attempt, claim.input) == (job_id, 1, b'{"x":1}')
-    assert await store.claims.heartbeat([(job_id, 1)], 1) == [1]
-    assert await store.claims.append(job_id, 1, 0, b'{"fraction":0.5}', [("progress", b'{"fraction":0.5}')])
-    assert await store.claims.finish(job_id, 1, "succeeded", b'"done"') == "succeeded"
+    assert await store.claims.heartbeat([(job_id, "1/n")], 1) == [1]
+    assert await store.claims.append(job_id, "1/n", 0, b'{"fraction":0.5}', [("progress", b'{"fraction":0.5}')])
+    assert await store.claims.finish(job_id, "1/n", "succeeded", b'"done"') == "succeeded"
     assert (await store.records.read(job_id, "t")).output == b'"done"'
 
 
@@ -59,25 +59,25 @@ async def test_a_large_output_is_refused_until_there_is_room_and_the_claim_holds
     await full(store)
     large = b'"' + b"x" * 10_000 + b'"'
     with pytest.raises(StorageFull):
-        await store.claims.finish(job_id, 1, "succeeded", large)
+        await store.claims.finish(job_id, "1/n", "succeeded", large)
     with pytest.raises(StorageFull):
-        await store.claims.append(job_id, 1, 0, b"", [("output", large)])
+        await store.claims.append(job_id, "1/n", 0, b"", [("output", large)])
     for _ in range(6):  # longer than the lease
         await asyncio.sleep(0.5)
-        assert await store.claims.heartbeat([(job_id, 1)], 1) == [1]
+        assert await store.claims.heartbeat([(job_id, "1/n")], 1) == [1]
         assert await store.upkeep.sweep() == {}
     await full(store, "0")
-    assert await store.claims.finish(job_id, 1, "succeeded", large) == "succeeded"
+    assert await store.claims.finish(job_id, "1/n", "succeeded", large) == "succeeded"
 
 
 async def test_retries_hand_backs_cancels_and_lost_workers_are_dealt_with(store: Store) -> None:
     retried, released, canceled, lost = [await claimed(store) for _ in range(4)]
     delayed = await submit(store, delay=0.01)
     await full(store)
-    assert await store.claims.retry_later(retried, 1, 0, FAILURE) == "retrying"
-    assert await store.claims.hand_back(released, 1, "release") == "queued"
+    assert await store.claims.retry_later(retried, "1/n", 0, FAILURE) == "retrying"
+    assert await store.claims.hand_back(released, "1/n", "release") == "queued"
     assert await store.records.cancel(canceled, "t") == "canceling"
-    assert await store.claims.finish(canceled, 1, "canceled", FAILURE) == "canceled"
+    assert await store.claims.finish(canceled, "1/n", "canceled", FAILURE) == "canceled"
     await asyncio.sleep(0.02)
     assert await store.upkeep.release_due() == 2
     assert [await status(store, job_id) for job_id in (retried, delayed)] == ["queued", "queued"]
@@ -92,8 +92,8 @@ async def test_retries_hand_backs_cancels_and_lost_workers_are_dealt_with(store:
 async def test_what_has_expired_or_is_deleted_makes_room(store: Store) -> None:
     brief = await claimed(store, Policy(retain_for=0.001))
     kept = await claimed(store)
-    await store.claims.finish(brief, 1, "succeeded", b"1")
-    await store.claims.finish(kept, 1, "succeeded", b"1")
+    await store.claims.finish(brief, "1/n", "succeeded", b"1")
+    await store.claims.finish(kept, "1/n", "succeeded", b"1")
     await full(store)
     await asyncio.sleep(0.01)
     assert await store.upkeep.expire() == 1
@@ -108,8 +108,8 @@ async def test_files_are_refused_as_new_records_and_their_removal_makes_room(sto
     with pytest.raises(StorageFull):
         await store.files.add("t", new_ref(), keep=60.0)
     made = made_by(job_id)
-    assert await store.claims.append(job_id, 1, 0, b"", told(made)), "what an accepted job has made is small and is taken"
-    assert await store.claims.finish(job_id, 1, "succeeded", b"1") == "succeeded"
+    assert await store.claims.append(job_id, "1/n", 0, b"", told(made)), "what an accepted job has made is small and is taken"
+    assert await store.claims.finish(job_id, "1/n", "succeeded", b"1") == "succeeded"
     await store.files.delete(deleted.id, "t")
     await store.files.discard([discarded.id], "t")
     await asyncio.sleep(0.02)
@@ -136,10 +136,10 @@ async def test_more_file_events_than_are_small_wait_for_room_and_are_taken_once(
     refs = [made_by(job_id) for _ in range(50)]
     await full(store)
     with pytest.raises(StorageFull):
-        await store.claims.append(job_id, 1, 0, b"", told(*refs))
+        await store.claims.append(job_id, "1/n", 0, b"", told(*refs))
     await full(store, "0")
     assert await store.files.read_all([ref.id for ref in refs], "t") == [None] * 50
-    assert await store.claims.append(job_id, 1, 0, b"", told(*refs))
+    assert await store.claims.append(job_id, "1/n", 0, b"", told(*refs))
     assert [record.ref for record in await store.files.read_all([ref.id for ref in refs], "t") if record] == refs
 
 
@@ -147,7 +147,7 @@ async def test_a_large_output_among_small_ones_is_refused_alone(store: Store) ->
     first, big, last = await claimed(store), await claimed(store), await claimed(store)
     await full(store)
     large = b'"' + b"x" * 10_000 + b'"'
-    endings = [Ending(job_id, 1, "succeeded", data) for job_id, data in ((first, b"1"), (big, large), (last, b"3"))]
+    endings = [Ending(job_id, "1/n", "succeeded", data) for job_id, data in ((first, b"1"), (big, large), (last, b"3"))]
     answers = await store.claims.finish_all(endings)
     assert (answers[0], answers[2]) == ("succeeded", "succeeded")
     assert isinstance(answers[1], StorageFull)

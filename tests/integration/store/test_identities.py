@@ -29,7 +29,7 @@ async def test_a_report_of_a_death_takes_no_job_of_another_worker_of_the_same_na
     assert await store.upkeep.report_lost("a1") == {dead: "queued"}
     assert await store.upkeep.report_lost("a1") == {}  # late, or sent twice
     assert await store.upkeep.report_lost("longrun-7@host") == {}
-    assert await store.claims.heartbeat([(alive, 1)], 1) == [1]
+    assert await store.claims.heartbeat([(alive, "1/b2")], 1) == [1]
     assert [each.worker for each in await store.records.attempts(alive, "t")] == ["longrun-7@host"]
     (attempt,) = await store.records.attempts(dead, "t")
     assert attempt.error and attempt.error["detail"] == "The worker that ran the job was lost: longrun-7@host."

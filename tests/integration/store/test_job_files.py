@@ -24,8 +24,8 @@ async def test_a_file_event_makes_a_file_of_the_job_and_is_told_to_nobody(store:
     job_id = await claimed(store)
     ref = made_by(job_id)
     async with store.follower.listen(store.job_channel(job_id)) as listener:
-        assert await store.claims.append(job_id, 1, 0, b"", told(ref))
-        assert await store.claims.append(job_id, 1, 1, b"", [("output", b'{"value":1}')])
+        assert await store.claims.append(job_id, "1/n", 0, b"", told(ref))
+        assert await store.claims.append(job_id, "1/n", 1, b"", [("output", b'{"value":1}')])
         (note,) = await listener.wait(2)
     assert note.startswith(b"events 3\0")
     page = await store.records.events(job_id, "t", 0, 100)
@@ -37,10 +37,10 @@ async def test_a_file_event_makes_a_file_of_the_job_and_is_told_to_nobody(store:
 
 async def test_progress_that_comes_with_nothing_but_files_is_noted(store: Store) -> None:
     job_id = await claimed(store)
-    assert await store.claims.append(job_id, 1, 0, b'{"fraction":0.5}', told(made_by(job_id)))
+    assert await store.claims.append(job_id, "1/n", 0, b'{"fraction":0.5}', told(made_by(job_id)))
     job = await store.records.read(job_id, "t")
     assert job.progress == b'{"fraction":0.5}'
-    assert await store.claims.append(job_id, 1, 0, b'{"fraction":0.1}', told(made_by(job_id)))
+    assert await store.claims.append(job_id, "1/n", 0, b'{"fraction":0.1}', told(made_by(job_id)))
     assert (await store.records.read(job_id, "t")).version == job.version, "sent twice, it counts once"
 
 
@@ -49,7 +49,7 @@ async def test_file_events_sent_twice_take_their_numbers_once(store: Store) -> N
     one, two = made_by(job_id), made_by(job_id)
     events = [*told(one), ("output", b'{"value":"a"}'), *told(two)]
     for more in ([], [("output", b'{"value":"b"}')], [("output", b'{"value":"b"}')]):
-        assert await store.claims.append(job_id, 1, 0, b"", [*events, *more])
+        assert await store.claims.append(job_id, "1/n", 0, b"", [*events, *more])
     page = await store.records.events(job_id, "t", 0, 100)
     assert [event.data for event in page.events if event.type == "output"] == [b'{"value":"a"}', b'{"value":"b"}']
     assert await store.connection.command("SCARD", f"{store.prefix}uses:{job_id}") == 2
@@ -58,9 +58,9 @@ async def test_file_events_sent_twice_take_their_numbers_once(store: Store) -> N
 async def test_a_stale_attempt_registers_no_file(store: Store) -> None:
     job_id = await claimed(store)
     stale = made_by(job_id)
-    await store.claims.hand_back(job_id, 1, "release")
+    await store.claims.hand_back(job_id, "1/n", "release")
     await store.claims.claim(job_id, "n2", "w2", "cpu")
-    assert await store.claims.append(job_id, 1, 0, b"", told(stale)) is False
+    assert await store.claims.append(job_id, "1/n", 0, b"", told(stale)) is False
     assert await state(store, stale) == "file-not-found"
     assert await store.files.needed([stale.key]) == set()
 
@@ -69,21 +69,22 @@ async def test_a_runner_cannot_make_the_bytes_of_another_tenant_its_own(store: S
     """Whoever could would read another's file, and have it erased with the job."""
     job_id = await claimed(store)
     victim, ref = await uploaded(store, tenant="u"), made_by(job_id)
-    assert await store.claims.append(job_id, 1, 0, b"", [("file", orjson.dumps(ref.members() | {"key": victim.key}))])
+    assert await store.claims.append(job_id, "1/n", 0, b"", [("file", orjson.dumps(ref.members() | {"key": victim.key}))])
     assert await state(store, ref) == "file-not-found"
 
 
-@pytest.mark.parametrize("wrong", ["attempt", "id", "JSON", "size"])
+@pytest.mark.parametrize("wrong", ["attempt", "nonce", "id", "JSON", "size"])
 async def test_what_is_no_file_of_this_attempt_is_not_kept_and_that_is_told(store: Store, wrong: str) -> None:
     job_id = await claimed(store)
     ref = made_by(job_id)
     data = {
-        "attempt": orjson.dumps(made_by(job_id, 2).members()),
-        "id": orjson.dumps(ref.members() | {"id": "file_x", "key": f"{job_id}/1/file_x"}),
+        "attempt": orjson.dumps(made_by(job_id, "2/n").members()),
+        "nonce": orjson.dumps(made_by(job_id, "1/m").members()),
+        "id": orjson.dumps(ref.members() | {"id": "file_x", "key": f"{job_id}/1/n/file_x"}),
         "JSON": b"{",
         "size": orjson.dumps({"id": ref.id, "key": ref.key, "digest": ""}),
     }[wrong]
-    assert await store.claims.append(job_id, 1, 0, b"", [("file", data)])
+    assert await store.claims.append(job_id, "1/n", 0, b"", [("file", data)])
     assert await store.connection.command("EXISTS", f"{store.prefix}uses:{job_id}") == 0
     page = await store.records.events(job_id, "t", 2, 100)
     assert [event.type for event in page.events] == ["log"], "nothing is dropped silently"
@@ -92,16 +93,16 @@ async def test_what_is_no_file_of_this_attempt_is_not_kept_and_that_is_told(stor
 async def test_an_attempt_makes_a_thousand_files_and_an_output_at_most_whatever_was_given_or_made_before(store: Store) -> None:
     given = await uploaded(store)
     job_id = await claimed(store, given, policy=Policy(max_attempts=2))
-    for attempt in (1, 2):
+    for fence in ("1/n", "2/n2"):
         for first in range(0, MOST_FILES, 100):
-            refs = [made_by(job_id, attempt) for _ in range(100)]
-            assert await store.claims.append(job_id, attempt, first, b"", told(*refs))
-            assert await store.claims.append(job_id, attempt, first, b"", told(*refs)), "sent twice, they count once"
-        last, over = made_by(job_id, attempt), made_by(job_id, attempt)
-        assert await store.claims.append(job_id, attempt, MOST_FILES, b"", told(last, over))
+            refs = [made_by(job_id, fence) for _ in range(100)]
+            assert await store.claims.append(job_id, fence, first, b"", told(*refs))
+            assert await store.claims.append(job_id, fence, first, b"", told(*refs)), "sent twice, they count once"
+        last, over = made_by(job_id, fence), made_by(job_id, fence)
+        assert await store.claims.append(job_id, fence, MOST_FILES, b"", told(last, over))
         assert [await state(store, ref) for ref in (refs[-1], last, over)] == ["there", "there", "file-not-found"]
-        if attempt == 1:
-            await store.claims.retry_later(job_id, 1, 0, FAILURE)
+        if fence == "1/n":
+            await store.claims.retry_later(job_id, "1/n", 0, FAILURE)
             await store.upkeep.release_due()
             await store.claims.claim(job_id, "n2", "w", "cpu")
     assert await store.connection.command("SCARD", f"{store.prefix}uses:{job_id}") == 1 + 2 * (MOST_FILES + 1)
@@ -112,13 +113,13 @@ async def test_files_of_an_attempt_that_failed_live_as_long_as_the_job(store: St
     """Its `output` events may have named them."""
     job_id = await claimed(store, policy=Policy(max_attempts=2))
     first = made_by(job_id)
-    await store.claims.append(job_id, 1, 0, b"", told(first))
-    await store.claims.retry_later(job_id, 1, 0, FAILURE)
+    await store.claims.append(job_id, "1/n", 0, b"", told(first))
+    await store.claims.retry_later(job_id, "1/n", 0, FAILURE)
     await store.upkeep.release_due()
     await store.claims.claim(job_id, "n2", "w", "cpu")
-    second = made_by(job_id, 2)
-    await store.claims.append(job_id, 2, 0, b"", told(second))
-    await store.claims.finish(job_id, 2, "succeeded", reference(second))
+    second = made_by(job_id, "2/n2")
+    await store.claims.append(job_id, "2/n2", 0, b"", told(second))
+    await store.claims.finish(job_id, "2/n2", "succeeded", reference(second))
     assert [await state(store, ref) for ref in (first, second)] == ["there", "there"]
     await store.records.delete(job_id, "t")
     assert [await state(store, ref) for ref in (first, second)] == ["file-gone", "file-gone"]
@@ -128,8 +129,8 @@ async def test_files_of_an_attempt_that_failed_live_as_long_as_the_job(store: St
 async def test_an_output_that_is_kept_as_a_file_is_read_as_a_reference(store: Store) -> None:
     job_id = await claimed(store)
     ref = made_by(job_id)
-    await store.claims.append(job_id, 1, 0, b"", told(ref))
-    await store.claims.finish(job_id, 1, "succeeded", reference(ref))
+    await store.claims.append(job_id, "1/n", 0, b"", told(ref))
+    await store.claims.finish(job_id, "1/n", "succeeded", reference(ref))
     for record in (
         await store.records.read(job_id, "t", most_output=4096),
         (await store.records.list("t", cursor=None, look_at=1, since=0, filters=[])).jobs[0],
@@ -142,8 +143,8 @@ async def test_an_output_that_is_kept_as_a_file_is_read_as_a_reference(store: St
 async def test_a_made_file_that_was_given_to_another_job_lives_with_that_one(store: Store) -> None:
     job_id = await claimed(store)
     ref = made_by(job_id)
-    await store.claims.append(job_id, 1, 0, b"", told(ref))
-    await store.claims.finish(job_id, 1, "succeeded", b"1")
+    await store.claims.append(job_id, "1/n", 0, b"", told(ref))
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1")
     other = await ended(store, ref)
     await store.records.delete(job_id, "t")
     assert await state(store, ref) == "there"
@@ -158,8 +159,8 @@ async def job_with_many_files(store: Store, count: int, **policy: Any) -> tuple[
     job_id = await claimed(store, policy=Policy(**policy))
     refs = [made_by(job_id) for _ in range(count)]
     for first in range(0, count, 100):
-        await store.claims.append(job_id, 1, first, b"", told(*refs[first : first + 100]))
-    await store.claims.finish(job_id, 1, "succeeded", b"1")
+        await store.claims.append(job_id, "1/n", first, b"", told(*refs[first : first + 100]))
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1")
     return job_id, {ref.key for ref in refs}
 
 
@@ -191,8 +192,8 @@ async def test_with_retain_for_0_files_go_with_the_data_and_the_status_stays(sto
     ref = await uploaded(store, None)
     job_id = await claimed(store, ref, policy=Policy(retain_for=0))
     made = made_by(job_id)
-    await store.claims.append(job_id, 1, 0, b"", told(made))
-    await store.claims.finish(job_id, 1, "failed", FAILURE)
+    await store.claims.append(job_id, "1/n", 0, b"", told(made))
+    await store.claims.finish(job_id, "1/n", "failed", FAILURE)
     await store.connection.command("ZADD", f"{store.prefix}expire", 1, job_id)  # its minute is over
     assert await store.upkeep.expire() == 1
     assert (await store.records.read(job_id, "t")).status == "failed"

@@ -76,7 +76,7 @@ async def test_a_backlog_of_a_hundred_thousand_that_waits_ten_minutes_gets_no_ti
     for _ in range(20):
         assert len(await take(store, 100)) == 100
     handed_back = ids[:50]
-    await asyncio.gather(*[store.claims.hand_back(job_id, 1, "crash") for job_id in handed_back])
+    await asyncio.gather(*[store.claims.hand_back(job_id, "1/n", "crash") for job_id in handed_back])
     for _ in range(120):  # ten minutes of looks, and a worker that takes a job now and then
         await look.look()
         await store.upkeep.republish(DOUBT_AFTER_S)
@@ -124,7 +124,7 @@ async def test_a_job_that_was_handed_back_is_not_overtaken_by_those_that_ran_mea
     early, later = await submit(store), await submit(store)
     await age(store)
     assert await take(store, 2) == [early, later]
-    assert await store.claims.hand_back(early, 1, "crash") == "queued"
+    assert await store.claims.hand_back(early, "1/n", "crash") == "queued"
     assert await store.upkeep.overtaken(LANE, OVERTAKEN_AFTER_S) == 0
     assert await count_tickets(store) == 1
 
@@ -133,7 +133,7 @@ async def test_a_job_that_came_from_the_front_overtakes_nobody(store: Store) -> 
     first = await submit(store)
     assert await take(store, 1) == [first]
     waits = await submit(store)
-    await store.claims.hand_back(first, 1, "release")
+    await store.claims.hand_back(first, "1/n", "release")
     await age(store)
     await store.connection.command("HINCRBY", f"{store.prefix}job:{first}", "queued", 10 * TEN_MINUTES)
     assert await take(store, 1) == [first]

@@ -20,8 +20,8 @@ async def claim_all(store: Store, ids: list[str], nonce: str = "n") -> list[Clai
     return await store.claims.claim_all(ids, nonce, "w", "cpu")
 
 
-def done(job_id: str, attempt: int = 1, output: bytes = b'"x"') -> Ending:
-    return Ending(job_id, attempt, "succeeded", output, b'{"run_s":0.5}')
+def done(job_id: str, fence: str = "1/n", output: bytes = b'"x"') -> Ending:
+    return Ending(job_id, fence, "succeeded", output, b'{"run_s":0.5}')
 
 
 async def scripts_run(store: Store) -> int:
@@ -44,8 +44,8 @@ async def test_of_many_claims_each_gets_its_own_answer(store: Store) -> None:
     ready, again = await submit(store), await submit(store, Policy(max_crashes=9))
     taken, ended, unknown = await claimed(store), await claimed(store), new_job_id()
     await claim_all(store, [again], "before")
-    await store.claims.hand_back(again, 1, "crash")
-    await store.claims.finish(ended, 1, "succeeded", b"1")
+    await store.claims.hand_back(again, "1/before", "crash")
+    await store.claims.finish(ended, "1/n", "succeeded", b"1")
     claims = await claim_all(store, [taken, ready, ended, unknown, again], "now")
     assert [claim and (claim.id, claim.attempt) for claim in claims] == [None, (ready, 1), None, None, (again, 2)]
     assert await members(store, "lease") == {taken, ready, again}
@@ -80,12 +80,12 @@ async def test_a_script_takes_a_hundred_jobs_at_most(store: Store) -> None:
 
 async def test_of_many_ends_each_gets_its_own_answer(store: Store) -> None:
     fresh, stale, twice, unknown = await claimed(store), await claimed(store), await claimed(store), new_job_id()
-    await store.claims.hand_back(stale, 1, "crash")
+    await store.claims.hand_back(stale, "1/n", "crash")
     await claim_all(store, [stale], "n2")
-    await store.claims.finish(twice, 1, "succeeded", b"1")
+    await store.claims.finish(twice, "1/n", "succeeded", b"1")
     canceled = await claimed(store)
     await store.records.cancel(canceled, "t")
-    endings = [done(stale), done(fresh), done(twice), done(unknown), Ending(canceled, 1, "failed", FAILURE), done(stale, 2)]
+    endings = [done(stale), done(fresh), done(twice), done(unknown), Ending(canceled, "1/n", "failed", FAILURE), done(stale, "2/n2")]
     assert await store.claims.finish_all(endings) == [None, "succeeded", "succeeded", None, "canceled", "succeeded"]
     assert (await store.records.read(twice, "t")).output == b"1"
 
@@ -117,7 +117,7 @@ async def test_an_end_that_fails_keeps_nobody_from_its_end(store: Store) -> None
     assert isinstance(answers[1], StoreError)
     assert await members(store, "lease") == {bad}
     with pytest.raises(LongrunError):
-        await store.claims.finish(bad, 1, "succeeded", b"1")
+        await store.claims.finish(bad, "1/n", "succeeded", b"1")
 
 
 async def test_each_tenant_is_told_of_its_own_jobs(store: Store) -> None:

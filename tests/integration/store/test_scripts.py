@@ -116,24 +116,24 @@ async def test_a_claim_sent_twice_gets_the_same_answer_and_another_worker_gets_n
 
 async def test_a_stale_attempt_can_write_nothing(store: Store) -> None:
     job_id = await claimed(store)
-    assert await store.claims.hand_back(job_id, 1, "release") == "queued"
+    assert await store.claims.hand_back(job_id, "1/n", "release") == "queued"
     second = await store.claims.claim(job_id, "n2", "w2", "cpu")
     assert second is not None
     assert second.attempt == 2
-    assert await store.claims.append(job_id, 1, 0, b"", [("output", b'{"value":"old"}')]) is False
-    assert await store.claims.finish(job_id, 1, "succeeded", b'"old"') is None
-    assert await store.claims.retry_later(job_id, 1, 0, FAILURE) is None
-    assert await store.claims.heartbeat([(job_id, 1)], 2) == [0]
-    assert await store.claims.finish(job_id, 2, "succeeded", b'"new"') == "succeeded"
+    assert await store.claims.append(job_id, "1/n", 0, b"", [("output", b'{"value":"old"}')]) is False
+    assert await store.claims.finish(job_id, "1/n", "succeeded", b'"old"') is None
+    assert await store.claims.retry_later(job_id, "1/n", 0, FAILURE) is None
+    assert await store.claims.heartbeat([(job_id, "1/n")], 2) == [0]
+    assert await store.claims.finish(job_id, "2/n2", "succeeded", b'"new"') == "succeeded"
     assert (await store.records.read(job_id, "t")).output == b'"new"'
 
 
 async def test_a_finish_sent_twice_changes_nothing_and_says_the_same(store: Store) -> None:
     job_id = await claimed(store)
-    assert await store.claims.finish(job_id, 1, "succeeded", b"1") == "succeeded"
+    assert await store.claims.finish(job_id, "1/n", "succeeded", b"1") == "succeeded"
     version = (await store.records.read(job_id, "t")).version
-    assert await store.claims.finish(job_id, 1, "succeeded", b"2") == "succeeded"
-    assert await store.claims.finish(job_id, 1, "failed", FAILURE) is None
+    assert await store.claims.finish(job_id, "1/n", "succeeded", b"2") == "succeeded"
+    assert await store.claims.finish(job_id, "1/n", "failed", FAILURE) is None
     record = await store.records.read(job_id, "t")
     assert (record.output, record.version) == (b"1", version)
     assert [event.type for event in (await store.records.events(job_id, "t", 0, 100)).events].count("done") == 1
@@ -142,8 +142,8 @@ async def test_a_finish_sent_twice_changes_nothing_and_says_the_same(store: Stor
 async def test_events_appended_twice_are_stored_once_and_have_dense_numbers(store: Store) -> None:
     job_id = await claimed(store)
     events = [("output", b'{"value":"a"}'), ("progress", b'{"fraction":0.5}')]
-    assert await store.claims.append(job_id, 1, 0, b'{"fraction":0.5}', events)
-    assert await store.claims.append(job_id, 1, 0, b'{"fraction":0.5}', [*events, ("output", b'{"value":"b"}')])
+    assert await store.claims.append(job_id, "1/n", 0, b'{"fraction":0.5}', events)
+    assert await store.claims.append(job_id, "1/n", 0, b'{"fraction":0.5}', [*events, ("output", b'{"value":"b"}')])
     page = await store.records.events(job_id, "t", 0, 100)
     assert [(event.seq, event.type) for event in page.events] == [
         (1, "queued"), (2, "started"), (3, "output"), (4, "progress"), (5, "output"),
@@ -153,8 +153,8 @@ async def test_events_appended_twice_are_stored_once_and_have_dense_numbers(stor
 
 async def test_a_retry_waits_for_its_time_and_then_queues_again(store: Store) -> None:
     job_id = await claimed(store, Policy(max_attempts=3))
-    assert await store.claims.retry_later(job_id, 1, 0.05, FAILURE) == "retrying"
-    assert await store.claims.retry_later(job_id, 1, 0.05, FAILURE) == "retrying"
+    assert await store.claims.retry_later(job_id, "1/n", 0.05, FAILURE) == "retrying"
+    assert await store.claims.retry_later(job_id, "1/n", 0.05, FAILURE) == "retrying"
     record = await store.records.read(job_id, "t")
     assert (record.status, record.errors, record.retries_left) == (Status.RETRYING, 1, 1)
     assert record.due is not None
@@ -188,14 +188,14 @@ async def test_cancel_ends_a_waiting_job_and_asks_a_running_one(store: Store) ->
         assert await store.records.cancel(running, "t") is Status.CANCELING
         assert await commands.wait(2) == [f"cancel {running}".encode()]
     assert await store.records.cancel(waiting, "t") is Status.CANCELED
-    assert await store.claims.heartbeat([(running, 1)], 2) == [2]
+    assert await store.claims.heartbeat([(running, "1/n")], 2) == [2]
 
 
 @pytest.mark.parametrize(("outcome", "ends"), [("succeeded", "succeeded"), ("failed", "canceled"), ("canceled", "canceled")])
 async def test_from_canceling_a_success_counts_and_anything_else_is_canceled(store: Store, outcome: Any, ends: str) -> None:
     job_id = await claimed(store)
     await store.records.cancel(job_id, "t")
-    assert await store.claims.finish(job_id, 1, outcome, FAILURE) == ends
+    assert await store.claims.finish(job_id, "1/n", outcome, FAILURE) == ends
 
 
 async def test_crashes_are_counted_and_end_in_the_dead_letters(store: Store) -> None:
@@ -204,7 +204,7 @@ async def test_crashes_are_counted_and_end_in_the_dead_letters(store: Store) -> 
         claim = await store.claims.claim(job_id, f"n{attempt}", "w", "cpu")
         assert claim is not None
         assert claim.suspect == (job_id if attempt > 1 else "")
-        assert await store.claims.hand_back(job_id, attempt, "crash") == after
+        assert await store.claims.hand_back(job_id, claim.fence, "crash") == after
     record = await store.records.read(job_id, "t")
     assert b'"worker-lost"' in (record.error or b"")
     dead = await store.records.list("t", cursor=None, look_at=10, since=0, filters=[], index="dead")
@@ -213,9 +213,9 @@ async def test_crashes_are_counted_and_end_in_the_dead_letters(store: Store) -> 
 
 async def test_an_at_most_once_job_is_never_run_again_after_it_started(store: Store) -> None:
     job_id = await claimed(store, Policy(delivery="at_most_once"))
-    assert await store.claims.hand_back(job_id, 1, "unstarted") == "queued"
+    assert await store.claims.hand_back(job_id, "1/n", "unstarted") == "queued"
     await store.claims.claim(job_id, "n2", "w", "cpu")
-    assert await store.claims.hand_back(job_id, 2, "release") == "failed"
+    assert await store.claims.hand_back(job_id, "2/n2", "release") == "failed"
     assert b'"outcome-unknown"' in ((await store.records.read(job_id, "t")).error or b"")
 
 
@@ -265,7 +265,7 @@ async def test_retry_makes_one_new_job_however_often_it_is_asked(store: Store) -
     job_id = await claimed(store, tags=b'["a"]', metadata=b'{"k":1}')
     with pytest.raises(NotRetryable):
         await store.records.resubmit(job_id, "t", new_job_id())
-    await store.claims.finish(job_id, 1, "failed", FAILURE)
+    await store.claims.finish(job_id, "1/n", "failed", FAILURE)
     new = await store.records.resubmit(job_id, "t", new_job_id())
     assert await store.records.resubmit(job_id, "t", new_job_id()) == new
     record = await store.records.read(new, "t")
@@ -278,7 +278,7 @@ async def test_delete_leaves_a_tombstone_and_another_tenant_sees_nothing(store: 
     job_id = await claimed(store, idempotency_key="k", fingerprint="f")
     with pytest.raises(NotFinished):
         await store.records.delete(job_id, "t")
-    await store.claims.finish(job_id, 1, "succeeded", b"1")
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1")
     with pytest.raises(JobNotFound):
         await store.records.delete(job_id, "other")
     await store.records.delete(job_id, "t")
@@ -293,7 +293,7 @@ async def test_delete_leaves_a_tombstone_and_another_tenant_sees_nothing(store: 
 
 async def test_a_finished_job_is_gone_after_its_retention_even_before_a_chore_ran(store: Store) -> None:
     job_id = await claimed(store, Policy(retain_for=0.05))
-    await store.claims.finish(job_id, 1, "succeeded", b"1")
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1")
     assert await status(store, job_id) == "succeeded"
     await asyncio.sleep(0.08)
     with pytest.raises(JobGone):
@@ -327,19 +327,20 @@ async def test_no_sequence_of_calls_leaves_the_table_of_moves(store: Store, seed
     before, ends = await status(store, job_id), 0
     for step in range(60):
         attempt = (await store.records.read(job_id, "t")).attempt - (rng.random() < 0.2)
+        fence = f"{attempt}/n"
         calls: list[Any] = [
-            lambda: store.claims.claim(job_id, f"n{step}", "w", "cpu"),  # noqa: B023
-            lambda: store.claims.claim(job_id, f"n{step}", "w", "cpu"),  # noqa: B023
-            lambda: store.claims.hand_back(job_id, attempt, rng.choice(["crash", "release", "suspect"])),  # noqa: B023
-            lambda: store.claims.retry_later(job_id, attempt, 0, FAILURE),  # noqa: B023
+            lambda: store.claims.claim(job_id, "n", "w", "cpu"),
+            lambda: store.claims.claim(job_id, "n", "w", "cpu"),
+            lambda: store.claims.hand_back(job_id, fence, rng.choice(["crash", "release", "suspect"])),  # noqa: B023
+            lambda: store.claims.retry_later(job_id, fence, 0, FAILURE),  # noqa: B023
             store.upkeep.release_due,
             lambda: store.upkeep.republish(0),
-            lambda: store.claims.append(job_id, attempt, 0, b"", [("log", b"{}")]),  # noqa: B023
+            lambda: store.claims.append(job_id, fence, 0, b"", [("log", b"{}")]),  # noqa: B023
         ]
         if step > 20:
             calls += [
                 lambda: store.records.cancel(job_id, "t"),
-                lambda: store.claims.finish(job_id, attempt, rng.choice(["succeeded", "failed"]), FAILURE),  # noqa: B023
+                lambda: store.claims.finish(job_id, fence, rng.choice(["succeeded", "failed"]), FAILURE),  # noqa: B023
             ]
         await rng.choice(calls)()
         after = await status(store, job_id)
@@ -364,7 +365,7 @@ async def test_the_jobs_of_a_worker_that_was_seen_dead_are_queued_at_once_and_on
     moved = await store.upkeep.report_lost("dead@host")
     assert set(moved) == set(dead)
     assert set(moved.values()) == {"queued"}
-    assert await store.claims.heartbeat([(alive[0], 1), (dead[0], 1)], 1) == [1, 0]
+    assert await store.claims.heartbeat([(alive[0], "1/n"), (dead[0], "1/n")], 1) == [1, 0]
     assert await store.upkeep.report_lost("dead@host") == {}
     (attempt,) = await store.records.attempts(dead[0], "t")
     assert (attempt.outcome, attempt.error and attempt.error["detail"]) == ("crashed", "The worker that ran the job was lost: dead@host.")
@@ -380,8 +381,8 @@ async def test_a_worker_reported_dead_is_no_longer_listed(store: Store) -> None:
 async def test_total_timeout_also_ends_a_job_that_waits_for_another_attempt(store: Store) -> None:
     retried = await claimed(store, Policy(total_timeout=0.05, max_attempts=3))
     lost = await claimed(store, Policy(total_timeout=0.05))
-    await store.claims.retry_later(retried, 1, 60, FAILURE)
-    await store.claims.hand_back(lost, 1, "crash")
+    await store.claims.retry_later(retried, "1/n", 60, FAILURE)
+    await store.claims.hand_back(lost, "1/n", "crash")
     await asyncio.sleep(0.06)
     await store.upkeep.release_due()
     for job_id in (retried, lost):
@@ -394,7 +395,7 @@ async def test_total_timeout_also_ends_a_job_that_waits_for_another_attempt(stor
 
 async def test_start_within_counts_for_the_first_start_alone(store: Store) -> None:
     job_id = await claimed(store, Policy(start_within=0.05))
-    await store.claims.hand_back(job_id, 1, "crash")
+    await store.claims.hand_back(job_id, "1/n", "crash")
     await asyncio.sleep(0.06)
     await store.upkeep.release_due()
     assert await status(store, job_id) == "queued"

@@ -14,7 +14,7 @@ from longrun.store.store import Store
 async def suspect(store: Store, group: str = "c-0.1", policy: Policy | None = None) -> str:
     job_id = await claimed(store, policy)
     await tickets(store)
-    assert await store.claims.hand_back(job_id, 1, "suspect", b"", group) == "queued"
+    assert await store.claims.hand_back(job_id, "1/n", "suspect", b"", group) == "queued"
     return job_id
 
 
@@ -80,7 +80,7 @@ async def test_lost_tickets_of_suspects_are_not_missed(store: Store) -> None:
 
 async def at_its_last(store: Store) -> str:
     job_id = await claimed(store, Policy(max_crashes=2))
-    assert await store.claims.hand_back(job_id, 1, "crash") == "queued"
+    assert await store.claims.hand_back(job_id, "1/n", "crash") == "queued"
     return job_id
 
 
@@ -120,4 +120,4 @@ async def test_this_comes_to_an_end(store: Store) -> None:
 async def test_a_crash_of_its_own_runner_is_its_own_whatever_else_the_worker_runs(store: Store) -> None:
     job_id = await at_its_last(store)
     assert all(await store.claims.claim_all([job_id], "n", "w", "cpu", company=Company(busy=True, at_their_last=())))
-    assert await store.claims.hand_back(job_id, 2, "crash") == "failed"
+    assert await store.claims.hand_back(job_id, "2/n", "crash") == "failed"

@@ -32,7 +32,7 @@ async def submit(store: Store, hook: dict[str, Any] | None = None, **policy: Any
 async def end(store: Store, job_id: str) -> None:
     claim = await store.claims.claim(job_id, "n", "w", "cpu")
     assert claim is not None
-    assert await store.claims.finish(job_id, claim.attempt, "succeeded", b'"done"') == "succeeded"
+    assert await store.claims.finish(job_id, claim.fence, "succeeded", b'"done"') == "succeeded"
 
 
 async def register(store: Store, number: int, *events: str) -> str:
@@ -74,10 +74,10 @@ async def test_starts_and_retries_are_told_only_to_who_asked_for_them(store: Sto
         claim = await store.claims.claim(job_id, f"n{attempt}", "w", "cpu")
         assert claim is not None
         if attempt == 1:
-            await store.claims.retry_later(job_id, 1, 0, b'{"code":"model-error"}')
+            await store.claims.retry_later(job_id, "1/n1", 0, b'{"code":"model-error"}')
             await asyncio.sleep(0.01)
             assert await store.upkeep.release_due() == 1
-    assert await store.claims.finish(job_id, 2, "succeeded", b"1") == "succeeded"
+    assert await store.claims.finish(job_id, "2/n2", "succeeded", b"1") == "succeeded"
     found = [(each.type, orjson.loads(each.data).get("attempt")) for each in await take(store)]
     assert sorted(found) == [("job.retrying", 1), ("job.started", 1), ("job.started", 2)]
 
@@ -87,7 +87,7 @@ async def test_a_change_that_is_written_twice_makes_one_delivery_of_one_id(store
     for _ in range(2):
         assert await store.claims.claim(job_id, "n", "w", "cpu")
     for _ in range(2):
-        assert await store.claims.finish(job_id, 1, "succeeded", b"1") == "succeeded"
+        assert await store.claims.finish(job_id, "1/n", "succeeded", b"1") == "succeeded"
     assert sorted(each.type for each in await ledger(store)) == ["job.started", "job.succeeded"]
 
 

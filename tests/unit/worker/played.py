@@ -60,7 +60,7 @@ class PlayedProcess:
 
     def sample(self) -> None: ...
 
-    def code_time(self, job_id: str, attempt: int, now: float) -> tuple[float, float] | None:
+    def code_time(self, job_id: str, fence: str, now: float) -> tuple[float, float] | None:
         return self.in_code.get(job_id)
 
 
@@ -84,7 +84,9 @@ def waiting(tables: Tables, *job_ids: str, suspect: str = "", **policy: Any) -> 
     """Claimed jobs that wait for a runner."""
     (lane,) = tables.lanes.values()
     now = int(time.time() * 1000)
-    runs = [Run(Claim(each, 1, b"{}", Policy(**policy), suspect, 0, now, now), lane.name, PlayedSink(), group=suspect) for each in job_ids]
+    runs = [
+        Run(Claim(each, "1/n", b"{}", Policy(**policy), suspect, 0, now, now), lane.name, PlayedSink(), group=suspect) for each in job_ids
+    ]
     for run in runs:
         tables.runs[run.id] = run
         lane.held += 1
@@ -147,20 +149,20 @@ class PlayedClaims:
             raise answer
         return answer
 
-    async def finish(self, job_id: str, attempt: int, outcome: str, data: bytes, usage: bytes = b"", *, partial: bool = False) -> Any:
+    async def finish(self, job_id: str, fence: str, outcome: str, data: bytes, usage: bytes = b"", *, partial: bool = False) -> Any:
         return self._answer(outcome, job_id, data)
 
     async def finish_all(self, endings: Sequence[Any]) -> list[Any]:
         self.calls += [(each.outcome, each.id, each.data) for each in endings]
         return [self.answers.pop(0) if self.answers else each.outcome for each in endings]
 
-    async def retry_later(self, job_id: str, attempt: int, delay: float, failure: bytes, usage: bytes) -> Any:
+    async def retry_later(self, job_id: str, fence: str, delay: float, failure: bytes, usage: bytes) -> Any:
         return self._answer("retrying", job_id, failure)
 
-    async def hand_back(self, job_id: str, attempt: int, mode: str, failure: bytes, group: str, *, usage: bytes) -> Any:
+    async def hand_back(self, job_id: str, fence: str, mode: str, failure: bytes, group: str, *, usage: bytes) -> Any:
         return self._answer("queued", job_id, mode, group)
 
-    async def heartbeat(self, held: Sequence[tuple[str, int]], timeout: float) -> Any:
+    async def heartbeat(self, held: Sequence[tuple[str, str]], timeout: float) -> Any:
         return self._answer("heartbeat", list(held))
 
     async def requeue(self, job_ids: Sequence[str]) -> None:

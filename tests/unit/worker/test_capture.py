@@ -103,7 +103,7 @@ class Frames:
 
 def job() -> tuple[Run, Frames]:
     frames = Frames()
-    return Run(("job_1", 1, b"{}", b"", False), Context(frames.send)), frames
+    return Run(("job_1", "1/n", b"{}", b"", False), Context(frames.send)), frames
 
 
 def test_a_million_reports_of_progress_are_few_frames_and_the_last_one_counts() -> None:

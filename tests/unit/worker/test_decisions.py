@@ -48,7 +48,7 @@ def test_behind_a_busy_runner_a_batch_gathers_until_shortly_before_the_end() -> 
 
 def test_the_most_urgent_go_first_and_no_key_is_passed_over() -> None:
     first, other, urgent, older = (
-        Run(Claim(f"job_{key}", 1, b"{}", Policy(), "", 0, 0, 0, priority=priority), "lane", PlayedSink(), (key,), since)
+        Run(Claim(f"job_{key}", "1/n", b"{}", Policy(), "", 0, 0, 0, priority=priority), "lane", PlayedSink(), (key,), since)
         for key, priority, since in (("a", 5, 1.0), ("b", 5, 0.5), ("a", 9, 2.0), ("a", 5, 0.9))
     )
     assert queues_of([first, other, urgent, older]) == [[urgent, older, first], [other]]

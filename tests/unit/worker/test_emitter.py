@@ -28,7 +28,7 @@ class Log:
         self.lose_answers = 0
         self.calls = 0
 
-    async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Events) -> bool:
+    async def append(self, job_id: str, fence: str, first: int, progress: bytes, events: Events) -> bool:
         self.calls += 1
         await self.open.wait()
         assert first <= len(self.events)
@@ -55,7 +55,7 @@ class Setting:
     """An emitter, its log, and a run."""
 
     def __init__(self) -> None:
-        self.run = Run(Claim("job_1", 1, b"{}", Policy(), "", 0, 0, 0), "default.echo", cast(Any, None))
+        self.run = Run(Claim("job_1", "1/n", b"{}", Policy(), "", 0, 0, 0), "default.echo", cast(Any, None))
         self.tasks: list[asyncio.Future[Any]] = []
         self.write_to(Log())
 
@@ -161,7 +161,7 @@ class FullLog(Log):
 
     refuse = 1
 
-    async def append(self, job_id: str, attempt: int, first: int, progress: bytes, events: Events) -> bool:
+    async def append(self, job_id: str, fence: str, first: int, progress: bytes, events: Events) -> bool:
         self.calls += 1
         refused, self.refuse = self.refuse, 0
         await self.open.wait()

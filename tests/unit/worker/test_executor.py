@@ -87,7 +87,7 @@ async def frames_of(function: Any, numbers: list[Any], *, once: tuple[str, ...] 
     else:
         executor = SyncExecutor(spec, instance, context)
         threading.Thread(target=executor.serve, daemon=True).start()
-    executor.put([(str(n), 1, orjson.dumps({"number": number}), b"", str(n) in once) for n, number in enumerate(numbers)])
+    executor.put([(str(n), "1/n", orjson.dumps({"number": number}), b"", str(n) in once) for n, number in enumerate(numbers)])
     until = time.monotonic() + 20
     while len(outcomes(sent)) < len(numbers):
         assert time.monotonic() < until

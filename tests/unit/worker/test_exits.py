@@ -124,7 +124,7 @@ async def test_a_process_that_closes_its_pipe_and_lives_on_is_killed() -> None:
 async def test_what_a_runner_said_last_is_heard_when_a_write_to_it_fails() -> None:
     """The loop may write to a dead runner before it reads its last frames: those hold outcomes."""
     child = Child()
-    said = pack("done", [["job", 1, "ok", b"1", 0.1, b""]])
+    said = pack("done", [["job", "1/n", "ok", b"1", 0.1, b""]])
     await child.run(f"import os, sys, signal; os.write(int(sys.argv[1]), {said!r}); os.kill(os.getpid(), signal.SIGKILL)")
     time.sleep(1)  # noqa: ASYNC251 - the loop must not read meanwhile
     for _ in range(3):

@@ -22,7 +22,7 @@ from longrun.worker.supervise.seat import Seat
 FRAMES: dict[str, tuple[list[Any], list[str]]] = {
     "ready": (["echo", 0.5, 0.25], ["on_ready", "wake"]),
     "load-failed": (["echo", b"{}"], []),
-    "events": (["job_1", 1, [("log", b"{}")]], ["add"]),
+    "events": (["job_1", "1/n", [("log", b"{}")]], ["add"]),
     "done": ([[]], ["on_done", "on_done", "on_done"]),
     "back": ([[]], ["on_back"]),
     "fits": (["echo", 2], []),

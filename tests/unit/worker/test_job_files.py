@@ -48,7 +48,7 @@ class Setting:
         self.blobs = Flaky(tmp_path / "files")
         vars(self.runner)["blobs"] = self.blobs
         self.events: list[tuple[str, Any]] = []
-        self.files = JobFiles(self.runner, "job_1", 2, lambda kind, data: self.events.append((kind, orjson.loads(data))), check)
+        self.files = JobFiles(self.runner, "job_1", "2/n", lambda kind, data: self.events.append((kind, orjson.loads(data))), check)
 
     def keys(self) -> list[str]:
         return asyncio.run(self.blobs.keys())
@@ -60,10 +60,10 @@ def _no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "_LOOK", 0.001)
 
 
-def test_a_file_is_stored_under_its_job_and_attempt_and_reported_after_that(tmp_path: Path) -> None:
+def test_a_file_is_stored_under_its_job_and_fence_and_reported_after_that(tmp_path: Path) -> None:
     setting = Setting(tmp_path)
     ref = setting.files.store(File(b"words", name="a.txt"))
-    assert ref.key == f"job_1/2/{ref.id}"
+    assert ref.key == f"job_1/2/n/{ref.id}"
     assert setting.events == [("file", ref.members())]
     assert (ref.size, ref.content_type, ref.name, ref.facts["format"]) == (5, "text/plain", "a.txt", "text")
     assert b"".join(setting.blobs.get_blocking(ref.key)) == b"words"
@@ -130,7 +130,7 @@ def test_a_type_is_the_authors_if_a_browser_may_see_it_and_otherwise_that_of_the
 
 
 def stopping(kind: type[Canceled] | None, *, raised: bool = False) -> Run:
-    run = Run(("job_1", 1, b"{}", b"", False), Context(lambda *frame: None))
+    run = Run(("job_1", "1/n", b"{}", b"", False), Context(lambda *frame: None))
     if kind is not None:
         run.request_stop(kind, is_async=False)
     if raised:

@@ -40,7 +40,7 @@ class Slow(Folder):
 
 
 def claim(number: int, data: bytes) -> Claim:
-    return Claim(f"job_{number}", 1, data, Policy(), "", 0, 0, 0)
+    return Claim(f"job_{number}", "1/n", data, Policy(), "", 0, 0, 0)
 
 
 async def kept(blobs: Blobs, name: str, tongue: str) -> bytes:

@@ -6,11 +6,13 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from tests.unit.worker.played import PlayedClaims, Recorder, started, tables_of, waiting
+from tests.unit.worker.played import PlayedClaims, PlayedSink, Recorder, started, tables_of, waiting
 
 from longrun.errors import StoreUnavailable
-from longrun.store.claims import Claims
+from longrun.jobs.policy import Policy
+from longrun.store.claims import Claim, Claims
 from longrun.worker.leases import Leases
+from longrun.worker.run import Run
 from longrun.worker.tables import Tables
 
 
@@ -25,8 +27,44 @@ async def test_the_answer_to_a_heartbeat_stops_what_is_lost_or_canceled() -> Non
     settled.settle()
     it, claims, effects = leases(tables, [1, 0, 2, 0])
     await it.beat()
-    assert claims.calls == [("heartbeat", [(run.id, 1) for run in (kept, lost, canceled, settled)])]
+    assert claims.calls == [("heartbeat", [(run.id, "1/n") for run in (kept, lost, canceled, settled)])]
     assert effects.named("stop") == [[lost, "lost"], [canceled, "canceled"]]
+
+
+def claimed(job_id: str, fence: str) -> Run:
+    return Run(Claim(job_id, fence, b"{}", Policy(), "", 0, 0, 0), "default.echo", PlayedSink())  # type: ignore[arg-type]
+
+
+def test_a_claim_of_a_job_that_runs_here_says_that_the_earlier_run_has_lost_it() -> None:
+    """Also when both have one number, which a store gives again that has lost its last second."""
+    tables = tables_of()
+    it, _, effects = leases(tables)
+    first, other = claimed("job_1", "1/a-1"), claimed("job_2", "1/a-1")
+    assert it.hold(first) and it.hold(other)
+    assert not it.hold(claimed("job_1", "1/a-1")), "its ticket came twice"
+    assert (tables.runs, effects.calls) == ({"job_1": first, "job_2": other}, [])
+    again = claimed("job_1", "1/a-2")
+    assert it.hold(again)
+    assert effects.named("stop") == [[first, "lost"]]
+    assert tables.runs == {"job_1": again, "job_2": other}
+    tables.remove(first)
+    assert tables.runs["job_1"] is again
+
+
+async def test_the_answer_to_a_heartbeat_is_not_for_a_run_that_was_claimed_after_it() -> None:
+    tables = tables_of()
+    it, claims, effects = leases(tables)
+    assert it.hold(claimed("job_1", "1/a-1"))
+
+    async def heartbeat(held: Any, timeout: float) -> list[int]:
+        assert held == [("job_1", "1/a-1")]
+        assert it.hold(claimed("job_1", "1/a-2"))
+        effects.calls.clear()
+        return [0]
+
+    cast(Any, claims).heartbeat = heartbeat
+    await it.beat()
+    assert effects.calls == []
 
 
 async def test_more_claims_than_one_script_takes_are_renewed_in_pieces() -> None:

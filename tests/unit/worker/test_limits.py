@@ -22,7 +22,7 @@ PAID = Company(wanted=True, once=True, deaf=True)
 
 def run(waited_ms: int = 0, **policy: Any) -> Run:
     """A run that begins at second 100, `waited_ms` after it was submitted."""
-    run = Run(Claim("job_1", 1, b"{}", Policy(**policy), "", 0, 1000, 1000 + waited_ms), "default.echo", cast(Sink, None))
+    run = Run(Claim("job_1", "1/n", b"{}", Policy(**policy), "", 0, 1000, 1000 + waited_ms), "default.echo", cast(Sink, None))
     run.since = 100.0
     run.begin(100.0)
     return run
@@ -92,7 +92,7 @@ def test_a_job_tells_how_it_was_stopped_after_how_long_and_how_long_that_took() 
 
 
 def test_a_job_that_never_began_tells_no_step() -> None:
-    job = Run(Claim("job_1", 1, b"{}", Policy(), "", 0, 0, 0), "default.echo", cast(Sink, None))
+    job = Run(Claim("job_1", "1/n", b"{}", Policy(), "", 0, 0, 0), "default.echo", cast(Sink, None))
     job.request_stop("canceled", 5, grace=1)
     job.has_stopped("kill", 6)
     assert job.stopped_by is None

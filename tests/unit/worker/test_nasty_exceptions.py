@@ -55,7 +55,7 @@ def test_every_exception_becomes_an_outcome(name: str) -> None:
     error = caught(name)
     parts = ExceptionText(error).parts
     raised = describe(error)
-    *_, kind, data, _, (retryable, seconds, _) = done_error("j", 1, raised, retried.__longrun__, 0.1, how=None)
+    *_, kind, data, _, (retryable, seconds, _) = done_error("j", "1/n", raised, retried.__longrun__, 0.1, how=None)
     release(error)
     failure = orjson.loads(data)
     assert time.monotonic() - begun < 20
@@ -137,14 +137,14 @@ def test_without_memory_for_more_the_class_is_known(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "ExceptionText", refuse)
     raised = describe(ValueError("text"))
     assert (raised.name, raised.out_of_memory) == ("ValueError", False)
-    assert orjson.loads(done_error("j", 1, raised, retried.__longrun__, 0.1, how=None)[3])["cause"] == "ValueError"
+    assert orjson.loads(done_error("j", "1/n", raised, retried.__longrun__, 0.1, how=None)[3])["cause"] == "ValueError"
 
 
 def test_exits_keep_their_reason_and_place_and_are_tried_again_if_that_is_asked_for() -> None:
     raised = describe(caught("exit_with_a_reason"))
     assert "SystemExit: no such voice" in raised.text
     assert 'sys.exit("no such voice")' in raised.text
-    outcomes = [done_error("j", 1, raised, spec.__longrun__, 0.1, how=None) for spec in (retried, exits_retried)]
+    outcomes = [done_error("j", "1/n", raised, spec.__longrun__, 0.1, how=None) for spec in (retried, exits_retried)]
     assert [orjson.loads(each[3])["cause"] for each in outcomes] == ["SystemExit"] * 2
     assert [each[5][0] for each in outcomes] == [False, True]
 
@@ -264,7 +264,7 @@ class Number(float):
 
 def test_what_a_model_reports_is_made_plain_in_its_own_call() -> None:
     frames: list[tuple[Any, ...]] = []
-    run = Run(("job_1", 1, b"{}", b"", False), Context(lambda *frame: frames.append(frame)))
+    run = Run(("job_1", "1/n", b"{}", b"", False), Context(lambda *frame: frames.append(frame)))
     handle = run.handle("m")
 
     class Slow:

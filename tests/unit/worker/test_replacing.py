@@ -68,7 +68,7 @@ def test_where_memory_is_short_the_old_one_goes_first_when_its_last_job_has_ende
     it.replace(seat, "it is old")
     assert (tables.seats, seat.role, seat.ending) == ([seat], "retiring", False)
     assert effects.named("recount") == [[seat]]
-    seat.take_off("job_1", 1)
+    seat.take_off("job_1", "1/n")
     it.on_done(seat)
     assert seat.ending
     assert it.next_here(seat)

@@ -208,13 +208,13 @@ def test_a_forked_child_sends_no_frame_also_while_another_thread_does() -> None:
 
 
 def test_a_file_of_a_job_says_what_to_send_instead() -> None:
-    files = Run(("job_7", 1, b"{}", b"", False), Context(lambda *_: None)).files
+    files = Run(("job_7", "1/n", b"{}", b"", False), Context(lambda *_: None)).files
     with pytest.raises(TypeError, match=r"send file\.read\(\)"):
         pickle.dumps(File.stored(FileRef("file_1", "k", 1, "", "text/plain", "a.txt", b"{}"), files))
 
 
 def test_a_job_is_not_pickled_and_a_bare_one_is() -> None:
-    handle = Run(("job_7", 1, b"{}", b"", False), Context(lambda *_: None)).handle("m")
+    handle = Run(("job_7", "1/n", b"{}", b"", False), Context(lambda *_: None)).handle("m")
     with pytest.raises(TypeError, match="the Job of job_7 cannot be sent to another process"):
         pickle.dumps(handle)
     assert pickle.loads(pickle.dumps(Job(id="job_8"))).id == "job_8"

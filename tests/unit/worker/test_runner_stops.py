@@ -16,7 +16,7 @@ from longrun.worker.runner.run import Run
 
 
 def running(job_id: str = "job_1") -> Run:
-    return Run((job_id, 1, b"{}", b"", False), Context(lambda *_: None))
+    return Run((job_id, "1/n", b"{}", b"", False), Context(lambda *_: None))
 
 
 async def stopped(code: Any, kind: type[Canceled]) -> tuple[Run, asyncio.Task[Any]]:

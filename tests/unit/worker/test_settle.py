@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.unit.worker.played import PlayedClaims, PlayedProcess, Recorder, emitter_of, started, tables_of, waiting
+from tests.unit.worker.played import PlayedClaims, PlayedProcess, PlayedSink, Recorder, emitter_of, started, tables_of, waiting
 
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.failure import JobFailure
+from longrun.jobs.fence import fence_of
 from longrun.store.claims import Claims
 from longrun.worker.blame import times_suspected
+from longrun.worker.run import Run
 from longrun.worker.settle import Settler
 from longrun.worker.settle import _usage as usage_of
 from longrun.worker.supervise.exits import Exit
@@ -31,7 +34,7 @@ def played(tables: Tables) -> PlayedProcess:
 
 
 def done(job_id: str, kind: str = "ok", extra: Any = None) -> list[Any]:
-    return [job_id, 1, kind, b'"out"' if kind == "ok" else FAILURE, (0.2, 0.0, 0.1), extra]
+    return [job_id, "1/n", kind, b'"out"' if kind == "ok" else FAILURE, (0.2, 0.0, 0.1), extra]
 
 
 async def test_successes_of_one_turn_are_written_together_and_the_runner_has_room_again() -> None:
@@ -53,6 +56,26 @@ async def test_an_answer_for_an_attempt_that_is_not_there_is_nothing() -> None:
     it.on_done(tables.seats[0], [done("job_9")])
     await effects.settled()
     assert claims.calls == []
+
+
+async def test_an_answer_is_for_the_claim_that_it_names_also_when_another_of_the_number_is_there() -> None:
+    tables = tables_of(concurrency=2)
+    (first,) = started(tables, "job_1")
+    (seat,), (lane,) = tables.seats, tables.lanes.values()
+    again = Run(replace(first.claim, fence=fence_of(1, "m")), first.lane, PlayedSink())
+    tables.runs[again.id] = again
+    lane.held += 1
+    lane.add(again)
+    lane.dispatch()
+    assert seat.runs() == [first, again]
+    it, claims, effects = settler(tables)
+    it.on_done(seat, [done("job_1")])
+    await effects.settled()
+    assert (seat.runs(), tables.runs, again.settled) == ([again], {"job_1": again}, False)
+    it.on_done(seat, [["job_1", "1/m", *done("job_1")[2:]]])
+    await effects.settled()
+    assert tables.runs == {}
+    assert [call[0] for call in claims.calls].count("succeeded") == 2, "the store refuses the first one"
 
 
 @pytest.mark.parametrize(("retryable", "status"), [(True, "retrying"), (False, "failed")])
@@ -181,14 +204,14 @@ async def test_the_figures_of_a_run_are_those_of_its_runner_and_final_when_it_is
     one, two = started(tables, "job_1", "job_2")
     one.since = one.waits_since = 100.0
     it, _, effects = settler(tables)
-    it.on_done(tables.seats[0], [[one.id, 1, "ok", b"1", (9.0, 100.5, 2.0), None]])
+    it.on_done(tables.seats[0], [[one.id, "1/n", "ok", b"1", (9.0, 100.5, 2.0), None]])
     await effects.settled()
     assert (one.wait_s, one.run_s) == (0.5, 2.0)
     # This one is ended without its runner's answer, which comes later and counts for nothing.
     two.since = two.waits_since = 100.0
     played(tables).in_code["job_2"] = 103.0, 4.0
     it.stop(two, "fenced")
-    it.on_done(tables.seats[0], [[two.id, 1, "ok", b"1", (99.0, 103.0, 60.0), None]])
+    it.on_done(tables.seats[0], [[two.id, "1/n", "ok", b"1", (99.0, 103.0, 60.0), None]])
     await effects.settled()
     assert (two.wait_s, two.run_s) == (3.0, 4.0)
     assert [args[2] for args in effects.named("post")] == [2.0, 4.0]

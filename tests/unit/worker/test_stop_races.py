@@ -36,15 +36,15 @@ async def test_an_async_job_that_is_stopped_before_its_first_step_is_told_of() -
     spec, pipe = waits.__longrun__, Frames()  # type: ignore[attr-defined]
     executor = AsyncExecutor(spec, spec.instantiate(), Context(pipe.send), loop=asyncio.get_running_loop())
     # Both orders are on the loop before it turns.
-    executor.put([("job_1", 1, b'{"seconds": 1000}', b"", False)])
-    executor.stop([("job_1", 1)], SoftTimeLimit, interrupt=False)
+    executor.put([("job_1", "1/n", b'{"seconds": 1000}', b"", False)])
+    executor.stop([("job_1", "1/n")], SoftTimeLimit, interrupt=False)
     for _ in range(6000):
         await asyncio.sleep(0.01)
         if pipe.sent:
             break
     ((kind, done),) = pipe.sent
     assert kind == "done"
-    assert done[0][:3] == ("job_1", 1, "canceled")
+    assert done[0][:3] == ("job_1", "1/n", "canceled")
 
 
 def test_a_sync_job_that_loops_is_stopped_by_an_exception() -> None:
@@ -60,18 +60,18 @@ def test_a_sync_job_that_loops_is_stopped_by_an_exception() -> None:
     spec, pipe = loops.__longrun__, Frames()  # type: ignore[attr-defined]
     executor = SyncExecutor(spec, spec.instantiate(), Context(pipe.send))
     threading.Thread(target=executor.serve, daemon=True).start()
-    executor.put([("job_1", 1, b'{"number": 1}', b"", False)])
+    executor.put([("job_1", "1/n", b'{"number": 1}', b"", False)])
     begun.wait(20)
-    executor.stop([("job_1", 1)], Canceled, interrupt=False)
+    executor.stop([("job_1", "1/n")], Canceled, interrupt=False)
     time.sleep(0.1)
     assert pipe.sent == []
-    executor.stop([("job_1", 1)], Canceled, interrupt=True)
+    executor.stop([("job_1", "1/n")], Canceled, interrupt=True)
     until = time.monotonic() + 20
     while not pipe.sent and time.monotonic() < until:
         time.sleep(0.01)
     ((kind, done),) = pipe.sent
     assert kind == "done"
-    assert (done[0][:3], done[0][5]) == (("job_1", 1, "canceled"), "exception")
+    assert (done[0][:3], done[0][5]) == (("job_1", "1/n", "canceled"), "exception")
 
 
 def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -> None:
@@ -86,7 +86,7 @@ def test_an_interrupt_that_comes_when_the_code_has_returned_costs_no_outcome() -
             time.sleep(0.3)
             return True
 
-    job, interrupts = Late(("job_1", 1, b"{}", b"", False), Context(Frames().send)), Interrupts()
+    job, interrupts = Late(("job_1", "1/n", b"{}", b"", False), Context(Frames().send)), Interrupts()
     begun = threading.Event()
 
     def code() -> str:

@@ -36,10 +36,10 @@ def test_a_job_gets_the_flag_then_the_exception_then_its_runner_is_killed() -> N
     it, _ = limits(tables)
     it.request_stop(run, "canceled")
     it.look(run.stop_at + 0.3)
-    assert frames(seat, "cancel") == [([("job_1", 1)], "canceled", False)]
+    assert frames(seat, "cancel") == [([("job_1", "1/n")], "canceled", False)]
     it.look(run.stop_at + 0.4)
     it.look(run.stop_at + 0.9)
-    assert frames(seat, "cancel")[1:] == [([("job_1", 1)], "canceled", True)]
+    assert frames(seat, "cancel")[1:] == [([("job_1", "1/n")], "canceled", True)]
     assert not seat.doomed
     it.look(run.stop_at + 1.1)
     assert (seat.doomed, seat.process.killed) == ({run}, True)  # type: ignore[union-attr]
@@ -53,7 +53,7 @@ def test_a_job_whose_time_is_over_is_asked_to_stop_for_that() -> None:
     assert run.stop is None
     it.look((run.started or 0) + 5.1)
     assert run.stop == "timeout"
-    assert frames(seat, "cancel")[0] == ([("job_1", 1)], "timeout", False)
+    assert frames(seat, "cancel")[0] == ([("job_1", "1/n")], "timeout", False)
 
 
 def test_beside_others_it_is_given_up_and_the_runner_lives_on() -> None:
@@ -77,7 +77,7 @@ def test_one_item_of_a_running_batch_ends_at_once_and_with_the_last_the_batch_is
     assert (effects.calls, frames(seat, "cancel")) == ([("stop", one, "fenced")], [])
     one.settle()
     it.request_stop(two, "canceled")
-    assert frames(seat, "cancel") == [([("job_2", 1), ("job_1", 1)], "canceled", False)]
+    assert frames(seat, "cancel") == [([("job_2", "1/n"), ("job_1", "1/n")], "canceled", False)]
 
 
 def test_a_second_request_counts_only_after_a_time_limit_and_none_after_the_end() -> None:

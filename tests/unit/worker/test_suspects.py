@@ -126,7 +126,7 @@ def test_a_group_gets_a_further_runner_and_the_first_one_goes_on_for_everybody(c
     (run,) = waiting(it.tables, "job_1", suspect="c-0.1")
     assert it.it.group_of(run.claim) == "c-0.1"
     it.recount(one)
-    assert (one.find("job_1", 1), it.lane.capacity, it.lane.free()) == (run, 2, 1)
+    assert (one.find("job_1", "1/n"), it.lane.capacity, it.lane.free()) == (run, 2, 1)
 
 
 def test_a_runner_that_has_done_its_part_takes_the_next_group_and_ends_when_there_is_none(clock: Clock) -> None:
@@ -199,14 +199,14 @@ def test_where_memory_is_short_a_group_has_the_runner_for_a_while_and_then_besid
     it.wait(job_1="c-0.1", job_2="c-1.1")
     it.it.look(clock.now)
     assert (it.further(), seat.reserved, seat.alone, it.lane.free()) == ([], "c-0.1", None, 0)
-    seat.take_off(busy.id, 1)
+    seat.take_off(busy.id, "1/n")
     it.lane.held -= 1
     it.it.on_done(seat)
     assert (seat.reserved, seat.alone, it.called) == (None, "c-0.1", ["job_1"])
     (run,) = waiting(it.tables, "job_1", suspect="c-0.1")
     it.it.group_of(run.claim)
     it.recount(seat)
-    assert seat.find("job_1", 1) is run
+    assert seat.find("job_1", "1/n") is run
     clock.now += 4
     it.it.look(clock.now)
     assert (it.lane.free(), seat.alone) == (0, "c-0.1")
@@ -227,7 +227,7 @@ def test_a_job_that_must_run_by_itself_waits_longer_next_time_and_lets_others_in
     (seat,) = it.tables.seats
     _, greedy = waiting(it.tables, "busy", "job_1")
     it.lane.dispatch()
-    seat.take_off("job_1", 1)
+    seat.take_off("job_1", "1/n")
     it.lane.run_alone(greedy)
     it.it.on_done(seat)
     assert (seat.reserved, it.lane.free()) == ("alone-job_1", 0)
@@ -237,9 +237,9 @@ def test_a_job_that_must_run_by_itself_waits_longer_next_time_and_lets_others_in
     clock.now += 1.1
     it.it.look(clock.now)
     assert seat.reserved == "alone-job_1.2"
-    seat.take_off("busy", 1)
+    seat.take_off("busy", "1/n")
     it.it.on_done(seat)
-    assert seat.find("job_1", 1) is greedy
+    assert seat.find("job_1", "1/n") is greedy
 
 
 def test_of_jobs_that_one_more_crash_would_end_the_second_waits_a_while(clock: Clock) -> None:
@@ -272,7 +272,7 @@ class World:
             self.take(each.id)
 
     def take(self, job_id: str) -> None:
-        claim = Claim(job_id, 1, b"{}", Policy(), self.group[job_id], 0, 0, 0)
+        claim = Claim(job_id, "1/n", b"{}", Policy(), self.group[job_id], 0, 0, 0)
         group = self.played.it.group_of(claim) if claim.suspect else ""
         run = Run(claim, self.lane.name, PlayedSink(), group=group)
         self.played.tables.runs[job_id] = run
@@ -289,7 +289,7 @@ class World:
                 self.crash()
                 break
             if run.id != "culprit" and self.clock.now - run.started >= self.takes:
-                self.seat.take_off(run.id, 1)
+                self.seat.take_off(run.id, "1/n")
                 self.lane.held -= 1
                 del held[run.id]
                 self.ended.add(run.id)

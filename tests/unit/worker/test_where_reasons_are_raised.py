@@ -24,7 +24,7 @@ def silent(*members: Any) -> None:
 
 def running(context: Context | None = None) -> Run:
     """A job that runs."""
-    return Run(("job_1", 1, b"{}", b"", False), context or Context(silent))
+    return Run(("job_1", "1/n", b"{}", b"", False), context or Context(silent))
 
 
 def stopped(code: Callable[[], Any], job: Run, kind: type[Canceled] = SoftTimeLimit, after: float = 0.003) -> Any:
@@ -280,7 +280,7 @@ def test_an_interrupt_that_is_late_strikes_nothing_that_comes_next() -> None:
             assert ended.wait(20)
             return True
 
-    job, interrupts = Late(("job_1", 1, b"{}", b"", False), Context(silent)), Interrupts()
+    job, interrupts = Late(("job_1", "1/n", b"{}", b"", False), Context(silent)), Interrupts()
     begun, go, ends = threading.Event(), threading.Event(), list[Any]()
 
     def code() -> str:

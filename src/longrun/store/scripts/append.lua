@@ -1,10 +1,11 @@
 -- Append events of an attempt, and let the oldest of the log go when it is over its limits.
--- ARGV: id, attempt, number of the first (0-based, per attempt), progress JSON ('' = none), most events, most bytes, then type, data, type, data, …
--- Returns {1} | {0} (stale: another attempt owns the job, or it has ended). Events that arrived before are skipped.
+-- ARGV: id, fence, number of the first (0-based, per attempt), progress JSON ('' = none), most events, most bytes, then type, data, type, data, …
+-- Returns {1} | {0} (stale: another claim has the job, or it has ended). Events that arrived before are skipped.
 -- An event of type `file` (JSON of jobs/file_refs.py) makes a file the job's own; readers do not see it.
 local NOT_KEPT = '{"level":"error","message":"a file was not kept: the attempt has made as many as it may, or it is not one of this attempt"}'
-local id, k, attempt = ARGV[1], record(ARGV[1]), ARGV[2]
-if not owns(k, attempt) then return {0} end
+local id, k, fence = ARGV[1], record(ARGV[1]), ARGV[2]
+local mine, _, attempt = owns(k, fence)
+if not mine then return {0} end
 local size = 0
 for i = 8, #ARGV, 2 do size = size + #ARGV[i] end
 if size <= SMALL then pass_when_full() end
@@ -17,7 +18,7 @@ local function keep_file(data)
   local well, ref = pcall(cjson.decode, data)
   if not well or type(ref) ~= 'table' or type(ref.size) ~= 'number' or type(ref.digest) ~= 'string' then return false end
   if type(ref.id) ~= 'string' or #ref.id ~= 37 or not string.find(ref.id, '^file_[0-9a-f]+$') then return false end
-  if ref.key ~= id .. '/' .. attempt .. '/' .. ref.id or made >= MOST_MADE then return false end
+  if ref.key ~= id .. '/' .. fence .. '/' .. ref.id or made >= MOST_MADE then return false end
   if redis.call('EXISTS', file(ref.id)) == 0 then
     tenant = tenant or redis.call('HGET', k, 'tenant')
     redis.call('HSET', file(ref.id), 'tenant', tenant, 'ref', data, 'key', ref.key, 'created', int(t))

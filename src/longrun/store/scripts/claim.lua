@@ -5,7 +5,7 @@
 -- get its own answer again.
 local nonce, lease, groups, t = ARGV[1], tonumber(ARGV[5]), ARGV[6], now()
 local worker = '{"worker":' .. cjson.encode(ARGV[3])
-local begun = worker .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"at":' .. int(t) .. ',"queued":'
+local begun = worker .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"nonce":' .. cjson.encode(nonce) .. ',"at":' .. int(t) .. ',"queued":'
 local started = worker .. ',"resumed":false}'
 local deadlines = redis.call('ZCARD', P .. 'deadline') > 0
 -- A ticket from the tail was popped, so every ticket pushed to its list before it has been: what overtaken.lua goes by. The latest such job, by list.
@@ -48,7 +48,7 @@ local function claim(id)
     end
     redis.call('RPUSH', P .. 'ev:' .. id, first)
     note(id, 'started')
-    notify(to, id, k, t, r[14], attempt, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
+    notify(to, id, k, t, r[14], attempt, nonce, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
   end
   return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or '', tonumber(r[11])}
 end

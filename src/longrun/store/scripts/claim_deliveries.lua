@@ -53,7 +53,7 @@ if #ids == 0 then
       local url, why = way(r[1], r[2], r[5], r[6])
       if url then
         redis.call('HINCRBY', d, 'tries', 1)
-        redis.call('HSET', d, 'url', url)
+        redis.call('HSET', d, 'url', url, 'nonce', ARGV[1])
         redis.call('ZADD', P .. 'delivery-due', int(t + ARGV[3]), message)
         redis.call('RPUSH', taken, message)
         ids[#ids + 1] = message

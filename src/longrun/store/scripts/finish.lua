@@ -1,15 +1,14 @@
--- End attempts for good. ARGV, for each: id, attempt, succeeded|failed|canceled, output or error JSON, usage JSON of the attempt ('' = none), partial ('1': the
+-- End attempts for good. ARGV, for each: id, fence, succeeded|failed|canceled, output or error JSON, usage JSON of the attempt ('' = none), partial ('1': the
 -- output is what the model had when its time was over). At most 100, and one whose JSON is larger than SMALL comes alone.
 -- Returns for each {1, status} | {0, status} (stale) | its error. Sent twice: the same answer, no second effect.
 local t = now()
 
-local function finish(id, attempt, outcome, data, usage, partial)
+local function finish(id, fence, outcome, data, usage, partial)
   local k = record(id)
   local r = before_end(k)
-  local mine, status = owned(r[3], r[6], attempt)
+  local mine, status, attempt = owned(r[3], r[14], r[6], fence)
   if not mine then
-    local done = redis.call('HGET', k, 'z:' .. attempt)
-    local ended = done and string.match(done, '^%d+ (%a+)')
+    local ended = own_end(k, fence)
     local same = ended and (ended == outcome or (ended == 'canceled' and outcome == 'failed')) and TERMINAL[status]
     return {same and 1 or 0, status or 'gone'}
   end

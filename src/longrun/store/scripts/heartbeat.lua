@@ -1,4 +1,4 @@
--- Renew claims. ARGV: lease ms, then id, attempt, id, attempt, … (<= 100 jobs). Returns one number a job: 1 kept, 2 kept and to be canceled, 0 lost.
+-- Renew claims. ARGV: lease ms, then id, fence, id, fence, … (<= 100 jobs). Returns one number a job: 1 kept, 2 kept and to be canceled, 0 lost.
 pass_when_full()
 local until_, out = int(now() + ARGV[1]), {}
 for i = 2, #ARGV, 2 do

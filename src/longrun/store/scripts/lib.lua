@@ -326,9 +326,12 @@ local function listeners(tenant, hook, kind)
 end
 
 -- The outbox: the script that changes a job posts the webhooks about it. `data`: JSON of what cannot be read from the record later ('' = nothing).
-local function notify(to, id, k, t, tenant, attempt, kind, data)
+-- `nonce`: of the claim, false = it is about none. The same claim's message has the same id, also when the store forgot that it was posted and the claim's
+-- worker sends its write again; what another claim with the same number has to say is another message.
+local function notify(to, id, k, t, tenant, attempt, nonce, kind, data)
+  local about = id .. ' ' .. kind .. ' ' .. attempt .. ' ' .. (nonce and nonce .. ' ' or '')
   for _, each in ipairs(to) do
-    local message = 'msg_' .. string.sub(redis.sha1hex(id .. ' ' .. kind .. ' ' .. attempt .. ' ' .. each[1]), 1, 32)
+    local message = 'msg_' .. string.sub(redis.sha1hex(about .. each[1]), 1, 32)
     post(message, t, tenant, id, kind, each[1], each[2], data)
     redis.call('SADD', P .. 'sent:' .. id, message)
     redis.call('HINCRBY', k, 'unsettled', 1)
@@ -368,7 +371,7 @@ local function count_items(id, t, status, n)
   redis.call('HSET', b, 'status', r[3] and 'canceled' or 'completed', 'finished', int(t))
   redis.call('ZREM', P .. 'batch-due', id)
   local to = listeners(r[1], r[2], 'batch.completed')
-  notify(to, id, b, t, r[1], 0, 'batch.completed', '')
+  notify(to, id, b, t, r[1], 0, false, 'batch.completed', '')
   if #to == 0 then retain_batch(id, b, t) end
   note(id, 'done')
 end

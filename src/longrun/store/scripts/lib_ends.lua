@@ -3,14 +3,14 @@
 -- What `finalize` needs to know of a record.
 local function before_end(k)
   return redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'usage',
-    'batch')
+    'batch', 'nonce')
 end
 
 -- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
 -- `more`: further fields of the record, {name, value, …}; `r`: what `before_end` says, if that was asked already.
 local function finalize(id, k, t, status, output, err, more, r)
   r = r or before_end(k)
-  local tenant, model, attempt, before, kind = r[1], r[2], r[3], r[6], 'job.' .. status
+  local tenant, model, attempt, before, kind, nonce = r[1], r[2], r[3], r[6], 'job.' .. status, r[14]
   local last, to, f = entry(attempt, t, 'done', ''), listeners(tenant, r[5], kind), more or {}
   local function put(name, value) f[#f + 1], f[#f + 2] = name, value end
   put('status', status)
@@ -27,7 +27,7 @@ local function finalize(id, k, t, status, output, err, more, r)
     if not r[13] then put('expires', expires) end
   end
   redis.call('HSET', k, unpack(f))
-  notify(to, id, k, t, tenant, attempt, kind, '')
+  notify(to, id, k, t, tenant, attempt, nonce, kind, '')
   if before == 'running' or before == 'canceling' then
     -- Its claim took it out of the sets of those that wait, and its last error from the record.
     zrem(P .. 'lease', id)
@@ -140,12 +140,23 @@ local function take_back(id, k, t, attempt, out)
   out[#out + 1], out[#out + 2] = id, hand_back(id, k, t, mode, err, group)
 end
 
--- Whether `attempt` still owns the job: the fence in front of every write of a worker.
-local function owned(now_at, status, attempt) return now_at == attempt and (status == 'running' or status == 'canceling'), status end
+-- Whether the claim with this fence (`<attempt>/<nonce>`, see jobs/fence.py) still has the job: asked in front of every write of a worker. The number alone
+-- is no fence: a store that has lost its last second gives it again. Returns also the status, and the number of the attempt that the job is at.
+local function owned(attempt, nonce, status, fence)
+  return attempt and nonce and attempt .. '/' .. nonce == fence and (status == 'running' or status == 'canceling'), status, attempt
+end
 
-local function owns(k, attempt)
-  local r = redis.call('HMGET', k, 'attempt', 'status')
-  return owned(r[1], r[2], attempt)
+local function owns(k, fence)
+  local r = redis.call('HMGET', k, 'attempt', 'nonce', 'status')
+  return owned(r[1], r[2], r[3], fence)
+end
+
+-- How the attempt that this claim began has ended: a write that comes again gets its own answer by that. nil: it has not, or it is an attempt of another claim.
+local function own_end(k, fence)
+  local attempt = string.match(fence, '^[^/]*')
+  local r = redis.call('HMGET', k, 'a:' .. attempt, 'z:' .. attempt)
+  if not r[1] or not r[2] or attempt .. '/' .. (cjson.decode(r[1]).nonce or '') ~= fence then return nil end
+  return string.match(r[2], '^%d+ (%a+)')
 end
 
 local function file(id) return P .. 'file:' .. id end

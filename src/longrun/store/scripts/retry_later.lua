@@ -1,11 +1,8 @@
--- A failed attempt is followed by another after a delay. ARGV: id, attempt, delay ms, error JSON, usage JSON of the attempt ('' = none).
+-- A failed attempt is followed by another after a delay. ARGV: id, fence, delay ms, error JSON, usage JSON of the attempt ('' = none).
 -- Returns {1, status} | {0, status} (stale).
-local id, k, attempt = ARGV[1], record(ARGV[1]), ARGV[2]
-local mine, status = owns(k, attempt)
-if not mine then
-  local done = redis.call('HGET', k, 'z:' .. attempt)
-  return {done and string.match(done, '^%d+ (%a+)') == 'retrying' and 1 or 0, status or 'gone'}
-end
+local id, k, fence = ARGV[1], record(ARGV[1]), ARGV[2]
+local mine, status, attempt = owns(k, fence)
+if not mine then return {own_end(k, fence) == 'retrying' and 1 or 0, status or 'gone'} end
 pass_when_full()
 local t = now()
 add_usage(k, attempt, t, ARGV[5])
@@ -22,6 +19,6 @@ event(id, attempt, t, 'retrying', '{"reason":' .. ARGV[4] .. ',"next_attempt_at"
 note(id, 'retrying')
 local r = redis.call('HMGET', k, 'tenant', 'hook', 'policy')
 limit_wait(id, k, r[3])
-notify(listeners(r[1], r[2], 'job.retrying'), id, k, t, r[1], attempt, 'job.retrying',
+notify(listeners(r[1], r[2], 'job.retrying'), id, k, t, r[1], attempt, string.match(fence, '/(.*)'), 'job.retrying',
   '{"status":"retrying","attempt":' .. attempt .. ',"next_attempt_at":' .. due .. ',"error":' .. ARGV[4] .. '}')
 return {1, 'retrying'}

@@ -1,10 +1,11 @@
--- What became of a try. ARGV: id, try, outcome, delay ms, JSON of the try, reason, tombstone ms.
+-- What became of a try. ARGV: id, fence (`<try>/<nonce>` of its claim), outcome, delay ms, JSON of the try, reason, tombstone ms.
 -- Outcomes: delivered | failed (given up) | disabled (given up, and its endpoint gets no more) | retry (after the delay) | release (not sent, not counted).
--- Returns {1} | {0} (stale: another try has begun, or it has an end). Sent twice: the same answer, no second effect.
+-- Returns {1} | {0} (stale: another try has begun, if only of the same number after the store forgot the first, or it has an end). Sent twice: the same answer, no second effect.
 local message, d, t = ARGV[1], delivery(ARGV[1]), now()
-local r = redis.call('HMGET', d, 'status', 'tries', 'told', 'tenant', 'endpoint')
+local r = redis.call('HMGET', d, 'status', 'tries', 'told', 'tenant', 'endpoint', 'nonce')
 if r[3] == ARGV[2] then return {1} end
-if r[1] ~= 'pending' or r[2] ~= ARGV[2] then return {0} end
+local try, nonce = string.match(ARGV[2], '^(%d+)/(.*)')
+if r[1] ~= 'pending' or r[2] ~= try or r[6] ~= nonce then return {0} end
 pass_when_full()
 local outcome = ARGV[3]
 redis.call('HSET', d, 'told', ARGV[2])
@@ -12,7 +13,7 @@ if outcome == 'release' then
   -- The number of the try is a fence and is never used again; the schedule does not count it.
   redis.call('HINCRBY', d, 'base', 1)
 else
-  redis.call('HSET', d, 'try:' .. ARGV[2], ARGV[5])
+  redis.call('HSET', d, 'try:' .. try, ARGV[5])
 end
 if outcome == 'retry' or outcome == 'release' then
   redis.call('ZADD', P .. 'delivery-due', int(t + ARGV[4]), message)

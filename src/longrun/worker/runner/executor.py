@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import orjson
 
 from longrun.errors import Canceled
+from longrun.jobs.fence import attempt_of
 from longrun.jobs.file_refs import INLINE, FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.models.file_types import Store, storing
@@ -222,7 +223,7 @@ class Executor(ABC):
         except BaseException as error:
             end_if_forked(error)
             return await self._failed([run], error, report)
-        report((run.id, run.attempt, "partial" if run.partial else "ok", data, times, None))
+        report((run.id, run.fence, "partial" if run.partial else "ok", data, times, None))
 
     # -- the steps of what was raised: no exception, whatever its code does, may raise in here or hold up others ------------
 
@@ -249,12 +250,12 @@ class Executor(ABC):
         """The outcome of a run that raised or was stopped."""
         how = run.raised or None
         if run.reason is not None and is_stop(raised.error):
-            return run.id, run.attempt, "canceled", b"", times, how
+            return run.id, run.fence, "canceled", b"", times, how
         # A text, for who writes the log must not ask the exception.
-        log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=run.attempt, exception=raised.text)
+        log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=attempt_of(run.fence), exception=raised.text)
         if raised.out_of_memory:
             release(raised.error)
-        return done_error(run.id, run.attempt, raised, self.spec, times, how=how)
+        return done_error(run.id, run.fence, raised, self.spec, times, how=how)
 
     def _cut_short(self, runs: list[Run], what: str) -> list[Done]:
         """The outcomes of runs whose steps have ended without one: the author's code has struck between two of them."""

@@ -173,12 +173,12 @@ class Host:
 
     def _recall(self, pairs: list[Key]) -> None:
         for executor in self.executors.values():
-            executor.recall([(job_id, attempt) for job_id, attempt in pairs])
+            executor.recall([(job_id, fence) for job_id, fence in pairs])
 
     def _cancel(self, pairs: list[Key], reason: str, interrupt: bool) -> None:
         kind = SoftTimeLimit if reason == "timeout" else Canceled
         for executor in self.executors.values():
-            executor.stop([(job_id, attempt) for job_id, attempt in pairs], kind, interrupt=interrupt)
+            executor.stop([(job_id, fence) for job_id, fence in pairs], kind, interrupt=interrupt)
 
     def _ping(self, number: float) -> None:
         """Where jobs share an event loop, a loop that does not turn is as bad for them as a GIL that nobody gets: it answers itself."""

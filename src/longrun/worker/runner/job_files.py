@@ -1,4 +1,4 @@
-"""The files of a job in a runner: opened where the blob store has them, and stored under the job and attempt that made them."""
+"""The files of a job in a runner: opened where the blob store has them, and stored under the job and the fence that made them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from longrun.blobs.open import open_blobs
 from longrun.clock import new_file_id
 from longrun.errors import BadInput, BlobsFull, BlobsUnavailable, PayloadTooLarge, ResultTooLarge
 from longrun.jobs import npy
+from longrun.jobs.fence import Fence
 from longrun.jobs.file_refs import FileRef, reference
 from longrun.media.names import safe_name
 from longrun.media.scan import Scanner
@@ -62,19 +63,19 @@ class RunnerBlobs:
 
 
 class JobFiles:
-    """The files of one attempt (see `models.file_schema.Attached`). A blob store that is away or full is asked again for about 15 s.
+    """The files of one run (see `models.file_schema.Attached`). A blob store that is away or full is asked again for about 15 s.
 
     Args:
         blobs: of this process.
-        job_id, attempt: whose.
+        job_id, fence: whose.
         emit: sends an event of the job.
         check: raises the reason if the job is to stop and its code has not seen that yet; `stuck`: the work gets no further.
     """
 
     def __init__(
-        self, blobs: RunnerBlobs, job_id: str, attempt: int, emit: Callable[[str, bytes], None], check: Callable[[bool], None]
+        self, blobs: RunnerBlobs, job_id: str, fence: Fence, emit: Callable[[str, bytes], None], check: Callable[[bool], None]
     ) -> None:
-        self._runner, self._prefix, self._emit, self._check = blobs, f"{job_id}/{attempt}", emit, check
+        self._runner, self._prefix, self._emit, self._check = blobs, f"{job_id}/{fence}", emit, check
         self._made = 0
         self._lock = threading.Lock()
         self._folder: Path | None = None

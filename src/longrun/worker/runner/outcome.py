@@ -20,13 +20,14 @@ from longrun.errors import (
 )
 from longrun.errors.catching import is_caught_by
 from longrun.jobs.failure import TITLES, JobFailure
+from longrun.jobs.fence import Fence, attempt_of
 from longrun.models import ModelSpec
 from longrun.worker.runner.exception_text import class_name
 from longrun.worker.runner.raised import Raised
 from longrun.worker.runner.run import Times
 
-#: An outcome, as it stands in a frame: id, attempt, kind, data, times, and what `worker.frames` says of the last two.
-Done = tuple[str, int, str, bytes, Times, Any]
+#: An outcome, as it stands in a frame: id, fence, kind, data, times, and what `worker.frames` says of the last two.
+Done = tuple[str, Fence, str, bytes, Times, Any]
 #: Values that a generator may yield: each is an event of its own, whatever its size.
 _MOST = 1_000_000
 #: Exceptions that have a code of their own, which their subclasses share.
@@ -110,8 +111,8 @@ def is_retryable(error: BaseException, spec: ModelSpec) -> bool:
     return deliberate is None or any(type.__subclasscheck__(deliberate, each) and is_caught_by(error, each) for each in retry.on)
 
 
-def done_error(job_id: str, attempt: int, raised: Raised, spec: ModelSpec, times: Times, *, how: str | None) -> Done:
+def done_error(job_id: str, fence: Fence, raised: Raised, spec: ModelSpec, times: Times, *, how: str | None) -> Done:
     """The `done` entry of a job that raised; `how` the reason to stop was raised in it, if it was."""
-    failure = failure_of(raised, attempt)
+    failure = failure_of(raised, attempt_of(fence))
     kind = "memory" if failure.code == "out-of-memory" else "error"
-    return job_id, attempt, kind, failure.to_json(), times, [is_retryable(raised.error, spec), raised.seconds, how]
+    return job_id, fence, kind, failure.to_json(), times, [is_retryable(raised.error, spec), raised.seconds, how]

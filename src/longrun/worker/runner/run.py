@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import orjson
 
 from longrun.errors import Canceled, SoftTimeLimit
+from longrun.jobs.fence import Fence, attempt_of
 from longrun.models import Job
 from longrun.worker.runner.children import check_not_forked
 from longrun.worker.runner.context import GATHER, Context
@@ -25,9 +26,9 @@ _MOST, _LARGE = 500, 1 << 18
 _PLAIN = (str, int, float, bool, type(None))
 #: Kinds of which only the latest matters when nothing came in between.
 _LATEST = ("progress", "usage")
-#: Id, attempt, input (JSON or a reference), the files of the input (JSON, empty = none), and whether its code must not run twice.
-Raw = tuple[str, int, bytes, bytes, bool]
-Key = tuple[str, int]
+#: Id, fence, input (JSON or a reference), the files of the input (JSON, empty = none), and whether its code must not run twice.
+Raw = tuple[str, Fence, bytes, bytes, bool]
+Key = tuple[str, Fence]
 #: Seconds that it has taken up its place, when its code was first entered, and seconds in its code; None, None = it was not entered.
 Times = tuple[float, float | None, float | None]
 
@@ -40,7 +41,7 @@ class Run:
         context: what it shares with others.
 
     Attributes:
-        key: id and attempt. An attempt that was given up may still be here when the next one comes.
+        key: id and fence. A run that was given up may still be here when the next one of the job comes.
         group: those that share its call of `predict`, itself included.
         kind: why it is to stop; `reason` is a class of its own for that, which notes that it was raised.
         raised: how the reason was raised in the job's code: `flag` (by `job.*` or at a `yield`) or `exception`; empty = not yet.
@@ -53,8 +54,8 @@ class Run:
     """
 
     def __init__(self, raw: Raw, context: Context) -> None:
-        self.id, self.attempt, self.input, self.input_files, self.once = raw
-        self.key: Key = self.id, self.attempt
+        self.id, self.fence, self.input, self.input_files, self.once = raw
+        self.key: Key = self.id, self.fence
         self._context = context
         self.group: list[Run] = [self]
         self.kind: type[Canceled] | None = None
@@ -82,7 +83,7 @@ class Run:
         """The model's code is called, or goes on after a `yield`."""
         self._entered = now
         if self.begun is None:
-            self.begun, self._entry = now, self._context.times.begin(self.id, self.attempt, now)
+            self.begun, self._entry = now, self._context.times.begin(self.id, self.fence, now)
         else:
             self._context.times.enter(self._entry, now)
 
@@ -93,14 +94,14 @@ class Run:
 
     @property
     def files(self) -> JobFiles:
-        """Reads and stores files in the name of this attempt."""
+        """Reads and stores files in the name of this run."""
         if self._files is None:
-            self._files = JobFiles(self._context.blobs, self.id, self.attempt, self.emit, self.check)
+            self._files = JobFiles(self._context.blobs, self.id, self.fence, self.emit, self.check)
         return self._files
 
     def handle(self, model: str) -> Job:
         """What the model gets as `job`."""
-        return Job(id=self.id, model=model, attempt=self.attempt, emit=self.emit, canceled=self._asked_to_stop)
+        return Job(id=self.id, model=model, attempt=attempt_of(self.fence), emit=self.emit, canceled=self._asked_to_stop)
 
     def _asked_to_stop(self) -> type[Canceled] | None:
         check_not_forked()
@@ -235,7 +236,7 @@ class Run:
             events, self._events, self._size = self._events, [], 0
             self._sent = monotonic()
             packed = [(kind, data if isinstance(data, bytes) else _to_json(data)) for kind, data in events]
-            self._context.send("events", self.id, self.attempt, packed)
+            self._context.send("events", self.id, self.fence, packed)
 
     def close(self) -> None:
         """Its code has ended: send all that it has said until now, and nothing after that."""

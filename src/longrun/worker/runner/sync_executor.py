@@ -65,7 +65,7 @@ class SyncExecutor(Executor):
     def _complete(self, group: list[Run], done: list[Done], what: str) -> None:
         """Add the outcomes of jobs whose steps were cut short."""
         if len(done) < len(group):
-            ended = {(job_id, attempt) for job_id, attempt, *_ in done}
+            ended = {(job_id, fence) for job_id, fence, *_ in done}
             done += self._cut_short([run for run in group if run.key not in ended], what)
 
     def recall(self, keys: list[Key]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from longrun.jobs.fence import Fence
 from longrun.settings import runner_environment
 from longrun.worker.code_times import CodeTimes, new_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
@@ -148,9 +149,9 @@ class RunnerProcess(asyncio.Protocol):
             self._looked = time.monotonic()
             self._kills_before, self._kills_lately = self._kills_lately, oom_kills()
 
-    def code_time(self, job_id: str, attempt: int, now: float) -> tuple[float, float] | None:
-        """When the code of a job was first entered, and seconds in it until `now`; None: it was not. Also when the process has ended."""
-        return self._times.read(job_id, attempt, now) if self._times is not None else None
+    def code_time(self, job_id: str, fence: Fence, now: float) -> tuple[float, float] | None:
+        """When the code of a run was first entered, and seconds in it until `now`; None: it was not. Also when the process has ended."""
+        return self._times.read(job_id, fence, now) if self._times is not None else None
 
     def drain_output(self) -> None:
         """To be called several times a second: read of its output what it cannot read itself."""

@@ -12,6 +12,7 @@ import structlog
 from msgspec.structs import replace
 
 from longrun.jobs.failure import JobFailure
+from longrun.jobs.fence import Fence
 from longrun.worker.run import Run
 from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.supervise.devices import Place
@@ -78,7 +79,7 @@ class Seat:
         self.fits: dict[str, int] = {}  #: largest batch that its memory has room for, by model, where that is less than `max_size`
         self.gpu_memory: list[int] | None = None  #: bytes allocated, reserved and most ever reserved; None = it uses no GPU
         #: Runs sent and not answered, by lane, in the order they were sent.
-        self.aboard: dict[str, dict[tuple[str, int], Run]] = {name: {} for name in self.group.lanes}
+        self.aboard: dict[str, dict[tuple[str, Fence], Run]] = {name: {} for name in self.group.lanes}
         self.alone: str | None = None  #: group of suspects that has the runner to itself
         self.reserved: str | None = None  #: group that waits for it to be empty; nobody else is sent there until then
         self.kept_since = 0.0  #: when one of these was set, or given up
@@ -249,30 +250,30 @@ class Seat:
     def send(self, model: str, runs: Sequence[Run]) -> None:
         """Send runs of one lane to the runner; where the model is batched, they are run in one call."""
         assert self.process is not None
-        self.aboard[runs[0].lane].update(((run.id, run.attempt), run) for run in runs)
-        self.process.send("run", model, [(run.id, run.attempt, run.claim.input, run.claim.files, run.once) for run in runs])
+        self.aboard[runs[0].lane].update(((run.id, run.fence), run) for run in runs)
+        self.process.send("run", model, [(run.id, run.fence, run.claim.input, run.claim.files, run.once) for run in runs])
 
-    def take_off(self, job_id: str, attempt: int) -> Run | None:
-        """The run with this attempt, which is here no longer. None: it was not here, so the frame is about something that was given up."""
+    def take_off(self, job_id: str, fence: Fence) -> Run | None:
+        """The run of this claim, which is here no longer. None: it was not here, so the frame is about something that was given up."""
         for runs in self.aboard.values():
-            run = runs.pop((job_id, attempt), None)
+            run = runs.pop((job_id, fence), None)
             if run is not None:
                 self.jobs += 1
                 self.left_at = time.monotonic()
                 return run
         return None
 
-    def find(self, job_id: str, attempt: int) -> Run | None:
-        """The run with this attempt, if it is here."""
-        return next((runs[job_id, attempt] for runs in self.aboard.values() if (job_id, attempt) in runs), None)
+    def find(self, job_id: str, fence: Fence) -> Run | None:
+        """The run of this claim, if it is here."""
+        return next((runs[job_id, fence] for runs in self.aboard.values() if (job_id, fence) in runs), None)
 
     def runs(self) -> list[Run]:
         """All runs that are here."""
         return [run for runs in self.aboard.values() for run in runs.values()]
 
-    def had_company(self, job_id: str, attempt: int) -> bool:
+    def had_company(self, job_id: str, fence: Fence) -> bool:
         """Whether other work than its own batch ran here since this run began."""
-        run = self.find(job_id, attempt)
+        run = self.find(job_id, fence)
         if run is None or run.started is None:
             return False
         others = (each for each in self.runs() if each is not run and not (run.batch and each.batch == run.batch))
@@ -280,18 +281,18 @@ class Seat:
 
     def measure(self, run: Run, now: float) -> None:
         """Find out how long the code of a run that is here has run until `now`, without its runner's answer."""
-        if self.process is not None and (found := self.process.code_time(run.id, run.attempt, now)):
+        if self.process is not None and (found := self.process.code_time(run.id, run.fence, now)):
             run.has_run(*found)
 
     def request_stop(self, runs: Sequence[Run], *, interrupt: bool) -> None:
         """Have the runner stop these; `interrupt` also raises the exception in code that does not look at its flag."""
         if self.process is not None:
             reason = "timeout" if runs[0].stop == "timeout" else "canceled"
-            self.process.send("cancel", [(run.id, run.attempt) for run in runs], reason, interrupt)
+            self.process.send("cancel", [(run.id, run.fence) for run in runs], reason, interrupt)
 
     def recall(self, runs: Iterable[Run]) -> None:
         """Have the runner give back those that have not begun; the frame `back` names what it found."""
-        waiting = [(run.id, run.attempt) for run in runs if run.started is None and run.stop is None and not run.settled]
+        waiting = [(run.id, run.fence) for run in runs if run.started is None and run.stop is None and not run.settled]
         if waiting and self.process is not None:
             self.process.send("recall", waiting)
 
