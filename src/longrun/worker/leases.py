@@ -47,8 +47,8 @@ class Leases:
         return True
 
     def _has_lost(self, run: Run) -> None:
-        log.warning("lease lost", job_id=run.id, fence=run.fence)
         self.stop(run, "lost")
+        log.warning("lease lost", job_id=run.id, fence=run.fence)
 
     async def beat_for_ever(self, pause: float) -> None:
         """Renew all claims every `pause` seconds."""
