@@ -49,7 +49,7 @@ class Leases:
 
     def _has_lost(self, run: Run) -> None:
         self.stop(run, "lost")
-        log.warning("lease lost", job_id=run.id, fence=run.fence, why=_WHY_LOST)
+        log.warning("lease lost", job_id=run.id, attempt=run.attempt, fence=run.fence, why=_WHY_LOST)
 
     async def beat_for_ever(self, pause: float) -> None:
         """Renew all claims every `pause` seconds."""

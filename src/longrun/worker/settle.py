@@ -137,7 +137,7 @@ class Settler:
         """The store has the outcome, and the job is `status` now; None = it refused the outcome."""
         self.tables.remove(run)
         if status is None:
-            log.warning("outcome refused: the claim is stale", job_id=run.id, fence=run.fence)
+            log.warning("outcome refused: the attempt is stale", job_id=run.id, attempt=run.attempt, fence=run.fence)
         self.post(run.sink.finished, status or "stale", run.run_s)
 
     async def _fail(self, run: Run, failure: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
