@@ -88,7 +88,7 @@ async def submit(
     tenant: str = TENANT,
     **fields: Any,
 ) -> JobHandle:
-    """Submit a job from inside an application (settings from the environment, as for `longrun.create_app`).
+    """Submit a job from inside an application (settings from the environment, as for `longrun.create_app`), or from inside a model.
 
     Args:
         model: a model class or function, or the name of a model that this process has imported.
@@ -101,6 +101,7 @@ async def submit(
 
     Raises:
         UnknownModel, ValidationFailed, IdempotencyKeyReused, QueueFull, StorageFull, StoreUnsafe, StoreUnavailable, SubmitUnconfirmed
+        SettingsError: there is no store; or this is a model, and LONGRUN_MODELS_MAY_SUBMIT is 0.
     """
     caller = _caller(tenant)
     data = input.model_dump(mode="json", exclude_unset=True) if isinstance(input, BaseModel) else dict(input or {})

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from longrun.clock import MAX_DURATION
 from longrun.errors import SettingsError
 
 _PREFIX = "LONGRUN_"
+#: The only variables of ours in the environment of a runner: they lead `longrun.Client` to a server.
+_FOR_RUNNERS = frozenset({"LONGRUN_URL", "LONGRUN_PORT"})
 _NOT_SETTINGS = frozenset({"LONGRUN_TEST_REQUIRE", "LONGRUN_URL", "LONGRUN_KEY"})  # URL, KEY: of the commands that call a server
 _REMOVED = {
     "LONGRUN_BROKER_URL": "no setting any more: tickets travel in the store's own Redis (LONGRUN_REDIS_URL), never through another broker; "
@@ -36,7 +40,9 @@ class Settings(BaseSettings):
     app: str = Field("", description="What to serve: `app.py`, `package.module` or either with `:Name`.")
     data: Path = Field(Path(".longrun"), description="Folder of the embedded Valkey (data, socket, log) and, by default, of files.")
     redis_url: str = Field(
-        "", description="`redis://`, `rediss://` or `unix://` of a Redis >= 6.2 or Valkey; empty = the embedded Valkey in `data`."
+        "",
+        repr=False,
+        description="`redis://`, `rediss://` or `unix://` of a Redis >= 6.2 or Valkey; empty = the embedded Valkey in `data`.",
     )
     prefix: str = Field("longrun:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="Prefix of every key in Redis.")
 
@@ -117,8 +123,23 @@ class Settings(BaseSettings):
     capture_output: bool = Field(
         True, description="What a model prints while it runs a job becomes `log` events of that job, which its caller can read."
     )
+    models_may_submit: bool = Field(
+        True, description="Whether `longrun.submit` works inside models: their runners are then given the store's URL, in memory."
+    )
     events: bool = Field(False, description="Send Celery task events, for Flower.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before `.env`; in a runner neither, but what its worker has given it."""
+        return (init_settings,) if _given is not None else (init_settings, env_settings, dotenv_settings)
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -150,6 +171,10 @@ class Settings(BaseSettings):
     def _known_scheme(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        try:
+            _ = urlsplit(value).port
+        except ValueError:  # its text may show a part of the password
+            raise ValueError("is not a URL with a port; in a password write / as %2F, # as %23, ? as %3F and @ as %40") from None
         return value
 
     @field_validator("blobs")
@@ -186,6 +211,8 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: naming each wrong value, the variable it came from, and why it is wrong.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    if _given is not None:
+        return Settings(**_given | given)
     _refuse_typos()
     try:
         return Settings(**given)
@@ -200,9 +227,61 @@ def _explain(finding: dict[str, Any], given: dict[str, Any]) -> str:
         return f"settings: {message}"
     name = str(finding["loc"][0])
     source = f"--{name.replace('_', '-')}" if name in given else f"{_PREFIX}{name.upper()}"
-    secret = name == "api_keys" or "@" in str(finding["input"])  # a URL with a password
+    secret = name == "api_keys" or any(mark in str(finding["input"]) for mark in "@?")  # a URL with a password
     shown = "***" if secret else repr(finding["input"])
     return f"{source}={shown}: {message}"
+
+
+# -- what each process is given (decision 46) ---------------------------------------------------------------------------------
+
+
+def without_settings(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process that reads no settings of ours: no `LONGRUN_…` in any spelling."""
+    return {name: value for name, value in env.items() if not name.upper().startswith(_PREFIX)}
+
+
+def worker_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a worker: nobody calls it, and it calls no server, so it needs no API key."""
+    return {name: value for name, value in env.items() if name.upper() not in ("LONGRUN_API_KEYS", "LONGRUN_KEY")}
+
+
+def runner_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a runner, which what a model starts inherits. All settings that it needs come over the pipe."""
+    kept = {name: value for name, value in env.items() if name.upper() in _FOR_RUNNERS}
+    return without_settings(env) | kept
+
+
+def given_to_models(settings: Settings, store_url: str) -> dict[str, Any]:
+    """What `load_settings` returns in a runner, as JSON values: no API keys, and the store's URL only where models may submit."""
+    # `host` would ask for API keys.
+    given = settings.model_dump(mode="json", exclude={"api_keys", "host"})
+    return given | {"data": str(settings.data.absolute()), "redis_url": store_url if settings.models_may_submit else ""}
+
+
+#: In a runner: what its worker has given it. Neither the environment nor `.env` is read there.
+_given: dict[str, Any] | None = None
+#: Loaded in processes that a model has spawned, and nowhere else.
+_SPAWNED = "longrun.worker.runner.unhidden"
+
+
+def use_given(given: dict[str, Any]) -> None:
+    """From now on these are the settings of this process, a runner."""
+    global _given  # noqa: PLW0603 - it is a fact about the process
+    _given = given
+
+
+def check_store_may_be_used() -> None:
+    """To be called before the store's URL is looked for. Raises SettingsError where models may not have it."""
+    if _given is None and _SPAWNED in sys.modules:
+        raise SettingsError(
+            "This process was started by a model, and such a process does not know the store: call longrun.submit in the process that "
+            "runs the job, or call the API with longrun.Client."
+        )
+    if _given is not None and not load_settings().models_may_submit:
+        raise SettingsError(
+            "longrun.submit does not work inside models here, because LONGRUN_MODELS_MAY_SUBMIT is 0. Set LONGRUN_MODELS_MAY_SUBMIT=1 for "
+            "the worker and start it again, or submit from outside the model."
+        )
 
 
 def _refuse_typos() -> None:

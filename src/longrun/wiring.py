@@ -23,7 +23,8 @@ from longrun.service.admission import Admission, Inspection, ReadDisk, inspect
 from longrun.service.parts import Parts
 from longrun.service.presence import stay_announced, while_known
 from longrun.service.store_checks import Finding, refusals
-from longrun.settings import Settings, load_settings
+from longrun.settings import Settings, check_store_may_be_used, given_to_models, load_settings
+from longrun.store.losses import Loss
 from longrun.store.records import LaneDepth
 from longrun.store.store import Store
 from longrun.version import API_PREFIX
@@ -38,8 +39,9 @@ def find_store_url(settings: Settings) -> str:
     """The store's URL: `redis_url`, or the embedded Valkey that runs in `data`.
 
     Raises:
-        SettingsError: neither is there.
+        SettingsError: neither is there; or this is a model's process, and models may not use the store.
     """
+    check_store_may_be_used()
     url = settings.redis_url or embedded.locate(settings.data)
     if not url:
         raise SettingsError(
@@ -79,8 +81,10 @@ def _disk_reader(settings: Settings, url: str) -> ReadDisk:
     return lambda: embedded.read_disk(settings.data, url)
 
 
-async def inspect_store(settings: Settings, url: str, *, claim: bool) -> tuple[Inspection, Sequence[LaneDepth]]:
-    """One look at the store at `url`, and at what waits in it (nothing, when the data cannot be looked at). `claim`: see `inspect`.
+async def inspect_store(settings: Settings, url: str, *, claim: bool) -> tuple[Inspection, Sequence[LaneDepth], Loss | None]:
+    """One look at the store at `url`, at what waits in it, and at what it has lost (nothing, when the data cannot be looked at).
+
+    `claim`: see `inspect`.
 
     Raises:
         StoreUnavailable, StoreError
@@ -88,7 +92,9 @@ async def inspect_store(settings: Settings, url: str, *, claim: bool) -> tuple[I
     store = open_store(settings, url)
     try:
         seen = await inspect(store, settings, _disk_reader(settings, url), timeout=settings.store_timeout, claim=claim)
-        return seen, await store.records.depths() if seen.facts.inside else ()
+        if not seen.facts.inside:
+            return seen, (), None
+        return seen, await store.records.depths(), await store.losses.read()
     finally:
         await store.close()
 
@@ -100,7 +106,7 @@ def check_start(settings: Settings, url: str) -> list[Finding]:
         StoreError: it refuses what no service can do without.
     """
     try:
-        seen, _ = asyncio.run(inspect_store(settings, url, claim=True))
+        seen, *_ = asyncio.run(inspect_store(settings, url, claim=True))
     except StoreUnavailable:
         return []
     return refusals(seen.findings)
@@ -256,6 +262,7 @@ def run_worker(
             stay,
         ],
         on_wrong_start=end,
+        given=given_to_models(settings, url),
     )
     try:
         return run_celery_worker(plan, url)

@@ -17,11 +17,13 @@ SUSPECTS = "tests/integration/store/test_suspects.py"
 JOB_FILES = "tests/integration/store/test_job_files.py"
 TENANTS = "tests/integration/store/test_tenants.py"
 IDENTITIES = "tests/integration/store/test_identities.py"
+LOSSES = "tests/integration/store/test_losses.py"
 DEADLINES = "tests/integration/store/test_deadlines.py"
 UPLOADS = "tests/integration/api/test_uploads_are_owned.py"
 FILE_CHORES = "tests/integration/chores/test_files.py"
 FILE_UPLOADS = "tests/chaos/test_file_uploads.py"
 FILE_OUTPUTS = "tests/chaos/test_file_outputs.py"
+GIVEN = "tests/integration/worker/test_what_runners_are_given.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,20 @@ STORE_MUTANTS = [
         "redis.call('ZADD', P .. 'doubt', unpack(notes))",
         "redis.call('TIME')",
         "test_a_popped_ticket_that_is_not_claimed_is_pushed_again",
+    ),
+    Mutant(
+        "what is left behind wakes",
+        "store/scripts/pop.lua",
+        "if left > 0 then wake(lane.name) end",
+        "",
+        "tests/integration/store/test_many_lanes.py::test_tickets_of_several_lanes_are_taken_by_priority_and_in_turn_and_what_is_left_wakes",
+    ),
+    Mutant(
+        "lanes in which no job waits are not looked at",
+        "store/scripts/lib.lua",
+        "if n == last - first + 1 or redis.call('EXISTS', keys[i]) == 1 then",
+        "if true then",
+        "tests/integration/store/test_many_lanes.py::test_a_ticket_that_nobody_waits_for_is_taken_by_a_look_at_all_lanes",
     ),
     Mutant(
         "republishing of popped tickets",
@@ -297,6 +313,13 @@ STORE_MUTANTS = [
         f"{FILE_OUTPUTS}::test_a_blob_store_that_is_away_for_five_seconds_costs_no_work",
     ),
     Mutant(
+        "keys and the store's URL, kept from models",
+        "worker/supervise/process.py",
+        "{**runner_environment(os.environ), **env}",
+        "{**os.environ, **env}",
+        f"{GIVEN}::test_no_model_finds_a_key_or_the_store[environment]",
+    ),
+    Mutant(
         "what is in the trash is the trash's to remove",
         "store/scripts/needed_files.lua",
         " or redis.call('ZSCORE', P .. 'trash', key)",
@@ -358,6 +381,27 @@ STORE_MUTANTS = [
         "math.min(delay + start * 1000, (total or math.huge) * 1000)",
         "delay + start * 1000",
         f"{DEADLINES}::test_a_job_expires_by_whichever_of_its_limits_ends_first[both-retried]",
+    ),
+    Mutant(
+        "mark of a process that shows that the data are older",
+        "store/scripts/mark.lua",
+        "if tonumber(n) < confirmed then return 'older' end",
+        "",
+        f"{LOSSES}::test_a_failover_to_a_replica_that_lags_is_reported_once_by_every_process_with_its_window",
+    ),
+    Mutant(
+        "job accepted since the last mark",
+        "store/scripts/mark.lua",
+        "redis.call('EXISTS', record(ARGV[6])) == 0",
+        "false",
+        f"{LOSSES}::test_what_was_lost_between_two_marks_shows_by_the_job_that_was_accepted_last",
+    ),
+    Mutant(
+        "one loss that several processes report",
+        "store/scripts/report_loss.lua",
+        "if r[1] and tonumber(r[1]) > tonumber(ARGV[4]) then",
+        "if false then",
+        f"{LOSSES}::test_a_report_that_is_sent_twice_or_by_two_is_one_loss",
     ),
 ]
 

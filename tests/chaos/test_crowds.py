@@ -145,9 +145,11 @@ def test_f31_workers_that_come_and_go_leave_nothing_behind(cluster: Cluster, cal
     def more() -> dict[str, int]:
         # Wake lists hold at most one element, and may come and go. kombu notes each worker that can be asked by `celery inspect`,
         # and strikes it off when it stops; the name of one that was killed stays until no worker has run for an hour.
-        # Who sweeps the files notes that for a minute, perhaps only after the first look.
+        # Who sweeps the files notes that for a minute, perhaps only after the first look. Marks stay for an hour.
         allowed = before | {f"{PREFIX}_kombu.binding.celery.pidbox": 1 + 2, f"{PREFIX}file-sweep": 1}
-        return {key: size for key, size in sizes(cluster).items() if size > allowed.get(key, 0) and "wake:" not in key}
+        return {
+            key: size for key, size in sizes(cluster).items() if size > allowed.get(key, 0) and "wake:" not in key and "mark:" not in key
+        }
 
     until(lambda: not more(), f"nothing is left of them: {more()}", timeout=20)
     assert steady.alive

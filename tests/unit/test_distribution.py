@@ -83,7 +83,8 @@ def test_every_package_that_we_import_has_an_extra_to_be_named() -> None:
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     foreign = {name.partition(".")[0] for name in names} - {"longrun", *sys.stdlib_module_names}
-    assert foreign - extras._EXTRA_OF.keys() == {"httpx", "httpcore", "numpy"}  # the base install, and what `as_array` names by itself
+    # the base install, and what `as_array` names by itself
+    assert foreign - extras._EXTRA_OF.keys() == {"httpx", "httpcore", "h11", "numpy"}
 
 
 def test_links_of_the_readme_work_outside_the_repository() -> None:

@@ -16,7 +16,7 @@ from longrun.api.http.router import Router
 from longrun.api.limits import body_limits
 from longrun.api.middleware.access import AccessControl
 from longrun.api.middleware.request_id import RequestId
-from longrun.api.openapi.document import build_openapi
+from longrun.api.openapi.served import ServedDocument
 from longrun.api.resources import OpenParts, Resources, StartChores
 from longrun.api.routes import ROUTES, TABLE, sockets
 from longrun.models import Registry
@@ -60,24 +60,10 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     app = Service(title="Longrun", lifespan=lifespan, redirect_slashes=False, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
     app.state.longrun = resources
     app.router.routes.extend(sockets())
-    app.openapi = _cached_openapi(app, models, settings)  # type: ignore[method-assign]
+    document = ServedDocument(ROUTES, models, settings)
+    app.openapi = document.of(app)  # type: ignore[method-assign]
     problems.install(app)
-    app.add_middleware(Router, table=TABLE)
+    app.add_middleware(Router, table={**TABLE, "/openapi.json": {"GET": document.answer}})
     app.add_middleware(AccessControl, settings=settings, limits=body_limits(models, settings))
     app.add_middleware(RequestId, is_stopping=lambda: resources.stopping)
     return app
-
-
-def _cached_openapi(app: FastAPI, models: Registry, settings: Settings) -> Any:
-    built: dict[tuple[int, ...], dict[str, Any]] = {}
-
-    def openapi() -> dict[str, Any]:
-        # Models may be added after the app was made; their specs never change.
-        served = tuple(id(spec) for spec in models)
-        if served not in built:
-            built.clear()
-            built[served] = build_openapi(ROUTES, models, settings)
-        # Before 0.132.1 FastAPI kept where it is mounted here, and left the document to put it in.
-        return built[served] | ({"servers": app.servers} if app.servers else {})
-
-    return openapi

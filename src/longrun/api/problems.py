@@ -20,9 +20,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from longrun import wire
-from longrun.errors import Problem, RangeNotSatisfiable, Unauthenticated, ValidationFailed
+from longrun.api.resources import known_loss
+from longrun.errors import BatchNotFound, JobNotFound, Problem, RangeNotSatisfiable, Unauthenticated, ValidationFailed
 from longrun.jobs.record import JobRecord
 from longrun.service.caller import Caller
+from longrun.service.losses import explained
 from longrun.store.connection import StoreError
 
 MEDIA_TYPE = "application/problem+json"
@@ -91,8 +93,17 @@ def _response(status: int, document: dict[str, Any] | wire.JobUnsuccessful, head
     return Response(msgspec.json.encode(document, enc_hook=str), status, headers, MEDIA_TYPE)
 
 
+def with_loss(problem: Problem, request: HTTPConnection) -> Problem:
+    """The problem; that the job or batch of the path is not there as lost, when the store is known to have lost what was made then."""
+    if not isinstance(problem, JobNotFound | BatchNotFound):
+        return problem
+    wanted = request.path_params.get("job_id") or request.path_params.get("batch_id") or ""
+    return explained(problem, wanted, known_loss(request))
+
+
 def _on_problem(request: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, Problem)
+    error = with_loss(error, request)
     if error.status >= 500:
         _log.warning(
             "request not served", code=error.code, detail=error.detail, path=request.url.path, request_id=request_id(request.scope)

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.service.caller import Caller
 from longrun.service.parts import Parts
+from longrun.store.losses import Loss
 from longrun.version import API_PREFIX
 
 OpenParts = Callable[[], Parts]
@@ -61,6 +62,11 @@ class Resources:
                 self._tasks.append(asyncio.ensure_future(self._start_chores(self._parts)))
                 self._tasks[-1].add_done_callback(_report)
         return self._parts
+
+    @property
+    def loss(self) -> Loss | None:
+        """The latest loss of the open store."""
+        return None if self._parts is None else self._parts.store.losses.latest
 
     def dismiss(self) -> None:
         """End event streams and answer waiting requests with what is known, now and from now on."""
@@ -118,6 +124,12 @@ def parts_of(request: HTTPConnection) -> Parts:
     except SettingsError as error:
         _log.error("the service cannot be opened", reason=str(error))
         raise StoreUnavailable("The service is not set up. The operator finds the reason in the log.", retry_after=5) from error
+
+
+def known_loss(request: HTTPConnection) -> Loss | None:
+    """What the store has lost in the last day, as far as is known; None also where no service is open."""
+    resources: Resources | None = getattr(getattr(request.app, "state", None), "longrun", None)
+    return None if resources is None else resources.loss
 
 
 def caller_of(request: HTTPConnection) -> Caller:

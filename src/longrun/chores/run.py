@@ -10,6 +10,8 @@ import structlog
 
 from longrun.blobs.contract import Blobs
 from longrun.chores.blob_removal import CLEAR_EVERY_S, FileChores
+from longrun.chores.loss_watch import EVERY_S, LossWatch
+from longrun.chores.mark_file import MarkFile
 from longrun.errors import BlobsFull, BlobsUnavailable, LongrunError
 from longrun.service.batch_feed import cancel_items, feed
 from longrun.settings import Settings
@@ -35,6 +37,7 @@ async def run_chores(store: Store, settings: Settings, blobs: Blobs) -> None:
     lanes, files = LaneLook(store), FileChores(store, blobs)
     await asyncio.gather(
         every(min(1.0, settings.lease / 5), "sweep", lambda: _sweep(store)),
+        every(EVERY_S, "loss_watch", LossWatch(store.losses, MarkFile.beside(settings.data, store.url)).look),
         every(0.2, "release_due", lambda: _until_done(store.upkeep.release_due)),
         every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
         every(SECOND_LOOK_S, "refill", lanes.look),

@@ -136,7 +136,12 @@ class Sender:
         verdict = after_try(due.tries, tried.status, asked, delays=self._parts.settings.webhook_schedule)
         if verdict.reason:
             log.warning("webhook given up", delivery=due.id, job_id=due.job, reason=verdict.reason)
-        await self._parts.store.webhooks.settle(due, verdict.outcome, delay=verdict.delay, tried=tried, reason=verdict.reason)
+        if not await self._parts.store.webhooks.settle(due, verdict.outcome, delay=verdict.delay, tried=tried, reason=verdict.reason):
+            log.warning(
+                "the outcome of a webhook's try is refused: another try has begun, or the store has lost it",
+                delivery=due.id,
+                job_id=due.job,
+            )
 
 
 async def _guarded(due: Due, work: Coroutine[Any, Any, object]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from longrun.cli.options import App, Data
-from longrun.cli.show import print_json, print_table, write
+from longrun.cli.show import print_json, print_table, shown_url, write
 
 if TYPE_CHECKING:
     from longrun.service.machine_checks import Machine, Served
@@ -154,6 +154,7 @@ def examine_files(settings: Settings) -> Finding:
 def examine_store(settings: Settings) -> list[Finding]:
     """Every check of the store, or the one finding that there is none."""
     from longrun.errors import LongrunError, SettingsError
+    from longrun.service.losses import examine_loss
     from longrun.service.store_checks import Finding, examine_work, show_processes
     from longrun.wiring import find_store_url, inspect_store
 
@@ -163,13 +164,15 @@ def examine_store(settings: Settings) -> list[Finding]:
     except SettingsError:
         found = f"no embedded Valkey runs in {settings.data}, and LONGRUN_REDIS_URL is not set"
         return [Finding("refuse", "store", found, f"start one: {serve}; or set LONGRUN_REDIS_URL=redis://host:6379/0")]
-    shown = url.partition("?")[0].rpartition("@")[2]  # a URL may hold a password
+    shown = shown_url(url)
     try:
-        seen, lanes = asyncio.run(inspect_store(settings, url, claim=False))
+        seen, lanes, loss = asyncio.run(inspect_store(settings, url, claim=False))
     except LongrunError as error:
         mend = "start it, and look at LONGRUN_REDIS_URL: address, password, TLS (rediss://)" if settings.redis_url else f"start it: {serve}"
         return [Finding("refuse", "store", f"{shown}: {error}", mend)]
-    work = [show_processes(seen.facts), *examine_work(seen.facts.workers, lanes, settings.app)] if seen.facts.inside else []
+    work = []
+    if seen.facts.inside:
+        work = [show_processes(seen.facts), examine_loss(loss), *examine_work(seen.facts.workers, lanes, settings.app)]
     return [Finding("ok", "store", f"{shown}, {seen.facts.server}"), *seen.findings, *work]
 
 

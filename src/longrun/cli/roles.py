@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -106,11 +106,13 @@ def worker(
     _exit_on_sigterm()
     with _start_errors(app):
         from longrun.observe.logs import configure_logging
-        from longrun.settings import load_settings
+        from longrun.settings import LOOPBACK, load_settings
         from longrun.wiring import find_store_url, run_worker
 
+        # Nobody calls a worker: it has no use for API keys, nor has the address that would ask for them any meaning.
+        no_api: dict[str, Any] = {"api_keys": {}, "host": LOOPBACK[0]}
         settings = load_settings(
-            app=app, processes=processes, concurrency=concurrency, queues=queues, device=device, data=data, events=events
+            app=app, processes=processes, concurrency=concurrency, queues=queues, device=device, data=data, events=events, **no_api
         )
         configure_logging(settings.log_level)
         _refuse_unsafe(settings, find_store_url(settings))

@@ -16,7 +16,7 @@ from longrun.cli.listen import url_of
 from longrun.cli.options import ApiProcesses as Apis
 from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.report import Reporter
-from longrun.cli.show import say, write
+from longrun.cli.show import say, shown_url, write
 from longrun.cli.supervisor import Child, Supervisor, stop_patience
 from longrun.cli.values import command_line, curl_words, example_input
 from longrun.version import API_PREFIX
@@ -98,11 +98,13 @@ def _start_store(settings: Settings) -> tuple[EmbeddedValkey | None, str]:
 
 
 def _supervise(settings: Settings, socks: Sequence[socket.socket], valkey: EmbeddedValkey | None, redis_url: str) -> int:
+    from longrun.settings import worker_environment
+
     url = url_of(socks[0])
     env = child_environment(dict(os.environ), settings, redis_url, url)
     apis = ApiProcesses(settings.api_processes, settings.app, socks, env)
     due = time.monotonic() + HEAD_START
-    children = [*apis.children, Child("worker", command("worker", settings.app), env, due=due, identified=True)]
+    children = [*apis.children, Child("worker", command("worker", settings.app), worker_environment(env), due=due, identified=True)]
     secrets = [key.get_secret_value() for key in settings.api_keys.values()]
     start = Start(url, secrets[0] if secrets else "", settings, redis_url, apis)
     reporter = Reporter(settings, redis_url, say)
@@ -144,7 +146,7 @@ class Start:
         self._apis = apis
         self._url, self._http = url, httpx.Client(**http_options(url, key))
         self._settings = settings
-        self._store = "Valkey in " + str(settings.data) if not settings.redis_url else redis_url.rpartition("@")[2]
+        self._store = "Valkey in " + str(settings.data) if not settings.redis_url else shown_url(redis_url)
         self._began = time.monotonic()
         self._next = 0.0
         self._late = False

@@ -25,6 +25,11 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def shown_url(url: str) -> str:
+    """A store's URL without its credentials, which may stand before the host or behind a `?`."""
+    return url.partition("?")[0].rpartition("@")[2]
+
+
 def print_json(value: Any) -> None:
     """Indented JSON on stdout."""
     write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

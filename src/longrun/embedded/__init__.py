@@ -4,8 +4,8 @@
 asks whether it lives · `folder` keeps two from sharing a data folder and says how much room it has.
 """
 
-from longrun.embedded.folder import Disk, read_disk
+from longrun.embedded.folder import Disk, is_served_from, read_disk
 from longrun.embedded.program import find_server
 from longrun.embedded.valkey import EmbeddedValkey, locate
 
-__all__ = ["Disk", "EmbeddedValkey", "find_server", "locate", "read_disk"]
+__all__ = ["Disk", "EmbeddedValkey", "find_server", "is_served_from", "locate", "read_disk"]

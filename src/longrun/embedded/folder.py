@@ -89,11 +89,16 @@ class Disk:
     data: int
 
 
+def is_served_from(data: Path, url: str) -> bool:
+    """Whether the store at `url` is the embedded server in `data`."""
+    return url == url_of(socket_of(data.resolve()))
+
+
 def read_disk(data: Path, url: str) -> Disk | None:
     """The disk of the embedded server in `data`; None when the store at `url` is another one, or the disk cannot be read."""
-    folder = data.resolve()
-    if url != url_of(socket_of(folder)):
+    if not is_served_from(data, url):
         return None
+    folder = data.resolve()
     try:
         size = sum(file.stat().st_size for file in (folder / "appendonlydir").glob("*"))
         return Disk(str(folder), shutil.disk_usage(folder).free, size)

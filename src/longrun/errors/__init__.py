@@ -11,8 +11,9 @@ LongrunError
 │   ├── BlobsUnavailable · BlobsFull · FileNotFound · FileGone · RangeNotSatisfiable · UploadTooSlow
 │   ├── StoreUnsafe
 │   ├── WebhookEndpointNotFound · WebhookDeliveryNotFound · QuotaExceeded
-│   ├── BatchNotFound · BatchGone
-│   └── JobNotFound · JobGone · NotRetryable · NotFinished · JobUnsuccessful
+│   ├── BatchNotFound ── BatchLost
+│   ├── JobNotFound ── JobLost
+│   └── BatchGone · JobGone · EventsLost · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
 │   └── Failure · RetryAfter · BadInput · InvalidOutput · ResultTooLarge
 ├── CallError                 a call through `longrun.Client` had no success

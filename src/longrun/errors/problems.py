@@ -149,6 +149,12 @@ class JobNotFound(Problem):
     code, status, title = "job-not-found", 404, "No such job"
 
 
+class JobLost(JobNotFound):
+    """The job was accepted, and the store has lost it, as after a failover or a power cut."""
+
+    code, title = "job-lost", "The job was lost"
+
+
 class JobGone(Problem):
     """The job existed; its record was deleted or has expired."""
 
@@ -159,6 +165,12 @@ class BatchNotFound(Problem):
     """No such batch, or not one of yours."""
 
     code, status, title = "batch-not-found", 404, "No such batch"
+
+
+class BatchLost(BatchNotFound):
+    """The batch was accepted, and the store has lost it, as after a failover or a power cut."""
+
+    code, title = "batch-lost", "The batch was lost"
 
 
 class BatchGone(Problem):
@@ -177,6 +189,12 @@ class WebhookDeliveryNotFound(Problem):
     """No such webhook delivery, or not one of yours."""
 
     code, status, title = "webhook-delivery-not-found", 404, "No such webhook delivery"
+
+
+class EventsLost(Problem):
+    """The store has lost events of the job that the caller has: those that follow do not belong to them."""
+
+    code, status, title = "events-lost", 409, "Events were lost"
 
 
 class QuotaExceeded(Problem):

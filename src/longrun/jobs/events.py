@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TYPES = frozenset({"queued", "started", "progress", "output", "log", "retrying", "waiting", "canceling", "gap", "done"})
+TYPES = frozenset({"queued", "started", "progress", "output", "log", "retrying", "waiting", "canceling", "gap", "done", "error"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Event:
         seq: 1, 2, 3… without holes.
         attempt: the attempt that wrote it; 0 before the first.
         at: milliseconds since the epoch.
-        type: one of `TYPES`.
+        type: one of `TYPES`. `error` is in no log: it ends a stream whose events were lost.
         data: JSON text.
     """
 

@@ -19,7 +19,9 @@ import orjson
 MEDIA_TYPE = "application/x-npy"
 _MAGIC = b"\x93NUMPY\x01\x00"  # no JSON begins like this
 _ALIGN = 64
-_HEAD = re.compile(r"\{'descr': '([<|][bfiu][1248])', 'fortran_order': False, 'shape': \(((?:[0-9]{1,18},? ?){1,64})\), \} *\n")
+_HEAD = re.compile(
+    r"\{'descr': '([<|][bfiu][1248])', 'fortran_order': False, 'shape': \(([0-9]{1,18}(?:,|(?:, [0-9]{1,18}){1,63}))\), \} *\n"
+)
 #: The numbers of a head as `memoryview` and `array` know them; `e` is known to `struct` alone.
 _CODES = {
     "|b1": "?", "|i1": "b", "|u1": "B", "<i2": "h", "<u2": "H", "<i4": "i", "<u4": "I", "<i8": "q", "<u8": "Q",

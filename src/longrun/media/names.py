@@ -12,7 +12,8 @@ _CUT = 1000
 _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,16})$")
 #: Controls, format characters (zero width, right-to-left), lone surrogates, private and unassigned ones, ends of lines and paragraphs.
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_EDGES = re.compile(r"^[.\s]+|[.\s]+$")
+#: The look-behind keeps the search linear: a run is tried at its first character only.
+_EDGES = re.compile(r"^[.\s]+|(?<![.\s])[.\s]+$")
 _NOT_IN_NAMES = re.compile(r'[<>:"|?*]')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)\s*(?:\.|$)", re.IGNORECASE)
 #: RFC 8187, attr-char, besides letters and digits.

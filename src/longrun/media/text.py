@@ -8,10 +8,13 @@ import re
 from longrun.media.findings import Findings
 from longrun.media.source import HELD, Reading, Source
 
-#: What may stand before the first element, and then that element.
+#: What may stand before the first element. Nothing is given back once it is taken, so that each byte is looked at once.
 _PROLOG = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:\s+|<!--.*?-->|<\?(?!php).*?\?>|<!doctype\s+(?!html)[^>\[]*(?:\[.*?\]\s*)?>)*", re.DOTALL | re.IGNORECASE
+    rb"(?:\xef\xbb\xbf)?(?:\s++|<!--.*?-->|<\?(?!php).*?\?>"
+    rb"|<!doctype\s++(?!html)[^>\[]*+(?:\[(?:[^\]]++|\](?!\s*+>))*+\]\s*+)?>)*+",
+    re.DOTALL | re.IGNORECASE,
 )
+#: The first element.
 _PAGE = re.compile(rb"<(?:!doctype\s+html|html|head|body|script|iframe)[\s/>]", re.IGNORECASE)
 _DRAWING = re.compile(rb"<(?:[a-z]+:)?svg[\s/>]", re.IGNORECASE)
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml\s", re.IGNORECASE)

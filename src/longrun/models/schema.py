@@ -70,6 +70,11 @@ class InputSchema:
         """The JSON Schema of the input; yours to change."""
         return copy.deepcopy(self._json_schema)
 
+    @cached_property
+    def json_schema_text(self) -> bytes:
+        """The same as JSON."""
+        return orjson.dumps(self._json_schema)
+
     @property
     def fields_schemas(self) -> Mapping[str, Any]:
         """The JSON Schema of each input field; not yours to change."""
@@ -180,6 +185,11 @@ class OutputSchema:
     def json_schema(self) -> dict[str, Any]:
         """The JSON Schema of the whole output (for a stream, of what it adds up to); yours to change."""
         return copy.deepcopy(self._whole.json_schema)
+
+    @cached_property
+    def json_schema_text(self) -> bytes:
+        """The same as JSON."""
+        return orjson.dumps(self._whole.json_schema)
 
     def encode(self, value: Any, *, npy_over: int | None = None) -> Encoded:
         """The whole output as JSON.

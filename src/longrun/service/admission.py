@@ -162,7 +162,12 @@ class Admission:
         found = "" if seen.about is None else seen.about.id
         if self._id and found != self._id:
             self.lost_at = seen.facts.now
-            log.critical("the store has lost its data", had=self._id, has=found or None, mend="restore the data, or submit the jobs again")
+            log.critical(
+                "the store has lost its data",
+                had=self._id,
+                has=found or None,
+                mend="restore the data, or name the right server, or submit the jobs again",
+            )
         self._id = found
 
 

@@ -12,6 +12,7 @@ from longrun.clock import item_id
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.service.caller import Caller
+from longrun.service.losses import lost_batch
 from longrun.service.watch import whole_output
 from longrun.store.batches import MOST, BatchRecord
 from longrun.store.records import PAGE_BYTES
@@ -26,12 +27,15 @@ async def results(caller: Caller, batch: BatchRecord, first: int, most: int | No
     An output that is kept as a file is read when it is its turn: one of them is held.
 
     Raises:
-        StoreUnavailable, BlobsUnavailable: in the middle; what came before is whole.
+        StoreUnavailable, BlobsUnavailable, BatchLost: in the middle; what came before is whole.
     """
     end = batch.total if most is None else min(batch.total, first + most)
     while first < end:
         jobs = await caller.store.batches.items(batch.id, batch.tenant, first, min(MOST, end - first), PAGE_BYTES)
         if not jobs:
+            if first < batch.fed:
+                # These items were jobs when the request began.
+                raise lost_batch(batch.id, caller.store.losses.latest)
             break
         held = bytearray()
         for job in jobs:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from longrun.clock import is_batch_id, new_batch_id
-from longrun.errors import IdempotencyKeyReused, Problem, StorageFull, StoreUnavailable, ValidationFailed
+from longrun.errors import BatchNotFound, IdempotencyKeyReused, Problem, StorageFull, StoreUnavailable, ValidationFailed
 from longrun.jobs.file_refs import FileRef
 from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec
@@ -17,6 +17,7 @@ from longrun.service.batch_inputs import Item, Passing
 from longrun.service.caller import Caller
 from longrun.service.file_records import record_file
 from longrun.service.jsontext import compact
+from longrun.service.losses import lost_batch
 from longrun.service.read import RE_READ, make_cursor, parse_cursor, sleep_until
 from longrun.service.request import BatchOptions
 from longrun.service.submit import policy_in_force, policy_of, stored_key, unconfirmed
@@ -134,19 +135,26 @@ async def get(caller: Caller, batch_id: str) -> BatchRecord:
 
 
 async def wait(
-    caller: Caller, batch_id: str, *, timeout: float, known: frozenset[int] | None = None
-) -> BatchRecord:  # fmt: skip
+    caller: Caller, batch_id: str, *, timeout: float, known: frozenset[int] | None = None, accepted: bool = False
+) -> BatchRecord:
     """The batch as soon as it has ended, or after `timeout` seconds, or when this process is about to stop, as it is then.
 
     Args:
         known: versions that the caller has: return as soon as it has another one, within a second. None: wait for the end.
+        accepted: the batch was there a moment ago.
 
-    Raises as `get` does.
+    Raises as `get` does, and BatchLost: the store has lost it meanwhile.
     """
     deadline = time.monotonic() + timeout
     async with caller.store.follower.listen(caller.store.job_channel(known_form(batch_id))) as listener:
         while True:
-            batch = await caller.store.batches.read(batch_id, caller.tenant)
+            try:
+                batch = await caller.store.batches.read(batch_id, caller.tenant)
+            except BatchNotFound:
+                if accepted:
+                    raise lost_batch(batch_id, caller.store.losses.latest) from None
+                raise
+            accepted = True
             left = deadline - time.monotonic()
             changed = known is not None and batch.version not in known
             if batch.terminal or changed or left <= 0 or caller.store.follower.dismissed:

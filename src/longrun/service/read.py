@@ -13,11 +13,12 @@ from typing import Literal
 import orjson
 
 from longrun.clock import is_job_id
-from longrun.errors import ValidationFailed
+from longrun.errors import JobNotFound, ValidationFailed
 from longrun.jobs.record import AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.service.caller import Caller
-from longrun.store.follow import DISMISSED, Listener
+from longrun.service.losses import lost_job
+from longrun.store.follow import DISMISSED, RECONNECTED, Listener
 from longrun.store.kinds import JOB
 
 #: Pub/sub may drop messages: a waiting reader reads again after this many seconds.
@@ -25,7 +26,7 @@ RE_READ = 15.0
 _PIECE, _PIECES = 100, 20
 _SCORE = re.compile(r"\d{1,16}(?:\.\d{1,6})?")
 #: Messages after which a job may have ended; the others cost a reader that waits for the end nothing.
-_ENDS = frozenset({b"done", b"gone", b"reconnected", DISMISSED})
+_ENDS = frozenset({b"done", b"gone", RECONNECTED, DISMISSED})
 
 Index = Literal["idx", "dead"]
 
@@ -62,18 +63,27 @@ async def attempts(caller: Caller, job_id: str) -> Sequence[AttemptRecord]:
     return await caller.store.records.attempts(known_form(job_id), caller.tenant)
 
 
-async def wait(caller: Caller, job_id: str, *, timeout: float, known: frozenset[int] | None = None) -> JobRecord:
+async def wait(
+    caller: Caller, job_id: str, *, timeout: float, known: frozenset[int] | None = None, accepted: bool = False
+) -> JobRecord:  # fmt: skip
     """The job as soon as it has ended, or after `timeout` seconds, or when this process is about to stop, as it is then.
 
     Args:
         known: versions that the caller has: return as soon as it has another one. None: wait for the end.
+        accepted: the job was there a moment ago.
 
-    Raises as `get` does.
+    Raises as `get` does, and JobLost: the store has lost it meanwhile.
     """
     deadline = time.monotonic() + timeout
     async with caller.store.follower.listen(caller.store.job_channel(known_form(job_id))) as listener:
         while True:
-            job = await caller.store.records.read(job_id, caller.tenant)
+            try:
+                job = await caller.store.records.read(job_id, caller.tenant)
+            except JobNotFound:
+                if accepted:
+                    raise lost_job(job_id, caller.store.losses.latest) from None
+                raise
+            accepted = True
             left = deadline - time.monotonic()
             changed = known is not None and job.version not in known
             if job.terminal or changed or left <= 0 or caller.store.follower.dismissed:

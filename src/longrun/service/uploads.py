@@ -83,7 +83,7 @@ class Uploads:
             Exception: whatever `chunks` raises.
         """
         name, rule = safe_name(filename), narrowed(rule, self.caller.settings.max_file)
-        judged = _Judged(chunks, rule, filename, pointer)
+        judged = _Judged(chunks, rule, name, pointer)
         head = await judged.head()
         fresh, media_type = self.new_id(), judged.facts.media_type
         stored = await self.caller.blobs.put(fresh, judged.rest(head), limit=rule.max_bytes, content_type=media_type, filename=name)

@@ -21,7 +21,9 @@ from longrun.jobs.file_refs import FileRef
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import TERMINAL, Status
 from longrun.service.caller import Caller
+from longrun.service.losses import lost_events, lost_job
 from longrun.service.read import known_form
+from longrun.store.follow import RECONNECTED
 from longrun.store.records import PAGE_BYTES, EventPage
 
 PAGE = 500
@@ -42,8 +44,12 @@ async def events(caller: Caller, job_id: str, after: int, *, limit: int = PAGE, 
 
     Raises:
         JobNotFound, JobGone
+        EventsLost: the log does not reach as far as `after`, and the store is known to have lost something since the job was accepted.
     """
     page = await caller.store.records.events(known_form(job_id), caller.tenant, after, limit, most_bytes)
+    loss = caller.store.losses.latest
+    if after > page.latest and loss is not None and page.created <= loss.end:
+        raise lost_events(job_id, after, loss)
     shown = await caller.urls.events(page.events, caller.tenant, caller.base)
     return replace(page, events=[await _render(caller, job_id, event) for event in shown])
 
@@ -52,20 +58,27 @@ async def follow(caller: Caller, job_id: str, after: int) -> AsyncGenerator[Sequ
     """Every event with a seq over `after`, in pieces as they come, until the job has ended or is gone, or this process is about to stop.
 
     An empty piece comes when there was nothing for 10 s. A store that is away does not end it: the events come when the store is back.
+    It may be back without what it had confirmed; what follows then does not belong to what the reader has.
 
     Who reads along gets small events straight from their announcement, without a look into the store; who is slower reads the log at
     its own pace, and holds no more than a piece of it at a time.
+
+    Raises:
+        JobLost: the store has lost the job.
+        EventsLost: it has lost events that the reader has.
     """
     follower = caller.store.follower
+    log = _Log(caller, job_id)
     async with follower.listen(caller.store.job_channel(job_id)) as listener:
         while not follower.dismissed:
             try:
-                page = await events(caller, job_id, after, most_bytes=_STREAM_BYTES)
+                page = await log.read(after)
             except StoreUnavailable:
+                log.doubt = True
                 yield ()
                 await listener.wait(_AWAY)
                 continue
-            except (JobNotFound, JobGone):
+            except JobGone:
                 return
             if page.events:
                 after = page.events[-1].seq
@@ -75,12 +88,60 @@ async def follow(caller: Caller, job_id: str, after: int) -> AsyncGenerator[Sequ
             if page.status in TERMINAL:
                 return
             while not follower.dismissed:
-                fresh, in_step = next_events(await listener.wait(_IDLE), after)
+                notes = await listener.wait(_IDLE)
+                log.doubt |= RECONNECTED in notes
+                fresh, in_step = next_events(notes, after)
                 if fresh:
                     after = fresh[-1].seq
+                    log.given(fresh)
                     yield await caller.urls.events(fresh, caller.tenant, caller.base)
                 if not in_step:
                     break
+
+
+class _Log:
+    """A job's log as one reader comes to know it.
+
+    Attributes:
+        doubt: the store was away since the last look: it may be back with another history, in which these seqs are other events.
+    """
+
+    __slots__ = ("_caller", "_job_id", "_last", "_reached", "doubt")
+
+    def __init__(self, caller: Caller, job_id: str) -> None:
+        self._caller, self._job_id = caller, job_id
+        self._reached = 0
+        self._last: Event | None = None  # without its data, which may be large, and readers many
+        self.doubt = False
+
+    def given(self, piece: Sequence[Event]) -> None:
+        """The reader gets these."""
+        if piece:
+            self._last = replace(piece[-1], data=b"")
+            self._reached = max(self._reached, self._last.seq)
+
+    async def read(self, after: int) -> EventPage:
+        """The next page. Raises JobGone, JobLost, EventsLost."""
+        again = self._last if self.doubt and self._last is not None and self._last.type != "gap" else None
+        try:
+            page = await events(self._caller, self._job_id, after if again is None else after - 1, most_bytes=_STREAM_BYTES)
+        except JobNotFound:
+            raise lost_job(self._job_id, self._caller.store.losses.latest) from None
+        if page.latest < self._reached or (again is not None and not _goes_on(again, page.events)):
+            raise lost_events(self._job_id, after, self._caller.store.losses.latest)
+        if again is not None:
+            page = replace(page, events=[event for event in page.events if event.seq > after])
+        self.doubt, self._reached = False, max(self._reached, page.latest)
+        self.given(page.events)
+        return page
+
+
+def _goes_on(last: Event, read_again: Sequence[Event]) -> bool:
+    """Whether the event that a reader got last is still that event; one that is no longer kept may be."""
+    found = read_again[0] if read_again else None
+    if found is None or found.type == "gap":
+        return found is not None
+    return (found.seq, found.attempt, found.at, found.type) == (last.seq, last.attempt, last.at, last.type)
 
 
 def next_events(notes: Sequence[bytes], after: int) -> tuple[list[Event], bool]:

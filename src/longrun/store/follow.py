@@ -28,6 +28,8 @@ _SILENT = "longrun-silent"
 _MOST, _MOST_BYTES = 100, 64 * 1024
 #: The message that tells readers to stop waiting.
 DISMISSED = b"dismissed"
+#: The message that says that others may have been missed: the connection was lost, and perhaps the server is another one now.
+RECONNECTED = b"reconnected"
 
 
 class Listener:
@@ -188,7 +190,7 @@ class Follower:
             if group.live.is_set() or group.late:
                 # Confirmed a second time: the connection was lost, and with it what was said meanwhile. Or so late that somebody has read
                 # before. All must read again.
-                self._hand_out(group, b"reconnected")
+                self._hand_out(group, RECONNECTED)
             group.late = False
             group.live.set()
 

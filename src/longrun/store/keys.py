@@ -45,6 +45,9 @@ worker:<worker>     string, 3 leases. JSON: what the worker runs, and its name
 name:<name>         string, 3 leases. `<worker> <until ms>`: which worker has the name; after that time another may take it
 trouble             hash. Part, such as `worker-1f3a9c@host` → `<until ms> <text>`: what keeps dying, for /readyz
 swept               string. Ms of the last sweep: a store that was away expires nothing at first
+mark:<process>      string, an hour. `<n> <ms>`: its latest mark: that the data are older than it was shows by it (`store.losses`)
+marked              string. Ms of the latest mark of any process that has left one before
+lost                hash, a day. The latest loss: `store.losses.Loss`
 amnesty             string, one lease. Ms until which no lease expires
 
 batch:<id>          hash, until its expiry, then a tombstone of 7 days. The record: `store.batches.FIELDS`, and these fields beside them:

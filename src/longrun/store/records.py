@@ -88,11 +88,16 @@ class LaneDepth:
 
 
 class Records:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        newest: id of the latest job that was accepted here, until `Losses.mark` has seen that it is there; "" = none.
+    """
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._run, self._command, self._prefix = connection.run, connection.command, settings.prefix
         self._max_queued, self._tombstone = settings.max_queued, int(settings.tombstone * 1000)
+        self.newest = ""
 
     async def submit(self, job: NewJob) -> Accepted:
         """Accept a job, or find the one its idempotency key is bound to.
@@ -113,6 +118,7 @@ class Records:
         )  # fmt: skip
         outcome = reply[0].decode()
         if outcome == "new":
+            self.newest = job.id
             return Accepted("new", job.id, reply[1], int(reply[2]))
         return Accepted(outcome, job.id if outcome == "full" else reply[1].decode())
 
@@ -208,12 +214,11 @@ class Records:
 
     async def depths(self) -> Sequence[LaneDepth]:
         """Depth by priority and oldest age of every lane, by name."""
-        *rows, now = await self._run("queues")
-        lanes = []
+        now, empty, rows = await self._run("queues")
+        lanes = [LaneDepth(*_queue_and_model(lane), dict.fromkeys(range(10), 0), None) for lane in empty]
         for i in range(0, len(rows), 12):
-            queue, _, model = rows[i].decode().partition(".")
-            oldest = None if rows[i + 1] == b"" else max(0, int(now) - int(rows[i + 1])) / 1000
-            lanes.append(LaneDepth(queue, model, {9 - level: n for level, n in enumerate(rows[i + 2 : i + 12])}, oldest))
+            by_priority = {9 - level: n for level, n in enumerate(rows[i + 2 : i + 12])}
+            lanes.append(LaneDepth(*_queue_and_model(rows[i]), by_priority, max(0, int(now) - int(rows[i + 1])) / 1000))
         return sorted(lanes, key=lambda lane: (lane.queue, lane.model))
 
     async def overview(self) -> tuple[Sequence[bytes], dict[str, int], int, dict[str, str], dict[str, int]]:
@@ -224,6 +229,11 @@ class Records:
         workers, ended, claimed, _now, pairs, times = await self._run("overview")
         trouble = {pairs[i].decode(): pairs[i + 1].decode() for i in range(0, len(pairs), 2)}
         return workers, _numbers(ended), claimed, trouble, _numbers(times)
+
+
+def _queue_and_model(lane: bytes) -> tuple[str, str]:
+    queue, _, model = lane.decode().partition(".")
+    return queue, model
 
 
 def _numbers(flat: Sequence[bytes]) -> dict[str, int]:

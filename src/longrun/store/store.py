@@ -10,6 +10,7 @@ from longrun.store.claims import Claims
 from longrun.store.connection import Connection
 from longrun.store.file_records import Files
 from longrun.store.follow import Follower
+from longrun.store.losses import Losses
 from longrun.store.presence import Presence
 from longrun.store.records import Records
 from longrun.store.scripts import Script, load_scripts
@@ -34,6 +35,7 @@ class Store:
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
         presence: which processes work on the data, and in which format.
+        losses: what the store has lost.
         follower: announcements of changes.
         hooks_channel: channel to listen to for webhooks that are due.
         hooks_announced_channel: who listens to that one and announces itself listens to this one too, on which nobody speaks.
@@ -54,6 +56,7 @@ class Store:
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)
         self.presence = Presence(self.connection, settings)
+        self.losses = Losses(self.connection, self.records, settings)
         self.follower = Follower(url)
 
     @property

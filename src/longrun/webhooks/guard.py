@@ -24,7 +24,7 @@ import httpx
 
 from longrun.errors import LongrunError
 from longrun.webhooks.addresses import Address, Networks
-from longrun.webhooks.connection import PinnedBackend, TooMuch
+from longrun.webhooks.connection import BYTES_PER_PIECE, PIECES, Meter, PinnedBackend, TooMuch
 from longrun.webhooks.urls import Refused, Target, check_addresses, check_target, check_url, read_url
 
 __all__ = ["Answer", "Fetched", "GuardedClient", "Networks", "Refused", "Resolve", "Unreachable", "check_url"]
@@ -36,8 +36,10 @@ MOST_REDIRECTS = 3
 _LOOKUPS = 8  #: names looked up at once
 _MOST_HEADERS = 200
 _MOST_ADDRESSES = 4  #: of one name that are tried
-_HEAD = 64 * 1024  #: bytes that an answer may have besides its body
+_HEAD = 64 * 1024  #: bytes of heads, interim ones included, and of what else an answer has besides its body
+_FRAMING = 8  #: a body may have so many times fewer bytes of chunks' framing than of its own
 _MOST_READ = 64 * 1024  #: bytes that are read of the body of a webhook's answer
+_GATHERED = 16 * 1024  #: bytes of a body that are gathered before they are passed on
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -46,7 +48,7 @@ class Unreachable(LongrunError):
 
 
 class _TooLong(Unreachable):
-    """Its body goes on over what may be read of it."""
+    """Its body goes on over what may be read of it, or in pieces that are too many and too small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class GuardedClient:
         """One request on a connection of its own, and the answer, of whose body `most` bytes may be read."""
         target = read_url(url)
         addresses = await self._addresses(target)
-        backend = PinnedBackend(addresses, timeout=self._timeout / len(addresses), most=most + _HEAD)
+        meter = Meter(_HEAD)
+        backend = PinnedBackend(addresses, timeout=self._timeout / len(addresses), meter=meter)
         place = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
         async with (
             httpcore.AsyncHTTPConnection(place.origin, ssl_context=self._tls, network_backend=backend) as connection,
@@ -151,6 +154,7 @@ class GuardedClient:
         ):
             if len(response.headers) > _MOST_HEADERS:
                 raise TooMuch("too many headers")
+            meter.left += most + most // _FRAMING
             yield response
 
     async def _addresses(self, target: Target) -> Sequence[Address]:
@@ -189,14 +193,21 @@ def _joined(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 async def _whole(response: httpcore.Response, most: int) -> AsyncIterator[bytes]:
-    """The body in pieces. Raises Unreachable: it is longer than `most`."""
-    size = 0
+    """The body in pieces of a sensible size. Raises Unreachable: it is longer than `most`, or comes in too many tiny pieces."""
+    size, pieces, held = 0, 0, bytearray()
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_stream())) as parts:
         async for part in parts:
-            size += len(part)
+            size, pieces = size + len(part), pieces + 1
             if size > most:
                 raise _TooLong(f"it is larger than {most} bytes")
-            yield part
+            if pieces > PIECES and size < pieces * BYTES_PER_PIECE:
+                raise _TooLong(f"it comes in too many tiny pieces ({pieces:,} in {size:,} bytes)")
+            held += part
+            if len(held) >= _GATHERED:
+                yield bytes(held)
+                held.clear()
+    if held:
+        yield bytes(held)
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from longrun.errors import LongrunError
+from longrun.settings import without_settings
 from longrun.store.claims import Suspect
 from longrun.worker.announce import announcement, other_worker
 from longrun.worker.dispatch.lane import Lane
@@ -56,7 +57,7 @@ class Engine:
         self.plan, self._wake = plan, wake
         self.settings = plan.settings
         self.tables = Tables()
-        self.guard = Guard()
+        self.guard = Guard(without_settings(os.environ))
         self.channel_waits: Callable[[], bool] = lambda: False  #: whether the channel that takes tickets blocks on wake lists
         #: Takes jobs as if their tickets had come, on the hub's thread; set when Celery's consumer is there.
         self.hand_in: Callable[[Sequence[Suspect]], None] = lambda _: None
@@ -78,7 +79,12 @@ class Engine:
             main_thread = any(spec.options.main_thread for spec in specs)
             models = {spec.name: concurrency_of(spec, self.settings) for spec in specs}
             settings = RunnerSettings.of(
-                self.settings, target=self.plan.target, models=models, load_timeout=terms.load_timeout, main_thread=main_thread
+                self.settings,
+                target=self.plan.target,
+                models=models,
+                load_timeout=terms.load_timeout,
+                main_thread=main_thread,
+                service=self.plan.given,
             )
             group = Group(settings, terms, [spec.lane for spec in specs])
             group.seats.extend(Seat(group, place, self._on_frame, self._on_end, self.guard) for place in runners.places)

@@ -2,6 +2,7 @@
 
 | worker → runner                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
+| `settings`, JSON                                  | the first frame: see `runner.settings`                          |
 | `run`, model, [[id, attempt, input, files, once], …] | run each job by itself, of a batched model all in one call |
 | `cancel`, [[id, attempt], …], reason, interrupt   | stop these; reason `canceled` or `timeout`                      |
 | `recall`, [[id, attempt], …]                      | give back those that have not begun                             |

@@ -18,6 +18,7 @@ from longrun.worker.tables import Spawn, Tables
 
 log = structlog.get_logger("longrun.worker")
 _LOST, _CANCEL = 0, 2
+_WHY_LOST = "another attempt has the job, or it has ended, or the store has lost this claim"
 _MOST = 100
 #: A canceled job that is not here is looked for so often, at this distance in seconds.
 _LOOKS, _LOOK = 50, 0.02
@@ -55,7 +56,7 @@ class Leases:
                 if run is None or run.attempt != attempt or run.settled:
                     continue
                 if answer == _LOST:
-                    log.warning("lease lost", job_id=job_id, attempt=attempt)
+                    log.warning("lease lost", job_id=job_id, attempt=attempt, why=_WHY_LOST)
                     self.stop(run, "lost")
                 elif answer == _CANCEL:
                     self.stop(run, "canceled")

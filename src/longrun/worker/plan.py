@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from longrun.blobs.contract import Blobs
 from longrun.models import ModelSpec
@@ -27,3 +28,4 @@ class WorkerPlan:
     blobs: Blobs
     background: Sequence[Background] = ()
     on_wrong_start: Callable[[], None] = lambda: None  #: called, on the engine's thread, when another worker has got the name meanwhile
+    given: dict[str, Any] = field(default_factory=dict, repr=False)  #: settings of the service for models, from `settings.given_to_models`

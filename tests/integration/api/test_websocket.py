@@ -221,6 +221,15 @@ async def test_a_deleted_job_ends_it(url: str, caller: httpx.AsyncClient, submit
         assert (await ending(socket))[0] == 1000
 
 
+async def test_a_cancel_of_a_lost_job_closes_it_as_lost(url: str, submit: Submit, settings: Settings, worker: PlayedWorker) -> None:
+    job = await submit()
+    async with connect(url + job["urls"]["ws"]) as socket:
+        await read(socket, 1)
+        await worker.store.connection.command("DEL", f"{settings.prefix}job:{job['id']}")
+        await socket.send('{"cancel": true}')
+        assert await ending(socket) == (4404, "job-lost: The job was lost")
+
+
 async def test_a_server_that_stops_says_so_and_another_goes_on(settings: Settings, submit: Submit, worker: PlayedWorker) -> None:
     job = await submit()
     async with serving(settings) as served:

@@ -86,6 +86,17 @@ async def test_a_task_that_somebody_sends_with_celery_is_dropped(shared: Caller,
     assert "a message that names no job was dropped" in shared_worker.log.read_text()
 
 
+async def test_it_is_dropped_too_where_no_job_waits(shared: Caller, tools: Celery, shared_worker: Worker) -> None:
+    await shared.ready()
+    dropped = shared_worker.log.read_text().count("names no job")
+    await asyncio.to_thread(tools.send_task, "longrun.noop", queue="default.noop")
+    for _ in range(3000):
+        if shared_worker.log.read_text().count("names no job") > dropped:
+            break
+        await asyncio.sleep(0.02)
+    assert shared_worker.log.read_text().count("names no job") == dropped + 1
+
+
 async def test_the_celery_command_line_finds_the_application(shared: Caller, module_settings: Settings) -> None:
     await shared.ready()
     env = os.environ | {"LONGRUN_REDIS_URL": module_settings.redis_url, "LONGRUN_PREFIX": module_settings.prefix}

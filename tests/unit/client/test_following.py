@@ -41,6 +41,15 @@ def test_a_cut_stream_goes_on_where_it_broke_and_nothing_is_given_twice() -> Non
     assert asked_after(played) == [None, "2", "2", "2", "2"]
 
 
+def test_a_stream_whose_job_was_lost_ends_with_that_error_at_once() -> None:
+    lost = {"status": 404, "code": "job-lost", "detail": "it was lost"}
+    played = Played([Stream([frame(1, "queued"), frame(0, "error", **lost)])])
+
+    with pytest.raises(ApiError) as raised:
+        followed(played)
+    assert (raised.value.status, raised.value.code, len(played.requests)) == (404, "job-lost", 1)
+
+
 def test_nothing_left_is_the_end() -> None:
     played = Played([Stream([frame(1, "queued")]), answer(204)])
 

@@ -37,6 +37,8 @@ from longrun.worker.runner.pipe import Pipe
 from longrun.worker.runner.run import Run
 from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.runner.threads import stack_size, start_thread
+from longrun.worker.supervise.exits import Exit
+from longrun.worker.supervise.process import RunnerProcess
 
 
 @pytest.mark.parametrize(
@@ -277,3 +279,17 @@ def test_a_model_of_the_main_thread_has_a_runner_of_its_own_and_runs_one_job_at_
     assert [groups[names].main_thread for names in sorted(groups)] == [True, False, True]
     assert groups["one", "two"].models == {"one": 5, "two": 5}
     assert groups[("three",)].models == {"three": 1}
+
+
+async def test_a_runner_that_ends_before_it_reads_its_settings_has_started_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: asyncio.Queue[Exit] = asyncio.Queue()
+    process = RunnerProcess(lambda process, frame: None, lambda process, end: ends.put_nowait(end))
+
+    def pack_when_it_has_ended(*members: Any) -> bytes:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        return pack(*members)
+
+    monkeypatch.setattr("longrun.worker.supervise.process.pack", pack_when_it_has_ended)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    await process.start(RunnerSettings(capture_output=False), {})
+    assert (await asyncio.wait_for(ends.get(), PATIENCE)).status == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 from longrun import wire
@@ -47,16 +47,31 @@ _PATH_PARAMETERS = {
 
 def build_openapi(routes: Iterable[Route], models: Iterable[ModelSpec], settings: Settings) -> dict[str, Any]:
     """The document for these routes and models."""
+    steps = openapi_steps(routes, models, settings)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def openapi_steps(routes: Iterable[Route], models: Iterable[ModelSpec], settings: Settings) -> Generator[None, None, dict[str, Any]]:
+    """The same in steps, each of which is about one shape, model or route."""
     components, keyed = Components(), bool(settings.api_keys)
     paths: dict[str, dict[str, Any]] = {}
     routes = list(routes)
     for route in routes:
         for shape in (*route.mentions, *_shapes(route)):
             components.schema(shape)
-    described = describe(models, components)
+            yield
+    described = []
+    for each_model in describe(models, components):
+        described.append(each_model)
+        yield
     for route in routes:
         for each in [route] if route.each_model is None else [route.each_model(route, model) for model in described]:
             paths.setdefault(each.full_path, {})[each.method.lower()] = _operation(each, components, keyed=keyed)
+            yield
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Longrun", "version": VERSION, "description": "Submit a job, then poll, wait, stream or be called back."},

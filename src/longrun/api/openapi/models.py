@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,11 +26,12 @@ class Described:
     form: Schema
 
 
-def describe(models: Iterable[ModelSpec], components: Components) -> list[Described]:
-    """Make the components of all models."""
+def describe(models: Iterable[ModelSpec], components: Components) -> Iterator[Described]:
+    """Make the components of all models, one after the other."""
     options, beside = _members(SubmitRequest, components), _members(BatchOptions, components)
     del options["input"]
-    return [_describe(spec, options, beside, components) for spec in models]
+    for spec in models:
+        yield _describe(spec, options, beside, components)
 
 
 def submit(route: Route, model: Described) -> Route:

@@ -82,7 +82,7 @@ async def submit_batch(request: Request) -> Response:
     if prefer.wait:
         # The batch is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
-            batch = await unless_left(request, batches.wait(caller, batch.id, timeout=prefer.wait))
+            batch = await unless_left(request, batches.wait(caller, batch.id, timeout=prefer.wait, accepted=True))
     return batch_response(batch, caller.base, 200 if prefer.wait and batch.terminal else 202, more)
 
 

@@ -10,7 +10,7 @@ from longrun import wire
 from longrun.api.http.answers import json_response, no_content
 from longrun.api.http.parameters import Header, Query, first, wants_page, whole
 from longrun.api.http.routing import Answer, Routes, gives
-from longrun.api.problems import problem_response, refuse
+from longrun.api.problems import problem_response, refuse, with_loss
 from longrun.api.resources import caller_of
 from longrun.api.streams.sse import EventStream
 from longrun.api.streams.websocket import EventSocket
@@ -49,7 +49,7 @@ def seen(request: HTTPConnection) -> int:
     return min((AFTER.of(request) if last is None else last) or 0, _MAX_SEQ)
 
 
-@routes("GET", "/jobs/{job_id}/events", _ANSWERS, (*_GONE, 422), (AFTER, TYPES, LAST_EVENT_ID))
+@routes("GET", "/jobs/{job_id}/events", _ANSWERS, (*_GONE, 409, 422), (AFTER, TYPES, LAST_EVENT_ID))
 async def get_events(request: Request) -> Response:
     """Follow a job."""
     caller, job_id = caller_of(request), request.path_params["job_id"]
@@ -64,7 +64,7 @@ async def get_events(request: Request) -> Response:
     return EventStream(watch.follow(caller, job_id, after), types)
 
 
-@routes("GET", "/jobs/{job_id}/ws", {101: Answer("The handshake of a WebSocket is done.")}, (426, *_GONE, 422), (AFTER, TYPES))
+@routes("GET", "/jobs/{job_id}/ws", {101: Answer("The handshake of a WebSocket is done.")}, (426, *_GONE, 409, 422), (AFTER, TYPES))
 async def open_socket(request: Request) -> Response:
     """Follow a job over a WebSocket.
 
@@ -82,7 +82,7 @@ async def serve_socket(socket: WebSocket) -> None:
         types, after = TYPES.of(socket), seen(socket)
         await watch.events(caller, job_id, after, limit=1)
     except Problem as problem:
-        await refuse(problem, socket.scope, socket.receive, socket.send)
+        await refuse(with_loss(problem, socket), socket.scope, socket.receive, socket.send)
         return
     await EventSocket(socket, caller, job_id, after, types).serve()
 

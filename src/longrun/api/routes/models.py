@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec import Raw
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,7 +37,7 @@ def model_view(spec: ModelSpec, settings: Settings, base: str) -> wire.Model:
     return wire.Model(
         name=spec.name, title=spec.title, description=spec.description, queue=spec.queue,
         streams=spec.streams, batched=spec.batched is not None,
-        input_schema=wire.as_it_is(spec.input.json_schema()), output_schema=wire.as_it_is(spec.output.json_schema()),
+        input_schema=Raw(spec.input.json_schema_text), output_schema=Raw(spec.output.json_schema_text),
         policy=wire.Policy.of(model_policy(options, settings)),
         limits={"max_body": settings.max_body, "max_output": settings.max_output, "max_queued": settings.max_queued},
         options={

@@ -18,6 +18,7 @@ from longrun.api.resources import caller_of, parts_of, resources_of
 from longrun.api.routes.jobs import LISTING, listing
 from longrun.errors import LongrunError
 from longrun.service import control, overview
+from longrun.service.losses import sentence
 from longrun.service.read import Filters, parse_cursor
 from longrun.service.request import Body, parsed
 
@@ -114,7 +115,7 @@ async def get_livez(request: Request) -> Response:
 async def get_readyz(request: Request) -> Response:
     """Whether the store answers and is safe.
 
-    A blob store that is away is shown and is no reason for 503: all that needs no file goes on.
+    A blob store that is away is shown and is no reason for 503: all that needs no file goes on. Nor is a loss of the last day (`lost`).
     """
     if resources_of(request).stopping:
         return json_response(wire.Ready(ready=False, checks={"api": "stopping"}), 503, {"Retry-After": "2"})
@@ -125,7 +126,9 @@ async def get_readyz(request: Request) -> Response:
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
         return json_response(wire.Ready(ready=False, checks={"store": "does not answer"}, workers=0), 503, {"Retry-After": "2"})
-    answer = wire.Ready(ready=not parts.admission.closed, checks=parts.admission.checks() | files | seen.trouble, workers=len(seen.workers))
+    loss = parts.store.losses.latest
+    checks = parts.admission.checks() | files | seen.trouble | ({} if loss is None else {"lost": sentence(loss)})
+    answer = wire.Ready(ready=not parts.admission.closed, checks=checks, workers=len(seen.workers))
     return json_response(answer, 503, {"Retry-After": "30"}) if parts.admission.closed else json_response(answer)
 
 

@@ -55,7 +55,7 @@ async def submit_job(request: Request) -> Response:
         # The job is accepted: a store that goes away while we wait does not change that.
         with suppress(StoreUnavailable):
             try:
-                job = await disconnect.unless_left(request, wait(caller, job.id, timeout=prefer.wait))
+                job = await disconnect.unless_left(request, wait(caller, job.id, timeout=prefer.wait, accepted=True))
             except ClientDisconnect:
                 if on_leaving is not None:
                     await on_leaving()

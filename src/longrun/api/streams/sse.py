@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from longrun.api.streams.disconnect import disconnected, ended_by
+from longrun.api.streams.lost import LOST, error_event
 from longrun.jobs.events import TYPES, Event
 from longrun.wire import event_json
 
@@ -89,7 +90,7 @@ class EventStream(Response):
         try:
             if scope["method"] != "HEAD":
                 async with ended_by(asyncio.ensure_future(disconnected(receive))):
-                    await self._send_events(send)
+                    await self._send_events(scope, send)
             await send({"type": "http.response.body"})
         except ClientDisconnect:
             if self._on_leaving is not None:
@@ -97,17 +98,20 @@ class EventStream(Response):
         finally:
             await self._pieces.aclose()
 
-    async def _send_events(self, send: Send) -> None:
+    async def _send_events(self, scope: Scope, send: Send) -> None:
         clock = asyncio.get_running_loop().time
         await send(_body(b"retry: %d\n" % RETRY))
         said = clock()
-        async for piece in self._pieces:
-            for data in chunks(piece, self._types):
-                await send(_body(data))
-                said = clock()
-            if clock() - said > _QUIET:
-                await send(_body(_COMMENT))
-                said = clock()
+        try:
+            async for piece in self._pieces:
+                for data in chunks(piece, self._types):
+                    await send(_body(data))
+                    said = clock()
+                if clock() - said > _QUIET:
+                    await send(_body(_COMMENT))
+                    said = clock()
+        except LOST as problem:
+            await send(_body(frame(error_event(problem, scope))))
 
 
 def _body(data: bytes) -> dict[str, object]:

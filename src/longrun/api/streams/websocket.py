@@ -11,7 +11,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from longrun.api.http.write_timeout import PATIENCE
 from longrun.api.streams.disconnect import ended_by
-from longrun.errors import JobGone, JobNotFound, Problem
+from longrun.api.streams.lost import LOST, error_event
+from longrun.errors import JobGone, JobLost, JobNotFound, Problem
 from longrun.service import control
 from longrun.service.caller import Caller
 from longrun.service.watch import follow
@@ -31,6 +32,11 @@ class Close(NamedTuple):
 
     code: int
     reason: str
+
+
+def lost(problem: Problem) -> Close:
+    """How a connection ends whose job, or whose events, are not there any more."""
+    return Close(4000 + problem.status, f"{problem.code}: {problem.title}")
 
 
 def asks_to_cancel(text: str) -> bool:
@@ -71,6 +77,8 @@ class EventSocket:
             try:
                 async with ended_by(hearing):
                     close: Close | None = await self._send_events()
+            except LOST as problem:
+                close = await self._send_error(problem)
             except ClientDisconnect:
                 close = hearing.result()
             if close is not None:
@@ -96,6 +104,11 @@ class EventSocket:
             return Close(1012, f"resume with ?after={self._sent}")
         return Close(1000, "the job has ended" if self._ended else "nothing is left, the job has ended or is gone")
 
+    async def _send_error(self, problem: Problem) -> Close:
+        async with asyncio.timeout(_LAST_WORD):
+            await self._socket.send_text(event_json(error_event(problem, self._socket.scope)).decode())
+        return lost(problem)
+
     async def _hear(self) -> Close | None:
         """Until the client leaves (None), or says what may not be said."""
         while True:
@@ -108,7 +121,9 @@ class EventSocket:
                 return Close(1008, f"not understood: {_ALLOWED}")
             try:
                 await control.cancel(self._caller, self._job_id)
-            except (JobNotFound, JobGone):
+            except JobGone:
                 return Close(1000, "the job was deleted or has expired")
+            except JobNotFound:
+                return lost(JobLost())
             except Problem as problem:
                 return Close(1011, f"not known to be canceled, try again: {problem.code}")

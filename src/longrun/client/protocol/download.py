@@ -13,7 +13,7 @@ from longrun.client.http.steps import SILENCE, Answer, Flow, Give, Json, Lost, R
 from longrun.client.protocol.calls import path_of
 from longrun.errors import DownloadBroken
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 @dataclass(frozen=True, slots=True)

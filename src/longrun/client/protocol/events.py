@@ -18,7 +18,7 @@ class Event:
         seq: 1, 2, 3…
         attempt: the attempt that wrote it; 0 before the first.
         at: when, RFC 3339.
-        type: such as `queued`, `started`, `progress`, `output`, `log`, `retrying`, `done`.
+        type: such as `queued`, `started`, `progress`, `output`, `log`, `retrying`, `done`. Of type `error` none is given: it is raised.
         data: its members.
     """
 

@@ -8,6 +8,7 @@ from longrun.client.http.retry import TRY_AGAIN, Rules, Tries
 from longrun.client.http.steps import ANSWER, SILENCE, Answer, Flow, Give, Lost, Request, Sleep, read, send
 from longrun.client.protocol.calls import call, call_json, path_of
 from longrun.client.protocol.events import Event, EventParser
+from longrun.errors import ApiError
 
 _LOOK = 2  #: seconds between two pages of events where streams do not get through
 
@@ -19,7 +20,7 @@ def follow(rules: Rules, job_id: str, after: int = 0) -> Flow[None]:
     replica may answer. Where streams do not get through, pages of events are read instead.
 
     Raises:
-        ApiError: the job is not there, is gone, or is not ours.
+        ApiError: the job is not there, is gone, or is not ours; or the server's store has lost it, or events that were given.
         Unreachable: no sign of life of the server for as long as the rules say.
     """
     tries = Tries(rules)
@@ -59,7 +60,7 @@ class _Seen(NamedTuple):
 
 
 def _read_stream(after: int) -> Flow[_Seen]:
-    """Give the events of an open stream."""
+    """Give the events of an open stream. Raises ApiError: the stream ends with an error."""
     parser, heard = EventParser(), False
     while True:
         piece = yield from read()
@@ -73,6 +74,8 @@ def _read_stream(after: int) -> Flow[_Seen]:
             return _Seen(after, False, heard, Lost("the stream holds something that is no event"))
         heard = True
         for event in events:
+            if event.type == "error":
+                raise ApiError(int(event.data.get("status", 404)), event.data)
             if event.reach > after:
                 after = event.reach
                 yield Give(event)

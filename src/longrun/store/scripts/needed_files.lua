@@ -3,7 +3,7 @@
 -- and what an attempt that runs now has written may have no record yet.
 local out = {}
 for i, key in ipairs(ARGV) do
-  local id = string.match(key, '[^/]+$') or ''
+  local id = string.match(key, '^.*/(.*)$') or key
   local job, attempt = string.match(key, '^(job_%x+)/(%d+)/')
   local keep = redis.call('HGET', file(id), 'key') == key or redis.call('ZSCORE', P .. 'trash', key) or (job and owns(record(job), attempt))
   out[i] = keep and 1 or 0

@@ -1,34 +1,47 @@
 -- Take tickets for a worker, most urgent first over all its lanes, lanes in turn inside a priority; each is noted in `doubt` until it is claimed.
--- ARGV: lane, free slots, lane, free slots, … Returns {lane, level (9 − priority), job id, …}, at most 100 of them.
--- An id is empty when a message names no job.
+-- ARGV: lane, free slots, lane, free slots, …, and `waiting` at the end: look only at lanes in which jobs wait. Others can have tickets that nobody needs
+-- any more (their jobs have ended) and messages of foreign clients, so a worker looks at all of them now and then.
+-- Returns {lane, level (9 − priority), job id, …}, at most 100 of them. An id is empty when a message names no job.
 -- What is left behind wakes the next worker: the wake list may have been emptied by the one that called this.
 local t, out, notes, n = int(now()), {}, {}, 0
-local free = {}
-for i = 1, #ARGV, 2 do free[i] = tonumber(ARGV[i + 1]) end
-for level = 0, 9 do
+local given = #ARGV - #ARGV % 2
+local lanes, looked_at = {}, {}
+for i = 1, given, 2 do looked_at[#looked_at + 1] = i end
+if given < #ARGV then
+  local waiting, all = {}, looked_at
+  for at, i in ipairs(all) do waiting[at] = P .. 'wait:' .. ARGV[i] end
+  looked_at = {}
+  for _, at in ipairs(present(waiting)) do looked_at[#looked_at + 1] = all[at] end
+end
+for _, i in ipairs(looked_at) do
+  local lists, left = {}, {}
+  for level = 0, 9 do lists[level + 1] = tickets_of(ARGV[i], level) end
+  if redis.call('EXISTS', unpack(lists)) > 0 then
+    for at, list in ipairs(lists) do left[at] = redis.call('LLEN', list) end
+    lanes[#lanes + 1] = {name = ARGV[i], free = tonumber(ARGV[i + 1]), lists = lists, left = left}
+  end
+end
+for at = 1, 10 do
   local again = true
   while again and n < 100 do
     again = false
-    for i = 1, #ARGV, 2 do
-      if free[i] > 0 and n < 100 then
-        local take = redis.call('RPOP', tickets_of(ARGV[i], level), math.min(free[i], #ARGV > 2 and 8 or 100, 100 - n))
-        if take then
-          for _, ticket in ipairs(take) do
-            local id = string.match(ticket, '"id": ?"(job_%x+)"')
-            out[#out + 1], out[#out + 2], out[#out + 3] = ARGV[i], tostring(level), id or ''
-            n, free[i] = n + 1, free[i] - 1
-            if id then notes[#notes + 1], notes[#notes + 2] = t, id end
-          end
-          again = true
+    for _, lane in ipairs(lanes) do
+      if lane.free > 0 and lane.left[at] > 0 and n < 100 then
+        local take = redis.call('RPOP', lane.lists[at], math.min(lane.free, given > 2 and 8 or 100, 100 - n))
+        for _, ticket in ipairs(take) do
+          local id = string.match(ticket, '"id": ?"(job_%x+)"')
+          out[#out + 1], out[#out + 2], out[#out + 3] = lane.name, tostring(at - 1), id or ''
+          if id then notes[#notes + 1], notes[#notes + 2] = t, id end
         end
+        n, lane.free, lane.left[at], again = n + #take, lane.free - #take, lane.left[at] - #take, true
       end
     end
   end
 end
 if #notes > 0 then redis.call('ZADD', P .. 'doubt', unpack(notes)) end
-for i = 1, #ARGV, 2 do
+for _, lane in ipairs(lanes) do
   local left = 0
-  for level = 0, 9 do left = left + redis.call('LLEN', tickets_of(ARGV[i], level)) end
-  if left > 0 then wake(ARGV[i]) end
+  for _, more in ipairs(lane.left) do left = left + more end
+  if left > 0 then wake(lane.name) end
 end
 return out

@@ -20,16 +20,18 @@ local function holds(group)
   return held[group]
 end
 
-for i = 5, #ARGV do
-  local waiting = redis.call('HGETALL', suspects_of(ARGV[i]))
+local sets = {}
+for i = 5, #ARGV do sets[i - 4] = suspects_of(ARGV[i]) end
+for _, i in ipairs(present(sets)) do
+  local lane, waiting = ARGV[i + 4], redis.call('HGETALL', sets[i])
   for at = 1, #waiting, 2 do
     local id, group = waiting[at], waiting[at + 1]
     local r = redis.call('HMGET', record(id), 'status', 'priority', 'suspect')
     if r[1] ~= 'queued' then
-      redis.call('HDEL', suspects_of(ARGV[i]), id)
+      redis.call('HDEL', sets[i], id)
     elseif holds(r[3] or group) then
       local n = #out
-      out[n + 1], out[n + 2], out[n + 3], out[n + 4] = ARGV[i], int(9 - r[2]), id, r[3] or group
+      out[n + 1], out[n + 2], out[n + 3], out[n + 4] = lane, int(9 - r[2]), id, r[3] or group
     end
   end
 end

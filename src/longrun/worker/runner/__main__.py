@@ -1,4 +1,4 @@
-"""`python -P -m longrun.worker.runner <fd> <settings>`: started by the worker, never by hand.
+"""`python -P -m longrun.worker.runner <fd>`: started by the worker, never by hand.
 
 With `-P`, for the working folder is no place to look for libraries, and all imports before the models'.
 """
@@ -28,11 +28,16 @@ def main() -> None:
     take_signals()
     die_with_parent()
     # Imported late: the signals above must be set before anything heavy runs.
+    from longrun.settings import use_given
+    from longrun.worker.runner.pipe import Pipe
     from longrun.worker.runner.settings import RunnerSettings
 
-    fd, settings = int(sys.argv[1]), RunnerSettings.from_json(sys.argv[2])
-    if os.getppid() != settings.parent:
+    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    first = next(pipe.frames(), None)
+    settings = RunnerSettings.from_json(first[1]) if first is not None else RunnerSettings()
+    if os.getppid() != settings.parent:  # the worker is gone
         os._exit(1)
+    use_given(settings.service)
     from longrun.observe.logs import configure_runner_logging
     from longrun.worker.runner.own_log import log
     from longrun.worker.runner.streams import capture_output, log_afresh_in_children
@@ -44,15 +49,13 @@ def main() -> None:
     from multiprocessing import set_forkserver_preload
 
     from longrun.worker.runner.host import Host
-    from longrun.worker.runner.pipe import Pipe
 
-    os.set_inheritable(fd, False)
     # As for `python app.py`: the model, and processes that it spawns, see no words of ours.
     sys.argv = [settings.target.partition(":")[0]]
     # What stands for the script of plain Python in processes that the model spawns (see there).
     sys.modules["__main__"].__spec__ = find_spec("longrun.worker.runner.spawned")
     set_forkserver_preload(["longrun.worker.runner.unhidden", "__main__"])
-    Host(Pipe(socket.socket(fileno=fd)), settings, capture, operator).run()
+    Host(pipe, settings, capture, operator).run()
 
 
 if __name__ == "__main__":

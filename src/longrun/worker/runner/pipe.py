@@ -18,6 +18,7 @@ class Pipe:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock, self._lock = sock, threading.Lock()
+        self._frames = self._read()
         sock.set_inheritable(False)
         os.register_at_fork(after_in_child=self._in_child)
 
@@ -36,7 +37,10 @@ class Pipe:
             os._exit(1)
 
     def frames(self) -> Iterator[list[Any]]:
-        """The frames that arrive, until the worker closes the pipe or dies."""
+        """The frames that arrive and that nobody has taken yet, until the worker closes the pipe or dies."""
+        return self._frames
+
+    def _read(self) -> Iterator[list[Any]]:
         buffer = FrameBuffer()
         while data := self._received():
             yield from buffer.feed(data)

@@ -1,4 +1,7 @@
-"""Everything a runner is started with: made by the worker, and passed to the process as it is, as JSON on its command line."""
+"""Everything a runner is started with: made by the worker, and sent to the process as JSON, as the first frame on its pipe.
+
+Not in its environment or on its command line, which others can read, and which a model may print.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     max_output: int = 1 << 62  #: bytes that an output may have
     capture_output: bool = True  #: what models print becomes events of their jobs
+    service: dict[str, Any] = {}  #: what `load_settings` returns there (`settings.given_to_models`)
     # -- the blob store
     blobs: str = ""
     data: str = ".longrun"  #: absolute
@@ -41,10 +45,10 @@ class RunnerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return cls(**known | others)
 
     def to_json(self) -> str:
-        """For the command line."""
+        """For the pipe."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str) -> RunnerSettings:
-        """From the command line."""
+        """From the pipe."""
         return msgspec.json.decode(text, type=cls)

@@ -11,13 +11,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 
 
 class Guard:
-    """The worker's end. Not there (it could not be started, or was killed) until `ensure_running` is called the next time."""
+    """The worker's end. Not there (it could not be started, or was killed) until `ensure_running` is called the next time.
 
-    def __init__(self) -> None:
+    Args:
+        env: the whole environment of the process; None = ours.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None) -> None:
+        self._env = env
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
 
@@ -42,7 +48,7 @@ class Guard:
             return
         self.close()
         command = [sys.executable, "-I", "-S", __file__]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        self._process = subprocess.Popen(command, env=self._env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
         for group in self._groups:
             self._say(f"+{group}\n")
 

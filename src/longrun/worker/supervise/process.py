@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from longrun.settings import runner_environment
 from longrun.worker.code_times import CodeTimes, new_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
 from longrun.worker.runner.copies import remove_left
@@ -72,7 +73,7 @@ class RunnerProcess(asyncio.Protocol):
         times = new_memory()
         self._times = CodeTimes(times)
         settings = replace(settings, parent=os.getpid(), pipes=outputs.plan if outputs is not None else None, times=times)
-        command = [sys.executable, "-P", "-m", "longrun.worker.runner", str(theirs.fileno()), settings.to_json()]
+        command = [sys.executable, "-P", "-m", "longrun.worker.runner", str(theirs.fileno())]
         # On Linux a process inherits the peak of the one that started it, through fork and exec.
         self._ours_at_start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss if sys.platform == "linux" else 0
         try:
@@ -80,7 +81,7 @@ class RunnerProcess(asyncio.Protocol):
             self._process = subprocess.Popen(  # noqa: ASYNC220
                 command,
                 pass_fds=[theirs.fileno(), times, *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
-                env=os.environ | env,
+                env={**runner_environment(os.environ), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=outputs.ends[0] if outputs else None,
                 stderr=outputs.ends[1] if outputs else None,
@@ -99,6 +100,8 @@ class RunnerProcess(asyncio.Protocol):
         self._outputs = outputs
         if self._guard is not None:
             self._guard.add(self._process.pid)
+        with suppress(OSError):  # it has ended already, which is seen when the pipe is read
+            ours.sendall(pack("settings", settings.to_json()))
         await self.attach(ours)
 
     async def attach(self, sock: socket.socket) -> None:
