@@ -170,9 +170,9 @@ def examine_store(settings: Settings) -> list[Finding]:
     except LongrunError as error:
         mend = "start it, and look at LONGRUN_REDIS_URL: address, password, TLS (rediss://)" if settings.redis_url else f"start it: {serve}"
         return [Finding("refuse", "store", f"{shown}: {error}", mend)]
-    if not seen.facts.inside:
-        return [Finding("ok", "store", f"{shown}, {seen.facts.server}"), *seen.findings]
-    work = [examine_loss(loss), show_processes(seen.facts), *examine_work(seen.facts.workers, lanes, settings.app)]
+    work = []
+    if seen.facts.inside:
+        work = [show_processes(seen.facts), examine_loss(loss), *examine_work(seen.facts.workers, lanes, settings.app)]
     return [Finding("ok", "store", f"{shown}, {seen.facts.server}"), *seen.findings, *work]
 
 

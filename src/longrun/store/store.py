@@ -34,8 +34,8 @@ class Store:
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
-        losses: what the store has lost.
         presence: which processes work on the data, and in which format.
+        losses: what the store has lost.
         follower: announcements of changes.
         hooks_channel: channel to listen to for webhooks that are due.
         hooks_announced_channel: who listens to that one and announces itself listens to this one too, on which nobody speaks.
@@ -55,8 +55,8 @@ class Store:
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)
-        self.losses = Losses(self.connection, self.records, settings)
         self.presence = Presence(self.connection, settings)
+        self.losses = Losses(self.connection, self.records, settings)
         self.follower = Follower(url)
 
     @property

@@ -35,6 +35,7 @@ from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.service.watch import follow
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT
 from longrun.store.server_facts import write_about
 from longrun.store.store import Store
 
@@ -78,7 +79,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         url = valkey.start()
         settings = Settings(redis_url=url, blobs=(tmp_path / "blobs").as_uri(), lease=30, heartbeat=0.5, store_timeout=30)
         store = Store(url, settings, ticket_template())
-        await write_about(store, 1, timeout=5)
+        await write_about(store, 1, FORMAT, timeout=5)
         service = Service(valkey, settings, store)
         async with listening(app_of(settings)) as service.port:
             async with httpx.AsyncClient() as caller:

@@ -17,6 +17,7 @@ from longrun.chores.loss_watch import LossWatch
 from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT
 from longrun.store.server_facts import write_about
 from longrun.store.store import Store
 
@@ -27,7 +28,7 @@ async def watching(url: str, **settings: object) -> AsyncIterator[tuple[Store, L
     chosen = Settings(redis_url=url, lease=5, heartbeat=0.5, store_timeout=PATIENCE, **settings)  # type: ignore[arg-type]
     store = Store(url, chosen, ticket_template())
     try:
-        await write_about(store, 1, timeout=5)
+        await write_about(store, 1, FORMAT, timeout=5)
         yield store, LossWatch(store.losses)
     finally:
         await store.close()

@@ -19,6 +19,7 @@ from longrun.chores.mark_file import MarkFile
 from longrun.embedded import EmbeddedValkey
 from longrun.service.losses import examine_loss, sentence
 from longrun.settings import Settings
+from longrun.store.formats import FORMAT
 from longrun.store.losses import Loss, Mark
 from longrun.store.server_facts import write_about
 from longrun.store.store import Store
@@ -198,7 +199,7 @@ async def test_a_store_that_was_emptied_is_that_and_other_data_are_other_data(tm
                 assert loss is not None and loss.kind == "other" and "other data" in sentence(loss)
                 assert reported(logs) == [], "who looks whether jobs may be accepted logs that"
             await store.connection.command("FLUSHALL")
-            await write_about(store, 2**45, timeout=5)  # as every process does that looks at an empty store
+            await write_about(store, 2**45, FORMAT, timeout=5)  # as every process does that looks at an empty store
             await looks(watch)
             loss = await latest(store)
             assert loss.kind == "emptied" and loss.begin is None
