@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import msgspec
 import orjson
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from msgspec import UNSET
@@ -22,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 from longrun import wire
 from longrun.errors import Problem, RangeNotSatisfiable, Unauthenticated, ValidationFailed
 from longrun.jobs.record import JobRecord
+from longrun.log import Log
 from longrun.service.caller import Caller
 from longrun.store.connection import StoreError
 
@@ -37,7 +37,7 @@ _HTTP_CODES = {
 }
 INTERNAL = "Something went wrong here. The operator finds it in the log under the request id."
 
-_log = structlog.get_logger("longrun.api")
+_log = Log("longrun.api")
 
 
 def request_id(scope: Scope) -> str:

@@ -9,16 +9,15 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from longrun.blobs.contract import Blobs, is_key
 from longrun.blobs.sweep import Swept, sweep
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.store.file_records import MOST
 from longrun.store.server_facts import read_about
 from longrun.store.store import Store
 
-log = structlog.get_logger("longrun.chores")
+log = Log("longrun.chores")
 
 #: What was not written to for so long belongs to an upload that was killed. A round later, with its jitter, a minute has not passed yet.
 UNFINISHED_AFTER_S = 45.0

@@ -6,16 +6,15 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from longrun.blobs.contract import Blobs
 from longrun.chores.blob_removal import CLEAR_EVERY_S, FileChores
 from longrun.errors import BlobsFull, BlobsUnavailable, LongrunError
+from longrun.log import Log
 from longrun.service.batch_feed import cancel_items, feed
 from longrun.settings import Settings
 from longrun.store.store import Store
 
-log = structlog.get_logger("longrun.chores")
+log = Log("longrun.chores")
 
 #: A ticket popped this long ago and not claimed since is pushed again.
 DOUBT_AFTER_S = 10.0

@@ -13,11 +13,10 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
-
 from longrun.chores.host_limits import MOST, Hosts
 from longrun.clock import is_batch_id
 from longrun.errors import BatchGone, BatchNotFound, JobGone, JobNotFound, LongrunError
+from longrun.log import Log
 from longrun.service.parts import Parts
 from longrun.service.webhooks import MOST_BYTES, batch_message, message
 from longrun.store.follow import Listener
@@ -27,7 +26,7 @@ from longrun.webhooks.guard import Answer, GuardedClient, Networks, Refused, Unr
 from longrun.webhooks.schedule import after_try
 from longrun.webhooks.signing import new_secret, sign
 
-log = structlog.get_logger("longrun.webhooks")
+log = Log("longrun.webhooks")
 
 #: Seconds between two looks at what is due; what becomes due by a job's end is announced.
 _LOOK = 1.0

@@ -10,17 +10,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from longrun.clock import rfc3339
 from longrun.embedded.folder import Disk
 from longrun.errors import StoreUnavailable, StoreUnsafe
+from longrun.log import Log
 from longrun.service.store_checks import Finding, check_format, examine, refusals
 from longrun.settings import Settings
 from longrun.store.server_facts import About, Facts, read_facts, write_about
 from longrun.store.store import Store
 
-log = structlog.get_logger("longrun.store")
+log = Log("longrun.store")
 
 EVERY = 30.0
 _SOON = 0.1  # seconds until the next try when the store does not answer

@@ -18,9 +18,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import structlog
-
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.store.claims import Suspect
 from longrun.worker.announce import announcement, other_worker
 from longrun.worker.dispatch.lane import Lane
@@ -44,7 +43,7 @@ from longrun.worker.supervise.terms import Terms
 from longrun.worker.suspects import Suspects
 from longrun.worker.tables import Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 #: Seconds for the store to take back what a stopping worker holds; and when it is to stop at once.
 _PATIENCE, _HURRY = 3.0, 0.5
 

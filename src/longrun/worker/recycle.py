@@ -6,15 +6,14 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-import structlog
-
+from longrun.log import Log
 from longrun.worker.supervise.guard import Guard
 from longrun.worker.supervise.memory import available_memory, memory_of
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.supervise.terms import fits_beside, over_memory
 from longrun.worker.tables import Recount, Spawn, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _TICK = 1.0
 #: A runner that holds nothing is pinged this often (in ticks), and replaced when it has left so many pings unanswered. Counted in pings and
 #: not in time: a worker that was frozen itself must not blame its runners for it.

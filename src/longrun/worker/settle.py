@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import structlog
 
 from longrun.errors import LongrunError, StorageFull
 from longrun.jobs.failure import JobFailure, StoppedBy
 from longrun.jobs.record import OUR_FIGURES
 from longrun.jobs.retry import retry_delay
+from longrun.log import Log
 from longrun.store.claims import Claims, Ending, Mode
 from longrun.worker import stopping
 from longrun.worker.blame import groups_of
@@ -24,7 +24,7 @@ from longrun.worker.supervise.exits import Exit, lost_failure
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.tables import Recount, Spawn, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _FULL_PAUSE = 1.0
 
 

@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import structlog
-
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.store.claims import Claim, Claims, Company, Suspect
 from longrun.worker.blame import is_last_chance, is_once_more, later, patience
 from longrun.worker.dispatch.lane import Lane
@@ -25,7 +24,7 @@ from longrun.worker.supervise.seat import Group, Seat
 from longrun.worker.supervise.terms import fits_beside
 from longrun.worker.tables import Recount, Spawn, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _TICK = 1.0
 #: Further runners beside each that serves everybody.
 _FURTHER = 4

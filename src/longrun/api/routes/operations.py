@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Literal
 
-import structlog
 from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,7 @@ from longrun.api.http.routing import TEXT, Answer, Routes, gives, takes
 from longrun.api.resources import caller_of, parts_of, resources_of
 from longrun.api.routes.jobs import LISTING, listing
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.service import control, overview
 from longrun.service.read import Filters, parse_cursor
 from longrun.service.request import Body, parsed
@@ -25,7 +25,7 @@ _READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It
 routes = Routes("operations")
 
 
-_log = structlog.get_logger("longrun.api")
+_log = Log("longrun.api")
 
 
 class RedriveRequest(Body):

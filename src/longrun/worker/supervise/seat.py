@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import structlog
 from msgspec.structs import replace
 
 from longrun.jobs.failure import JobFailure
+from longrun.log import Log
 from longrun.worker.run import Run
 from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.supervise.devices import Place
@@ -20,7 +20,7 @@ from longrun.worker.supervise.guard import Guard
 from longrun.worker.supervise.process import RunnerProcess
 from longrun.worker.supervise.terms import Terms
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _LONGEST_PAUSE = 30.0
 #: An idle runner that has left so many pings unanswered gets no more jobs until it answers.
 _DEAF = 2
