@@ -161,7 +161,7 @@ def test_a_forked_child_waits_for_no_lock_and_repeats_nothing() -> None:
 PROGRAM = """
 import atexit, logging, sys, threading, traceback, warnings
 from longrun.observe.output import lost_lines, take_over
-take_over()
+take_over("stdout", "stderr")
 from longrun.observe.logs import configure_logging
 configure_logging("info", process="p")
 class Bad:

@@ -40,7 +40,7 @@ def api(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
-    take_over()
+    take_over("stdout", "stderr")
     _exit_on_sigterm()
     with _start_errors(app):
         from longrun.api.server import ApiServer
@@ -105,7 +105,7 @@ def worker(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
-    take_over()
+    take_over("stdout", "stderr")
     _exit_on_sigterm()
     with _start_errors(app):
         from longrun.observe.logs import configure_logging

@@ -65,7 +65,7 @@ def serve(
     )
     if not settings.app:
         raise SettingsError("nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP")
-    take_over()
+    take_over("stdout", "stderr")
     with _stoppable(), listening(settings) as socks:
         valkey, redis_url = _start_store(settings)
         try:

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 #: Bytes that may wait to be written. A line that is begun below this is kept whole, however long it is.
 _ROOM = 1 << 20
@@ -227,7 +227,7 @@ def standard(number: int) -> Output:
 
 def lost_lines() -> int:
     """Lines of this process that could not be written."""
-    return sum(output.lost for output in _outputs)
+    return sum(output.lost for output in _standard.values())
 
 
 def finish() -> None:
@@ -237,9 +237,10 @@ def finish() -> None:
         output.finish(until)
 
 
-def take_over() -> None:
-    """Have all that this process prints and logs go through here from now on: nothing that writes to sys.stdout or sys.stderr can fail."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
+def take_over(*names: Literal["stdout", "stderr"]) -> None:
+    """Have what this process writes to these streams of `sys` go through here from now on: no such write fails."""
+    for name in names:
+        number = ("stdout", "stderr").index(name) + 1
         before = getattr(sys, name)
         encoding = getattr(before, "encoding", None) or "utf-8"
         stream = text_stream(_Lines(standard(number), number, name), encoding)

@@ -17,6 +17,7 @@ from longrun.api.resources import caller_of, parts_of, resources_of
 from longrun.api.routes.jobs import LISTING, listing
 from longrun.errors import LongrunError
 from longrun.log import Log
+from longrun.observe.output import lost_lines
 from longrun.service import control, overview
 from longrun.service.read import Filters, parse_cursor
 from longrun.service.request import Body, parsed
@@ -125,7 +126,10 @@ async def get_readyz(request: Request) -> Response:
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
         return json_response(wire.Ready(ready=False, checks={"store": "does not answer"}, workers=0), 503, {"Retry-After": "2"})
-    answer = wire.Ready(ready=not parts.admission.closed, checks=parts.admission.checks() | files | seen.trouble, workers=len(seen.workers))
+    lost = lost_lines()
+    log = {"log": f"{lost} lines could not be written"} if lost else {}
+    checks = parts.admission.checks() | files | log | seen.trouble
+    answer = wire.Ready(ready=not parts.admission.closed, checks=checks, workers=len(seen.workers))
     return json_response(answer, 503, {"Retry-After": "30"}) if parts.admission.closed else json_response(answer)
 
 

@@ -110,7 +110,7 @@ def capture_output(pipes: Mapping[int, tuple[int, int]] | None) -> tuple[Capture
         pipes: descriptor, 1 or 2 → (where to read what is written to it, the operator's log); None = nothing is captured.
     """
     if pipes is None:
-        take_over()
+        take_over("stdout", "stderr")
         return Capture(), operator_stream(standard(2))
     outputs = {number: Output(operator, patience=_PATIENCE) for number, (_, operator) in pipes.items()}
     for _, given in pipes.values():
