@@ -19,6 +19,7 @@ from tests.waiting import PATIENCE, wait_for
 LONGRUN = [sys.executable, "-m", "longrun"]
 MODELS = """
 from longrun import model
+print("imported")
 @model
 def raises(n: int) -> int:
     print("x" * 100_000)
@@ -58,6 +59,9 @@ def test_a_service_whose_output_goes_nowhere_works_and_stops(kind: str, tmp_path
             wait_for(ready, "the service is ready")
             job = httpx.post(f"{url}/api/v1/models/raises/jobs", json={"input": {"n": 1}}, timeout=PATIENCE).json()
             wait_for(lambda: httpx.get(f"{url}/api/v1/jobs/{job['id']}").json()["status"] == "failed", "the job fails")
+            if kind == "full disk":  # what a pipe does not take yet is not lost yet
+                assert httpx.get(f"{url}/readyz").json()["checks"]["log"] == "1 lines could not be written"
+                assert "longrun_log_lines_lost_total 1\n" in httpx.get(f"{url}/metrics").text
             service.send_signal(signal.SIGTERM)
             assert service.wait(PATIENCE) == 0
         finally:

@@ -53,7 +53,7 @@ def families(parts: Parts, seen: Overview) -> list[Family]:
     claimed = Family("longrun_jobs_claimed", "gauge", "Jobs that a worker holds.", [({}, seen.claimed)])
     workers = Family("longrun_workers", "gauge", "Workers that are announced.", [({}, len(seen.workers))])
     lost = Family("longrun_log_lines_lost_total", "counter", "Lines that this API process could not write.", [({}, lost_lines())])
-    return [waiting, oldest, claimed, workers, ended, *times, lost, _loading(seen), *_batches(seen), *_memory(seen)]
+    return [waiting, oldest, claimed, workers, ended, *times, _loading(seen), *_batches(seen), *_memory(seen), lost]
 
 
 def _loading(seen: Overview) -> Family:

@@ -67,9 +67,9 @@ class FileChores:
         finally:
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
+        await self._files.hold_turn(max(self._sweep_every, _SHARE * swept.busy))
         if swept.removed:
             log.info("files that no record names are removed", count=swept.removed)
-        await self._files.hold_turn(max(self._sweep_every, _SHARE * swept.busy))
 
     async def _swept(self) -> Swept:
         if not await self._is_ours():
@@ -87,9 +87,9 @@ class FileChores:
         if await self._blobs.head(OWNER) is None:
             await self._blobs.put_bytes(OWNER, about.id.encode(), content_type="text/plain")
         owner = (await self._blobs.read(OWNER, 1000)).decode("ascii", "replace")
-        if owner != about.id and not self._foreign:
+        before, self._foreign = self._foreign, owner != about.id
+        if self._foreign and not before:
             log.error("the blob store belongs to another store: it is not swept", owner=owner, store=about.id, mend=f"remove {OWNER}")
-        self._foreign = owner != about.id
         return not self._foreign
 
     async def _hold(self) -> None:

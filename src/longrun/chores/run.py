@@ -61,9 +61,9 @@ async def every(seconds: float, name: str, chore: Callable[[], Awaitable[None]])
             if expected and not isinstance(error, BlobsUnavailable | BlobsFull):
                 log.warning("chore did not run", chore=name, error=str(error))
                 continue
-            if not pause:
+            before, pause = pause, min(max(_PAUSE_S, 2 * pause), _LONGEST_PAUSE_S)
+            if not before:
                 log.warning("chore failed, it is tried again", chore=name, error=str(error), exc_info=not expected)
-            pause = min(max(_PAUSE_S, 2 * pause), _LONGEST_PAUSE_S)
         else:
             if pause:
                 log.info("chore goes on", chore=name)

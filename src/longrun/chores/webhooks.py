@@ -131,9 +131,9 @@ class Sender:
     async def _settle(self, due: Due, answer: Answer | None, tried: Try) -> None:
         asked = None if answer is None else answer.headers.get("retry-after")
         verdict = after_try(due.tries, tried.status, asked, delays=self._parts.settings.webhook_schedule)
+        await self._parts.store.webhooks.settle(due, verdict.outcome, delay=verdict.delay, tried=tried, reason=verdict.reason)
         if verdict.reason:
             log.warning("webhook given up", delivery=due.id, job_id=due.job, reason=verdict.reason)
-        await self._parts.store.webhooks.settle(due, verdict.outcome, delay=verdict.delay, tried=tried, reason=verdict.reason)
 
 
 async def _guarded(due: Due, work: Coroutine[Any, Any, object]) -> None:

@@ -120,11 +120,11 @@ class Admission:
         seen = await self._look(timeout)
         self._compare(seen)
         first, self._known = not self._known, True
-        _log_changes(self.findings, seen.findings)
-        self.findings = seen.findings
+        before, self.findings = self.findings, seen.findings
         self.closed = bool(refusals(seen.findings))
         if first and self.closed and self._on_wrong_start is not None:
             self._on_wrong_start()
+        _log_changes(before, seen.findings)
 
     async def watch(self) -> None:
         """Look now and every so often, until canceled. A store that is away is looked at as soon as it is back."""
@@ -153,10 +153,10 @@ class Admission:
         if not seen.facts.inside:
             return
         found = "" if seen.about is None else seen.about.id
-        if self._id and found != self._id:
+        had, self._id = self._id, found
+        if had and found != had:
             self.lost_at = seen.facts.now
-            log.critical("the store has lost its data", had=self._id, has=found or None, mend="restore the data, or submit the jobs again")
-        self._id = found
+            log.critical("the store has lost its data", had=had, has=found or None, mend="restore the data, or submit the jobs again")
 
 
 def _log_changes(before: Sequence[Finding], after: Sequence[Finding]) -> None:

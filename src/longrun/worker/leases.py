@@ -54,8 +54,8 @@ class Leases:
                 if run is None or run.attempt != attempt or run.settled:
                     continue
                 if answer == _LOST:
-                    log.warning("lease lost", job_id=job_id, attempt=attempt)
                     self.stop(run, "lost")
+                    log.warning("lease lost", job_id=job_id, attempt=attempt)
                 elif answer == _CANCEL:
                     self.stop(run, "canceled")
 

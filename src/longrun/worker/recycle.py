@@ -52,9 +52,10 @@ class Recycler:
                 log.error("max_memory is less than the loaded models hold, and not in force", **facts)
         for old, new in self._successors.items():
             if new is seat and seat.role == "standby":
-                log.info("runner replaced", pid=seat.pid, before=old.pid, finishing=len(old.runs()))
                 seat.role = "serving"
+                before, finishing = old.pid, len(old.runs())
                 self._retire(old)
+                log.info("runner replaced", pid=seat.pid, before=before, finishing=finishing)
 
     def next_here(self, seat: Seat) -> bool:
         """Its runner has ended: whether the next one is to be started in the same seat, or one is there already."""
@@ -76,12 +77,13 @@ class Recycler:
         if self.tables.closing or any(mate.role in ("standby", "retiring") or mate in self._successors for mate in seat.group.seats):
             return
         beside = fits_beside(seat.terms, seat.place.device, self._held(seat), available_memory())
-        log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=seat.models)
-        if not beside:
+        pid = seat.pid
+        if beside:
+            self._successors[seat] = seat.further("standby")
+            self.spawn(self._successors[seat].start())
+        else:
             self._retire(seat)
-            return
-        self._successors[seat] = seat.further("standby")
-        self.spawn(self._successors[seat].start())
+        log.info("runner is to be replaced", pid=pid, why=why, beside=beside, models=seat.models)
 
     def _retire(self, seat: Seat) -> None:
         """It gets no more jobs, and ends when the last of those in it has ended."""

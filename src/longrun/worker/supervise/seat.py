@@ -204,10 +204,10 @@ class Seat:
         if unloaded and not doomed:
             # One that dies while loading is not started again in a tight loop.
             self.failures, self.last_failure = self.failures + 1, cause
+        self._on_end(self, aboard, doomed, end)
         if not doomed and not ending:
             facts = {"how": end.words, "peak_memory": end.peak_memory, "hint": end.hint}
             log.error("runner ended", pid=process.pid, **facts, loading=unloaded, aboard=len(aboard), models=self.models)
-        self._on_end(self, aboard, doomed, end)
 
     def kill(self, culprits: set[Run]) -> bool:
         """End the runner for the sake of `culprits`. False: that was done before."""
@@ -227,9 +227,10 @@ class Seat:
             return
         self.ending = True
         if why:
-            log.warning("runner is ended", pid=self.pid, why=why, models=self.models)
             self.cause = _not_loaded(f"The runner was ended: {why}.")
         self.process.kill()
+        if why:
+            log.warning("runner is ended", pid=self.pid, why=why, models=self.models)
 
     def leave(self) -> None:
         """End the runner, which holds no job, and the seat with it."""
