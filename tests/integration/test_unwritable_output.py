@@ -72,7 +72,7 @@ def test_a_service_whose_output_goes_nowhere_works_and_stops(kind: str, tmp_path
 
 def doctor(folder: Path, **where: int) -> subprocess.CompletedProcess[bytes]:
     """A command that writes JSON to stdout."""
-    (folder / "app.py").write_text(MODELS)
+    (folder / "app.py").write_text(MODELS.replace('print("imported")', ""))
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **where}
     return subprocess.run([*LONGRUN, "doctor", "app.py", "--json"], cwd=folder, stdin=subprocess.DEVNULL, timeout=PATIENCE, **given)
 
