@@ -67,6 +67,11 @@ class Output:
         """A descriptor of its own for the same place: not to be closed. On Linux a write to it does not wait where the place is a pipe."""
         return self._fd
 
+    @property
+    def has_own_flags(self) -> bool:
+        """Whether `fileno` shares no flags with other processes, and never waits."""
+        return self._fd >= 0 and not os.get_blocking(self._fd)
+
     def write(self, data: bytes) -> None:
         """Write whole lines, in one write where the system does that."""
         with self._lock:
@@ -215,6 +220,7 @@ def _closed(_: memoryview) -> int:
 
 _outputs: list[Output] = []
 _standard: dict[int, Output] = {}
+_given: dict[int, int] = {}
 
 
 def standard(number: int) -> Output:
@@ -248,6 +254,23 @@ def take_over(*names: Literal["stdout", "stderr"]) -> None:
             before.flush()
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+
+
+def take_over_descriptors() -> None:
+    """Have what C code and programs write past Python not wait either; to be called where no models run, but may be imported.
+
+    Where a pipe or terminal was opened anew, that takes the place of descriptors 1 and 2.
+    """
+    for number in (1, 2):
+        output = standard(number)
+        if output.has_own_flags and number not in _given:
+            _given[number] = os.dup(number)
+            os.dup2(output.fileno(), number)
+
+
+def given(number: int) -> int | None:
+    """Where the descriptor 1 or 2 that this process was started with is now, to hand it on; None: in its place."""
+    return _given.get(number)
 
 
 def text_stream(binary: io.BufferedIOBase, encoding: str = "utf-8") -> io.TextIOWrapper:

@@ -12,7 +12,7 @@ import struct
 import termios
 from contextlib import suppress
 
-from longrun.observe.output import standard
+from longrun.observe.output import given, standard
 from longrun.worker.runner.descriptors import PIPE_SIZE, read_some
 
 #: A pipe that holds more than this, and the same twice, is not read by anybody.
@@ -74,6 +74,6 @@ def _pipe() -> tuple[int, int]:
 
 def _log(number: int) -> int:
     try:
-        return os.dup(number)
+        return os.dup(given(number) or number)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY)

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from msgspec.structs import replace
 
+from longrun.observe.output import given
 from longrun.worker.code_times import CodeTimes, new_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
 from longrun.worker.runner.copies import remove_left
@@ -82,8 +83,8 @@ class RunnerProcess(asyncio.Protocol):
                 pass_fds=[theirs.fileno(), times, *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
                 env=os.environ | env,
                 stdin=subprocess.DEVNULL,
-                stdout=outputs.ends[0] if outputs else None,
-                stderr=outputs.ends[1] if outputs else None,
+                stdout=outputs.ends[0] if outputs else given(1),
+                stderr=outputs.ends[1] if outputs else given(2),
                 start_new_session=True,
             )
         except OSError:
