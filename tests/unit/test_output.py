@@ -130,6 +130,7 @@ def test_nothing_is_raised_and_lines_are_counted(place: str) -> None:
         end.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_waits_for_no_lock_and_repeats_nothing() -> None:
     with unread_pipe() as (reads, writes):
         out = Output(writes, patience=0)
