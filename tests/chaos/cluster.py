@@ -42,6 +42,7 @@ class Cluster:
         durability: of Valkey, see `EmbeddedValkey`.
         app: the file with the models.
         settings: LONGRUN_… variables beside or instead of `SETTINGS`.
+        output: descriptor to which the output of all programs goes; None: a file for each.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class Cluster:
         durability: Durability = "relaxed",
         app: Path = APP,
         settings: Mapping[str, str] | None = None,
+        output: int | None = None,
     ) -> None:
         self.folder, self.app = folder, app
         self.settings = {**SETTINGS, **(settings or {})}
         self.proxies: dict[str, Proxy] = {}
-        self._proxied, self._stack = proxied, ExitStack()
+        self._proxied, self._stack, self._output = proxied, ExitStack(), output
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.programs: list[Program] = []
@@ -190,7 +192,7 @@ class Cluster:
             env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FAILPOINTS), env.get("PYTHONPATH", "")]))
         name = f"{verb}-{len(self.programs)}"
         command = [sys.executable, "-m", "longrun", verb, *options]
-        program = Program(name, command, folder=self.folder, env=env, may_end="CHAOS_FAILPOINT" in env)
+        program = Program(name, command, folder=self.folder, env=env, may_end="CHAOS_FAILPOINT" in env, output=self._output)
         self.programs.append(program)
         return program
 

@@ -29,15 +29,24 @@ class Program:
         command: program and arguments.
         folder: working folder, and where its output goes as `<name>.log` (added to what is there).
         may_end: it was told beforehand to end by itself some time.
+        output: descriptor to which its output goes instead.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, folder: Path, env: dict[str, str], may_end: bool = False) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], *, folder: Path, env: dict[str, str], may_end: bool = False, output: int | None = None
+    ) -> None:
         self.name, self.log = name, folder / f"{name}.log"
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=log if output is None else output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self.pid = self._process.pid
         self._known: dict[int, psutil.Process] = {}

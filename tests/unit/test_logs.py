@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import structlog
 
-from longrun.observe.logs import configure_runner_logging
+from longrun.log import Log
+from longrun.observe.logs import configure_logging, configure_runner_logging
+from longrun.observe.output import Output
 
 pytest.importorskip("rich", reason="with it, structlog shows local variables by itself")
 
@@ -22,6 +26,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    monkeypatch.setattr(Output, "in_form", Output.in_form)
     yield
     structlog.reset_defaults()
 
@@ -53,8 +58,59 @@ def test_a_log_that_takes_no_line_does_not_stop_what_runs() -> None:
             raise OSError(28, "No space left on device")
 
     configure_runner_logging("info", Full())
-    structlog.get_logger().warning("job raised")
+    Log("longrun.test").warning("job raised")
     closed = io.StringIO()
     configure_runner_logging("info", closed)
     closed.close()
-    structlog.get_logger().warning("job raised")
+    Log("longrun.test").warning("job raised")
+
+
+def raising(*_: object) -> str:
+    raise RuntimeError("no line can be made")
+
+
+class Unwritable:
+    def __repr__(self) -> str:
+        raise RecursionError
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
+def test_a_logger_that_raises_changes_nothing_for_its_caller(level: str) -> None:
+    """How structlog is set up is the choice of whoever has imported us, or of the models' file."""
+    for setup in ({"processors": [raising]}, {"logger_factory": raising}, {"wrapper_class": raising}, {"context_class": raising}):
+        structlog.reset_defaults()
+        structlog.configure(**setup)  # type: ignore[arg-type]
+        getattr(Log("longrun.test"), level)("said", job_id="j")
+    raises = SimpleNamespace(**dict.fromkeys(["debug", "info", "warning", "error", "critical"], raising))
+    getattr(Log("longrun.test", raises), level)("said")
+
+
+def test_of_a_member_that_cannot_be_written_the_class_is() -> None:
+    stream = io.StringIO()
+    configure_runner_logging("info", stream)
+    Log("longrun.test").warning("said \ud800", job_id="j", value=Unwritable())
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["job_id"], line["value"], line["log_error"]) == ("said \ud800", "j", "<Unwritable>", "RecursionError")
+
+
+def test_a_record_that_cannot_be_written_does_not_stop_the_library_that_logs_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    configure_logging()
+    logging.getLogger("library").error("%s", Unwritable())
+    assert json.loads(capsys.readouterr().err)["log_error"] == "RecursionError"
+
+
+def test_the_line_about_lost_lines_has_the_form_of_the_others() -> None:
+    structlog.contextvars.bind_contextvars(value=Unwritable())
+    configure_runner_logging("info", io.StringIO())
+    try:
+        line = json.loads(Output.in_form(3))
+    finally:
+        structlog.contextvars.clear_contextvars()
+    assert (line["event"], line["lines"], line["level"]) == ("lines of the log were lost", 3, "warning")

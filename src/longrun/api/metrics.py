@@ -1,4 +1,7 @@
-"""The figures for Prometheus, in its text format 0.0.4. All of them come from the store, so that every replica says the same."""
+"""The figures for Prometheus, in its text format 0.0.4.
+
+All but one come from the store, so that every replica says the same.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from longrun.observe.output import lost_lines
 from longrun.service.overview import ENDS, TIMES, Overview, lanes_of
 from longrun.service.parts import Parts
 
@@ -48,7 +52,8 @@ def families(parts: Parts, seen: Overview) -> list[Family]:
             family.samples.append(({"model": model}, spent.get(what, 0) / 1e6))
     claimed = Family("longrun_jobs_claimed", "gauge", "Jobs that a worker holds.", [({}, seen.claimed)])
     workers = Family("longrun_workers", "gauge", "Workers that are announced.", [({}, len(seen.workers))])
-    return [waiting, oldest, claimed, workers, ended, *times, _loading(seen), *_batches(seen), *_memory(seen)]
+    lost = Family("longrun_log_lines_lost_total", "counter", "Lines that this API process could not write.", [({}, lost_lines())])
+    return [waiting, oldest, claimed, workers, ended, *times, _loading(seen), *_batches(seen), *_memory(seen), lost]
 
 
 def _loading(seen: Overview) -> Family:

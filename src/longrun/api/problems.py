@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import msgspec
 import orjson
-import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from msgspec import UNSET
@@ -23,6 +22,7 @@ from longrun import wire
 from longrun.api.resources import known_loss
 from longrun.errors import BatchNotFound, JobNotFound, Problem, RangeNotSatisfiable, Unauthenticated, ValidationFailed
 from longrun.jobs.record import JobRecord
+from longrun.log import Log
 from longrun.service.caller import Caller
 from longrun.service.losses import explained
 from longrun.store.connection import StoreError
@@ -39,7 +39,7 @@ _HTTP_CODES = {
 }
 INTERNAL = "Something went wrong here. The operator finds it in the log under the request id."
 
-_log = structlog.get_logger("longrun.api")
+_log = Log("longrun.api")
 
 
 def request_id(scope: Scope) -> str:

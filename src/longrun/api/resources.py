@@ -6,10 +6,10 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 
-import structlog
 from starlette.requests import HTTPConnection
 
 from longrun.errors import SettingsError, StoreUnavailable
+from longrun.log import Log
 from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.store.losses import Loss
@@ -22,7 +22,7 @@ StartChores = Callable[[Parts], Awaitable[None]]
 #: Seconds between two looks at a server that is not ours.
 _LOOK = 0.5
 
-_log = structlog.get_logger("longrun.api")
+_log = Log("longrun.api")
 
 
 class Resources:

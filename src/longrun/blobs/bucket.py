@@ -27,6 +27,7 @@ from obstore.store import S3Store
 
 from longrun.blobs.contract import BlobNotFound, Blobs, Meter, Stored, checked, is_key, span
 from longrun.errors import BlobsFull, BlobsUnavailable, SettingsError
+from longrun.log import Log
 from longrun.settings import LOOPBACK
 
 #: The least that S3 takes as a part of an upload. A file up to this size is one request.
@@ -51,7 +52,7 @@ _DENIED = ("401 Unauthorized", "403 Forbidden")
 #: No credentials are set, so the cloud's own host was asked for some.
 _NO_CREDENTIALS = "/latest/api/token"
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__, logging.getLogger(__name__))
 
 
 class Bucket(Blobs):
@@ -321,7 +322,7 @@ def _translated_errors(missing: str | None = None) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         if missing is None or any(word in str(error) for word in _GONE):
-            _log.warning("the bucket of files: %s", _first_lines(error))
+            _log.warning(f"the bucket of files: {_first_lines(error)}")
             raise BlobsUnavailable("The bucket of files does not exist.", retry_after=30) from error
         raise BlobNotFound(missing) from None
     except (BaseError, OSError) as error:
@@ -330,7 +331,7 @@ def _translated_errors(missing: str | None = None) -> Iterator[None]:
 
 def _problem(error: Exception) -> BlobsFull | BlobsUnavailable:
     text = str(error)
-    _log.warning("the bucket of files: %s", _first_lines(error))
+    _log.warning(f"the bucket of files: {_first_lines(error)}")
     if any(word in text for word in _FULL):
         return BlobsFull("The bucket of files has no room.")
     if _NO_CREDENTIALS in text:

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from longrun.blobs.contract import BlobNotFound, Blobs, Meter, Stored, checked, is_key, span
 from longrun.errors import BlobsFull, BlobsUnavailable
+from longrun.log import Log
 
 T = TypeVar("T")
 _PIECE = 256 * 1024
@@ -38,7 +39,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a planted link is refused, a planted pipe does not block
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__, logging.getLogger(__name__))
 
 
 class Folder(Blobs):
@@ -279,7 +280,7 @@ def _translated_errors() -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
-        _log.warning("the folder of files: %s", error)
+        _log.warning(f"the folder of files: {error}")
         if error.errno in _FULL:
             raise BlobsFull(f"The folder of files has no room: {reason}.") from error
         raise BlobsUnavailable(f"The folder of files cannot be used: {reason}.", retry_after=5) from error

@@ -9,16 +9,15 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-import structlog
-
 from longrun.blobs.contract import Blobs, is_key
 from longrun.blobs.sweep import Swept, sweep
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.store.file_records import MOST
 from longrun.store.server_facts import read_about
 from longrun.store.store import Store
 
-log = structlog.get_logger("longrun.chores")
+log = Log("longrun.chores")
 
 #: What was not written to for so long belongs to an upload that was killed. A round later, with its jitter, a minute has not passed yet.
 UNFINISHED_AFTER_S = 45.0
@@ -68,9 +67,9 @@ class FileChores:
         finally:
             holding.cancel()
             await asyncio.gather(holding, return_exceptions=True)
+        await self._files.hold_turn(max(self._sweep_every, _SHARE * swept.busy))
         if swept.removed:
             log.info("files that no record names are removed", count=swept.removed)
-        await self._files.hold_turn(max(self._sweep_every, _SHARE * swept.busy))
 
     async def _swept(self) -> Swept:
         if not await self._is_ours():
@@ -88,9 +87,9 @@ class FileChores:
         if await self._blobs.head(OWNER) is None:
             await self._blobs.put_bytes(OWNER, about.id.encode(), content_type="text/plain")
         owner = (await self._blobs.read(OWNER, 1000)).decode("ascii", "replace")
-        if owner != about.id and not self._foreign:
+        before, self._foreign = self._foreign, owner != about.id
+        if self._foreign and not before:
             log.error("the blob store belongs to another store: it is not swept", owner=owner, store=about.id, mend=f"remove {OWNER}")
-        self._foreign = owner != about.id
         return not self._foreign
 
     async def _hold(self) -> None:

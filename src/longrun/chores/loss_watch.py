@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from longrun.chores.mark_file import MarkFile
 from longrun.clock import new_identity
+from longrun.log import Log
 from longrun.service.losses import MEND, sentence
 from longrun.store.losses import Kind, Lineage, Loss, Losses, Mark, Marked
 
-log = structlog.get_logger("longrun.store")
+log = Log("longrun.store")
 
 EVERY_S = 1.0
 #: Milliseconds from a confirmed mark in which the next one was to come: what was written then may be lost too.

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import orjson
-import structlog
 
 from longrun.embedded import is_served_from
+from longrun.log import Log
 from longrun.store.losses import Mark
 
-log = structlog.get_logger("longrun.store")
+log = Log("longrun.store")
 
 #: Seconds: of all processes that use the folder one syncs the file once in this time.
 _EVERY_S = 0.9

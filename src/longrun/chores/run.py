@@ -6,18 +6,17 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from longrun.blobs.contract import Blobs
 from longrun.chores.blob_removal import CLEAR_EVERY_S, FileChores
 from longrun.chores.loss_watch import EVERY_S, LossWatch
 from longrun.chores.mark_file import MarkFile
 from longrun.errors import BlobsFull, BlobsUnavailable, LongrunError
+from longrun.log import Log
 from longrun.service.batch_feed import cancel_items, feed
 from longrun.settings import Settings
 from longrun.store.store import Store
 
-log = structlog.get_logger("longrun.chores")
+log = Log("longrun.chores")
 
 #: A ticket popped this long ago and not claimed since is pushed again.
 DOUBT_AFTER_S = 10.0
@@ -65,9 +64,9 @@ async def every(seconds: float, name: str, chore: Callable[[], Awaitable[None]])
             if expected and not isinstance(error, BlobsUnavailable | BlobsFull):
                 log.warning("chore did not run", chore=name, error=str(error))
                 continue
-            if not pause:
+            before, pause = pause, min(max(_PAUSE_S, 2 * pause), _LONGEST_PAUSE_S)
+            if not before:
                 log.warning("chore failed, it is tried again", chore=name, error=str(error), exc_info=not expected)
-            pause = min(max(_PAUSE_S, 2 * pause), _LONGEST_PAUSE_S)
         else:
             if pause:
                 log.info("chore goes on", chore=name)

@@ -13,11 +13,10 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-import structlog
-
 from longrun.chores.host_limits import MOST, Hosts
 from longrun.clock import is_batch_id
 from longrun.errors import BatchGone, BatchNotFound, JobGone, JobNotFound, LongrunError
+from longrun.log import Log
 from longrun.service.parts import Parts
 from longrun.service.webhooks import MOST_BYTES, batch_message, message
 from longrun.store.follow import Listener
@@ -27,7 +26,7 @@ from longrun.webhooks.guard import Answer, GuardedClient, Networks, Refused, Unr
 from longrun.webhooks.schedule import after_try
 from longrun.webhooks.signing import new_secret, sign
 
-log = structlog.get_logger("longrun.webhooks")
+log = Log("longrun.webhooks")
 
 #: Seconds between two looks at what is due; what becomes due by a job's end is announced.
 _LOOK = 1.0
@@ -134,9 +133,10 @@ class Sender:
     async def _settle(self, due: Due, answer: Answer | None, tried: Try) -> None:
         asked = None if answer is None else answer.headers.get("retry-after")
         verdict = after_try(due.tries, tried.status, asked, delays=self._parts.settings.webhook_schedule)
+        taken = await self._parts.store.webhooks.settle(due, verdict.outcome, delay=verdict.delay, tried=tried, reason=verdict.reason)
         if verdict.reason:
             log.warning("webhook given up", delivery=due.id, job_id=due.job, reason=verdict.reason)
-        if not await self._parts.store.webhooks.settle(due, verdict.outcome, delay=verdict.delay, tried=tried, reason=verdict.reason):
+        if not taken:
             log.warning(
                 "the outcome of a webhook's try is refused: another try has begun, or the store has lost it",
                 delivery=due.id,

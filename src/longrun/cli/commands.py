@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from longrun.cli import batch, dead, doctor, files, jobs, roles, run, serve
+from longrun.cli.show import write
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
         from longrun.version import VERSION
 
-        typer.echo(f"longrun {VERSION}")
+        write(f"longrun {VERSION}\n")
         raise typer.Exit
 
 

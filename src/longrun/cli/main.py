@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from longrun.cli.http import USAGE, explain
-from longrun.cli.show import say
+from longrun.cli.http import FAILED, USAGE, explain
+from longrun.cli.show import OutputFailed, say
 from longrun.errors import CallError, LongrunError, needs_extra
+from longrun.observe.output import take_over
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (default: `sys.argv`) and exit."""
+    if arguments is None:
+        # What is said on stderr is never a reason to end; a result on stdout that cannot be written is.
+        take_over("stderr")
     try:
         with needs_extra("The command"):
             from longrun.cli.commands import build
@@ -18,6 +22,9 @@ def main(arguments: list[str] | None = None) -> None:
         text, code = explain(error)
         say(f"error: {text}")
         raise SystemExit(code) from None
+    except OutputFailed as error:
+        say(f"error: {error}")
+        raise SystemExit(FAILED) from None
     except LongrunError as error:
         say(f"error: {error}")
         raise SystemExit(USAGE) from None

@@ -17,6 +17,7 @@ from longrun.cli.options import ApiProcesses, App, Concurrency, Data, Device, Ho
 from longrun.cli.show import say
 from longrun.cli.supervisor import WRONG_START
 from longrun.errors import LongrunError, needs_extra
+from longrun.observe.output import take_over, take_over_descriptors
 
 if TYPE_CHECKING:
     from longrun.settings import Settings
@@ -39,6 +40,8 @@ def api(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
+    take_over("stdout", "stderr")
+    take_over_descriptors()
     _exit_on_sigterm()
     with _start_errors(app):
         from longrun.api.server import ApiServer
@@ -103,6 +106,8 @@ def worker(
 
     Needs LONGRUN_REDIS_URL, or a `longrun serve` that runs with the same --data.
     """
+    take_over("stdout", "stderr")
+    take_over_descriptors()
     _exit_on_sigterm()
     with _start_errors(app):
         from longrun.observe.logs import configure_logging

@@ -14,7 +14,18 @@ import typer
 
 from longrun.cli.http import connect
 from longrun.cli.options import AsJson, Key, Url, usage
-from longrun.cli.show import EXIT_CODES, Watch, describe_failure, is_stored_file, print_json, print_output, print_table, say, write
+from longrun.cli.show import (
+    EXIT_CODES,
+    Watch,
+    describe_failure,
+    is_stored_file,
+    print_json,
+    print_output,
+    print_table,
+    say,
+    write,
+    write_bytes,
+)
 from longrun.cli.values import parse_assignments, read_json
 
 if TYPE_CHECKING:
@@ -111,9 +122,7 @@ def _whole(job: RemoteJob) -> dict[str, Any]:
 
 def _print_result(output: Any, watch: Watch) -> None:
     if isinstance(output, bytes):
-        sys.stdout.flush()
-        sys.stdout.buffer.write(output)
-        sys.stdout.buffer.flush()
+        write_bytes(output)
     elif is_stored_file(output):
         print_table(("URL", "SIZE", "TYPE"), [(output["url"], str(output["size"]), output["content_type"])])
     elif watch.text.written and isinstance(output, str):

@@ -19,6 +19,7 @@ from longrun.cli.report import Reporter
 from longrun.cli.show import say, shown_url, write
 from longrun.cli.supervisor import Child, Supervisor, stop_patience
 from longrun.cli.values import command_line, curl_words, example_input
+from longrun.observe.output import take_over, take_over_descriptors
 from longrun.version import API_PREFIX
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def serve(
     )
     if not settings.app:
         raise SettingsError("nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP")
+    take_over("stdout", "stderr")
+    take_over_descriptors()
     with _stoppable(), listening(settings) as socks:
         valkey, redis_url = _start_store(settings)
         try:

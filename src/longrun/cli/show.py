@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from longrun.errors import LongrunError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -51,8 +56,36 @@ def is_stored_file(value: Any) -> bool:
 def write(text: str) -> None:
     """Text on stdout, at once; characters that the terminal's encoding lacks become `?`."""
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
-    sys.stdout.flush()
+    with _writing():
+        sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+        sys.stdout.flush()
+
+
+def write_bytes(data: bytes) -> None:
+    """Bytes on stdout, at once, as they are."""
+    with _writing():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+class OutputFailed(LongrunError):
+    """A result cannot be written to stdout."""
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """End as other programs do: without a word when the reader has seen enough, with an error when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        # What Python has kept for stdout it tries to write once more when it ends.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        raise OutputFailed(f"stdout cannot be written: {error.strerror}") from None
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -72,7 +105,8 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(header, min_width=max((len(row[0]) for row in cells), default=None) if number == 0 else None)
     for row in cells:
         table.add_row(*(Text(_CONTROL.sub(" ", cell)) for cell in row))
-    Console().print(table)
+    with _writing():
+        Console().print(table)
 
 
 def print_list(value: Any, headers: Sequence[str], rows: Iterable[Sequence[str]], *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from longrun.clock import new_identity
 from longrun.errors import SettingsError
+from longrun.observe.output import given
 
 if TYPE_CHECKING:
     from longrun.embedded import EmbeddedValkey
@@ -132,7 +133,15 @@ class Child:
             self.identity = new_identity()
             command += ["--identity", self.identity]
         command = tied(command, signal.SIGHUP)
-        self.process = subprocess.Popen(command, env=self.env, pass_fds=self.pass_fds, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.process = subprocess.Popen(
+            command,
+            env=self.env,
+            pass_fds=self.pass_fds,
+            stdin=subprocess.DEVNULL,
+            stdout=given(1),
+            stderr=given(2),
+            start_new_session=True,
+        )
         self.started = time.monotonic()
 
     def signal(self, number: signal.Signals) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
-from typing import TextIO, cast
+from functools import partial
+from typing import Any, TextIO, cast
 
 import structlog
+
+from longrun.log import Log
+from longrun.observe.output import Output
+
+log = Log("longrun.logs")
 
 
 def configure_logging(level: str = "info", *, process: str = "") -> None:
@@ -17,7 +22,7 @@ def configure_logging(level: str = "info", *, process: str = "") -> None:
         level: debug, info, warning or error.
         process: which of several that share a log; a member `process` of each line. Empty = none.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.setFormatter(_configure(level, sys.stderr, process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -67,28 +72,47 @@ def _configure(level: str, stream: TextIO, process: str = "") -> logging.Formatt
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(_threshold(level)),
-        # A line in one write: with PYTHONUNBUFFERED `print` makes two, and processes that share a stream write into each other's lines.
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lossy(stream))),
+        logger_factory=lambda *_: _LineLogger(stream),
         cache_logger_on_first_use=False,
     )
+    # Nobody else's values are in such a line, for it must not fail.
+    Output.in_form = partial(_lost, [*shared[1:], *last])
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
 
 
-class _Lossy:
-    """A stream of which what cannot be written is lost: on a full disk, say. There is no other place to say that, and work goes on."""
+def _lost(processors: list[structlog.typing.Processor], lines: int) -> str:
+    line: Any = {"event": "lines of the log were lost", "lines": lines}
+    for process in processors:
+        line = process(None, "warning", line)
+    return cast(str, line)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """As Python's own, which lets some exceptions through."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except Exception as error:
+            log.error("a record cannot be logged", logger=record.name, log_error=type(error).__name__)
+
+
+class _LineLogger:
+    """Writes a line in one write: processes that share a stream must not write into each other's lines.
+
+    It has no lock: a forked child would have a copy that nobody releases.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.write(text)
+    def msg(self, line: str) -> None:
+        """Write it."""
+        self._stream.write(f"{line}\n")
 
-    def flush(self) -> None:
-        with suppress(OSError, ValueError):
-            self._stream.flush()
+    debug = info = warning = error = critical = exception = fatal = log = failure = err = warn = msg
 
 
 def _naming(process: str) -> structlog.typing.Processor:

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import structlog
-
+from longrun.log import Log
 from longrun.models.place import is_authors
 
-log = structlog.get_logger("longrun.models")
+log = Log("longrun.models")
 #: Seconds until it is said.
 LONG = 10.0
 

@@ -10,18 +10,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from longrun.clock import rfc3339
 from longrun.embedded.folder import Disk
 from longrun.errors import StoreUnavailable, StoreUnsafe
+from longrun.log import Log
 from longrun.service.store_checks import Finding, check_format, examine, outdated, refusals
 from longrun.settings import Settings
 from longrun.store.formats import OLDEST
 from longrun.store.server_facts import About, Facts, read_facts, write_about
 from longrun.store.store import Store
 
-log = structlog.get_logger("longrun.store")
+log = Log("longrun.store")
 
 EVERY = 30.0
 _SOON = 0.1  # seconds until the next try when the store does not answer
@@ -123,11 +122,11 @@ class Admission:
         seen = await self._look(timeout)
         self._compare(seen)
         first, self._known = not self._known, True
-        _log_changes(self.findings, seen.findings)
-        self.findings = seen.findings
+        before, self.findings = self.findings, seen.findings
         self.closed = bool(refusals(seen.findings))
         if first and self.closed and self._on_wrong_start is not None:
             self._on_wrong_start()
+        _log_changes(before, seen.findings)
 
     def close(self) -> None:
         """Accept nothing until the next look, which says why."""
@@ -160,15 +159,11 @@ class Admission:
         if not seen.facts.inside:
             return
         found = "" if seen.about is None else seen.about.id
-        if self._id and found != self._id:
+        had, self._id = self._id, found
+        if had and found != had:
             self.lost_at = seen.facts.now
-            log.critical(
-                "the store has lost its data",
-                had=self._id,
-                has=found or None,
-                mend="restore the data, or name the right server, or submit the jobs again",
-            )
-        self._id = found
+            mend = "restore the data, or name the right server, or submit the jobs again"
+            log.critical("the store has lost its data", had=had, has=found or None, mend=mend)
 
 
 def _log_changes(before: Sequence[Finding], after: Sequence[Finding]) -> None:

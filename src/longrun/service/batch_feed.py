@@ -11,17 +11,17 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-import structlog
 
 from longrun.blobs.contract import BlobNotFound, Blobs
 from longrun.clock import FILE_PREFIX, item_id
 from longrun.errors import BatchGone, BatchNotFound
 from longrun.jobs.file_refs import INLINE, reference
+from longrun.log import Log
 from longrun.service.file_records import store_input
 from longrun.store.batches import MOST, Feeding, Line
 from longrun.store.store import Store
 
-log = structlog.get_logger("longrun.service")
+log = Log("longrun.service")
 
 #: Bytes of inputs, and files of theirs, after which a piece is large enough.
 _PIECE, _FILES = 512 * 1024, 100

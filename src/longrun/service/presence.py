@@ -9,15 +9,14 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Literal
 
-import structlog
-
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.settings import Settings
 from longrun.store.formats import FORMAT, OLDEST
 from longrun.store.store import Store
 from longrun.version import VERSION
 
-log = structlog.get_logger("longrun.store")
+log = Log("longrun.store")
 #: `app`: an application that submits jobs by `longrun.submit`.
 Role = Literal["api", "worker", "app"]
 _LEAVING = 0.5  # seconds that a process which ends waits for the store to hear of it

@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import structlog
 from redis.exceptions import ResponseError
 
 from longrun.errors import LongrunError
 from longrun.jobs.fence import Fence, attempt_of, fence_of
 from longrun.jobs.policy import Policy
+from longrun.log import Log
 from longrun.settings import Settings
 from longrun.store.connection import Connection, StoreError
 
-log = structlog.get_logger("longrun.store")
+log = Log("longrun.store")
 #: A worker waits for the store much longer than a request does: its runs go on meanwhile.
 PATIENCE = 3600.0
 #: Most jobs of one script. An ending with more JSON than this many bytes comes alone, so that a full store refuses it and nothing else.

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import structlog
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
@@ -21,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from longrun.errors import LongrunError, StorageFull, StoreUnavailable
+from longrun.log import Log
 from longrun.store.formats import FORMAT, nearest
 from longrun.store.scripts import Script
 
@@ -37,7 +37,7 @@ _BATCH = 512
 #: AttributeError.
 BROKEN = (RedisError, OSError, TimeoutError, RuntimeError, AttributeError)
 
-_log = structlog.get_logger("longrun.store")
+_log = Log("longrun.store")
 
 
 def given(**fields: Arg | None) -> list[Arg]:

@@ -10,19 +10,19 @@ import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from longrun.log import Log
 from longrun.store.connection import BROKEN
 
 #: Seconds a reader waits for the server to confirm its channel before it goes on without; messages then come when the store is back.
 _CONFIRM = 0.5
 
 
-_log = structlog.get_logger("longrun.store")
+_log = Log("longrun.store")
 _SILENT = "longrun-silent"
 #: Messages, and bytes of them, that are kept for a reader that does not take them; it finds out by their seqs that some are missing.
 _MOST, _MOST_BYTES = 100, 64 * 1024

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-import structlog
 
 from longrun.errors import SettingsError, StoreUnavailable
+from longrun.log import Log
 from longrun.settings import Settings
 from longrun.store.claims import Claims
 from longrun.store.formats import FORMAT, OLDEST
@@ -21,7 +21,7 @@ from longrun.worker.dispatch.lane import Lane
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.tables import Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 #: Seconds between two looks whether a name is free.
 _LOOK = 0.25
 

@@ -18,9 +18,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-import structlog
-
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.settings import without_settings
 from longrun.store.claims import Suspect
 from longrun.worker.announce import announcement, other_worker
@@ -45,7 +44,7 @@ from longrun.worker.supervise.terms import Terms
 from longrun.worker.suspects import Suspects
 from longrun.worker.tables import Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 #: Seconds for the store to take back what a stopping worker holds; and when it is to stop at once.
 _PATIENCE, _HURRY = 3.0, 0.5
 
@@ -312,16 +311,16 @@ class Engine:
                     self.recount(seat)
             case ["ready", model, load_s, warmup_s]:
                 seat.has_loaded(model, load_s, warmup_s)
-                log.info("model ready", model=model, load_s=round(load_s, 3), warmup_s=round(warmup_s, 3), device=seat.place.device)
                 self.recycler.on_ready(seat)
                 self.recount(seat)
                 self.suspects.wake()
+                log.info("model ready", model=model, load_s=round(load_s, 3), warmup_s=round(warmup_s, 3), device=seat.place.device)
             case ["load-failed", _, failure]:
                 seat.cause = failure
             case ["fits", model, size]:
                 seat.fits[model] = size
-                log.warning("batches of the model are of another size, for its memory", model=model, size=size, pid=seat.pid)
                 self.recount(seat)
+                log.warning("batches of the model are of another size, for its memory", model=model, size=size, pid=seat.pid)
 
     def _on_end(self, seat: Seat, aboard: list[Run], doomed: set[Run], end: Exit) -> None:
         self.recount(seat)
@@ -346,19 +345,20 @@ class Engine:
             else:
                 if other is not None:
                     # The store did not hear of us for a lease. Our runs go by our identity: they are ours still, where their leases held.
+                    self.plan.on_wrong_start()
                     log.error("another worker has got the name of this one, which stops", **other_worker(other))
-                    return self.plan.on_wrong_start()
+                    return
             await asyncio.sleep(self.settings.heartbeat)
 
     async def _shutdown(self, end: float) -> None:
         await self._wind_down(end)
-        if self.tables.runs:
-            # The store does not answer: their leases will run out.
-            log.warning("worker stopped without handing everything back", jobs=len(self.tables.runs))
         with suppress(LongrunError, TimeoutError):
             await asyncio.wait_for(self.store.claims.leave(self.plan.identity), _HURRY if self.hurry else 1)
         for seat in self.tables.seats:
             seat.close()
+        if self.tables.runs:
+            # The store does not answer: their leases will run out.
+            log.warning("worker stopped without handing everything back", jobs=len(self.tables.runs))
         self.guard.close()
         for task in list(self._tasks):
             task.cancel()

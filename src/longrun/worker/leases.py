@@ -7,16 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from longrun.errors import StoreUnavailable
+from longrun.log import Log
 from longrun.store.claims import Claims
 from longrun.store.follow import Follower
 from longrun.worker.run import Run
 from longrun.worker.stopping import StopReason
 from longrun.worker.tables import Spawn, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _LOST, _CANCEL = 0, 2
 _WHY_LOST = "another attempt has the job, or it has ended, or the store has lost this claim"
 _MOST = 100

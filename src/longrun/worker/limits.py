@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import structlog
-
+from longrun.log import Log
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.run import Run
 from longrun.worker.settle import Settler
@@ -16,7 +15,7 @@ from longrun.worker.stopping import Company, StopReason, counts, last_step
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.tables import Recount, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _TICK = 0.1
 _PING = 0.25
 #: A runner that has answered no ping of the last so many seconds (or of the grace, if that is longer) is deaf: one of its threads keeps

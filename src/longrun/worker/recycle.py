@@ -6,15 +6,14 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-import structlog
-
+from longrun.log import Log
 from longrun.worker.supervise.guard import Guard
 from longrun.worker.supervise.memory import available_memory, memory_of
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.supervise.terms import fits_beside, over_memory
 from longrun.worker.tables import Recount, Spawn, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _TICK = 1.0
 #: A runner that holds nothing is pinged this often (in ticks), and replaced when it has left so many pings unanswered. Counted in pings and
 #: not in time: a worker that was frozen itself must not blame its runners for it.
@@ -53,9 +52,10 @@ class Recycler:
                 log.error("max_memory is less than the loaded models hold, and not in force", **facts)
         for old, new in self._successors.items():
             if new is seat and seat.role == "standby":
-                log.info("runner replaced", pid=seat.pid, before=old.pid, finishing=len(old.runs()))
                 seat.role = "serving"
+                before, finishing = old.pid, len(old.runs())
                 self._retire(old)
+                log.info("runner replaced", pid=seat.pid, before=before, finishing=finishing)
 
     def next_here(self, seat: Seat) -> bool:
         """Its runner has ended: whether the next one is to be started in the same seat, or one is there already."""
@@ -77,12 +77,13 @@ class Recycler:
         if self.tables.closing or any(mate.role in ("standby", "retiring") or mate in self._successors for mate in seat.group.seats):
             return
         beside = fits_beside(seat.terms, seat.place.device, self._held(seat), available_memory())
-        log.info("runner is to be replaced", pid=seat.pid, why=why, beside=beside, models=seat.models)
-        if not beside:
+        pid = seat.pid
+        if beside:
+            self._successors[seat] = seat.further("standby")
+            self.spawn(self._successors[seat].start())
+        else:
             self._retire(seat)
-            return
-        self._successors[seat] = seat.further("standby")
-        self.spawn(self._successors[seat].start())
+        log.info("runner is to be replaced", pid=pid, why=why, beside=beside, models=seat.models)
 
     def _retire(self, seat: Seat) -> None:
         """It gets no more jobs, and ends when the last of those in it has ended."""

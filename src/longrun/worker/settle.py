@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-import structlog
 
 from longrun.errors import LongrunError, StorageFull
 from longrun.jobs.failure import JobFailure, StoppedBy
 from longrun.jobs.fence import Fence
 from longrun.jobs.record import OUR_FIGURES
 from longrun.jobs.retry import retry_delay
+from longrun.log import Log
 from longrun.store.claims import Claims, Ending, Mode
 from longrun.worker import stopping
 from longrun.worker.blame import groups_of
@@ -25,7 +25,7 @@ from longrun.worker.supervise.exits import Exit, lost_failure
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.tables import Recount, Spawn, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _FULL_PAUSE = 1.0
 
 
@@ -61,8 +61,8 @@ class Settler:
                 lane.pace.add(run.batch_size, now - run.started)
             run.has_run(begun, run_s)
             if (job_id, fence) in crowded and lane.may_run_alone(run):
-                log.warning("out of memory beside other jobs, the job runs again alone", job_id=run.id, attempt=run.attempt)
                 lane.run_alone(run)
+                log.warning("out of memory beside other jobs, the job runs again alone", job_id=run.id, attempt=run.attempt)
                 continue
             lane.held -= 1
             lane.mean.add(held_s)
@@ -130,15 +130,15 @@ class Settler:
 
     def _not_stored(self, run: Run, error: Exception) -> None:
         # Not to be written at all: without heartbeats the lease runs out, and the job runs again or fails by its crash budget.
-        log.error("outcome could not be stored", job_id=run.id, attempt=run.attempt, exc_info=error)
         self._finished(run, None)
+        log.error("outcome could not be stored", job_id=run.id, attempt=run.attempt, exc_info=error)
 
     def _finished(self, run: Run, status: str | None) -> None:
         """The store has the outcome, and the job is `status` now; None = it refused the outcome."""
         self.tables.remove(run)
+        self.post(run.sink.finished, status or "stale", run.run_s)
         if status is None:
             log.warning("outcome refused: the attempt is stale", job_id=run.id, attempt=run.attempt, fence=run.fence)
-        self.post(run.sink.finished, status or "stale", run.run_s)
 
     async def _fail(self, run: Run, failure: bytes, *, retryable: bool, asked: float | None = None) -> str | None:
         delay = retry_delay(run.claim.policy, run.claim.errors + 1, retryable=retryable, asked=asked)

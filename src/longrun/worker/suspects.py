@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import structlog
-
 from longrun.errors import LongrunError
+from longrun.log import Log
 from longrun.store.claims import Claim, Claims, Company, Suspect
 from longrun.worker.blame import is_last_chance, is_once_more, later, patience
 from longrun.worker.dispatch.lane import Lane
@@ -25,7 +24,7 @@ from longrun.worker.supervise.seat import Group, Seat
 from longrun.worker.supervise.terms import fits_beside
 from longrun.worker.tables import Recount, Spawn, Tables
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _TICK = 1.0
 #: Further runners beside each that serves everybody.
 _FURTHER = 4
@@ -165,8 +164,8 @@ class Suspects:
                 seat.keep_for(following, now)
                 self.recount(seat)
             elif now - max(seat.left_at, seat.kept_since) > _LINGER:
-                log.info("further runner is ended", pid=seat.pid, models=seat.models)
                 seat.leave()
+                log.info("further runner is ended", pid=seat.pid, models=seat.models)
 
     @staticmethod
     def _hangs(seat: Seat, now: float) -> bool:
@@ -176,9 +175,9 @@ class Suspects:
         return now - seat.since > _LOAD_S + _SLOWER * max(took, default=seat.terms.load_timeout)
 
     def _give_up(self, seat: Seat, now: float) -> None:
-        log.warning("further runner for suspects did not load", models=seat.models)
         self._none_before[id(seat.group)] = now + _NOT_LOADED
         seat.leave()
+        log.warning("further runner for suspects did not load", models=seat.models)
 
     def _keep(self, seat: Seat, wanting: Collection[str], now: float) -> None:
         """Look after a runner that is kept from everybody else: not for ever."""
@@ -196,7 +195,6 @@ class Suspects:
     def _open(self, seat: Seat, group: str, now: float) -> None:
         """Its time to keep others waiting is over: it goes on beside them, or, if it must run by itself, waits longer next time."""
         lanes = self.tables.lanes_of(seat)
-        log.warning("suspects go on beside others, who have waited", models=seat.models, suspects=group)
         if is_once_more(group) and seat.alone is None:
             for run in [run for lane in lanes for run in lane.apart if run.group == group]:
                 run.begin_anew(later(group))
@@ -206,6 +204,7 @@ class Suspects:
                 lane.mix(group)
         seat.alone = seat.reserved = None
         seat.kept_since = now
+        log.warning("suspects go on beside others, who have waited", models=seat.models, suspects=group)
 
     def _place(self, group: Group, name: str, now: float) -> None:
         """Find a runner for a group of suspects."""
@@ -218,8 +217,8 @@ class Suspects:
             if now >= self._none_before.get(id(group), 0.0) and few and self._fits(group, serving, further, now):
                 seat = group.seats[0].further("apart")
                 seat.keep_for(name, now)
-                log.info("further runner for suspects", models=seat.models, suspects=name)
                 self.spawn(seat.start())
+                log.info("further runner for suspects", models=seat.models, suspects=name)
             elif few or now - self._since[name] > patience(name):
                 self._keep_one(serving, name, now)
 

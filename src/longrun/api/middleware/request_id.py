@@ -10,18 +10,18 @@ import secrets
 import time
 from collections.abc import Callable
 
-import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longrun.api.http.request import head_of
 from longrun.api.problems import INTERNAL, refuse
 from longrun.errors import Problem
+from longrun.log import Log
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: The messages that begin an answer.
 _ANSWERS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
-_log = structlog.get_logger("longrun.api")
+_log = Log("longrun.api")
 
 
 class RequestId:
@@ -60,7 +60,7 @@ class RequestId:
         except ClientDisconnect:
             _log.debug("caller went away", method=method, path=scope["path"], request_id=request_id)
         except Exception:
-            _log.exception("request failed", method=method, path=scope["path"], request_id=request_id)
+            _log.error("request failed", exc_info=True, method=method, path=scope["path"], request_id=request_id)
             if status:
                 raise  # the answer has begun: only breaking the connection off tells the caller
             await refuse(Problem(INTERNAL), scope, receive, send_with_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Literal
 
-import structlog
 from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +16,8 @@ from longrun.api.http.routing import TEXT, Answer, Routes, gives, takes
 from longrun.api.resources import caller_of, parts_of, resources_of
 from longrun.api.routes.jobs import LISTING, listing
 from longrun.errors import LongrunError
+from longrun.log import Log
+from longrun.observe.output import lost_lines
 from longrun.service import control, overview
 from longrun.service.losses import sentence
 from longrun.service.read import Filters, parse_cursor
@@ -26,7 +27,7 @@ _READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It
 routes = Routes("operations")
 
 
-_log = structlog.get_logger("longrun.api")
+_log = Log("longrun.api")
 
 
 class RedriveRequest(Body):
@@ -126,8 +127,9 @@ async def get_readyz(request: Request) -> Response:
     except LongrunError as error:
         _log.warning("not ready", reason=str(error))
         return json_response(wire.Ready(ready=False, checks={"store": "does not answer"}, workers=0), 503, {"Retry-After": "2"})
-    loss = parts.store.losses.latest
-    checks = parts.admission.checks() | files | seen.trouble | ({} if loss is None else {"lost": sentence(loss)})
+    loss, lines = parts.store.losses.latest, lost_lines()
+    lost = ({} if loss is None else {"lost": sentence(loss)}) | ({"log": f"{lines} lines could not be written"} if lines else {})
+    checks = parts.admission.checks() | files | lost | seen.trouble
     answer = wire.Ready(ready=not parts.admission.closed, checks=checks, workers=len(seen.workers))
     return json_response(answer, 503, {"Retry-After": "30"}) if parts.admission.closed else json_response(answer)
 

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from longrun.errors import JobGone, JobNotFound, StoreUnavailable
+from longrun.log import Log
 from longrun.service import control
 from longrun.service.caller import Caller
 
 T = TypeVar("T")
 
-_log = structlog.get_logger("longrun.api")
+_log = Log("longrun.api")
 
 
 async def disconnected(receive: Receive) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import structlog
 from celery.worker import state
 
+from longrun.log import Log
 from longrun.queues.celery.tickets import task_name
 from longrun.worker.engine import Engine
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False, repr=False)

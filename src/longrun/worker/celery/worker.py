@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any
 
+from celery.apps import worker as celery_worker
 from celery.exceptions import SecurityWarning
 
 from longrun.queues.celery.app import build_app
@@ -17,6 +19,8 @@ def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
     settings = plan.settings
     # Celery warns root of pickle; this worker accepts JSON alone, and in a container root is common.
     warnings.filterwarnings("ignore", category=SecurityWarning)
+    # What Celery says in its signal handlers would go to the descriptor itself, and wait there for whoever reads it.
+    celery_worker.safe_say = _say
     app = build_app(store_url, settings.prefix, [(spec.queue, spec.name) for spec in plan.specs])
     app.conf.longrun_plan = plan
     app.conf.worker_send_task_events = settings.events
@@ -35,3 +39,7 @@ def run_celery_worker(plan: WorkerPlan, store_url: str) -> int:
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def _say(text: str, *_: Any) -> None:
+    sys.stderr.write(f"{text}\n")

@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from typing import Any
 
-import structlog
-
 from longrun.blobs.contract import Blobs
 from longrun.jobs.file_refs import FileRef, referenced
+from longrun.log import Log
 from longrun.models import ModelSpec
 from longrun.store.claims import Claim
 from longrun.worker.blame import once_more
@@ -31,7 +30,7 @@ from longrun.worker.dispatch.histograms import SIZES, WAITS, Histogram
 from longrun.worker.run import Run, Sink
 from longrun.worker.supervise.seat import Group, Seat
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 #: Inputs that are read at once for their batch keys: they are large.
 _READS = 4
 #: Seconds for which claimed jobs wait for a runner that is not there, or is kept for others, before they go back.

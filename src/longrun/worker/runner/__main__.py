@@ -40,11 +40,10 @@ def main() -> None:
     use_given(settings.service)
     from longrun.observe.logs import configure_runner_logging
     from longrun.worker.runner.own_log import log
-    from longrun.worker.runner.streams import capture_output, log_afresh_in_children
+    from longrun.worker.runner.streams import capture_output
 
     capture, operator = capture_output(settings.pipes)
     log.use(configure_runner_logging(settings.log_level, operator))
-    log_afresh_in_children(operator)
 
     from multiprocessing import set_forkserver_preload
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from longrun.errors import LongrunError
+from longrun.observe.output import finish
 
 #: What each signal does in a process that plain Python makes.
 _PLAIN: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
@@ -92,6 +93,7 @@ def end_forked(error: BaseException | None = None) -> NoReturn:
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads that are no daemons, as multiprocessing does
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        finish()
     finally:
         if isinstance(error, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.SIG_DFL)

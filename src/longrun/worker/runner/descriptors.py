@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
+from longrun.observe.output import Output
 from longrun.worker.runner.syscalls import Readable
 
 #: Bytes that a pipe holds at most.
@@ -24,13 +25,12 @@ class Descriptors:
         pipes: descriptor → (where to read what was written to it, the operator's log).
     """
 
-    def __init__(self, pipes: dict[int, tuple[int, int]]) -> None:
+    def __init__(self, pipes: dict[int, tuple[int, Output]]) -> None:
         self._pipes = pipes
         self._look()
         for reads, _ in pipes.values():
             os.set_blocking(reads, False)
-        for end in (end for pair in pipes.values() for end in pair):
-            os.set_inheritable(end, False)
+            os.set_inheritable(reads, False)
         _unbuffer_libc()
 
     def _look(self) -> None:
@@ -47,14 +47,14 @@ class Descriptors:
             for source, (reads, operator) in list(self._pipes.items()):
                 self._drain(source, reads, operator)
 
-    def _drain(self, source: int, reads: int, operator: int) -> None:
+    def _drain(self, source: int, reads: int, operator: Output) -> None:
         for data in read_some(reads):
             if not data:
                 # The model has closed its own 1 or 2.
                 del self._pipes[source]
                 self._look()
                 return
-            write_all(operator, data)
+            operator.write(data)
             self._written(source, data)
 
     def _read(self) -> None:
@@ -82,12 +82,12 @@ def read_some(reads: int) -> Iterator[bytes]:
         left -= len(data)
 
 
-def write_all(operator: int, data: bytes) -> None:
-    """Write to the operator's log. That this is not to be had must not be the model's trouble."""
+def write_all(number: int, data: bytes) -> None:
+    """Write to a descriptor that the model's code has put in the place of ours. That this is not to be had must not be its trouble."""
     view = memoryview(data)
     with suppress(OSError):
         while view:
-            view = view[os.write(operator, view) :]
+            view = view[os.write(number, view) :]
 
 
 def _unbuffer_libc() -> None:

@@ -239,10 +239,10 @@ class Executor(ABC):
         if calls is not None and again:
             if raised.out_of_memory:
                 release(error)
-            log.warning("batch raised, its items run again", model=self.spec.name, size=len(runs), cause=raised.name)
             self._adapt(partial(calls.again, again, out_of_memory=raised.out_of_memory))
             for run in again:
                 self.context.capture.leave(run)
+            log.warning("batch raised, its items run again", model=self.spec.name, size=len(runs), cause=raised.name)
         for run, times in ended:
             report(self._error(run, raised, times))
 
@@ -251,10 +251,10 @@ class Executor(ABC):
         how = run.raised or None
         if run.reason is not None and is_stop(raised.error):
             return run.id, run.fence, "canceled", b"", times, how
-        # A text, for who writes the log must not ask the exception.
-        log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=attempt_of(run.fence), exception=raised.text)
         if raised.out_of_memory:
             release(raised.error)
+        # A text, for who writes the log must not ask the exception.
+        log.warning("job raised", job_id=run.id, model=self.spec.name, attempt=attempt_of(run.fence), exception=raised.text)
         return done_error(run.id, run.fence, raised, self.spec, times, how=how)
 
     def _cut_short(self, runs: list[Run], what: str) -> list[Done]:

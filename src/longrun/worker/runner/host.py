@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 from longrun.errors import Canceled, LongrunError, SoftTimeLimit
 from longrun.models import ModelSpec, load_target
 from longrun.models.patches import refuse_patches
+from longrun.observe.output import finish
 from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.capture import Capture
 from longrun.worker.runner.children import end_if_forked
@@ -68,6 +69,7 @@ class Host:
             log.critical("the runner ends", exception=describe(error).text)
         try:
             sys.stdout.flush()
+            finish()
         finally:
             os._exit(1)
 
@@ -120,8 +122,9 @@ class Host:
         except BaseException as error:  # also `sys.exit("no weights")`
             end_if_forked(error)
             raised = describe(error)
-            log.error("model did not load", model=model, exception=raised.text)
             self.pipe.send("load-failed", model, failure_of(raised, 0).to_json())
+            log.error("model did not load", model=model, exception=raised.text)
+            finish()
             os._exit(1)
 
     def _load_one(self, spec: ModelSpec) -> None:

@@ -15,9 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-import structlog
-
 from longrun.errors.catching import is_caught_by
+from longrun.observe.output import Output, operator_stream, place, standard, take_over, text_stream
 from longrun.worker.runner.capture import Capture, Speaker, speaker
 from longrun.worker.runner.children import forked
 from longrun.worker.runner.descriptors import Descriptors, write_all
@@ -25,6 +24,9 @@ from longrun.worker.runner.exception_text import class_name, plain_text
 from longrun.worker.runner.lines import LONGEST
 from longrun.worker.runner.raised import Raised, when_described
 from longrun.worker.runner.raising import shielded
+
+#: Seconds that code which prints waits for a reader of the log that is slow; for one that does not read at all, once.
+_PATIENCE = 1.0
 
 
 class Stream(io.BufferedIOBase):
@@ -34,15 +36,15 @@ class Stream(io.BufferedIOBase):
         capture: knows whose code it is.
         name: `stdout` or `stderr`.
         number: the file descriptor that programs started with this stream get.
-        operator: descriptor of the operator's log.
+        operator: the operator's log.
     """
 
     mode = "wb"
 
-    def __init__(self, capture: Capture, name: str, number: int, operator: int) -> None:
+    def __init__(self, capture: Capture, name: str, number: int, operator: Output) -> None:
         self.name = f"<{name}>"
         self._capture, self._number, self._operator = capture, number, operator
-        self._place = _place(number)
+        self._place = place(number)
         self._kept = bytearray()
         self._whose: Speaker | None = None
 
@@ -59,7 +61,7 @@ class Stream(io.BufferedIOBase):
         """Takes all of `data`."""
         said = bytes(data)
         # A program that has put a file in the descriptor's place wants to find it there.
-        if forked() or _place(self._number) != self._place:
+        if forked() or place(self._number) != self._place:
             write_all(self._number, said)
             return len(said)
         with self._capture.lock:
@@ -88,16 +90,7 @@ class Stream(io.BufferedIOBase):
                 # What was written to the descriptors came before.
                 self._capture.drain()
                 self._whose.written(-self._number, data)
-            write_all(self._operator, data)
-
-
-def _place(number: int) -> tuple[int, int] | None:
-    """What a descriptor leads to; None = it is closed."""
-    try:
-        found = os.fstat(number)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+            self._operator.write(data)
 
 
 @contextmanager
@@ -117,13 +110,17 @@ def capture_output(pipes: Mapping[int, tuple[int, int]] | None) -> tuple[Capture
         pipes: descriptor, 1 or 2 → (where to read what is written to it, the operator's log); None = nothing is captured.
     """
     if pipes is None:
-        return Capture(), sys.stderr
-    capture = Capture(Descriptors(dict(pipes)))
+        take_over("stdout", "stderr")
+        return Capture(), operator_stream(standard(2))
+    outputs = {number: Output(operator, patience=_PATIENCE) for number, (_, operator) in pipes.items()}
+    for _, given in pipes.values():
+        os.close(given)  # the output has its own, which programs do not inherit
+    capture = Capture(Descriptors({number: (reads, outputs[number]) for number, (reads, _) in pipes.items()}))
     for number, name in ((1, "stdout"), (2, "stderr")):
-        stream = Stream(capture, name, number, pipes[number][1])
+        stream = Stream(capture, name, number, outputs[number])
         capture.pass_on.append(stream.pass_on)
         # Written through, for a text stream that keeps something back would mix the words of several jobs.
-        text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="\n", write_through=True)
+        text = text_stream(stream)
         setattr(sys, name, text)
         setattr(sys, f"__{name}__", text)
     _capture_logging(capture)
@@ -131,22 +128,10 @@ def capture_output(pipes: Mapping[int, tuple[int, int]] | None) -> tuple[Capture
     _mark_threads(capture)
     threading.excepthook = _thread_raised
     sys.unraisablehook = _cannot_be_raised
-    operator = os.fdopen(pipes[2][1], "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    operator = operator_stream(outputs[2])
     if faulthandler.is_enabled():
         faulthandler.enable(operator)
     return capture, operator
-
-
-def log_afresh_in_children(operator: TextIO) -> None:
-    """Give a forked child a logger of its own: a thread that is gone there may hold the locks of this one."""
-    ours = structlog.get_config()["logger_factory"]
-
-    def in_child() -> None:
-        if structlog.get_config()["logger_factory"] is ours:
-            stream = os.fdopen(operator.fileno(), "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-            structlog.configure(logger_factory=structlog.WriteLoggerFactory(stream))
-
-    os.register_at_fork(after_in_child=in_child)
 
 
 def _thread_raised(details: Any) -> None:

@@ -12,7 +12,8 @@ import struct
 import termios
 from contextlib import suppress
 
-from longrun.worker.runner.descriptors import PIPE_SIZE, read_some, write_all
+from longrun.observe.output import given, standard
+from longrun.worker.runner.descriptors import PIPE_SIZE, read_some
 
 #: A pipe that holds more than this, and the same twice, is not read by anybody.
 _STUCK = 1 << 15
@@ -59,7 +60,7 @@ class OutputPipes:
 
     def _pass_on(self, number: int) -> None:
         for data in read_some(self._pipes[number][0]):
-            write_all(self._operator[number], data)
+            standard(number).write(data)
 
 
 def _pipe() -> tuple[int, int]:
@@ -73,6 +74,6 @@ def _pipe() -> tuple[int, int]:
 
 def _log(number: int) -> int:
     try:
-        return os.dup(number)
+        return os.dup(given(number) or number)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY)

@@ -17,6 +17,7 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from longrun.jobs.fence import Fence
+from longrun.observe.output import given
 from longrun.settings import runner_environment
 from longrun.worker.code_times import CodeTimes, new_memory
 from longrun.worker.frames import FrameBuffer, joined, pack
@@ -84,8 +85,8 @@ class RunnerProcess(asyncio.Protocol):
                 pass_fds=[theirs.fileno(), times, *(end for ends in (outputs.plan.values() if outputs else ()) for end in ends)],
                 env={**runner_environment(os.environ), **env},
                 stdin=subprocess.DEVNULL,
-                stdout=outputs.ends[0] if outputs else None,
-                stderr=outputs.ends[1] if outputs else None,
+                stdout=outputs.ends[0] if outputs else given(1),
+                stderr=outputs.ends[1] if outputs else given(2),
                 start_new_session=True,
             )
         except OSError:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import structlog
 from msgspec.structs import replace
 
 from longrun.jobs.failure import JobFailure
 from longrun.jobs.fence import Fence
+from longrun.log import Log
 from longrun.worker.run import Run
 from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.supervise.devices import Place
@@ -21,7 +21,7 @@ from longrun.worker.supervise.guard import Guard
 from longrun.worker.supervise.process import RunnerProcess
 from longrun.worker.supervise.terms import Terms
 
-log = structlog.get_logger("longrun.worker")
+log = Log("longrun.worker")
 _LONGEST_PAUSE = 30.0
 #: An idle runner that has left so many pings unanswered gets no more jobs until it answers.
 _DEAF = 2
@@ -205,10 +205,10 @@ class Seat:
         if unloaded and not doomed:
             # One that dies while loading is not started again in a tight loop.
             self.failures, self.last_failure = self.failures + 1, cause
+        self._on_end(self, aboard, doomed, end)
         if not doomed and not ending:
             facts = {"how": end.words, "peak_memory": end.peak_memory, "hint": end.hint}
             log.error("runner ended", pid=process.pid, **facts, loading=unloaded, aboard=len(aboard), models=self.models)
-        self._on_end(self, aboard, doomed, end)
 
     def kill(self, culprits: set[Run]) -> bool:
         """End the runner for the sake of `culprits`. False: that was done before."""
@@ -228,9 +228,10 @@ class Seat:
             return
         self.ending = True
         if why:
-            log.warning("runner is ended", pid=self.pid, why=why, models=self.models)
             self.cause = _not_loaded(f"The runner was ended: {why}.")
         self.process.kill()
+        if why:
+            log.warning("runner is ended", pid=self.pid, why=why, models=self.models)
 
     def leave(self) -> None:
         """End the runner, which holds no job, and the seat with it."""
