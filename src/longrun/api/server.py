@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from longrun.api.http.protocol import HttpProtocol
+from longrun.api.http.websockets import WebSocketProtocol
 from longrun.api.http.write_timeout import WriteTimeout, bound_unsent
 from longrun.api.resources import Resources
 
@@ -62,6 +63,7 @@ class ApiServer(uvicorn.Server):
                 lifespan="on",
                 timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
                 http=HttpProtocol,
+                ws=WebSocketProtocol,
                 ws_max_size=64 * 1024,  # all that a client may say has 16 bytes
                 ws_per_message_deflate=False,  # events are small; a compressor costs each reader more memory than everything else
                 ws_ping_interval=20,
