@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from longrun.errors import SettingsError, StoreUnavailable
 from longrun.service.caller import Caller
 from longrun.service.parts import Parts
+from longrun.steps import await_steps
 from longrun.version import API_PREFIX
 
 OpenParts = Callable[[], Parts]
@@ -82,8 +83,8 @@ class Resources:
             return
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await parts.close()
+        chores = asyncio.gather(*tasks, return_exceptions=True)
+        await await_steps((("end the chores", lambda: chores), ("close the parts", parts.close)))
 
 
 def _report(chores: asyncio.Future[None]) -> None:

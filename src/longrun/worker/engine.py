@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from longrun.errors import LongrunError
+from longrun.steps import await_steps, log_failure
 from longrun.store.claims import Suspect
 from longrun.worker.announce import announcement, other_worker
 from longrun.worker.dispatch.lane import Lane
@@ -122,7 +123,12 @@ class Engine:
         self._woken = False
         while self._outbox:
             call, args = self._outbox.popleft()
-            call(*args)
+            try:
+                call(*args)
+            except Exception as error:
+                if not self.tables.closing:
+                    raise
+                log_failure("report to Celery what became of a job", error)
 
     def stop_taking(self) -> None:
         """Take no more work from now on; called again: do not wait for running jobs either. May be called by a signal handler."""
@@ -337,18 +343,23 @@ class Engine:
             await asyncio.sleep(self.settings.heartbeat)
 
     async def _shutdown(self, end: float) -> None:
-        await self._wind_down(end)
+        await await_steps(
+            (
+                ("hand jobs back", lambda: self._wind_down(end)),
+                ("leave the list of workers", self._leave),
+                *(("end a runner", seat.close) for seat in self.tables.seats),
+                ("end the guard", self.guard.close),
+                *(("end a task of the worker", task.cancel) for task in tuple(self._tasks)),
+                ("close the store", self.store.close),
+            )
+        )
+
+    async def _leave(self) -> None:
         if self.tables.runs:
             # The store does not answer: their leases will run out.
             log.warning("worker stopped without handing everything back", jobs=len(self.tables.runs))
         with suppress(LongrunError, TimeoutError):
             await asyncio.wait_for(self.store.claims.leave(self.plan.identity), _HURRY if self.hurry else 1)
-        for seat in self.tables.seats:
-            seat.close()
-        self.guard.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await self.store.close()
 
     async def _wind_down(self, end: float) -> None:
         """Until nothing is held here any more: what has not started goes back at once, and at `end` (or in a hurry) what runs."""
