@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from longrun.cli.http import USAGE, explain
-from longrun.cli.show import say
-from longrun.errors import CallError, LongrunError, needs_extra
+from longrun.first_process import stay_behind_as_first
+from longrun.start import is_folder_gone, mend_start
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (default: `sys.argv`) and exit."""
+    mend_start()
+    stay_behind_as_first()
+    # Imported now: nothing may be opened before.
+    from longrun.cli.http import USAGE, explain
+    from longrun.cli.show import say
+    from longrun.errors import CallError, LongrunError, needs_extra
+
     try:
         with needs_extra("The command"):
             from longrun.cli.commands import build
@@ -20,4 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(code) from None
     except LongrunError as error:
         say(f"error: {error}")
+        raise SystemExit(USAGE) from None
+    except FileNotFoundError:
+        if not is_folder_gone():
+            raise
+        say("error: the folder that this was started in has been removed: start it from another one")
         raise SystemExit(USAGE) from None

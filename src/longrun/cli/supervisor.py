@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from longrun.clock import new_identity
 from longrun.errors import SettingsError
+from longrun.start import ignores_hangups
 from longrun.steps import take_steps
 
 if TYPE_CHECKING:
@@ -293,7 +294,8 @@ class Supervisor:
         def on_signal(number: int, frame: FrameType | None) -> None:
             self._stops += number != signal.SIGCHLD
 
-        old = {number: signal.signal(number, on_signal) for number in (*_STOP_SIGNALS, signal.SIGCHLD)}
+        heard = [number for number in _STOP_SIGNALS if number != signal.SIGHUP or not ignores_hangups()]
+        old = {number: signal.signal(number, on_signal) for number in (*heard, signal.SIGCHLD)}
         old_fd = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
         try:
             yield wake
