@@ -122,12 +122,12 @@ class ApiServer(uvicorn.Server):
         A reader that takes nothing does not hold it up for long.
         """
         self._write_timeout = WriteTimeout(_STOP_PATIENCE)
-        connections = tuple(self.server_state.connections)
+        connections = set(self.server_state.connections)
         await await_steps(
             (
                 *(("close a listening socket", each.close) for each in (*self.servers, *(sockets or ()))),
                 *(("close a connection in order", partial(self._close_in_order, each)) for each in connections),
-                ("wait for answers", self._wait_for_answers),
+                ("wait for answers", partial(self._wait_for_answers, connections)),
                 ("break off what has not ended", self._cut),
                 ("end what has noticed nothing of that", self._cancel_tasks),
                 ("close what the app holds", self._close_app),
@@ -144,11 +144,15 @@ class ApiServer(uvicorn.Server):
             connection.transport.abort()
             raise
 
-    async def _wait_for_answers(self) -> None:
+    async def _wait_for_answers(self, asked: set[Any]) -> None:
         await asyncio.sleep(0.1)  # for what has come in, and was not looked at yet
         end = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
-        while (self.server_state.connections or self.server_state.tasks) and not self.force_exit and time.monotonic() < end:  # noqa: ASYNC110
+        while (self.server_state.connections or self.server_state.tasks) and not self.force_exit and time.monotonic() < end:
             await asyncio.sleep(0.05)
+            # Those that were accepted when the listening sockets were being closed. One that says nothing would be waited for.
+            late = set(self.server_state.connections) - asked
+            asked |= late
+            take_steps(("close a late connection", partial(self._close_in_order, each)) for each in late)
 
     async def _cancel_tasks(self) -> None:
         tasks = tuple(self.server_state.tasks)

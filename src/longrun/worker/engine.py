@@ -91,7 +91,9 @@ class Engine:
     def start(self) -> None:
         """Start the thread; returns when its loop turns (models load on)."""
         self.thread.start()
-        self._ready.wait()
+        while not self._ready.wait(0.1):
+            if not self.thread.is_alive():
+                raise RuntimeError("the worker's engine could not be started")
 
     def take(self, tickets: Iterable[tuple[str, str, Sink]]) -> None:
         """Tickets came in: lane, job id, and whom to notify."""

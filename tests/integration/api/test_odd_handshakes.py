@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.api.conftest import API
 from tests.integration.api.test_stopping import Served, serving
 
 from longrun.api.http.protocol import is_handshake
+from longrun.service import watch
 from longrun.settings import Settings
 
 Submit = Callable[..., Any]
@@ -221,3 +224,48 @@ def test_what_a_handshake_is() -> None:
     assert is_handshake(b"GET", "1.1", [*whole, (b"content-length", b"0")])
     for without in whole:
         assert not is_handshake(b"GET", "1.1", [each for each in whole if each is not without])
+
+
+async def test_a_client_that_vanishes_in_its_handshake_is_no_defect(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has gone when the refusal is sent."""
+    vanished = asyncio.Event()
+    real = watch.events
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        await vanished.wait()
+        return await real(*args, **options)
+
+    monkeypatch.setattr(watch, "events", slow)
+    with capture_logs() as lines:
+        _, writer = await connected(served)
+        writer.write(f"GET {API}/jobs/job_x/ws HTTP/1.1\r\n{HOST}{WHOLE}\r\n".encode())
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        await asyncio.sleep(0.1)
+        vanished.set()
+        await asyncio.sleep(0.1)
+    assert [line["event"] for line in lines if line["log_level"] == "error"] == []
+    assert not served._server.server_state.connections and not served._server.server_state.tasks
+
+
+async def test_a_handshake_that_is_refused_is_no_error_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = await connected(served)
+    writer.write(f"GET {API}/jobs/job_x/ws HTTP/1.1\r\n{HOST}{WHOLE}\r\n".encode())
+    assert await status(reader) == 404
+    await reader.read()
+    writer.close()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_who_speaks_before_its_handshake_is_answered_is_cut(served: Served, submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await submit()
+    monkeypatch.setattr(watch, "events", lambda *_, **__: asyncio.sleep(600))
+    reader, writer = await connected(served)
+    writer.write(f"GET {job['urls']['ws']} HTTP/1.1\r\n{HOST}{WHOLE}\r\n".encode())
+    await asyncio.sleep(0.1)
+    writer.write(frame(1, b"a"))
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
+    for task in tuple(served._server.server_state.tasks):
+        task.cancel()

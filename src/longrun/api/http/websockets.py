@@ -31,6 +31,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             )
             self.transport.close()
 
+    async def send(self, message: Any) -> None:
+        """See ASGI. A handshake that was refused with an answer is over, which uvicorn would log as an error of the application."""
+        await super().send(message)
+        self.handshake_complete = self.handshake_complete or self.close_sent
+
     def handle_cont(self, event: Any) -> None:
         """A further piece of a message."""
         self._pieces = 0 if event.fin else self._pieces + 1
