@@ -88,12 +88,23 @@ async def test_none_of_them_harms_others_when_the_server_stops(kind: str, settin
     line, headers, behind, _ = ODD[kind]
     job = await submit()
     async with serving(settings) as served:
+        told = asyncio.Event()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"half"
+            await told.wait()
+            yield b"and half"
+
         waiting = asyncio.create_task(served.caller.get(job["urls"]["self"], headers={"Prefer": "wait=60"}))
+        head = {"Content-Type": "application/octet-stream"}
+        uploading = asyncio.create_task(served.caller.post(f"{API}/files", content=pieces(), headers=head))
         reader, writer = await connected(served)
         writer.write((line.replace(JOB, job["urls"]["ws"]) + HOST + headers + "\r\n").encode("latin-1") + behind)
         await asyncio.sleep(0.2)
         served.tell()
         assert (await waiting).json()["status"] == "queued"
+        told.set()
+        assert (await uploading).status_code == 201
         await served.ended()
         writer.close()
     assert reader is not None
