@@ -6,7 +6,9 @@ Needs `LONGRUN_REDIS_URL`, or a running `longrun serve` whose data folder is `LO
 from __future__ import annotations
 
 from longrun.errors import needs_extra
+from longrun.start import mend_start
 
+mend_start()
 with needs_extra("longrun.celery"):
     from longrun.blobs.open import open_blobs
     from longrun.queues.celery.app import build_app

@@ -26,6 +26,7 @@ from longrun.service.submit import submit as accept
 from longrun.service.uploads import Uploads
 from longrun.service.watch import whole_output
 from longrun.settings import load_settings
+from longrun.steps import await_steps
 from longrun.wiring import open_parts
 
 TENANT = "default"
@@ -145,8 +146,8 @@ async def close() -> None:
     parts, watch = _parts.pop(asyncio.get_running_loop(), (None, None))
     if parts is not None and watch is not None:
         watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
-        await parts.close()
+        watching = asyncio.gather(watch, return_exceptions=True)
+        await await_steps((("stop looking at the store", lambda: watching), ("close the parts", parts.close)))
 
 
 async def _watch(parts: Parts) -> None:

@@ -60,6 +60,7 @@ def build_app(settings: Settings, models: Registry, open_parts: OpenParts, start
     app = Service(title="Longrun", lifespan=lifespan, redirect_slashes=False, redoc_url=None, swagger_ui_oauth2_redirect_url=None)
     app.state.longrun = resources
     app.router.routes.extend(sockets())
+    app.router.default = problems.refuse_elsewhere
     document = ServedDocument(ROUTES, models, settings)
     app.openapi = document.of(app)  # type: ignore[method-assign]
     problems.install(app)

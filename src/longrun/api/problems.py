@@ -89,6 +89,14 @@ async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -
         await send({"type": "websocket.close", "code": 1008, "reason": problem.title})
 
 
+async def refuse_elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a path that is not there, also when the handshake of a WebSocket came to it."""
+    if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": "Not Found"})
+    else:
+        await _on_http(HTTPConnection(scope), HTTPException(404))(scope, receive, send)
+
+
 def _response(status: int, document: dict[str, Any] | wire.JobUnsuccessful, headers: Mapping[str, str]) -> Response:
     return Response(msgspec.json.encode(document, enc_hook=str), status, headers, MEDIA_TYPE)
 

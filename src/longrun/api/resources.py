@@ -12,6 +12,7 @@ from longrun.errors import SettingsError, StoreUnavailable
 from longrun.log import Log
 from longrun.service.caller import Caller
 from longrun.service.parts import Parts
+from longrun.steps import await_steps
 from longrun.store.losses import Loss
 from longrun.version import API_PREFIX
 
@@ -88,8 +89,8 @@ class Resources:
             return
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await parts.close()
+        chores = asyncio.gather(*tasks, return_exceptions=True)
+        await await_steps((("end the chores", lambda: chores), ("close the parts", parts.close)))
 
 
 def _report(chores: asyncio.Future[None]) -> None:

@@ -13,14 +13,18 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from longrun.api.http.protocol import HttpProtocol
+from longrun.api.http.websockets import WebSocketProtocol
 from longrun.api.http.write_timeout import WriteTimeout, bound_unsent
 from longrun.api.resources import Resources
+from longrun.steps import await_steps, take_steps
 
 #: Objects that may be made and not freed until the collector looks at the youngest. A request makes hundreds and hardly a cycle.
 _YOUNG = 10_000
@@ -28,6 +32,8 @@ _YOUNG = 10_000
 _LOOK = 1.0
 #: Seconds that a reader which takes nothing gets when this process stops.
 _STOP_PATIENCE = 3.0
+#: Seconds for requests whose connection was broken off to end; and for what the app holds to be closed, after a second signal.
+_HURRY = 1.0
 #: Connections taken from another process in one tick.
 _MOST_TAKEN = 100
 
@@ -62,6 +68,7 @@ class ApiServer(uvicorn.Server):
                 lifespan="on",
                 timeout_graceful_shutdown=patience,  # type: ignore[arg-type]  # a number of seconds: `asyncio.wait_for` takes it
                 http=HttpProtocol,
+                ws=WebSocketProtocol,
                 ws_max_size=64 * 1024,  # all that a client may say has 16 bytes
                 ws_per_message_deflate=False,  # events are small; a compressor costs each reader more memory than everything else
                 ws_ping_interval=20,
@@ -103,20 +110,64 @@ class ApiServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; true = shut down now."""
         if self._stopping_since is not None and time.monotonic() >= self._stopping_since + self._drain:
-            self._resources.dismiss()
             self.should_exit = True
+            take_steps((("dismiss who waits", self._resources.dismiss),))
         if not self.should_exit:
             await self._help_out()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn. A reader that takes nothing does not hold it up for long."""
+        """As uvicorn's, in steps: a connection that cannot be closed in order keeps no other from being.
+
+        A reader that takes nothing does not hold it up for long.
+        """
         self._write_timeout = WriteTimeout(_STOP_PATIENCE)
+        connections = set(self.server_state.connections)
+        await await_steps(
+            (
+                *(("close a listening socket", each.close) for each in (*self.servers, *(sockets or ()))),
+                *(("close a connection in order", partial(self._close_in_order, each)) for each in connections),
+                ("wait for answers", partial(self._wait_for_answers, connections)),
+                ("break off what has not ended", self._cut),
+                ("end what has noticed nothing of that", self._cancel_tasks),
+                ("close what the app holds", self._close_app),
+                ("stop looking for dead readers", self._stop_cutting),
+            )
+        )
+
+    @staticmethod
+    def _close_in_order(connection: Any) -> None:
+        """Close it when it is idle, or have it close after its answer. Raises what that raises: then it is cut."""
         try:
-            await super().shutdown(sockets)
-        finally:
-            if self._cutting is not None:
-                self._cutting.cancel()
+            connection.shutdown()
+        except BaseException:
+            connection.transport.abort()
+            raise
+
+    async def _wait_for_answers(self, asked: set[Any]) -> None:
+        await asyncio.sleep(0.1)  # for what has come in, and was not looked at yet
+        end = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        while (self.server_state.connections or self.server_state.tasks) and not self.force_exit and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+            # Those that were accepted when the listening sockets were being closed. One that says nothing would be waited for.
+            late = set(self.server_state.connections) - asked
+            asked |= late
+            take_steps(("close a late connection", partial(self._close_in_order, each)) for each in late)
+
+    async def _cancel_tasks(self) -> None:
+        tasks = tuple(self.server_state.tasks)
+        if tasks:
+            _, noticed_nothing = await asyncio.wait(tasks, timeout=_HURRY)
+            for task in noticed_nothing:
+                task.cancel()
+
+    async def _close_app(self) -> None:
+        async with asyncio.timeout(_HURRY if self.force_exit else None):
+            await self.lifespan.shutdown()
+
+    def _stop_cutting(self) -> None:
+        if self._cutting is not None:
+            self._cutting.cancel()
 
     async def _cut_dead_readers(self) -> None:
         while True:

@@ -65,7 +65,7 @@ class Sender:
                     elif len(taken) < free or not free:
                         await listener.wait(_LOOK)
             finally:
-                for task in self._tasks:
+                for task in tuple(self._tasks):
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
 

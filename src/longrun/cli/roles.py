@@ -18,6 +18,7 @@ from longrun.cli.show import say
 from longrun.cli.supervisor import WRONG_START
 from longrun.errors import LongrunError, needs_extra
 from longrun.observe.output import take_over, take_over_descriptors
+from longrun.start import is_folder_gone
 
 if TYPE_CHECKING:
     from longrun.settings import Settings
@@ -168,6 +169,8 @@ def _start_errors(target: str | None) -> Iterator[None]:
     except (LongrunError, typer.Exit, _Asked, KeyboardInterrupt):
         raise
     except BaseException as error:
+        if isinstance(error, FileNotFoundError) and is_folder_gone():
+            raise  # `main` says so
         traceback.print_exc(file=sys.stderr)
         say(f"error: {target or 'the application'} cannot be served: {type(error).__name__}: {error}")
         raise typer.Exit(WRONG_START) from None

@@ -15,12 +15,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from longrun.clock import new_identity
 from longrun.errors import SettingsError
 from longrun.observe.output import given
+from longrun.start import ignores_hangups
+from longrun.steps import take_steps
 
 if TYPE_CHECKING:
     from longrun.embedded import EmbeddedValkey
@@ -214,7 +217,7 @@ class Supervisor:
         now = time.monotonic()
         if child.process is None:
             if now >= child.due:
-                child.start()
+                self._start(child, now)
             return True
         status = child.process.poll()
         if status is None:
@@ -230,6 +233,14 @@ class Supervisor:
         self._say(f"{child.role} {describe_exit(status)} after {now - child.started:.1f} s; starting it again in {step.pause:g} s")
         return True
 
+    def _start(self, child: Child, now: float) -> None:
+        try:
+            child.start()
+        except OSError as error:
+            child.deaths += 1
+            child.due = now + backoff(child.deaths)
+            self._say(f"{child.role} cannot be started: {error.strerror}; trying again in {backoff(child.deaths):g} s")
+
     def _look_after_store(self) -> None:
         now = time.monotonic()
         if self._store is None or now < self._store_due or self._store.alive():
@@ -239,7 +250,7 @@ class Supervisor:
         self._say("the embedded server has ended; starting it again")
         try:
             self._store.start()
-        except SettingsError as error:
+        except (SettingsError, OSError) as error:
             self._say(f"{error}\ntrying again in {backoff(self._store_deaths):g} s")
         else:
             self._store_deaths, self._store_due = 0, 0.0
@@ -254,25 +265,30 @@ class Supervisor:
                 child.due = min(child.due, time.monotonic()) if child.deaths == 0 else child.due
 
     def _stop(self, wake: socket.socket) -> None:
-        deadline = time.monotonic() + self._patience
+        take_steps(
+            (
+                ("report the stop", self._report_stop),
+                ("stop the children", lambda: self._ask_to_stop(wake, 1, self._patience)),
+                ("hurry the children", lambda: self._ask_to_stop(wake, 2, _HURRY) if self._stops >= 2 else None),
+                *((f"end {child.role}", child.sweep) for child in self._children),
+                *(() if self._store is None else (("stop the embedded server", partial(self._store.stop, _KILLED)),)),
+            ),
+            self._report_failure,
+        )
+
+    def _report_stop(self) -> None:
         if self._stops == 1:
             self._say("stopping; the same again does not wait for running jobs")
-        try:
-            for child in self._children:
-                child.signal(signal.SIGTERM)
-            while self._stops < 2 and time.monotonic() < deadline and self._any_left():
-                self._sleep(wake, 0.05)
-            if self._stops >= 2:
-                deadline = time.monotonic() + _HURRY
-                for child in self._children:
-                    child.signal(signal.SIGTERM)
-                while self._stops < 3 and time.monotonic() < deadline and self._any_left():
-                    self._sleep(wake, 0.05)
-        finally:
-            for child in self._children:
-                child.sweep()
-            if self._store is not None:
-                self._store.stop(_KILLED)
+
+    def _report_failure(self, step: str, error: BaseException) -> None:
+        self._say(f"error: {step}: {type(error).__name__}: {error}")
+
+    def _ask_to_stop(self, wake: socket.socket, stops: int, patience: float) -> None:
+        """Signal every child, and wait for the ends of all, `patience` seconds at most and until one more signal than `stops` has come."""
+        take_steps(((f"stop {child.role}", partial(child.signal, signal.SIGTERM)) for child in self._children), self._report_failure)
+        deadline = time.monotonic() + patience
+        while self._stops <= stops and time.monotonic() < deadline and self._any_left():
+            self._sleep(wake, 0.05)
 
     def _any_left(self) -> bool:
         return any(child.process is not None and child.process.poll() is None for child in self._children)
@@ -287,7 +303,8 @@ class Supervisor:
         def on_signal(number: int, frame: FrameType | None) -> None:
             self._stops += number != signal.SIGCHLD
 
-        old = {number: signal.signal(number, on_signal) for number in (*_STOP_SIGNALS, signal.SIGCHLD)}
+        heard = [number for number in _STOP_SIGNALS if number != signal.SIGHUP or not ignores_hangups()]
+        old = {number: signal.signal(number, on_signal) for number in (*heard, signal.SIGCHLD)}
         old_fd = signal.set_wakeup_fd(ring.fileno(), warn_on_full_buffer=False)
         try:
             yield wake

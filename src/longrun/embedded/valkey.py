@@ -86,12 +86,14 @@ class EmbeddedValkey:
 
     def stop(self, timeout: float = 4.0) -> None:
         """Ask the server to stop, kill it after `timeout` seconds, and free the folder. Harmless when nothing runs."""
-        if not self._signal(signal.SIGTERM, timeout):
-            self._signal(signal.SIGKILL, timeout)
-        self.pid = self._process = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        try:
+            if not self._signal(signal.SIGTERM, timeout):
+                self._signal(signal.SIGKILL, timeout)
+        finally:
+            self.pid = self._process = None
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def _adopt(self, path: Path, *, settle: bool) -> bool:
         """Whether a living server of this folder answers, and is ours from now on. Waits while it comes up or goes down."""

@@ -13,6 +13,7 @@ from longrun.service.admission import Admission
 from longrun.service.storage_health import StorageHealth
 from longrun.service.urls import UrlSigner
 from longrun.settings import Settings
+from longrun.steps import await_steps
 from longrun.store.store import Store
 
 if TYPE_CHECKING:
@@ -49,10 +50,11 @@ class Parts:
 
     async def close(self) -> None:
         """Close the connections to the store, and give back what the blob store holds."""
-        self.storage_health.close()
-        try:
-            if "fetcher" in vars(self):
-                await self.fetcher.close()
-            await self.store.close()
-        finally:
-            self.blobs.close()
+        await await_steps(
+            (
+                ("stop looking at the blob store", self.storage_health.close),
+                *((("close the fetcher of inputs", self.fetcher.close),) if "fetcher" in vars(self) else ()),
+                ("close the store", self.store.close),
+                ("close the blob store", self.blobs.close),
+            )
+        )

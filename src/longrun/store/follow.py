@@ -16,6 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from longrun.log import Log
+from longrun.steps import await_steps
 from longrun.store.connection import BROKEN
 
 #: Seconds a reader waits for the server to confirm its channel before it goes on without; messages then come when the store is back.
@@ -206,6 +207,10 @@ class Follower:
         tasks = [task for task in (reader, *self._sending) if task is not None]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._drop()
-        await self._redis.aclose()
+        await await_steps(
+            (
+                ("end the tasks of the follower", lambda: asyncio.gather(*tasks, return_exceptions=True)),
+                ("close the follower's channels", self._drop),
+                ("close the follower's connection", self._redis.aclose),
+            )
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from longrun.settings import Settings
+from longrun.steps import await_steps
 from longrun.store.batches import Batches
 from longrun.store.claims import Claims
 from longrun.store.connection import Connection
@@ -83,5 +84,4 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.follower.close()
-        await self.connection.close()
+        await await_steps((("close the follower", self.follower.close), ("close the connection to the store", self.connection.close)))

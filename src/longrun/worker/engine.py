@@ -21,6 +21,7 @@ from typing import Any
 from longrun.errors import LongrunError
 from longrun.log import Log
 from longrun.settings import without_settings
+from longrun.steps import await_steps, log_failure
 from longrun.store.claims import Suspect
 from longrun.worker.announce import announcement, other_worker
 from longrun.worker.dispatch.lane import Lane
@@ -60,8 +61,7 @@ class Engine:
         self.channel_waits: Callable[[], bool] = lambda: False  #: whether the channel that takes tickets blocks on wake lists
         #: Takes jobs as if their tickets had come, on the hub's thread; set when Celery's consumer is there.
         self.hand_in: Callable[[Sequence[Suspect]], None] = lambda _: None
-        self.hurry = False
-        self._stop_asked = 0.0
+        self.hurry, self._stop_asked = False, 0.0
         self._claiming = self._nonces = 0
         self._done: Future[None] | None = None
         self._outbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -95,7 +95,9 @@ class Engine:
     def start(self) -> None:
         """Start the thread; returns when its loop turns (models load on)."""
         self.thread.start()
-        self._ready.wait()
+        while not self._ready.wait(0.1):
+            if not self.thread.is_alive():
+                raise RuntimeError("the worker's engine could not be started")
 
     def take(self, tickets: Iterable[tuple[str, str, Sink]]) -> None:
         """Tickets came in: lane, job id, and whom to notify."""
@@ -127,7 +129,12 @@ class Engine:
         self._woken = False
         while self._outbox:
             call, args = self._outbox.popleft()
-            call(*args)
+            try:
+                call(*args)
+            except Exception as error:
+                if not self.tables.closing:
+                    raise
+                log_failure("report to Celery what became of a job", error)
 
     def stop_taking(self) -> None:
         """Take no more work from now on; called again: do not wait for running jobs either. May be called by a signal handler."""
@@ -351,18 +358,23 @@ class Engine:
             await asyncio.sleep(self.settings.heartbeat)
 
     async def _shutdown(self, end: float) -> None:
-        await self._wind_down(end)
+        await await_steps(
+            (
+                ("hand jobs back", lambda: self._wind_down(end)),
+                ("leave the list of workers", self._leave),
+                *(("end a runner", seat.close) for seat in self.tables.seats),
+                ("end the guard", self.guard.close),
+                *(("end a task of the worker", task.cancel) for task in tuple(self._tasks)),
+                ("close the store", self.store.close),
+            )
+        )
+
+    async def _leave(self) -> None:
         with suppress(LongrunError, TimeoutError):
             await asyncio.wait_for(self.store.claims.leave(self.plan.identity), _HURRY if self.hurry else 1)
-        for seat in self.tables.seats:
-            seat.close()
         if self.tables.runs:
             # The store does not answer: their leases will run out.
             log.warning("worker stopped without handing everything back", jobs=len(self.tables.runs))
-        self.guard.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await self.store.close()
 
     async def _wind_down(self, end: float) -> None:
         """Until nothing is held here any more: what has not started goes back at once, and at `end` (or in a hurry) what runs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import signal
 import socket
 import time
@@ -15,8 +16,16 @@ import pytest
 from fastapi import FastAPI
 from tests.integration.api.conftest import API, PlayedWorker, app_of, listening
 
+from longrun.api.http.protocol import HttpProtocol
+from longrun.api.resources import Resources
 from longrun.api.server import ApiServer
+from longrun.blobs.folder import Folder
+from longrun.service.parts import Parts
+from longrun.service.storage_health import StorageHealth
 from longrun.settings import Settings
+from longrun.store.connection import Connection
+from longrun.store.follow import Follower
+from longrun.store.store import Store
 
 Submit = Callable[..., Any]
 
@@ -152,3 +161,63 @@ async def test_a_stream_of_a_mounted_app_ends_whole_when_the_server_around_it_st
             await opened.wait()
         assert "id: 1\n" in await asyncio.wait_for(reading, 60)
     await inner.state.longrun.close()  # nobody runs the lifespan of an app that is mounted without it
+
+
+#: What is called when the API stops, in this order.
+STEPS = [
+    (HttpProtocol, "shutdown"),
+    (ApiServer, "_wait_for_answers"),
+    (ApiServer, "_cut"),
+    (ApiServer, "_cancel_tasks"),
+    (ApiServer, "_close_app"),
+    (Resources, "close"),
+    (Parts, "close"),
+    (StorageHealth, "close"),
+    (Store, "close"),
+    (Follower, "close"),
+    (Connection, "close"),
+    (Folder, "close"),
+    (ApiServer, "_stop_cutting"),
+]
+
+
+@pytest.mark.parametrize("failing", range(len(STEPS)), ids=[f"{kind.__name__}.{name}" for kind, name in STEPS])
+async def test_a_step_that_fails_keeps_no_other_from_being_taken(
+    failing: int, settings: Settings, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await submit()
+    taken: list[int] = []
+
+    def watched(number: int, kind: type, name: str) -> Callable[..., Any]:
+        real = getattr(kind, name)
+
+        def step(*args: Any, **options: Any) -> Any:
+            taken.append(number)
+            given = real(*args, **options)  # what is open must be closed all the same, at the end of the test
+            if number != failing or taken.count(number) > 1:
+                return given
+            if not inspect.isawaitable(given):
+                raise RuntimeError("injected")
+
+            async def fail() -> None:
+                await given
+                raise RuntimeError("injected")
+
+            return fail()
+
+        return step
+
+    async with serving(settings) as served:
+        reading = asyncio.create_task(served.caller.get(job["urls"]["self"], headers={"Prefer": "wait=60"}))
+        # Closed first: connections are looked at in no order, so the waiting one would be the first to fail in half of the runs.
+        idle = [await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2])) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        for number, (kind, name) in enumerate(STEPS):
+            monkeypatch.setattr(kind, name, watched(number, kind, name))
+        served.tell()
+        await served.ended()
+        with contextlib.suppress(httpx.RemoteProtocolError):  # only the connection whose own step failed is cut
+            assert (await reading).json()["status"] == "queued"
+        for _, writer in idle:
+            writer.close()
+    assert set(taken) == set(range(len(STEPS)))

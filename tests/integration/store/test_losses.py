@@ -221,7 +221,7 @@ async def test_a_job_that_was_deleted_at_once_is_no_loss(store: Store) -> None:
     watch = LossWatch(store.losses)
     await looks(watch)
     job_id = await claimed(store)
-    await store.claims.finish(job_id, 1, "succeeded", b"1", b"{}")
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1", b"{}")
     await store.records.delete(job_id, "t")
     await looks(watch)
     assert await store.losses.read() is None

@@ -256,3 +256,61 @@ def _wait(ready: Callable[[], bool], seconds: float = 60) -> None:
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("failing", ["signal", "sweep", "say", "wait", "none"])
+def test_a_step_of_the_stop_that_fails_keeps_no_other_from_being_taken(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[float] = []
+    children = [Child("api", python("import time; time.sleep(600)"), dict(os.environ)) for _ in range(2)]
+    seen: list[subprocess.Popen[bytes]] = []
+
+    class Played(EmbeddedValkey):
+        def alive(self) -> bool:
+            return True
+
+        def stop(self, timeout: float = 4.0) -> None:
+            stopped.append(timeout)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("injected")
+
+    def up() -> bool:
+        seen[:] = [child.process for child in children if child.process is not None]
+        if len(seen) == 2:
+            if failing in ("signal", "sweep"):
+                real = Child.sweep
+                monkeypatch.setattr(children[0], failing, fail if failing == "signal" else lambda: (real(children[0]), fail()))
+            elif failing == "wait":
+                monkeypatch.setattr(Supervisor, "_any_left", fail)
+        return len(seen) == 2
+
+    class Said(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            if failing == "say":
+                fail()
+
+    said = Said()
+    thread = threading.Thread(target=lambda: (_wait(up), os.kill(os.getpid(), signal.SIGTERM)))
+    thread.start()
+    assert Supervisor(children, Played(Path("unused")), lambda: "ready", patience=4, say=said.append).run() == 0
+    thread.join()
+    assert stopped and all(process.poll() is not None for process in seen)
+    assert sum("injected" in line for line in said) == (0 if failing == "none" else 1)
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Child("worker", python("import time; time.sleep(600)"), dict(os.environ))
+    tries: list[int] = []
+    real = Child.start
+
+    def start(self: Child) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        real(self)
+
+    monkeypatch.setattr(Child, "start", start)
+    status, said, _ = run_until([child], lambda: len(tries) > 1)
+    assert status == 0
+    assert said[0] == "worker cannot be started: Resource temporarily unavailable; trying again in 0.5 s"

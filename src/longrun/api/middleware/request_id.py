@@ -42,10 +42,10 @@ class RequestId:
         asked = head_of(scope).get("x-request-id", "")
         request_id = asked if _REQUEST_ID.fullmatch(asked) else f"req_{secrets.token_hex(8)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        method, began, status = scope.get("method", "WEBSOCKET"), time.perf_counter(), 0
+        method, began, status, left = scope.get("method", "WEBSOCKET"), time.perf_counter(), 0, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, left
             if message["type"] in _ANSWERS:
                 status = message.get("status", 101)
                 headers = [each for each in message.get("headers", ()) if each[0] != b"x-request-id"]
@@ -53,16 +53,21 @@ class RequestId:
                 if status != 101 and self._is_stopping():
                     headers = [*(each for each in headers if each[0] != b"connection"), (b"connection", b"close")]
                 message["headers"] = headers
-            await send(message)
+            try:
+                await send(message)
+            except OSError:  # by which servers say that nobody is there (ASGI)
+                left = True
+                raise
 
         try:
             await self._app(scope, receive, send_with_id)
-        except ClientDisconnect:
-            _log.debug("caller went away", method=method, path=scope["path"], request_id=request_id)
-        except Exception:
-            _log.error("request failed", exc_info=True, method=method, path=scope["path"], request_id=request_id)
-            if status:
-                raise  # the answer has begun: only breaking the connection off tells the caller
-            await refuse(Problem(INTERNAL), scope, receive, send_with_id)
+        except Exception as error:
+            if left or isinstance(error, ClientDisconnect):
+                _log.debug("caller went away", method=method, path=scope["path"], request_id=request_id)
+            else:
+                _log.error("request failed", exc_info=True, method=method, path=scope["path"], request_id=request_id)
+                if status:
+                    raise  # the answer has begun: only breaking the connection off tells the caller
+                await refuse(Problem(INTERNAL), scope, receive, send_with_id)
         seconds = round(time.perf_counter() - began, 4)
         _log.debug("request", method=method, path=scope["path"], status=status, seconds=seconds, request_id=request_id)

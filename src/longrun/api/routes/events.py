@@ -72,7 +72,9 @@ async def open_socket(request: Request) -> Response:
     """
     # OpenAPI knows no WebSocket: what can be said of one is how its handshake is answered.
     detail = "This is a WebSocket. Open it with a WebSocket client, or read the same events at /events."
-    return problem_response(UpgradeRequired(detail), request.scope, {"Upgrade": "websocket", "Connection": "Upgrade"})
+    return problem_response(
+        UpgradeRequired(detail), request.scope, {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    )
 
 
 async def serve_socket(socket: WebSocket) -> None:
