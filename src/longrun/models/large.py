@@ -1,0 +1,116 @@
+"""How a large input is checked: with as little as possible held at once, and with the first finding of each list or object.
+
+pydantic builds every error before it shows one, and every value before it gives one back: of four megabytes that may be gigabytes. So the
+core schema is changed for inputs that are only checked. Lists stop at their first wrong item, what has been checked is let go where no code
+of the author's will see it, and the values are those that JSON decoding gave, so that pydantic makes no tree of its own of the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
+
+from longrun.models.closed import kinds, mapped
+from longrun.models.pointers import MOST_FINDINGS
+
+#: Bytes of an input up to which all is shown that is wrong with it, fifty findings at most.
+LARGE = 64 * 1024
+
+_STOPPING = frozenset(("list", "tuple", "set", "frozenset", "dict", "deque", "frozendict", "ordereddict", "counter"))
+_CLASSES = frozenset(("model", "dataclass", "typed-dict"))
+_FUNCTIONS = frozenset(("function-after", "function-wrap", "function-plain", "chain"))
+#: Kinds whose checked values are small, or are the values that were given.
+_LIGHT = frozenset(("any", "bool", "float", "int", "literal", "none", "nullable", "str"))
+#: Kinds that find the same wrong with a value that was decoded as with its text, unless something is strict.
+_ALIKE = (
+    _STOPPING | _CLASSES | _FUNCTIONS | _LIGHT
+    | {"bytes", "date", "datetime", "decimal", "default", "enum", "function-before", "tagged-union", "time", "timedelta", "union"}
+    | {"computed-field", "dataclass-args", "dataclass-field", "model-field", "model-fields", "typed-dict-field"}
+    | {"definition-ref", "definitions", "no-info", "serialization", "url", "uuid", "with-info"}
+)  # fmt: skip
+
+
+def reads_decoded(core: CoreSchema) -> bool:
+    """Whether a schema finds the same wrong with decoded values as with JSON text."""
+    of_json = _of_json(core)
+    return kinds(of_json) <= _ALIKE and not any(_mentions(of_json, name) for name in ("strict", "val_json_bytes", "from_attributes"))
+
+
+def _of_json(schema: Any) -> Any:
+    if isinstance(schema, dict) and schema.get("type") == "json-or-python":
+        return _of_json(schema["json_schema"])
+    return mapped(schema, _of_json)
+
+
+def _mentions(schema: Any, name: str) -> bool:
+    if isinstance(schema, (list, tuple)):
+        return any(_mentions(each, name) for each in schema)
+    return isinstance(schema, dict) and (bool(schema.get(name)) or any(_mentions(each, name) for each in schema.values()))
+
+
+def checker(core: CoreSchema, *, decoded: bool, all_places: bool = False) -> SchemaValidator:
+    """A validator whose result is worth nothing.
+
+    Args:
+        core: what `InputSchema` checks with.
+        decoded: it is given decoded values (see `reads_decoded`), not text.
+        all_places: do not stop at the first wrong item of a list: something is to be found by its error.
+    """
+    return SchemaValidator(_Changes(decoded, all_places).of(_of_json(core) if decoded else core), None, False)
+
+
+class _Changes:
+    def __init__(self, decoded: bool, all_places: bool) -> None:
+        self._decoded, self._all_places = decoded, all_places
+
+    def of(self, schema: Any, seen: bool = False) -> Any:
+        """A node of the schema as it is for large inputs. `seen`: whether the author's code gets what is made of it."""
+        kind = schema.get("type") if isinstance(schema, dict) else None
+        if not isinstance(kind, str):
+            return mapped(schema, lambda part: self.of(part, seen))
+        inside = seen or kind in _FUNCTIONS or bool(schema.get("post_init") or schema.get("custom_init"))
+        changed = mapped(schema, lambda part: self.of(part, inside))
+        if kind in _STOPPING:
+            if not self._all_places:
+                changed["fail_fast"] = True
+            part = {"list": "items_schema", "dict": "values_schema"}.get(kind)
+            if part in changed and not inside and not kinds(schema[part]) <= _LIGHT:
+                changed[part] = core_schema.no_info_after_validator_function(_nothing, changed[part])
+        return _with_few_members(changed) if kind in _CLASSES and self._decoded else changed
+
+
+def _nothing(value: Any) -> None:
+    """What is left of an item that was checked."""
+
+
+def _with_few_members(schema: Any) -> CoreSchema:
+    """A class that is refused as a whole where it gets many members that it does not know: each would be an error."""
+    fields = _fields(schema)
+    if fields is None:
+        return schema  # type: ignore[no-any-return]
+    check = core_schema.no_info_before_validator_function(_few(2 * fields + MOST_FINDINGS), schema)
+    if ref := schema.pop("ref", None):
+        check["ref"] = ref
+    return check
+
+
+def _fields(schema: Any) -> int | None:
+    """How many fields a class has; None: members beside them are allowed, or it is not known which they are."""
+    inner = schema
+    while isinstance(inner, dict) and "fields" not in inner:
+        inner = inner.get("schema")
+    if inner is None:
+        return None
+    behaviour = inner.get("extra_behavior") or (schema.get("config") or {}).get("extra_fields_behavior")
+    return len(inner["fields"]) if behaviour == "forbid" else None
+
+
+def _few(most: int) -> Callable[[Any], Any]:
+    def few(value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > most:
+            raise PydanticCustomError("too_many_members", "It has {count} members; most of them are no fields", {"count": len(value)})
+        return value
+
+    return few
