@@ -24,8 +24,8 @@ MARK = "x-longrun-file"
 #: Kind of the error that says where a file stands (see `Looking`).
 PLACE = "longrun_file_place"
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(;base64)?,", re.IGNORECASE)
-#: Characters of a `data:` URI before its data.
-_LONGEST_HEAD = 1024
+#: Characters of a `data:` URI before its data, and of a piece of these.
+_LONGEST_HEAD, _PIECE = 1024, 64 * 1024
 _PATTERN = r"^(file_[0-9a-f]{32}$|data:|https?://)"
 _HOW = "a file id (file_…) or a data: URI, or upload it with multipart/form-data"
 
@@ -208,8 +208,20 @@ def read_data_uri(text: str) -> tuple[bytes, str] | None:
         return None
     body, kind = text[found.end() :], (found[1] or "").lower()
     if not found[2]:
-        return unquote_to_bytes(body), kind
+        return _unquoted(body), kind
     try:
-        return base64.b64decode(unquote_to_bytes(body), validate=True), kind
+        return base64.b64decode(_unquoted(body), validate=True), kind
     except (binascii.Error, ValueError):
         return None
+
+
+def _unquoted(text: str) -> bytes:
+    """Piece by piece: `unquote_to_bytes` needs a hundred bytes of memory for each escape."""
+    pieces, start = [], 0
+    while start < len(text):
+        end = start + _PIECE
+        if end < len(text) and (escape := text.find("%", end - 2, end)) >= 0:
+            end = escape  # which the next piece has whole
+        pieces.append(unquote_to_bytes(text[start:end]))
+        start = end
+    return b"".join(pieces)

@@ -35,7 +35,7 @@ _ALIKE = (
 def reads_decoded(core: CoreSchema) -> bool:
     """Whether a schema finds the same wrong with decoded values as with JSON text."""
     of_json = _of_json(core)
-    return kinds(of_json) <= _ALIKE and not any(_mentions(of_json, name) for name in ("strict", "val_json_bytes", "from_attributes"))
+    return kinds(of_json) <= _ALIKE and not any(_mentions(of_json, name) for name in ("strict", "val_json_bytes"))
 
 
 def _of_json(schema: Any) -> Any:
@@ -76,13 +76,18 @@ class _Changes:
             if not self._all_places:
                 changed["fail_fast"] = True
             part = {"list": "items_schema", "dict": "values_schema"}.get(kind)
-            if part in changed and not inside and not kinds(schema[part]) <= _LIGHT:
-                changed[part] = core_schema.no_info_after_validator_function(_nothing, changed[part])
+            if part in changed and not kinds(schema[part]) <= _LIGHT:
+                changed[part] = core_schema.no_info_after_validator_function(_itself if inside else _nothing, changed[part])
         return _with_few_members(changed) if kind in _CLASSES and self._decoded else changed
 
 
 def _nothing(value: Any) -> None:
     """What is left of an item that was checked."""
+
+
+def _itself(value: Any) -> Any:
+    """The item. That Python is called is all: it lets other threads run."""
+    return value
 
 
 def _with_few_members(schema: Any) -> CoreSchema:

@@ -17,7 +17,7 @@ from longrun.models.file_schema import FilePlace, any_of, read_data_uri
 from longrun.service.aside import aside
 from longrun.service.caller import Caller
 from longrun.service.files import judge_record
-from longrun.service.jsontext import compact
+from longrun.service.jsontext import compacted
 from longrun.service.uploads import Uploads, from_bytes, narrowed, refusal
 from longrun.store.file_records import FileRecord
 from longrun.webhooks.guard import Refused, Unreachable
@@ -96,12 +96,12 @@ async def named(caller: Caller, spec: ModelSpec, data: Any) -> Inputs:
 async def _places(spec: ModelSpec, data: Any) -> list[FilePlace]:
     if not spec.input.has_files:
         return []
-    text = compact(data)
+    text = await compacted(data)
     return await aside(len(text), spec.input.file_places, data, text)
 
 
 async def _checked(spec: ModelSpec, data: Any, files: dict[str, FileRef]) -> Inputs:
-    text = compact(data)
+    text = await compacted(data)
     await aside(len(text), spec.input.check, data, text, files=files if spec.input.has_files else None)
     return Inputs(text, files, len(text))
 

@@ -17,7 +17,7 @@ from longrun.models import ModelOptions, ModelSpec
 from longrun.service.aside import aside
 from longrun.service.caller import Caller
 from longrun.service.input_files import attach, by_digest
-from longrun.service.jsontext import canonical, compact
+from longrun.service.jsontext import canonical, compact, compacted
 from longrun.service.request import BatchOptions, SubmitRequest
 from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
@@ -103,7 +103,7 @@ async def _repeated(uploads: Uploads, model: str, key: str, sent: Any) -> Submit
         return None
     job_id, print_of_it, files = bound
     came = {file_id: record.ref for file_id, record in uploads.records.items()}
-    if await aside(len(compact(sent)), _by_content, model, sent, files | came) != print_of_it:
+    if await aside(len(await compacted(sent)), _by_content, model, sent, files | came) != print_of_it:
         return None
     return Submitted(await caller.store.records.read(job_id, caller.tenant), replayed=True)
 
