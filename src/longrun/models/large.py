@@ -19,6 +19,8 @@ from longrun.models.pointers import MOST_FINDINGS
 LARGE = 64 * 1024
 
 _STOPPING = frozenset(("list", "tuple", "set", "frozenset", "dict", "deque", "frozendict", "ordereddict", "counter"))
+#: Whose items are told apart.
+_SETS = frozenset(("set", "frozenset"))
 _CLASSES = frozenset(("model", "dataclass", "typed-dict"))
 _FUNCTIONS = frozenset(("function-after", "function-wrap", "function-plain", "chain"))
 #: Kinds whose checked values are small, or are the values that were given.
@@ -26,7 +28,7 @@ _LIGHT = frozenset(("any", "bool", "float", "int", "literal", "none", "nullable"
 #: Kinds that find the same wrong with a value that was decoded as with its text, unless something is strict.
 _ALIKE = (
     _STOPPING | _CLASSES | _FUNCTIONS | _LIGHT
-    | {"bytes", "date", "datetime", "decimal", "default", "enum", "function-before", "tagged-union", "time", "timedelta", "union"}
+    | {"bytes", "date", "datetime", "decimal", "default", "enum", "function-before", "tagged-union", "time", "union"}
     | {"computed-field", "dataclass-args", "dataclass-field", "model-field", "model-fields", "typed-dict-field"}
     | {"definition-ref", "definitions", "no-info", "serialization", "url", "uuid", "with-info"}
 )  # fmt: skip
@@ -58,27 +60,52 @@ def checker(core: CoreSchema, *, decoded: bool, all_places: bool = False) -> Sch
         decoded: it is given decoded values (see `reads_decoded`), not text.
         all_places: do not stop at the first wrong item of a list: something is to be found by its error.
     """
-    return SchemaValidator(_Changes(decoded, all_places).of(_of_json(core) if decoded else core), None, False)
+    changes = _Changes(decoded, all_places)
+    return SchemaValidator(changes.of(_of_json(core) if decoded else core, seen=_looks_around(core)), None, False)
+
+
+def _looks_around(schema: Any) -> bool:
+    """Whether code of the author's gets more than the value that it stands at: a validator of one field sees those before it."""
+    if isinstance(schema, (list, tuple)):
+        return any(map(_looks_around, schema))
+    if not isinstance(schema, dict) or "longrun" in (schema.get("metadata") or {}):  # a file of ours
+        return False
+    if schema.get("type") == "with-info" or schema.get("default_factory_takes_data"):
+        return True
+    return any(map(_looks_around, schema.values()))
+
+
+def _runs_code(schema: CoreSchema) -> bool:
+    return bool(kinds(schema) & _FUNCTIONS) or _mentions(schema, "post_init") or _mentions(schema, "custom_init")
 
 
 class _Changes:
     def __init__(self, decoded: bool, all_places: bool) -> None:
         self._decoded, self._all_places = decoded, all_places
 
-    def of(self, schema: Any, seen: bool = False) -> Any:
+    def of(self, schema: Any, *, seen: bool) -> Any:
         """A node of the schema as it is for large inputs. `seen`: whether the author's code gets what is made of it."""
         kind = schema.get("type") if isinstance(schema, dict) else None
         if not isinstance(kind, str):
-            return mapped(schema, lambda part: self.of(part, seen))
+            return mapped(schema, lambda part: self.of(part, seen=seen))
         inside = seen or kind in _FUNCTIONS or bool(schema.get("post_init") or schema.get("custom_init"))
-        changed = mapped(schema, lambda part: self.of(part, inside))
+        if kind == "definitions":  # each may stand anywhere
+            inside = seen or _runs_code(schema)  # type: ignore[arg-type]
+        changed = mapped(schema, lambda part: self.of(part, seen=inside))
         if kind in _STOPPING:
             if not self._all_places:
                 changed["fail_fast"] = True
-            part = {"list": "items_schema", "dict": "values_schema"}.get(kind)
-            if part in changed and not kinds(schema[part]) <= _LIGHT:
-                changed[part] = core_schema.no_info_after_validator_function(_itself if inside else _nothing, changed[part])
+            for part in ("items_schema", "values_schema"):
+                if part in changed:
+                    changed[part] = _after_each(changed[part], _itself if inside or kind in _SETS else _nothing)
         return _with_few_members(changed) if kind in _CLASSES and self._decoded else changed
+
+
+def _after_each(items: Any, then: Callable[[Any], Any]) -> Any:
+    """The schema of items, or of each item of a tuple, after which Python is called; not where that would be most of the work."""
+    if isinstance(items, list):
+        return [_after_each(each, then) for each in items]
+    return items if kinds(items) <= _LIGHT else core_schema.no_info_after_validator_function(then, items)
 
 
 def _nothing(value: Any) -> None:

@@ -170,8 +170,9 @@ MANY, WRONG, TAKEN, EITHER = (413,), (422,), (202,), (202, 422)
 QUICK = (
     "events", "nested 58 deep", "commas in many texts", "NaN", "Infinity behind a long key", "the last key again",
     "numbers of 4,300 digits", "objects nested 60 deep", "honest floats", "unions of nothing", "unions", "prices",
-    "unknown fields of a dataclass", "a deep tree", "rows that the author looks at", "known events", "tags of a job", "unknown members of the policy", "ids of dead letters",
-    "batch of wrong inputs", "blank lines", "a line of unions", "empty files", "a data: URI of escapes", "a part of NaN",
+    "unknown fields of a dataclass", "a deep tree", "rows that the author looks at", "known events", "tags of a job",
+    "unknown members of the policy", "ids of dead letters", "batch of wrong inputs", "blank lines", "a line of unions",
+    "empty files", "a data: URI of escapes", "a part of NaN",
 )  # fmt: skip
 _EVENTS = b'{"input":{},"webhook":{"url":"https://example.com/","events":%s}}'
 _URI = b'"data:text/plain;base64,%s"'
