@@ -75,7 +75,7 @@ def _looks_around(schema: Any) -> bool:
     return any(map(_looks_around, schema.values()))
 
 
-def _runs_code(schema: CoreSchema) -> bool:
+def _runs_code(schema: Any) -> bool:
     return bool(kinds(schema) & _FUNCTIONS) or _mentions(schema, "post_init") or _mentions(schema, "custom_init")
 
 
@@ -90,7 +90,7 @@ class _Changes:
             return mapped(schema, lambda part: self.of(part, seen=seen))
         inside = seen or kind in _FUNCTIONS or bool(schema.get("post_init") or schema.get("custom_init"))
         if kind == "definitions":  # each may stand anywhere
-            inside = seen or _runs_code(schema)  # type: ignore[arg-type]
+            inside = seen or _runs_code(schema)
         changed = mapped(schema, lambda part: self.of(part, seen=inside))
         if kind in _STOPPING:
             if not self._all_places:
