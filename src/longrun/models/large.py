@@ -60,7 +60,7 @@ def checker(core: CoreSchema, *, decoded: bool, all_places: bool = False) -> Sch
         decoded: it is given decoded values (see `reads_decoded`), not text.
         all_places: do not stop at the first wrong item of a list: something is to be found by its error.
     """
-    changes = _Changes(decoded, all_places)
+    changes = _Changes(decoded, all_places, _seen_by_code(core))
     return SchemaValidator(changes.of(_of_json(core) if decoded else core, seen=_looks_around(core)), None, False)
 
 
@@ -76,21 +76,43 @@ def _looks_around(schema: Any) -> bool:
 
 
 def _runs_code(schema: Any) -> bool:
-    return bool(kinds(schema) & _FUNCTIONS) or _mentions(schema, "post_init") or _mentions(schema, "custom_init")
+    return schema.get("type") in _FUNCTIONS or bool(schema.get("post_init") or schema.get("custom_init"))
+
+
+def _seen_by_code(core: Any) -> set[str]:
+    """What is described apart, of which the author's code gets values."""
+    within: dict[str, set[str]] = {}
+
+    def references(schema: Any, seen: bool, found: set[str]) -> None:
+        if isinstance(schema, dict):
+            seen = seen or _runs_code(schema)
+            if seen and isinstance(ref := schema.get("schema_ref"), str):
+                found.add(ref)
+        for each in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, (list, tuple)) else ():
+            references(each, seen, found)
+
+    for each in core.get("definitions", ()):
+        references(each, True, within.setdefault(each.get("ref", ""), set()))
+    left: set[str] = set()
+    references(core, False, left)
+    found: set[str] = set()
+    while left:
+        ref = left.pop()
+        found.add(ref)
+        left |= within.get(ref, set()) - found
+    return found
 
 
 class _Changes:
-    def __init__(self, decoded: bool, all_places: bool) -> None:
-        self._decoded, self._all_places = decoded, all_places
+    def __init__(self, decoded: bool, all_places: bool, seen_refs: set[str]) -> None:
+        self._decoded, self._all_places, self._seen_refs = decoded, all_places, seen_refs
 
     def of(self, schema: Any, *, seen: bool) -> Any:
         """A node of the schema as it is for large inputs. `seen`: whether the author's code gets what is made of it."""
         kind = schema.get("type") if isinstance(schema, dict) else None
         if not isinstance(kind, str):
             return mapped(schema, lambda part: self.of(part, seen=seen))
-        inside = seen or kind in _FUNCTIONS or bool(schema.get("post_init") or schema.get("custom_init"))
-        if kind == "definitions":  # each may stand anywhere
-            inside = seen or _runs_code(schema)
+        inside = seen or _runs_code(schema) or schema.get("ref") in self._seen_refs
         changed = mapped(schema, lambda part: self.of(part, seen=inside))
         if kind in _STOPPING:
             if not self._all_places:
