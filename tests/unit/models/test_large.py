@@ -70,21 +70,15 @@ class Colour(enum.Enum):
     RED = "red"
 
 
-class Counted(BaseModel):
+class Whole(BaseModel):
     """Its code looks at all that was made, also of what describes itself."""
 
     trees: list[Tree] = []
     rows: list[Left] = []
-    by_name: dict[str, Right] = {}
-
-    @field_validator("by_name")
-    @classmethod
-    def _rows_are_rows(cls, value: dict[str, Right], info: ValidationInfo) -> dict[str, Right]:
-        assert all(isinstance(each, Left) for each in info.data.get("rows", ()))
-        return value
 
     @model_validator(mode="after")
-    def _all_are_trees(self) -> Counted:
+    def _all_are_there(self) -> Whole:
+        assert all(isinstance(each, Left) for each in self.rows)
         left = list(self.trees)
         while left:
             each = left.pop()
@@ -93,9 +87,22 @@ class Counted(BaseModel):
         return self
 
 
+class Around(BaseModel):
+    """Its code stands at one field and looks at another."""
+
+    rows: list[Left] = []
+    last: int = 0
+
+    @field_validator("last")
+    @classmethod
+    def _rows_are_rows(cls, value: int, info: ValidationInfo) -> int:
+        assert all(isinstance(each, Left) for each in info.data.get("rows", ()))
+        return value
+
+
 TYPES: list[Any] = [
     Any, bool, int, float, str, bytes, decimal.Decimal, datetime.datetime, datetime.date, datetime.time, datetime.timedelta,
-    uuid.UUID, AnyUrl, Colour, Literal["a", 1], Left, Open, Strict, Named, Tree, Point, Box, Counted, RootModel[list[int]],
+    uuid.UUID, AnyUrl, Colour, Literal["a", 1], Left, Open, Strict, Named, Tree, Point, Box, Whole, Around, RootModel[list[int]],
     Left | Right | None, Annotated[Left | Right, Field(discriminator="kind")], int | str | list[int], Left | dict[str, int],
     list[int], list[Left], list[Left | int], list[list[Left]], list[Any], tuple[int, Left], tuple[Left, ...], set[int], frozenset[str],
     dict[str, int], dict[int, Left], Mapping[str, list[Point]], Sequence[Box], collections.deque[Left],
@@ -157,10 +164,23 @@ def test_a_large_input_is_refused_where_a_small_one_would_be_and_only_there(data
     assert (small is None) == (large is None), (small, large)
 
 
-@pytest.mark.parametrize("value", [{"trees": [{"children": [{}, {"children": [{}]}]}], "rows": [{}], "by_name": {"a": {}}}])
 @pytest.mark.usefixtures("all_are_large")
-def test_code_of_the_author_s_sees_all_that_was_made(value: Any) -> None:
-    schema_of(x=Counted).check({"x": value}, orjson.dumps({"x": value}))
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Whole, {"rows": [{}]}),
+        (Whole, {"trees": [{"children": [{}, {"children": [{}]}]}]}),
+        (Around, {"rows": [{}], "last": 1}),
+    ],
+)
+def test_code_of_the_author_s_sees_all_that_was_made(annotation: Any, value: Any) -> None:
+    schema_of(x=annotation, tree=Tree | None).check({"x": value, "tree": None}, orjson.dumps({"x": value, "tree": None}))
+
+
+@pytest.mark.usefixtures("all_are_large")
+def test_what_is_strict_takes_from_a_large_text_what_it_takes_from_a_small_one() -> None:
+    value = {"x": {"when": "2026-01-01", "pair": [1, 2]}}
+    schema_of(x=Strict).check(value, orjson.dumps(value))
 
 
 @pytest.mark.usefixtures("all_are_large")
