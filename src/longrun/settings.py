@@ -73,6 +73,11 @@ class Settings(BaseSettings):
     )
     public_url: str = Field("", description="Prefix of the URLs in answers, such as `https://ai.example.com`; empty = path-absolute URLs.")
     max_body: int = Field(4 * 1024 * 1024, ge=1024, description="Largest request body, without files that are uploaded in it.")
+    max_items: int = Field(
+        1_000_000,
+        ge=1000,
+        description="How many values a JSON body may hold, counted by its commas and opening brackets; an object counts twice.",
+    )
     max_file: int = Field(256 * 1024 * 1024, ge=1024, description="Largest file, given to a model or made by one; models may allow less.")
     fetch_urls: bool = Field(
         False, description="Whether a file input may be a URL, which the API then fetches (`https`, or what `allowed_networks` adds)."

@@ -17,13 +17,15 @@ from longrun.clock import is_file_id
 from longrun.jobs.file_refs import FileRef
 from longrun.media.rules import FileRule
 from longrun.models.closed import mapped
-from longrun.models.pointers import pointer
+from longrun.models.pointers import MOST_RENDERED, pointer, shorten
 
 #: Where the JSON Schema of a file says what is allowed.
 MARK = "x-longrun-file"
 #: Kind of the error that says where a file stands (see `Looking`).
 PLACE = "longrun_file_place"
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(;base64)?,", re.IGNORECASE)
+#: Characters of a `data:` URI before its data, and of a piece of these.
+_LONGEST_HEAD, _PIECE = 1024, 64 * 1024
 _PATTERN = r"^(file_[0-9a-f]{32}$|data:|https?://)"
 _HOW = "a file id (file_…) or a data: URI, or upload it with multipart/form-data"
 
@@ -55,7 +57,15 @@ class FilePlace:
     @property
     def pointer(self) -> str:
         """As a JSON pointer."""
-        return pointer("/input", self.path)
+        return shorten(pointer("/input", self.path))
+
+
+class TooManyFiles(Exception):
+    """More than anybody looks at. No ValueError: pydantic would make one more error of it, and go on."""
+
+
+class Anything:
+    """Context of a pass that asks what else is wrong: whatever looks like a file is one."""
 
 
 class Looking:
@@ -65,7 +75,9 @@ class Looking:
         self.found: list[tuple[str, FileRule]] = []
 
     def here(self, source: str, rule: FileRule) -> PydanticCustomError:
-        """There is a file."""
+        """There is a file. Raises TooManyFiles."""
+        if len(self.found) == MOST_RENDERED:
+            raise TooManyFiles(f"It names more than {MOST_RENDERED:,} files")
         self.found.append((source, rule))
         return PydanticCustomError(PLACE, "a file", {"number": len(self.found) - 1})
 
@@ -84,9 +96,11 @@ def core_schema_of(cls: type[Any], rule: FileRule) -> CoreSchema:
     def from_json(value: Any, info: Any) -> Any:
         if not isinstance(value, str):
             raise PydanticCustomError("file", f"A file is given as {_HOW}")
-        if isinstance(info.context, Looking):
+        if isinstance(info.context, Looking | Anything):
             if not re.match(_PATTERN, value):
                 raise PydanticCustomError("file", f"This is no file: give {_HOW}")
+            if isinstance(info.context, Anything):
+                return None
             raise info.context.here(value, rule)
         if isinstance(info.context, Known):
             ref = info.context.files.get(value)
@@ -139,7 +153,7 @@ def _beside_files(choice: Any) -> Any:
 
 
 def _no_file(value: Any) -> Any:
-    if isinstance(value, str) and (is_file_id(value) or _DATA_URI.match(value)):
+    if isinstance(value, str) and (is_file_id(value) or _DATA_URI.match(value, 0, _LONGEST_HEAD)):
         raise PydanticCustomError("file", "This is a file")
     return value
 
@@ -189,13 +203,25 @@ def _options(schema: Any) -> list[dict[str, Any]]:
 
 def read_data_uri(text: str) -> tuple[bytes, str] | None:
     """The bytes and the type that a `data:` URI says (RFC 2397); None: it is none, or its base64 is wrong."""
-    found = _DATA_URI.match(text)
+    found = _DATA_URI.match(text, 0, _LONGEST_HEAD)
     if found is None:
         return None
     body, kind = text[found.end() :], (found[1] or "").lower()
     if not found[2]:
-        return unquote_to_bytes(body), kind
+        return _unquoted(body), kind
     try:
-        return base64.b64decode(unquote_to_bytes(body), validate=True), kind
+        return base64.b64decode(_unquoted(body), validate=True), kind
     except (binascii.Error, ValueError):
         return None
+
+
+def _unquoted(text: str) -> bytes:
+    """Piece by piece: `unquote_to_bytes` needs a hundred bytes of memory for each escape."""
+    pieces, start = [], 0
+    while start < len(text):
+        end = start + _PIECE
+        if end < len(text) and (escape := text.find("%", end - 2, end)) >= 0:
+            end = escape  # which the next piece has whole
+        pieces.append(unquote_to_bytes(text[start:end]))
+        start = end
+    return b"".join(pieces)

@@ -10,6 +10,8 @@ from longrun.errors import Canceled
 
 #: Most that can be reported as used in one go.
 _LARGEST = 10**15
+#: Names under which an attempt may report, and characters of each: the store adds them up at each end of an attempt.
+_MOST_NAMES, _LONGEST_NAME = 64, 64
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -40,6 +42,7 @@ class Job:
         self.model = model
         self.attempt = attempt
         self.last_progress: dict[str, Any] | None = None  #: the data of the latest `progress`
+        self._names: set[str] = set()
         self._emit = emit
         self._canceled = canceled
 
@@ -93,10 +96,15 @@ class Job:
             numbers: finite numbers by name, from -1e15 to 1e15.
 
         Raises:
-            ValueError: a value is no such number.
+            ValueError: a value is no such number; there are over 64 names in one attempt, or one has over 64 characters.
             Canceled: the job was asked to stop.
         """
-        self._report("usage", {str.__str__(name): _number(name, value) for name, value in numbers.items()})
+        used = {str.__str__(name): _number(name, value) for name, value in numbers.items()}
+        names = self._names | used.keys()
+        if len(names) > _MOST_NAMES or any(len(name) > _LONGEST_NAME for name in used):
+            raise ValueError(f"job.usage: a job reports under {_MOST_NAMES} names at most, of {_LONGEST_NAME} characters at most")
+        self._names = names
+        self._report("usage", used)
 
     @property
     def canceled(self) -> bool:

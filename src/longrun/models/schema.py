@@ -22,7 +22,8 @@ from longrun.models import arrays, jsonable
 from longrun.models.aliases import unaliased
 from longrun.models.closed import closed, inlined, json_schema, kinds
 from longrun.models.file_annotations import with_files
-from longrun.models.file_schema import MARK, PLACE, Attached, FilePlace, Known, Looking, file_rules, files_first
+from longrun.models.file_schema import MARK, PLACE, Anything, Attached, FilePlace, Known, Looking, TooManyFiles, file_rules, files_first
+from longrun.models.large import LARGE, checker, reads_decoded
 from longrun.models.pointers import findings, places
 from longrun.models.signature import NO_DEFAULT, Parameter
 
@@ -58,8 +59,9 @@ class InputSchema:
         if self.has_files:  # what is said of a file is looked for where the file stands
             core = inlined(core)
             self._json_schema = json_schema(core)
+        self._core = files_first(core) if self.has_files else core
         # Built anew: pydantic would otherwise put in the class's own validator, which ignores unknown fields.
-        self._validator = SchemaValidator(files_first(core) if self.has_files else core, None, False)
+        self._validator = SchemaValidator(self._core, None, False)
 
     @property
     def fields(self) -> list[str]:
@@ -112,14 +114,35 @@ class InputSchema:
             return found
         return {name: getattr(found, attribute) for attribute, name in self._arguments.items()}
 
-    def file_places(self, data: Any) -> list[FilePlace]:
+    def check(self, data: Any, text: bytes, *, files: Mapping[str, FileRef] | None = None) -> None:
+        """Raise what `parse` raises. Of what is wrong with an input over `LARGE`, the first finding of each list or object is enough.
+
+        Args:
+            data: the input as JSON decoding gives it.
+            text: `data` as JSON.
+            files: those that the input names by id.
+        """
+        context = None if files is None else Known(files)
+        found = self._checked(data, context, text, self._large if len(text) > LARGE else None)
+        if isinstance(found, ValidationError):
+            raise _refused(_findings(found, data)) from None
+
+    def file_places(self, data: Any, text: bytes | None = None) -> list[FilePlace]:
         """Where files stand in an input, before they are there.
+
+        Args:
+            data: the input as JSON decoding gives it.
+            text: `data` as JSON, where that is there already.
 
         Raises:
             ValidationFailed: something else is wrong with it.
         """
         looking = Looking()
-        found = self._checked(data, looking)
+        if text is None or len(text) <= LARGE:
+            found = self._checked(data, looking, text)
+        else:
+            anything = self._checked(data, Anything(), text, self._large)
+            found = anything if isinstance(anything, ValidationError) else self._checked(data, looking, text, self._large_places)
         if not isinstance(found, ValidationError):
             return []
         numbers, others = places(found, data, PLACE)
@@ -133,14 +156,34 @@ class InputSchema:
             for path, several in gathered.items()
         ]
 
-    def _checked(self, data: Any, context: Any, text: bytes | None = None) -> Any:
-        """The value, or what is wrong with it. Raises ValidationFailed: it is no object, or the author's own checks broke."""
+    @cached_property
+    def _decoded(self) -> bool:
+        return reads_decoded(self._core)
+
+    @cached_property
+    def _large(self) -> SchemaValidator:
+        return checker(self._core, decoded=self._decoded)
+
+    @cached_property
+    def _large_places(self) -> SchemaValidator:
+        return checker(self._core, decoded=self._decoded, all_places=True)
+
+    def _checked(self, data: Any, context: Any, text: bytes | None = None, large: SchemaValidator | None = None) -> Any:
+        """The value, or what is wrong with it; no value with a validator for large inputs.
+
+        Raises:
+            ValidationFailed: it is no object, it names too many files, or the author's own checks broke.
+        """
         if not isinstance(data, dict):
             raise _refused([{"pointer": _ROOT, "detail": f"The input is a JSON object; got {_json_type(data)}"}])
         try:
-            return self._validator.validate_json(_as_json(data) if text is None else text, context=context)
+            if large is not None and self._decoded:
+                return large.validate_python(data, context=context)
+            return (large or self._validator).validate_json(_as_json(data) if text is None else text, context=context)
         except ValidationError as error:
             return error
+        except TooManyFiles as error:
+            raise _refused([{"pointer": _ROOT, "detail": str(error)}]) from None
         except BaseException as error:
             # A validator of the author's that breaks on a value must not make a 500 of it, nor end the API by `sys.exit`; the operator
             # reads the cause. What stops a job passes.

@@ -18,6 +18,7 @@ import orjson
 from longrun.errors import PayloadTooLarge, Problem, UnsupportedMedia, ValidationFailed
 from longrun.models import ModelSpec
 from longrun.models.pointers import MOST_FINDINGS
+from longrun.service.aside import aside
 from longrun.service.caller import Caller
 from longrun.service.input_files import by_digest, named
 from longrun.service.jsontext import canonical
@@ -104,7 +105,7 @@ class Passing:
         except (ValidationFailed, PayloadTooLarge, UnsupportedMedia) as problem:
             self._note(item, problem.errors or [{"pointer": "/input", "detail": problem.detail}])
             return b""
-        self._digest.update(canonical(by_digest(item.value, inputs.files) if inputs.files else item.value) + b"\n")
+        self._digest.update(await aside(inputs.size, canonical, by_digest(item.value, inputs.files)) + b"\n")
         if not inputs.files:
             return inputs.data + b"\n"
         self.files |= dict.fromkeys(inputs.files)

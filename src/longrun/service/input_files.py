@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,9 +14,10 @@ from longrun.jobs.file_refs import INLINE, FileRef, reference
 from longrun.media.rules import FileRule
 from longrun.models import ModelSpec
 from longrun.models.file_schema import FilePlace, any_of, read_data_uri
+from longrun.service.aside import aside
 from longrun.service.caller import Caller
 from longrun.service.files import judge_record
-from longrun.service.jsontext import compact
+from longrun.service.jsontext import compacted
 from longrun.service.uploads import Uploads, from_bytes, narrowed, refusal
 from longrun.store.file_records import FileRecord
 from longrun.webhooks.guard import Refused, Unreachable
@@ -34,14 +35,18 @@ class Inputs:
     Args:
         data: JSON, or a reference to the file that holds it.
         files: those that the job needs, by id.
+        size: bytes of the JSON.
     """
 
     data: bytes
     files: dict[str, FileRef]
+    size: int
 
 
 def by_digest(sent: Any, files: Mapping[str, FileRef]) -> Any:
     """A body with the digests of its files in the place of their ids: the same bytes are the same request, whatever ids they were given."""
+    if not files:
+        return sent
     if isinstance(sent, dict):
         return {name: by_digest(each, files) for name, each in sent.items()}
     if isinstance(sent, list):
@@ -61,19 +66,19 @@ async def attach(spec: ModelSpec, data: Any, uploads: Uploads) -> Inputs:
         ValidationFailed, PayloadTooLarge, UnsupportedMedia: with a pointer to what is wrong.
         BlobsFull, BlobsUnavailable, StorageFull, StoreUnavailable
     """
-    places = spec.input.file_places(data) if spec.input.has_files else []
+    places = await _places(spec, data)
     files = await _found(uploads.caller, places, uploads.records) if places else {}
     others = [place for place in places if not is_file_id(place.source)]
-    data = copy.deepcopy(data) if others else data
+    ids: dict[tuple[str | int, ...], str] = {}
     for place in others:
         record = await _store(uploads, place)
-        _set(data, place.path, record.ref.id)
+        ids[place.path] = record.ref.id
         files[record.ref.id] = record.ref
-    inputs = _checked(spec, data, files)
+    inputs = await _checked(spec, _replaced(data, ids), files)
     if len(inputs.data) <= INLINE:
         return inputs
     ref = await uploads.store_input(inputs.data)
-    return Inputs(reference(ref), files | {ref.id: ref})
+    return replace(inputs, data=reference(ref), files=files | {ref.id: ref})
 
 
 async def named(caller: Caller, spec: ModelSpec, data: Any) -> Inputs:
@@ -81,17 +86,24 @@ async def named(caller: Caller, spec: ModelSpec, data: Any) -> Inputs:
 
     Raises as `attach` does.
     """
-    places = spec.input.file_places(data) if spec.input.has_files else []
+    places = await _places(spec, data)
     for place in places:
         if not is_file_id(place.source):
             raise _invalid(place.pointer, "In a batch a file is named by its id: upload it first (POST /files)")
-    return _checked(spec, data, await _found(caller, places, {}) if places else {})
+    return await _checked(spec, data, await _found(caller, places, {}) if places else {})
 
 
-def _checked(spec: ModelSpec, data: Any, files: dict[str, FileRef]) -> Inputs:
-    text = compact(data)
-    spec.input.parse(data, text=text, files=files if spec.input.has_files else None)
-    return Inputs(text, files)
+async def _places(spec: ModelSpec, data: Any) -> list[FilePlace]:
+    if not spec.input.has_files:
+        return []
+    text = await compacted(data)
+    return await aside(len(text), spec.input.file_places, data, text)
+
+
+async def _checked(spec: ModelSpec, data: Any, files: dict[str, FileRef]) -> Inputs:
+    text = await compacted(data)
+    await aside(len(text), spec.input.check, data, text, files=files if spec.input.has_files else None)
+    return Inputs(text, files, len(text))
 
 
 async def _found(caller: Caller, places: Sequence[FilePlace], came: Mapping[str, FileRecord]) -> dict[str, FileRef]:
@@ -120,7 +132,7 @@ async def _store(uploads: Uploads, place: FilePlace) -> FileRecord:
     """Store what a `data:` URI holds or a URL leads to."""
     rule = any_of(place.rules)
     if place.source[:5].lower() == "data:":
-        decoded = read_data_uri(place.source)
+        decoded = await aside(len(place.source), read_data_uri, place.source)
         if decoded is None:
             raise _invalid(place.pointer, "This data: URI cannot be read; its base64 is wrong")
         record = await uploads.receive(from_bytes(decoded[0]), rule=rule, pointer=place.pointer)
@@ -150,10 +162,17 @@ async def _fetch(uploads: Uploads, place: FilePlace, rule: FileRule) -> FileReco
         raise _invalid(place.pointer, f"The URL could not be fetched: {error}") from None
 
 
-def _set(data: Any, path: Sequence[str | int], value: str) -> None:
-    for step in path[:-1]:
-        data = data[step]
-    data[path[-1]] = value
+def _replaced(data: Any, texts: Mapping[tuple[str | int, ...], str]) -> Any:
+    """A copy of the data with other texts at these paths; what leads to none of them is not copied."""
+    if () in texts:
+        return texts[()]
+    within: dict[str | int, dict[tuple[str | int, ...], str]] = {}
+    for (first, *rest), text in texts.items():
+        within.setdefault(first, {})[tuple(rest)] = text
+    copied = copy.copy(data) if within else data
+    for first, of_it in within.items():
+        copied[first] = _replaced(data[first], of_it)
+    return copied
 
 
 def _invalid(pointer: str, detail: str) -> ValidationFailed:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from itertools import islice
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from longrun.clock import MAX_DURATION
 from longrun.errors import ValidationFailed
-from longrun.models.pointers import MOST_FINDINGS, pointer
+from longrun.models.pointers import MOST_FINDINGS, pointer, shorten
 from longrun.service.jsontext import compact
 from longrun.webhooks.signing import check_secret
 from longrun.webhooks.urls import LONGEST
-from longrun.wire.webhooks import BatchEvent, WebhookEvent
+from longrun.wire.webhooks import BatchEvent, EndpointEvent, WebhookEvent
 
 MAX_DELAY = 30 * 86_400.0
 MAX_METADATA = 16 * 1024
 
 Asked = TypeVar("Asked", bound=BaseModel)
+T = TypeVar("T")
 
 Duration = Annotated[float, Field(gt=0, le=MAX_DURATION)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
@@ -50,6 +52,43 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_unknown(cls, value: Any) -> Any:
+        """Leave out unknown members of which nobody will be shown that they are unknown."""
+        if not isinstance(value, dict) or len(value) <= len(cls.model_fields) + MOST_FINDINGS:
+            return value
+        shown = islice((name for name in value if name not in cls.model_fields), MOST_FINDINGS)
+        return {name: value[name] for name in (*(value.keys() & cls.model_fields.keys()), *shown)}
+
+
+def at_most(number: int) -> BeforeValidator:
+    """Refuse a longer list as a whole, before pydantic finds something wrong with each of its items."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list) and len(value) > number:
+            raise ValueError(f"must have {number:,} items at most, not {len(value):,}")
+        return value
+
+    return BeforeValidator(check)
+
+
+def once(kinds: list[T]) -> list[T]:
+    """Refuse an event that is named twice."""
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("must name each event once")
+    return kinds
+
+
+#: Which events somebody is notified about. What a job holds of it is read by a script at each of the job's events.
+Events = Annotated[
+    list[T],
+    at_most(len(get_args(EndpointEvent))),
+    AfterValidator(once),
+    Field(min_length=1, max_length=len(get_args(EndpointEvent)), json_schema_extra={"uniqueItems": True}),
+]
+Tags = Annotated[list[Tag], at_most(16), Field(max_length=16)]
+
 
 class PolicyRequest(Body):
     """The limits a request asks for. Each is clamped to what the model allows; durations are seconds."""
@@ -72,7 +111,7 @@ class WebhookRequest(Body):
     """Who is notified about a job, and about what."""
 
     url: WebhookUrl
-    events: Annotated[list[WebhookEvent], Field(min_length=1)] = Field(
+    events: Events[WebhookEvent] = Field(
         default_factory=lambda: list(ENDS), description="Which events are sent; the four ends when not given."
     )
     secret: WebhookSecret | None = Field(
@@ -86,7 +125,7 @@ class SubmitRequest(Body):
     input: Any = Field(description="What the model's input schema says.")
     priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
     delay: Annotated[float, Field(ge=0, le=MAX_DELAY)] = Field(0.0, description="Seconds until the job is queued; 30 days at most.")
-    tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Labels to list jobs by.")
+    tags: Tags = Field(default_factory=list, description="Labels to list jobs by.")
     metadata: Metadata = Field(default_factory=dict, description="Given back with the job, not looked at; 16 KB of JSON at most.")
     cancel_on_disconnect: bool = Field(
         False,
@@ -100,7 +139,7 @@ class BatchWebhookRequest(Body):
     """Who is notified about the end of a batch."""
 
     url: WebhookUrl
-    events: Annotated[list[BatchEvent], Field(min_length=1, max_length=1)] = Field(
+    events: Annotated[list[BatchEvent], at_most(1), Field(min_length=1, max_length=1)] = Field(
         default_factory=lambda: list(_BATCH_EVENTS), description="There is this one."
     )
     secret: WebhookSecret | None = Field(None, description="Signs it; your own secret (`GET /webhook-secret`) when not given.")
@@ -110,7 +149,7 @@ class BatchOptions(Body):
     """What holds for the whole batch."""
 
     priority: Annotated[int, Field(ge=0, le=9)] = Field(5, description="0 to 9, 9 the most urgent.")
-    tags: Annotated[list[Tag], Field(max_length=16)] = Field(default_factory=list, description="Of the batch and of each item.")
+    tags: Tags = Field(default_factory=list, description="Of the batch and of each item.")
     metadata: Metadata = Field(default_factory=dict, description="Given back with the batch and each item; 16 KB of JSON at most.")
     webhook: BatchWebhookRequest | None = Field(None, description="Who is notified about the end of the batch.")
     policy: PolicyRequest = Field(default_factory=PolicyRequest, description="Limits of each item.")
@@ -148,4 +187,4 @@ def findings(error: ValidationError) -> list[dict[str, str]]:
 
 def _finding(error: dict[str, Any]) -> dict[str, str]:
     detail = {"extra_forbidden": "unknown member", "missing": "missing"}.get(error["type"], error["msg"].removeprefix("Value error, "))
-    return {"pointer": pointer("", error["loc"]), "detail": detail}
+    return {"pointer": shorten(pointer("", error["loc"])), "detail": detail}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from longrun.clock import new_job_id
 from longrun.errors import IdempotencyKeyReused, QueueFull, StorageFull, StoreUnavailable, SubmitUnconfirmed, ValidationFailed
+from longrun.jobs.file_refs import FileRef
 from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.models import ModelOptions, ModelSpec
+from longrun.service.aside import aside
 from longrun.service.caller import Caller
 from longrun.service.input_files import attach, by_digest
-from longrun.service.jsontext import canonical, compact
+from longrun.service.jsontext import canonical, compact, compacted
 from longrun.service.request import BatchOptions, SubmitRequest
 from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
@@ -62,6 +65,7 @@ async def submit(
     if key and spec.input.has_files and (repeated := await _repeated(uploads, spec.name, key, sent)):
         return repeated
     inputs = await attach(spec, request.input, uploads)
+    mark = await aside(inputs.size, _by_content, spec.name, sent, inputs.files) if key else ""
     check_delay(policy, request.delay)
     if request.webhook is not None:
         check_url(caller, request.webhook.url, "/webhook/url")
@@ -76,7 +80,7 @@ async def submit(
         policy=policy.to_json(),
         delay=request.delay,
         idempotency_key=key,
-        fingerprint=fingerprint(spec.name, by_digest(sent, inputs.files)) if key else "",
+        fingerprint=mark,
         tags=compact(request.tags) if request.tags else None,
         metadata=compact(request.metadata) if request.metadata else None,
         hook=compact(request.webhook.model_dump(exclude_none=True)) if request.webhook else None,
@@ -99,7 +103,7 @@ async def _repeated(uploads: Uploads, model: str, key: str, sent: Any) -> Submit
         return None
     job_id, print_of_it, files = bound
     came = {file_id: record.ref for file_id, record in uploads.records.items()}
-    if fingerprint(model, by_digest(sent, files | came)) != print_of_it:
+    if await aside(len(await compacted(sent)), _by_content, model, sent, files | came) != print_of_it:
         return None
     return Submitted(await caller.store.records.read(job_id, caller.tenant), replayed=True)
 
@@ -198,6 +202,10 @@ def check_delay(policy: Policy, delay: float) -> None:
 def stored_key(idempotency_key: str) -> str:
     """As it stands in the store's key. The colon ends the tenant's name there, so that no tenant can reach another's keys."""
     return idempotency_key.replace("%", "%25").replace(":", "%3A")
+
+
+def _by_content(model: str, body: Any, files: Mapping[str, FileRef]) -> str:
+    return fingerprint(model, by_digest(body, files))
 
 
 def fingerprint(model: str, body: Any) -> str:

@@ -19,7 +19,7 @@ from longrun.jobs.states import Status
 from longrun.service.batch_view import batch_view
 from longrun.service.caller import Caller
 from longrun.service.read import make_cursor
-from longrun.service.request import ENDS, Body, WebhookSecret, WebhookUrl, parsed
+from longrun.service.request import ENDS, Body, Events, WebhookSecret, WebhookUrl, parsed
 from longrun.store.batches import BatchRecord
 from longrun.store.webhooks import MOST_ENDPOINTS, Delivery, Due, Endpoint
 from longrun.webhooks.guard import Networks, Refused
@@ -37,7 +37,7 @@ class EndpointRequest(Body):
     """A receiver to register."""
 
     url: WebhookUrl
-    events: Annotated[list[EndpointEvent], Field(min_length=1)] = Field(
+    events: Events[EndpointEvent] = Field(
         default_factory=lambda: list[EndpointEvent](ENDS), description="Which events are sent; the four ends when not given."
     )
     description: Annotated[str, Field(max_length=200)] = Field("", description="For people.")
@@ -48,7 +48,7 @@ class EndpointChange(Body):
     """Members of an endpoint to be replaced."""
 
     url: WebhookUrl | None = Field(None)
-    events: Annotated[list[EndpointEvent], Field(min_length=1)] | None = Field(None, description="Which events are sent.")
+    events: Events[EndpointEvent] | None = Field(None, description="Which events are sent.")
     description: Annotated[str, Field(max_length=200)] | None = Field(None, description="For people.")
     disabled: bool | None = Field(None, description="true: it gets nothing; false: it does again.")
 

@@ -61,7 +61,7 @@ STAGES: dict[Send, list[str]] = {
         "longrun.api.routes.submit.parse_request",
         "longrun.service.submit.policy_in_force",
         "longrun.models.schema.InputSchema.file_places",
-        "longrun.models.schema.InputSchema.parse",
+        "longrun.models.schema.InputSchema.check",
         "longrun.service.uploads.store_input",
         "longrun.service.submit.check_delay",
         "longrun.service.submit.check_url",
@@ -69,7 +69,7 @@ STAGES: dict[Send, list[str]] = {
     ],
     send_json: [
         "longrun.service.uploads.record_file",
-        "longrun.models.schema.InputSchema.parse",
+        "longrun.models.schema.InputSchema.check",
         "longrun.service.uploads.store_input",
         "longrun.service.submit.check_url",
         "longrun.service.submit._store",

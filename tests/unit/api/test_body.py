@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longrun.api.http import measure
 from longrun.api.http.body import MAX_DEPTH, check_content_type, read_json, read_json_at
-from longrun.errors import MalformedRequest, UnsupportedMedia, ValidationFailed
+from longrun.errors import MalformedRequest, PayloadTooLarge, UnsupportedMedia, ValidationFailed
+from longrun.models.large import LARGE
 
 JSON_VALUES = st.recursive(
     st.none()
@@ -186,6 +188,89 @@ def test_four_megabytes_made_to_be_slow_are_read_quickly(body: bytes) -> None:
     with contextlib.suppress(MalformedRequest, ValidationFailed):
         read_json(body)
     assert time.thread_time() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        (b"1", 0),
+        (b"[1, 2]", 2),
+        (b'{"a": [1, {}]}', 6),
+        (rb'["[{,", "\"[,", "\\", "\\\",{"]', 4),
+        (b'["[[[[', 1),
+    ],
+)
+def test_commas_and_opening_brackets_outside_of_strings_are_counted(text: bytes, items: int) -> None:
+    assert measure.count_items(text) == items
+    assert measure.most_possible(text) >= items
+
+
+@given(JSON_VALUES, st.integers(1, 9))
+def test_it_does_not_matter_where_the_count_is_cut(value: Any, piece: int) -> None:
+    def walk(each: Any) -> tuple[int, int, int]:
+        if not isinstance(each, dict | list):
+            return 0, 0, 0
+        is_object = isinstance(each, dict)
+        inner = [walk(item) for item in (each.values() if is_object else each)]
+        items = 1 + is_object + max(0, len(inner) - 1) + sum(found[0] for found in inner)
+        members = is_object * len(inner) + sum(found[1] for found in inner)
+        return items, members, 1 + max((found[2] for found in inner), default=0)
+
+    text = json.dumps(value, ensure_ascii=False).encode()
+    items, members, depth = walk(value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "_PIECE", piece)
+        assert (measure.count_items(text), measure.count_members(text)) == (items, members)
+        assert not measure.is_deep(text, depth)
+        assert depth == 0 or measure.is_deep(text, depth - 1)
+
+
+def test_a_body_that_counts_too_much_is_refused_before_it_is_read() -> None:
+    read_json(b"[" + b"1," * 997 + b"1]", 1000)
+    read_json(b'["' + b"," * 5000 + b'"]', 1000)
+    with pytest.raises(PayloadTooLarge, match=r"count 1,001 .* may count 1,000 \(the operator's LONGRUN_MAX_ITEMS\)") as refused:
+        read_json(b"[" + b"1," * 1000 + b"NaN]", 1000)
+    assert refused.value.extra == {"limit": 1000}
+    with pytest.raises(PayloadTooLarge):
+        read_json_at("/query/options", b"[" + b"1," * 1000 + b"1]", 1000)
+
+
+@pytest.mark.parametrize(
+    ("inner", "value"),
+    [
+        (b'{"a": 1, "b": {"c": ":"}}', {"a": 1, "b": {"c": ":"}}),
+        (b"18446744073709551616", 2**64),
+        (b'"1234567890123456789012345"', "1234567890123456789012345"),
+        (b"1.0", 1.0),
+        (rb'"\ud83d\ude00"', "😀"),
+    ],
+)
+def test_a_large_body_is_read_like_a_small_one(inner: bytes, value: Any) -> None:
+    read = read_json(b'[{"x": "' + b"y" * LARGE + b'"}, ' + inner + b"]")
+    assert (read[1], type(read[1])) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("inner", "detail"),
+    [
+        (b'{"a": 1, "a": 2}', "more than once"),
+        (b"NaN", "NaN"),
+        (b"1e400", "too large"),
+        (b"1" * 4301, "4,300 digits"),
+        (rb'"\u0000"', "NUL"),
+        (rb'"\ud800"', "surrogate"),
+    ],
+)
+def test_what_is_refused_in_a_small_body_is_refused_in_a_large_one(inner: bytes, detail: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        read_json(b'["' + b"y" * LARGE + b'", {"k": ' + inner + b"}]")
+    assert [(each["pointer"][:4], detail in each["detail"]) for each in refused.value.errors or ()] == [("/1/k", True)]
+
+
+def test_findings_do_not_repeat_what_was_sent() -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        read_json(b'{"' + b"k" * 200_000 + b'": [' + b"NaN," * 1000 + b"1]}")
+    assert max(len(each["pointer"]) for each in refused.value.errors or ()) <= 300
 
 
 @given(JSON_VALUES)

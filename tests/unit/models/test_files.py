@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote_to_bytes
 
 import PIL.Image
 import pytest
@@ -354,6 +355,13 @@ def test_return_annotations_of_bytes_and_pillow_are_files():
 )
 def test_data_uris(text, found):
     assert read_data_uri(text) == found
+
+
+@pytest.mark.parametrize("before", range(4))
+def test_a_long_data_uri_is_decoded_as_a_short_one_wherever_it_is_cut(before):
+    text = "x" * before + "%41%4%%42é" * 20_000
+    assert read_data_uri(f"data:,{text}") == (unquote_to_bytes(text), "")
+    assert read_data_uri("data:" + ";a=b" * 300 + ",x") is None
 
 
 def test_placeholders_become_urls_and_nothing_else_does():

@@ -62,6 +62,17 @@ def test_usage_takes_finite_numbers_only(value):
         Job().usage(tokens=value)
 
 
+def test_what_a_job_reports_as_used_has_few_names_and_short_ones():
+    reports, job = recording()
+    job.usage(**{f"n{number}": 1 for number in range(40)})
+    job.usage(**{f"n{number}": 1 for number in range(64)})
+    for more in ({"n64": 1}, {"n" * 65: 1}):
+        with pytest.raises(ValueError, match="64 names"):
+            job.usage(**more)
+    job.usage(n1=1)
+    assert len(reports) == 3
+
+
 @pytest.mark.parametrize("report", [lambda job: job.progress(0.5), lambda job: job.log("x"), lambda job: job.usage(a=1)])
 def test_a_canceled_job_stops_at_its_next_report_which_still_arrives(report):
     reports, job = recording(canceled=lambda: Canceled)

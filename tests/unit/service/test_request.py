@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from longrun.api.routes.operations import RedriveRequest
 from longrun.errors import ValidationFailed
 from longrun.models.pointers import pointer
-from longrun.service.jsontext import canonical, compact
-from longrun.service.request import parse_request
+from longrun.service.jsontext import canonical, compact, compacted
+from longrun.service.request import BatchOptions, Body, SubmitRequest, parse_request, parsed
 from longrun.service.submit import fingerprint
+from longrun.service.webhooks import EndpointChange, EndpointRequest, Rotation
+
+#: Everything that a caller may send besides an input.
+REQUESTS: list[type[Body]] = [SubmitRequest, BatchOptions, EndpointRequest, EndpointChange, Rotation, RedriveRequest]
 
 
 def findings(body: Any) -> list[tuple[str, str]]:
@@ -110,12 +116,81 @@ def test_a_wrong_webhook_is_refused_and_told_where_it_is_wrong(webhook: Any, whe
     assert "hush" not in detail
 
 
+URL = {"url": "https://example.com/hook"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "where"),
+    [
+        (SubmitRequest, {"input": 1, "webhook": {**URL, "events": ["job.failed"] * 2}}, "/webhook/events"),
+        (EndpointRequest, {**URL, "events": ["job.failed", "job.started", "job.failed"]}, "/events"),
+        (EndpointChange, {"events": ["batch.completed"] * 2}, "/events"),
+    ],
+)
+def test_an_event_is_named_once(kind: type[Body], members: Any, where: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        parsed(kind, members)
+    assert refused.value.errors == [{"pointer": where, "detail": "must name each event once"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "where"),
+    [
+        (SubmitRequest, {"input": 1, "webhook": {**URL, "events": [""] * 100_000}}, "/webhook/events"),
+        (SubmitRequest, {"input": 1, "tags": [""] * 100_000}, "/tags"),
+        (BatchOptions, {"tags": [""] * 100_000}, "/tags"),
+        (BatchOptions, {"webhook": {**URL, "events": [""] * 100_000}}, "/webhook/events"),
+        (EndpointRequest, {**URL, "events": [""] * 100_000}, "/events"),
+        (EndpointChange, {"events": [""] * 100_000}, "/events"),
+        (RedriveRequest, {"ids": [1] * 100_000}, "/ids"),
+    ],
+)
+def test_a_list_that_is_too_long_is_one_finding(kind: type[Body], members: Any, where: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        parsed(kind, members)
+    assert [(each["pointer"], "items at most, not 100,000" in each["detail"]) for each in refused.value.errors or ()] == [(where, True)]
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_every_list_of_a_request_says_how_long_it_may_be(kind: type[Body]) -> None:
+    left: list[Any] = [kind.model_json_schema()]
+    while left:
+        each = left.pop()
+        left += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        assert not isinstance(each, dict) or each.get("type") != "array" or 1 <= each["maxItems"] <= 1000
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_of_a_crowd_of_unknown_members_fifty_are_shown(kind: type[Body]) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        parsed(kind, {"tags": 1, "events": 1} | {f"x{number}": 1 for number in range(300)})
+    found = refused.value.errors or []
+    assert len(found) == 50
+    assert {each["detail"] for each in found if each["pointer"][:2] == "/x"} == {"unknown member"}
+    wrong = {f"/{name}" for name in ("tags", "events") if name in kind.model_fields}
+    assert wrong <= {each["pointer"] for each in found}
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_no_error_is_made_of_an_unknown_member_that_is_not_shown(kind: type[Body]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        kind.model_validate({f"x{number}": 1 for number in range(100_000)})
+    assert refused.value.error_count() < 60
+
+
+def test_the_pointer_to_an_unknown_member_is_not_as_long_as_its_name() -> None:
+    ((where, _),) = findings({"input": 1, "x" * 1_000_000: 1})
+    assert len(where) == 300
+
+
 def test_pointers_are_escaped() -> None:
     assert pointer("", ("a/b", 0, "c~d")) == "/a~1b/0/c~0d"
     assert pointer("", ()) == ""
 
 
-def test_json_text_keeps_integers_of_any_size() -> None:
+async def test_json_text_keeps_integers_of_any_size() -> None:
+    assert await compacted({"b": 10**30, "a": "é"}) == '{"b":1000000000000000000000000000000,"a":"é"}'.encode()
+    assert await compacted([1.5]) == b"[1.5]"
     assert compact({"b": 10**30, "a": "é"}) == '{"b":1000000000000000000000000000000,"a":"é"}'.encode()
     assert canonical({"b": 10**30, "a": 1}) == b'{"a":1,"b":1000000000000000000000000000000}'
 

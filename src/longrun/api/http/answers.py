@@ -15,8 +15,10 @@ from longrun import wire
 from longrun.api.http.body import check_content_type, read_json
 from longrun.api.http.multipart import in_time
 from longrun.api.http.parameters import ANY_VERSION, Preference
+from longrun.api.resources import parts_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
+from longrun.service.aside import aside
 from longrun.service.caller import Caller
 
 _FIXED = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
@@ -87,7 +89,8 @@ def retry_after(job: JobRecord, now: float) -> int:
 async def read_body(request: Request) -> Any:
     """The decoded JSON body. Raises UnsupportedMedia, PayloadTooLarge, UploadTooSlow, MalformedRequest or ValidationFailed."""
     check_content_type(request.headers.get("content-type"))
-    return read_json(await _whole(request))
+    data = await _whole(request)
+    return await aside(len(data), read_json, data, parts_of(request).settings.max_items)
 
 
 async def read_optional_body(request: Request) -> Any:
@@ -96,7 +99,7 @@ async def read_optional_body(request: Request) -> Any:
     if not data:
         return None
     check_content_type(request.headers.get("content-type"))
-    return read_json(data)
+    return await aside(len(data), read_json, data, parts_of(request).settings.max_items)
 
 
 async def _whole(request: Request) -> bytes:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import islice
 from typing import Any
 
-from longrun.errors import MalformedRequest, UnsupportedMedia, ValidationFailed
+import orjson
+
+from longrun.api.http.measure import count_items, count_members, is_deep, most_possible
+from longrun.errors import MalformedRequest, PayloadTooLarge, UnsupportedMedia, ValidationFailed
+from longrun.models.large import LARGE
+from longrun.models.pointers import LONGEST_DETAIL, MOST_FINDINGS, pointer, shorten
 
 MAX_DEPTH = 64
 MAX_DIGITS = 4300
-_MOST_FINDINGS = 50
 
-# An unterminated string runs to the end of the text, so that each byte is looked at once whatever was sent.
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-# A number without either stays below 1e308. The look-behind keeps the search linear: a run of digits is tried at its first digit only.
-_BIG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{300}|[eE]\+?[0-9]{2}")
+# A number without either stays below 1e308.
+_BIG_EXPONENT = re.compile(rb"[eE]\+?[0-9]{2}")
+_MANY_DIGITS = b"9" * 300
+# Digits of a whole number that orjson may turn into a float; a run of them may stand elsewhere too.
+_LONG_RUN = b"9" * 19
+_TO_NINES = bytes.maketrans(b"0123456789", b"9999999999")
 _BAD_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 _BAD_CHARACTER = re.compile("[\ud800-\udfff\x00]")
 _CONTENT_TYPE = re.compile(r"application/(?:json|[a-z0-9!#$&^_.+-]+\+json)", re.IGNORECASE)
@@ -44,35 +52,87 @@ def check_charset(content_type: str) -> None:
             raise UnsupportedMedia("JSON is UTF-8: leave the charset out, or send `charset=utf-8`.")
 
 
-def read_json(body: bytes) -> Any:
+def read_json(body: bytes, most: int | None = None) -> Any:
     """The value of a JSON text; integers of up to 4,300 digits are exact.
 
+    Args:
+        body: the text.
+        most: what it may count, see `count_items`; None: it is not counted.
+
     Raises:
+        PayloadTooLarge: it counts more than that.
         MalformedRequest: not JSON, or not UTF-8; the detail says where.
         ValidationFailed: JSON that is refused: duplicate keys, NaN and infinities (also by overflow, such as 1e400), lone surrogates,
             NUL characters, more than 64 levels, numbers of more than 4,300 digits.
     """
-    text = _decode(body)
-    if _is_deep(body):
+    # A byte counts two at most, so that small bodies need no look.
+    if most is not None and 2 * len(body) > most < most_possible(body) and (items := count_items(body)) > most:
+        raise _too_many(items, most)
+    if is_deep(body, MAX_DEPTH):
+        _decode(body)
         finding = {"pointer": "", "detail": f"nested more than {MAX_DEPTH} levels deep"}
         raise ValidationFailed("The body is nested too deeply.", errors=[finding])
-    reader = _own.careful if _BIG_NUMBER.search(body) else _own.plain
+    if len(body) <= LARGE:
+        return _read(body)
+    with _collector_at_rest():
+        return _read_quickly(body)
+
+
+def _too_many(items: int, most: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"The body holds too many values: its commas and opening brackets count {items:,} (a brace counts twice), "
+        f"and may count {most:,} (the operator's LONGRUN_MAX_ITEMS).",
+        limit=most,
+    )
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """JSON holds no circles, and to look for some again and again while it is built takes longer than to build it."""
+    was_at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_at_work:
+            gc.enable()
+
+
+def _read_quickly(body: bytes) -> Any:
+    """As `_read`, which does what this cannot: a whole number over 64 bits, and to say what is wrong."""
+    try:
+        if rb"\u0000" in body or _LONG_RUN in body.translate(_TO_NINES):
+            return _read(body)
+        value = orjson.loads(body)
+        # orjson keeps the last of the members of one name.
+        members = count_members(body)
+        if members == 0 or members == count_members(orjson.dumps(value)):
+            return value
+        del value
+    except orjson.JSONDecodeError:
+        pass
+    return _read(body)
+
+
+def _read(body: bytes) -> Any:
+    text = _decode(body)
+    reader = _own.careful if _may_overflow(body) else _own.plain
     reader.refused = False
     try:
         value = reader.decoder.decode(text)
     except json.JSONDecodeError as error:
         raise _malformed(error.msg, error.lineno, error.colno) from None
     if reader.refused or _BAD_ESCAPE.search(body):
-        found = [{"pointer": path, "detail": detail} for path, detail in _walk(value)][:_MOST_FINDINGS]
+        found = [{"pointer": where, "detail": detail} for where, detail in islice(_walk(value), MOST_FINDINGS)]
         if found:
             raise ValidationFailed("The body holds values that are not accepted.", errors=found)
     return value
 
 
-def read_json_at(where: str, text: bytes) -> Any:
-    """As `read_json`, of a text that stands at the pointer `where` of a request. Raises ValidationFailed."""
+def read_json_at(where: str, text: bytes, most: int | None = None) -> Any:
+    """As `read_json`, of a text that stands at the pointer `where` of a request. Raises PayloadTooLarge, ValidationFailed."""
     try:
-        return read_json(text)
+        return read_json(text, most)
     except MalformedRequest as error:
         found = [{"pointer": where, "detail": error.detail.replace("The body", "It")}]
     except ValidationFailed as error:
@@ -93,18 +153,8 @@ def _malformed(what: str, line: int, column: int) -> MalformedRequest:
     return MalformedRequest(f"The body is not JSON: {what} at line {line}, column {column}.")
 
 
-def _is_deep(body: bytes) -> bool:
-    """Whether brackets are nested over the limit; in text that is not JSON it may say yes where a parser would complain first."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return False
-    brackets = _STRING.sub(b"", body).translate(_TO_SQUARE, _NOT_BRACKETS)
-    # Each round takes the innermost level away, in C: a loop over the characters would hold the event loop up.
-    for _ in range(MAX_DEPTH):
-        shorter = brackets.replace(b"[]", b"")
-        if len(shorter) == len(brackets):
-            break
-        brackets = shorter
-    return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
+def _may_overflow(body: bytes) -> bool:
+    return _BIG_EXPONENT.search(body) is not None or (len(body) >= len(_MANY_DIGITS) and _MANY_DIGITS in body.translate(_TO_NINES))
 
 
 class _Refused:
@@ -114,6 +164,12 @@ class _Refused:
 
     def __init__(self, detail: str) -> None:
         self.detail = detail
+
+
+@cache
+def _mark(detail: str) -> _Refused:
+    """One for all places with the same fault: there may be a million."""
+    return _Refused(detail)
 
 
 class _Reader:
@@ -130,7 +186,7 @@ class _Reader:
 
     def _refuse(self, detail: str) -> _Refused:
         self.refused = True
-        return _Refused(detail)
+        return _mark(detail)
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
@@ -168,23 +224,33 @@ _own = _Readers()
 
 
 def _walk(value: Any) -> Iterator[tuple[str, str]]:
-    """Where something is refused: JSON pointers and details. Not recursive."""
-    left: list[tuple[str, Any]] = [("", value)]
+    """Where something is refused, in order: JSON pointers and details. Not recursive, and nothing is made of what is not refused."""
+    path: list[str | int] = [""]
+    left: list[Iterator[tuple[str | int, Any]]] = [iter([("", value)])]
     while left:
-        path, each = left.pop()
+        if (following := next(left[-1], None)) is None:
+            left.pop()
+            path.pop()
+            continue
+        path[-1], each = following
         if isinstance(each, _Refused):
-            yield path, each.detail
+            yield _pointer(path), each.detail
         elif isinstance(each, str):
             if found := _BAD_CHARACTER.search(each):
-                yield path, _character(found[0])
+                yield _pointer(path), _character(found[0])
         elif isinstance(each, list):
-            left += [(f"{path}/{index}", item) for index, item in enumerate(each)]
+            left.append(iter(enumerate(each)))
+            path.append("")
         elif isinstance(each, dict):
-            for name, item in each.items():
+            for name in each:
                 if found := _BAD_CHARACTER.search(name):
-                    yield path, f"in a key: {_character(found[0])}"
-                else:
-                    left.append((path + "/" + name.replace("~", "~0").replace("/", "~1"), item))
+                    yield _pointer(path), f"in a key: {_character(found[0])}"
+            left.append((name, item) for name, item in each.items() if not _BAD_CHARACTER.search(name))
+            path.append("")
+
+
+def _pointer(path: list[str | int]) -> str:
+    return shorten(pointer("", (part if isinstance(part, int) else part[:LONGEST_DETAIL] for part in path[1:])))
 
 
 def refused_character(text: str) -> str:

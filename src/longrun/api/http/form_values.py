@@ -34,7 +34,7 @@ class Json:
     value: Any
 
 
-def joined(name: str, found: Sequence[Any], schema: Any, definitions: Schema) -> Any:
+def joined(name: str, found: Sequence[Any], schema: Any, definitions: Schema, most: int | None = None) -> Any:
     """The value of a field from its parts.
 
     Args:
@@ -42,9 +42,11 @@ def joined(name: str, found: Sequence[Any], schema: Any, definitions: Schema) ->
         found: what each part holds: a `Sent`, a `Json`, or the id of a stored file.
         schema: the field's JSON Schema; None: there is no such field, and the model will say so.
         definitions: what the schema refers to.
+        most: what a JSON text may count, see `read_json`.
 
     Raises:
         ValidationFailed: with a pointer to the field.
+        PayloadTooLarge: a JSON text counts more than that.
     """
     options = _options(schema, definitions)
     kinds = _kinds(options)
@@ -54,10 +56,10 @@ def joined(name: str, found: Sequence[Any], schema: Any, definitions: Schema) ->
     if "array" in kinds and not whole and (len(found) > 1 or "string" not in kinds):
         items = next((option.get("items") for option in options if option.get("type") == "array"), None)
         of_items = _kinds(_options(items, definitions))
-        return [_value((name, str(index)), each, of_items) for index, each in enumerate(found)]
+        return [_value((name, str(index)), each, of_items, most) for index, each in enumerate(found)]
     if len(found) > 1:
         raise refused((name,), "This field is given more than once")
-    return _value((name,), found[0], kinds)
+    return _value((name,), found[0], kinds, most)
 
 
 def _options(schema: Any, definitions: Schema, deep: int = 0) -> list[Schema]:
@@ -81,13 +83,13 @@ def _kinds(options: Sequence[Schema]) -> set[str]:
     return {each for kind in found for each in ([kind] if isinstance(kind, str) else kind or ())}
 
 
-def _value(path: tuple[str, ...], text: Any, kinds: set[str]) -> Any:
+def _value(path: tuple[str, ...], text: Any, kinds: set[str], most: int | None) -> Any:
     if not isinstance(text, Sent):
         return text.value if isinstance(text, Json) else text
     if kinds and kinds <= {"string", "null"}:
         return str(text)
     try:
-        return read_json(text.encode())
+        return read_json(text.encode(), most)
     except (MalformedRequest, ValidationFailed) as error:
         if not kinds or "string" in kinds:
             return str(text)

@@ -14,6 +14,7 @@ from longrun.api.http.multipart import Part, read_parts
 from longrun.errors import ValidationFailed
 from longrun.models import ModelSpec
 from longrun.models.pointers import pointer
+from longrun.service.aside import aside
 from longrun.service.input_files import MOST_FILES
 from longrun.service.uploads import Uploads
 
@@ -34,6 +35,11 @@ class SubmitForm:
     values: dict[str, list[Any]] = field(default_factory=dict)
     options: dict[str, Any] | None = None
 
+    @property
+    def most_items(self) -> int:
+        """What each text of JSON in it may count."""
+        return self.uploads.caller.settings.max_items
+
 
 async def read_submit(request: Request, uploads: Uploads, spec: ModelSpec) -> dict[str, Any]:
     """The body of a submit, in which files that came with it stand by their ids.
@@ -43,19 +49,23 @@ async def read_submit(request: Request, uploads: Uploads, spec: ModelSpec) -> di
         ValidationFailed, UnsupportedMedia: a field or a file is not right.
         BlobsFull, BlobsUnavailable, StorageFull, StoreUnavailable
     """
-    form, left = SubmitForm(uploads), uploads.caller.settings.max_body
+    form, most = SubmitForm(uploads), uploads.caller.settings.max_body
+    left = most
     async for part in read_parts(request.stream(), request.headers["content-type"]):
         left -= await _take(part, form, spec, left)
-    schemas, definitions = spec.input.fields_schemas, spec.input.definitions
-    data = {name: joined(name, found, schemas.get(name), definitions) for name, found in form.values.items()}
-    return (form.options or {}) | {"input": data}
+    return (form.options or {}) | {"input": await aside(most - left, _input, form, spec)}
+
+
+def _input(form: SubmitForm, spec: ModelSpec) -> dict[str, Any]:
+    schemas, definitions, most = spec.input.fields_schemas, spec.input.definitions, form.most_items
+    return {name: joined(name, found, schemas.get(name), definitions, most) for name, found in form.values.items()}
 
 
 async def _take(part: Part, form: SubmitForm, spec: ModelSpec, left: int) -> int:
     """Read one part; the bytes of it that count as text."""
     if part.name == OPTIONS:
         text = await part.text(left)
-        form.options = _options(text, again=form.options is not None)
+        form.options = await aside(len(text), _options, text, form.most_items, again=form.options is not None)
         return len(text)
     if refused_character(part.name):
         raise refused((part.name.replace("\x00", ""),), "The name of this field holds a character that is none")
@@ -64,7 +74,10 @@ async def _take(part: Part, form: SubmitForm, spec: ModelSpec, left: int) -> int
     if part.filename is None:
         text = await part.text(left)
         says_json = part.content_type.partition(";")[0].strip().lower() == "application/json"
-        found.append(Json(read_json_at(pointer("/input", (part.name,)), text)) if says_json else Sent(_utf8(part.name, text)))
+        where = pointer("/input", (part.name,))
+        found.append(
+            Json(await aside(len(text), read_json_at, where, text, form.most_items)) if says_json else Sent(_utf8(part.name, text))
+        )
         return len(text)
     if part.name not in rules:
         known = part.name in spec.input.fields_schemas
@@ -98,10 +111,10 @@ async def _all(first: bytes | None, part: Part) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _options(text: bytes, *, again: bool) -> dict[str, Any]:
+def _options(text: bytes, most: int, *, again: bool) -> dict[str, Any]:
     if again:
         raise ValidationFailed(f"{OPTIONS} is sent twice.", errors=[{"pointer": f"/{OPTIONS}", "detail": "sent twice"}])
-    options = read_json_at(f"/{OPTIONS}", text)
+    options = read_json_at(f"/{OPTIONS}", text, most)
     if not isinstance(options, dict) or "input" in options:
         detail = "must be a JSON object without `input`: the other parts of the form are the input"
         raise ValidationFailed(f"{OPTIONS} {detail}.", errors=[{"pointer": f"/{OPTIONS}", "detail": detail}])

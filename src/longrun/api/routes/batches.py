@@ -90,10 +90,10 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
     """The inputs, and what holds for all of them."""
     content_type, given = request.headers.get("content-type", ""), OPTIONS.of(request)
     options = {} if given is None else read_json_at(_OPTIONS_AT, given.encode("utf-8", "surrogateescape"))
-    most = caller.settings.max_body
+    most, most_items = caller.settings.max_body, caller.settings.max_items
     if is_lines(content_type):
         check_charset(content_type)
-        return read_lines(steady(request.stream()), most), parsed(BatchOptions, options)
+        return read_lines(steady(request.stream()), most, most_items), parsed(BatchOptions, options)
     body = await read_body(request)
     if isinstance(body, list):
         return _each(body), parsed(BatchOptions, options)
@@ -106,7 +106,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
     inputs, file_id = body.pop("inputs", None), body.pop("file", None)
     asked = parsed(BatchOptions, body)
     if file_id is not None:
-        return read_lines(await _content(caller, file_id), most), asked
+        return read_lines(await _content(caller, file_id), most, most_items), asked
     if not isinstance(inputs, list):
         raise ValidationFailed("The inputs are no array.", errors=[{"pointer": "/inputs", "detail": "must be an array"}])
     return _each(inputs), asked

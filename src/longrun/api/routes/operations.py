@@ -21,7 +21,7 @@ from longrun.observe.output import lost_lines
 from longrun.service import control, overview
 from longrun.service.losses import sentence
 from longrun.service.read import Filters, parse_cursor
-from longrun.service.request import Body, parsed
+from longrun.service.request import Body, at_most, parsed
 
 _READY = {200: gives(wire.Ready, "It does, and is."), 503: gives(wire.Ready, "It does not, or is not.", "Retry-After")}
 routes = Routes("operations")
@@ -36,7 +36,9 @@ class RedriveRequest(Body):
     Unless they are named by `ids`, go on with `cursor` = `next` of the answer before, until it is null.
     """
 
-    ids: Annotated[list[str], Field(min_length=1, max_length=control.MOST)] | None = Field(None, description="Ids of dead letters.")
+    ids: Annotated[list[str], at_most(control.MOST), Field(min_length=1, max_length=control.MOST)] | None = Field(
+        None, description="Ids of dead letters."
+    )
     model: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="Dead letters of this model.")
     code: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="Dead letters whose error has this code.")
     tag: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="Dead letters with this tag.")
