@@ -7,10 +7,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from longrun.log import Log
-
-log = Log("longrun")
-
 #: What is done, in words for the log, and how. In an `async` sequence it may give something to await.
 Step = tuple[str, Callable[[], Any]]
 #: Gets the words of a step that failed, and why.
@@ -19,7 +15,9 @@ Report = Callable[[str, BaseException], None]
 
 def log_failure(step: str, error: BaseException) -> None:
     """One line in the log, with the traceback."""
-    log.error("a step of stopping failed, the others are taken", step=step, exc_info=error)
+    from longrun.log import Log  # the command line starts without it
+
+    Log("longrun").error("a step of stopping failed, the others are taken", step=step, exc_info=error)
 
 
 class Failures:

@@ -82,7 +82,7 @@ def test_a_picture_goes_by_the_bucket_and_comes_back_by_it(url: str, aws: S3Serv
         assert found.headers["content-disposition"].startswith("attachment")
         assert PIL.Image.open(io.BytesIO(found.content)).size == (100, 75)
         kept = {one["Key"] for one in aws.client.list_objects_v2(Bucket=bucket)["Contents"]}
-        assert {key.count("/") for key in kept if "file_" in key} == {1, 3}, "the input under its id, the output under job and attempt"
+        assert {key.count("/") for key in kept if "file_" in key} == {1, 4}, "the input under its id, the output under its claim"
         assert caller.delete(f"/jobs/{job.json()['id']}").status_code == 204
         wait_for(lambda: not [one for one in aws.client.list_objects_v2(Bucket=bucket)["Contents"] if "file_" in one["Key"]])
 
