@@ -28,23 +28,19 @@ class CutReader:
     """Reads a job's events on a thread of its own, from two replicas in turn, through proxies that cut the first fifty connections.
 
     Args:
-        proxies: one for each replica.
-        dice: after how many bytes each time.
+        proxies: one for each replica. They cut by themselves: a replica may send all that there is before anybody can ask for a cut.
+        dice: after how many bytes each time, the answer's head among them.
     """
 
     def __init__(self, proxies: list[Proxy], job_id: str, dice: random.Random, *, longest: int = 6_000) -> None:
         self.events: list[dict[str, Any]] = []
         self.fault: str | None = None
-        self.reader = Reader([f"http://127.0.0.1:{proxy.port}" for proxy in proxies], job_id, self.events, hang_up=self._cut)
-        self._proxies, self._dice, self._longest = proxies, dice, longest
+        self.reader = Reader([f"http://127.0.0.1:{proxy.port}" for proxy in proxies], job_id, self.events)
+        for proxy in proxies:
+            proxy.cut_after(*(dice.randint(1, longest) for _ in range(CUTS // len(proxies))))
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._read, name=f"cut reader of {job_id}")
         self._thread.start()
-
-    def _cut(self) -> None:
-        # Asked with the answer's head there: what is cut lies behind it, in whatever event that is.
-        if self.reader.connections <= CUTS:
-            self._proxies[(self.reader.connections - 1) % len(self._proxies)].cut_after(self._dice.randint(1, self._longest))
 
     def _read(self) -> None:
         self.fault = self.reader.read(stop=self._closing.is_set)
@@ -78,9 +74,10 @@ def test_a_reader_that_is_cut_off_fifty_times_misses_nothing(cluster: Cluster, c
     live = CutReader(proxies, job_id, random.Random(seed))
     caller.wait_for_all()
     check(live.end())
+    assert sum(proxy.cuts for proxy in proxies) == CUTS
     later = CutReader(proxies, job_id, random.Random(seed + 1), longest=3_000)
     check(later.end())
-    assert min(live.reader.connections, later.reader.connections) > CUTS
+    assert sum(proxy.cuts for proxy in proxies) == 2 * CUTS
     caller.history.streams[job_id] = [live.events, later.events]
     judge(caller.collect(), seed=seed)
 
