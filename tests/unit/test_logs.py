@@ -27,6 +27,8 @@ class Terminal(io.StringIO):
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
     monkeypatch.setattr(Output, "in_form", Output.in_form)
+    monkeypatch.setattr(Log, "without_debug", False)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     yield
     structlog.reset_defaults()
 
@@ -114,3 +116,14 @@ def test_the_line_about_lost_lines_has_the_form_of_the_others() -> None:
     finally:
         structlog.contextvars.clear_contextvars()
     assert (line["event"], line["lines"], line["level"]) == ("lines of the log were lost", 3, "warning")
+
+
+@pytest.mark.parametrize(("level", "kept"), [("debug", ["looked at", "said"]), ("info", ["said"])])
+def test_lines_for_debugging_are_written_when_they_were_asked_for(level: str, kept: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    configure_logging(level)
+    log = Log("part")
+    log.debug("looked at")
+    log.info("said")
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == kept

@@ -24,6 +24,7 @@ def configure_logging(level: str = "info", *, process: str = "") -> None:
     """
     handler = _Handler(sys.stderr)
     handler.setFormatter(_configure(level, sys.stderr, process))
+    Log.without_debug = level != "debug"
     root = logging.getLogger()
     root.handlers[:] = [handler]
     # Libraries are chatty: their lines count from warning on, unless everything was asked for.

@@ -56,7 +56,7 @@ class Body(BaseModel):
     @classmethod
     def _few_unknown(cls, value: Any) -> Any:
         """Leave out unknown members of which nobody will be shown that they are unknown."""
-        if not isinstance(value, dict) or len(value) <= len(cls.model_fields) + MOST_FINDINGS:
+        if not isinstance(value, dict) or len(value) <= MOST_FINDINGS:
             return value
         shown = islice((name for name in value if name not in cls.model_fields), MOST_FINDINGS)
         return {name: value[name] for name in (*(value.keys() & cls.model_fields.keys()), *shown)}

@@ -15,7 +15,6 @@ from longrun import wire
 from longrun.api.http.body import check_content_type, read_json
 from longrun.api.http.multipart import in_time
 from longrun.api.http.parameters import ANY_VERSION, Preference
-from longrun.api.resources import parts_of
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.service.aside import aside
@@ -86,20 +85,23 @@ def retry_after(job: JobRecord, now: float) -> int:
     return max(1, min(_LONGEST_RETRY_AFTER, math.ceil(job.due / 1000 - now)))
 
 
-async def read_body(request: Request) -> Any:
-    """The decoded JSON body. Raises UnsupportedMedia, PayloadTooLarge, UploadTooSlow, MalformedRequest or ValidationFailed."""
+async def read_body(request: Request, most_items: int) -> Any:
+    """The decoded JSON body. `most_items`: what it may count, see `body.read_json`.
+
+    Raises UnsupportedMedia, PayloadTooLarge, UploadTooSlow, MalformedRequest or ValidationFailed.
+    """
     check_content_type(request.headers.get("content-type"))
     data = await _whole(request)
-    return await aside(len(data), read_json, data, parts_of(request).settings.max_items)
+    return await aside(len(data), read_json, data, most_items)
 
 
-async def read_optional_body(request: Request) -> Any:
+async def read_optional_body(request: Request, most_items: int) -> Any:
     """The decoded JSON body of a request that needs none; None: it has none. Raises as `read_body` does."""
     data = await _whole(request)
     if not data:
         return None
     check_content_type(request.headers.get("content-type"))
-    return await aside(len(data), read_json, data, parts_of(request).settings.max_items)
+    return await aside(len(data), read_json, data, most_items)
 
 
 async def _whole(request: Request) -> bytes:

@@ -94,7 +94,7 @@ async def _asked(request: Request, caller: Caller) -> tuple[AsyncIterator[Item],
     if is_lines(content_type):
         check_charset(content_type)
         return read_lines(steady(request.stream()), most, most_items), parsed(BatchOptions, options)
-    body = await read_body(request)
+    body = await read_body(request, most_items)
     if isinstance(body, list):
         return _each(body), parsed(BatchOptions, options)
     if not isinstance(body, dict) or ("inputs" in body) == ("file" in body):

@@ -65,7 +65,7 @@ async def list_dead_letters(request: Request) -> Response:
 async def redrive_dead_letters(request: Request) -> Response:
     """Retry dead letters."""
     caller = caller_of(request)
-    asked = parsed(RedriveRequest, await read_body(request))
+    asked = parsed(RedriveRequest, await read_body(request, caller.settings.max_items))
     if asked.ids is not None:
         done = await control.redrive(caller, asked.ids)
     else:

@@ -39,7 +39,7 @@ async def submit_job(request: Request) -> Response:
     key, prefer = IDEMPOTENCY_KEY.of(request), PREFER.of(request)
     async with Uploads(caller) as uploads:
         is_form = is_multipart(headers.get("content-type"))
-        body = await (read_submit(request, uploads, spec) if is_form else read_body(request))
+        body = await (read_submit(request, uploads, spec) if is_form else read_body(request, caller.settings.max_items))
         asked = parse_request(body)
         submitted = await submit(caller, spec.name, asked, uploads, idempotency_key=key, body=body)
     job = submitted.job

@@ -46,7 +46,7 @@ async def list_webhook_endpoints(request: Request) -> Response:
 async def add_webhook_endpoint(request: Request) -> Response:
     """Register a receiver."""
     caller = caller_of(request)
-    made = await webhooks.add_endpoint(caller, await read_body(request))
+    made = await webhooks.add_endpoint(caller, await read_body(request, caller.settings.max_items))
     location = f"{caller.base}/webhook-endpoints/{made.id}"
     return json_response(webhooks.endpoint_view(made, secret=True), 201, {"Location": location})
 
@@ -60,7 +60,9 @@ async def get_webhook_endpoint(request: Request) -> Response:
 @routes("PATCH", "/webhook-endpoints/{endpoint_id}", {200: gives(_ENDPOINT)}, (404, 422, 507), body=takes(webhooks.EndpointChange))
 async def change_webhook_endpoint(request: Request) -> Response:
     """Change an endpoint."""
-    return json_response(webhooks.endpoint_view(await webhooks.change_endpoint(*_named(request), await read_body(request))))
+    caller, endpoint_id = _named(request)
+    change = await read_body(request, caller.settings.max_items)
+    return json_response(webhooks.endpoint_view(await webhooks.change_endpoint(caller, endpoint_id, change)))
 
 
 @routes("DELETE", "/webhook-endpoints/{endpoint_id}", {204: Answer("Deleted.")}, (404,))
@@ -82,7 +84,9 @@ async def rotate_webhook_endpoint_secret(request: Request) -> Response:
 
     The old one signs too for a while.
     """
-    return json_response(wire.Secret((await webhooks.rotate_endpoint(*_named(request), await read_optional_body(request))).secret))
+    caller, endpoint_id = _named(request)
+    asked = await read_optional_body(request, caller.settings.max_items)
+    return json_response(wire.Secret((await webhooks.rotate_endpoint(caller, endpoint_id, asked)).secret))
 
 
 @routes("POST", "/webhook-endpoints/{endpoint_id}/test", {202: gives(wire.Delivery, "The test is on its way.")}, (404, 507))
@@ -103,7 +107,9 @@ async def rotate_webhook_secret(request: Request) -> Response:
 
     The old one signs too for a while.
     """
-    return json_response(wire.Secret(await webhooks.rotate_own_secret(caller_of(request), await read_optional_body(request))))
+    caller = caller_of(request)
+    asked = await read_optional_body(request, caller.settings.max_items)
+    return json_response(wire.Secret(await webhooks.rotate_own_secret(caller, asked)))
 
 
 @routes("GET", "/webhook-deliveries", {200: gives(wire.DeliveryPage, "", "Link")}, (422,), (*FILTERS, CURSOR, LIMIT))
