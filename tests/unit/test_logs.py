@@ -28,8 +28,11 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(logging, "lastResort", logging.lastResort)
     monkeypatch.setattr(Output, "in_form", Output.in_form)
     monkeypatch.setattr(Log, "without_debug", False)
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    level = root.level
     yield
+    root.setLevel(level)
     structlog.reset_defaults()
 
 
