@@ -22,7 +22,7 @@ _BRINGS: dict[Extra, str] = {
 }
 #: The extra that brings each third-party module which we import; httpx comes with every installation.
 _SERVE = """
-    amqp billiard celery dotenv fastapi h11 hiredis httptools kombu msgspec orjson packaging pydantic pydantic_core pydantic_settings
+    amqp billiard celery dotenv fastapi hiredis httptools kombu msgspec orjson packaging pydantic pydantic_core pydantic_settings
     python_multipart redis rich standardwebhooks starlette structlog typer typing_inspection uvicorn vine
 """
 _EXTRA_OF: dict[str, Extra] = {

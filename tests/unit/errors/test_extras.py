@@ -49,7 +49,7 @@ def test_a_package_that_is_missing_is_named_without_the_part_that_was_asked_for(
 
 
 def test_every_package_that_we_import_is_in_an_extra_or_in_the_base_install() -> None:
-    base, authors = {"httpx", "httpcore"}, {"numpy"}
+    base, authors = {"httpx", "httpcore", "h11"}, {"numpy"}
     imported = {name for path in SRC.rglob("*.py") for name in _imported(ast.parse(path.read_text()))}
 
     for module in imported - sys.stdlib_module_names - {"longrun"} - base - authors:
