@@ -470,6 +470,20 @@ STORE_MUTANTS = [
         f"{LOSSES}::test_what_was_lost_between_two_marks_shows_by_the_job_that_was_accepted_last",
     ),
     Mutant(
+        "events that are lost under a claim that was kept",
+        "store/scripts/append.lua",
+        "if number > have then",
+        "if false then",
+        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_line_in_their_place_and_all_its_files",
+    ),
+    Mutant(
+        "files that are lost under a claim that was kept",
+        "store/scripts/finish.lua",
+        "if files ~= '0' and",
+        "if false and",
+        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_line_in_their_place_and_all_its_files",
+    ),
+    Mutant(
         "one loss that several processes report",
         "store/scripts/report_loss.lua",
         "if r[1] and tonumber(r[1]) > tonumber(ARGV[4]) then",
