@@ -474,14 +474,14 @@ STORE_MUTANTS = [
         "store/scripts/append.lua",
         "if number > have then",
         "if false then",
-        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_line_in_their_place_and_all_its_files",
+        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_gap_in_their_place_and_all_its_files",
     ),
     Mutant(
         "files that are lost under a claim that was kept",
         "store/scripts/finish.lua",
         "if files ~= '0' and",
         "if false and",
-        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_line_in_their_place_and_all_its_files",
+        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_gap_in_their_place_and_all_its_files",
     ),
     Mutant(
         "one loss that several processes report",

@@ -112,7 +112,7 @@ class Settler:
             log.warning("the store has lost files of the job; they are recorded again", job_id=run.id, attempt=run.attempt)
             run.backlog.repeat_files()
             await self.emitter.flush(run)
-            # What is still missing was refused: the log of the job says so.
+            # What is still missing then was refused; the log of the job says so.
             (answer,) = await self.claims.finish_all([replace(ending, files=0)])
         if isinstance(answer, LongrunError):
             raise answer

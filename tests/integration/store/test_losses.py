@@ -300,7 +300,7 @@ async def test_what_was_found_before_a_process_began_is_not_logged_by_it(store: 
     assert reported(logs) == [] and store.losses.latest is not None
 
 
-async def test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_line_in_their_place_and_all_its_files(tmp_path: Path) -> None:
+async def test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_gap_in_their_place_and_all_its_files(tmp_path: Path) -> None:
     with pair(tmp_path) as (address, link, primary, replica):
         async with watching(address.url) as (store, _):
             job_id = await claimed(store)
@@ -318,6 +318,6 @@ async def test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_lin
             assert await claims.finish_all([ended]) == ["succeeded"]
             assert [(await store.files.read(each.id, "t")).ref for each in (ref, later)] == [ref, later]
             page = await store.records.events(job_id, "t", 2, 100)
-            assert [event.type for event in page.events] == ["output", "log", "output", "done"]
-            assert b"up to 2 events were lost by the store here" in page.events[1].data
+            assert [event.type for event in page.events] == ["output", "gap", "output", "done"]
+            assert (page.events[1].seq, page.events[1].data) == (4, b'{"from":4,"to":4}')
             assert page.cut == 1
