@@ -134,6 +134,19 @@ async def test_a_restart_a_kill_and_a_rewrite_that_lose_nothing_are_not_reported
             assert await store.losses.read() is None
 
 
+async def test_what_is_lost_of_data_without_any_mark_is_lost_since_they_began_and_not_before(tmp_path: Path) -> None:
+    with EmbeddedValkey(tmp_path / "data") as server:
+        async with watching(server.start()) as (store, watch):
+            born = int(await store.connection.command("HGET", f"{store.prefix}about", "born"))
+            size = await written(server, store)
+            await looks(watch)
+            cut_power(server, size)
+            server.start()
+            await looks(watch)
+            loss = await latest(store)
+    assert (loss.kind, loss.begin) == ("restart", born)
+
+
 async def test_data_restored_from_before_the_processes_began_are_reported_from_their_last_mark_on(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path / "data") as server:
         url = server.start()
