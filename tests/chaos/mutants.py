@@ -465,7 +465,7 @@ STORE_MUTANTS = [
     Mutant(
         "job accepted since the last mark",
         "store/scripts/mark.lua",
-        "redis.call('EXISTS', record(ARGV[6])) == 0",
+        "redis.call('EXISTS', record(job)) == 0",
         "false",
         f"{LOSSES}::test_what_was_lost_between_two_marks_shows_by_the_job_that_was_accepted_last",
     ),

@@ -230,6 +230,7 @@ async def test_what_was_lost_between_two_marks_shows_by_the_job_that_was_accepte
             assert (await store.records.submit(new_job())).outcome == "new"
             cut_power(server, size)
             server.start()
+            assert (await store.records.submit(new_job())).outcome == "new", "callers do not wait for the next mark"
             await looks(watch)
             assert (await latest(store)).kind == "restart"
 
