@@ -465,9 +465,23 @@ STORE_MUTANTS = [
     Mutant(
         "job accepted since the last mark",
         "store/scripts/mark.lua",
-        "redis.call('EXISTS', record(ARGV[6])) == 0",
+        "redis.call('EXISTS', record(job)) == 0",
         "false",
         f"{LOSSES}::test_what_was_lost_between_two_marks_shows_by_the_job_that_was_accepted_last",
+    ),
+    Mutant(
+        "events that are lost under a claim that was kept",
+        "store/scripts/append.lua",
+        "if number > have then",
+        "if false then",
+        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_gap_in_their_place_and_all_its_files",
+    ),
+    Mutant(
+        "files that are lost under a claim that was kept",
+        "store/scripts/finish.lua",
+        "if files ~= '0' and",
+        "if false and",
+        f"{LOSSES}::test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_gap_in_their_place_and_all_its_files",
     ),
     Mutant(
         "one loss that several processes report",

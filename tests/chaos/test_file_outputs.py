@@ -14,6 +14,8 @@ from tests.chaos.check import judge
 from tests.chaos.cluster import LEASE, Cluster
 from tests.chaos.program import Program, until
 
+from longrun.chores.blob_removal import TRASH_AFTER_S
+
 pytestmark = pytest.mark.chaos
 
 FILM = bytes(range(256)) * 400
@@ -176,7 +178,7 @@ def test_a_thousand_files_of_a_job_go_within_seconds_and_hold_nobody_up(cluster:
     begun = time.monotonic()
     caller.delete(job_id)
     assert time.monotonic() - begun < 1
-    until(lambda: not held(cluster), "all bytes are gone, by the chores of the cluster", timeout=10)
+    until(lambda: not held(cluster), "all bytes are gone, by the chores of the cluster", timeout=10 + TRASH_AFTER_S)
     assert {httpx.get(cluster.url + shown[number]["url"]).status_code for number in (0, 500, 999)} == {410}
     assert not [key for key in cluster.redis.keys("longrun:*") if b"uses:" in key or b"needs:" in key or b"let-go" in key]
 

@@ -19,6 +19,9 @@ from longrun.store.store import Store
 
 log = Log("longrun.chores")
 
+#: How long bytes stay after their last use has ended. A failover or a power cut may make the store forget that end: a batch is then fed
+#: once more from its inputs, and a job that is there again has its files.
+TRASH_AFTER_S = 15.0
 #: What was not written to for so long belongs to an upload that was killed. A round later, with its jitter, a minute has not passed yet.
 UNFINISHED_AFTER_S = 45.0
 CLEAR_EVERY_S = 12.0
@@ -38,15 +41,17 @@ class FileChores:
         store: says what may go.
         blobs: the blob store.
         sweep_every: shortest time between two sweeps of all processes.
+        trash_after: seconds that bytes stay in the trash.
     """
 
-    def __init__(self, store: Store, blobs: Blobs, *, sweep_every: float = SWEEP_EVERY_S) -> None:
+    def __init__(self, store: Store, blobs: Blobs, *, sweep_every: float = SWEEP_EVERY_S, trash_after: float = TRASH_AFTER_S) -> None:
         self._store, self._files, self._blobs, self._sweep_every = store, store.files, blobs, sweep_every
+        self._trash_after = trash_after
         self._foreign = False
 
     async def empty_trash(self) -> None:
-        """Remove the bytes of all that is in the trash, a hundred at a time."""
-        while keys := await self._files.trash():
+        """Remove the bytes of all that has lain in the trash for long enough, a hundred at a time."""
+        while keys := await self._files.trash(self._trash_after):
             await self._blobs.delete([key for key in keys if is_key(key)])
             await self._files.trashed(keys)
             if len(keys) < MOST:

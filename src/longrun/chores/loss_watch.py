@@ -69,7 +69,7 @@ class LossWatch:
             # Other data under this address are an operator's work while nothing ran.
             if seen.outcome == "older":
                 before = seen.loss if seen.loss is not None and seen.loss.at < kept.at else None
-                loss = await self._losses.report("restart", seen.found, _end(kept, seen), known=before)
+                loss = await self._losses.report("restart", _begin(seen), _end(kept, seen), known=before)
                 await asyncio.to_thread(self._file.remove)
                 _log(loss)
         self._recalled = True
@@ -77,11 +77,15 @@ class LossWatch:
     async def _report(self, seen: Marked) -> None:
         lineage = await self._losses.lineage()
         kind = kind_of(seen, self._confirmed.at, self._lineage, lineage)
-        begin = seen.found if seen.outcome == "older" else None
-        loss = await self._losses.report(kind, begin, _end(self._confirmed, seen), known=self._known)
+        loss = await self._losses.report(kind, _begin(seen), _end(self._confirmed, seen), known=self._known)
         # Begun anew, and under another name: when the old primary comes back, the marks that it has say nothing about what is written now.
         self._confirmed, self._sent, self._known, self._lineage = Mark(new_identity()), 0, loss, lineage
         _log(loss)
+
+
+def _begin(seen: Marked) -> int | None:
+    """Since when something may be lost: from the latest mark that is there; without one, from the beginning of these data."""
+    return (seen.found or seen.born or None) if seen.outcome == "older" else None
 
 
 def _end(confirmed: Mark, seen: Marked) -> int:

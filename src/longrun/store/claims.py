@@ -20,6 +20,7 @@ log = Log("longrun.store")
 PATIENCE = 3600.0
 #: Most jobs of one script. An ending with more JSON than this many bytes comes alone, so that a full store refuses it and nothing else.
 MOST, _SMALL = 100, 4096
+_FILES_LOST = 2
 Mode = Literal["crash", "suspect", "release", "unstarted"]
 Outcome = Literal["succeeded", "failed", "canceled"]
 
@@ -80,10 +81,15 @@ class Ending:
     data: bytes
     usage: bytes = b""
     partial: bool = False
+    files: int = 0  #: how many files the attempt has recorded; 0 = not known
 
     def flat(self) -> tuple[str | int | bytes, ...]:
         """As finish.lua reads it."""
-        return self.id, self.fence, self.outcome, self.data, self.usage, "1" if self.partial else ""
+        return self.id, self.fence, self.outcome, self.data, self.usage, "1" if self.partial else "", self.files
+
+
+class FilesLost(StoreError):
+    """The store has the claim, and has lost files that the attempt had recorded. Nothing was changed."""
 
 
 class Claims:
@@ -165,7 +171,7 @@ class Claims:
         return ended
 
     async def finish_all(self, endings: Sequence[Ending]) -> list[str | LongrunError | None]:
-        """End several jobs in one trip; for each the answer of `finish`, or the error that it would raise."""
+        """End several jobs in one trip; for each the answer of `finish`, or the error that it would raise; FilesLost among them."""
         pieces = _pieces(endings)
         calls = [self._start("finish", *(value for at in piece for value in endings[at].flat()), timeout=PATIENCE) for piece in pieces]
         answers: list[str | LongrunError | None] = [None] * len(endings)
@@ -233,7 +239,9 @@ def _pieces(endings: Sequence[Ending]) -> list[list[int]]:
 def _ended(job_id: str, reply: Any) -> str | LongrunError | None:
     if isinstance(reply, ResponseError):
         return StoreError(f"{job_id}: {reply}")
-    return reply if isinstance(reply, LongrunError) else Claims.status(reply)
+    if isinstance(reply, LongrunError):
+        return reply
+    return FilesLost(f"{job_id}: the store has lost files of this attempt") if reply[0] == _FILES_LOST else Claims.status(reply)
 
 
 def _claim(job_id: str, nonce: str, reply: Any) -> Claim | None:

@@ -87,6 +87,7 @@ class Connection:
     Attributes:
         format: that of the data, as of the last look.
         scripts: those that run now.
+        made: how many connections were made so far: between two the server may have lost what the first one was answered.
     """
 
     def __init__(self, url: str, load: LoadScripts, about: str, *, timeout: float = 2.0, patience: float = 5.0) -> None:
@@ -99,6 +100,7 @@ class Connection:
         self._load, self._about, self._timeout, self._patience = load, about, timeout, patience
         self.format = FORMAT
         self.scripts = load(FORMAT)
+        self.made = 0
         self._calls: list[_Call] = []
         self._wire: AbstractConnection | None = None
         self._flusher: asyncio.Task[None] | None = None
@@ -203,6 +205,7 @@ class Connection:
             self._wire = self._pool.make_connection()  # type: ignore[no-untyped-call]
         if not self._wire.is_connected:
             await self._wire.connect()
+            self.made += 1
             wire = self._wire
             transport = wire._writer.transport if wire._writer is not None else None
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,9 +102,12 @@ class Files:
         """Remove files whose time is over, and those of erased jobs; how many were looked at (<= 100)."""
         return int(await self._run("expire_files", self._tombstone, MOST))
 
-    async def trash(self) -> list[str]:
-        """Up to 100 keys whose bytes are to be removed, the oldest first."""
-        return [key.decode() for key in await self._command("ZRANGE", f"{self._prefix}trash", 0, MOST - 1)]
+    async def trash(self, lain: float = 0) -> list[str]:
+        """Up to 100 keys whose bytes are to be removed, the oldest first; of those that have lain there for `lain` seconds."""
+        trash, time = self._command("ZRANGE", f"{self._prefix}trash", 0, MOST - 1, "WITHSCORES"), self._command("TIME")
+        flat, (seconds, _) = await asyncio.gather(trash, time)
+        until = (int(seconds) + 1 - lain) * 1000
+        return [key.decode() for key, at in zip(flat[::2], flat[1::2], strict=True) if float(at) <= until]
 
     async def trashed(self, keys: Sequence[str]) -> None:
         """The bytes of these are removed."""

@@ -99,15 +99,17 @@ class Losses:
         self.latest: Loss | None = None
 
     async def mark(self, confirmed: Mark, number: int) -> Marked:
-        """Leave the mark `number`, unless the data are older than the `confirmed` one, or older than a job that was accepted since.
+        """Leave the mark `number`, unless the data are older than the `confirmed` one, or than a job that was accepted since.
 
         Number 0: only look.
         """
-        job = self._records.newest if self._tombstones_last else ""
-        reply = await self._run("mark", confirmed.name, number, confirmed.number, confirmed.at, confirmed.data, job, _HOUR)
+        newest = dict(self._records.newest)
+        jobs = " ".join(newest.values()) if self._tombstones_last else ""
+        reply = await self._run("mark", confirmed.name, number, confirmed.number, confirmed.at, confirmed.data, jobs, _HOUR)
         outcome, at, data, born, found, *loss = reply
-        if self._records.newest == job:
-            self._records.newest = ""
+        for connection, job_id in newest.items():
+            if self._records.newest.get(connection) == job_id:
+                del self._records.newest[connection]
         self.latest = Loss.of(loss)
         return Marked(outcome.decode(), int(at), data.decode(), int(born or 0), int(found) if found else None, self.latest)
 

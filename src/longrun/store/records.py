@@ -20,6 +20,8 @@ from longrun.store.kinds import JOB
 
 #: Bytes of events that one read of a log takes at most: a reader costs bounded memory, whatever the events' size.
 PAGE_BYTES = 256 * 1024
+#: Connections between two marks of which the latest job is kept.
+_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +93,15 @@ class Records:
     """See the module.
 
     Attributes:
-        newest: id of the latest job that was accepted here, until `Losses.mark` has seen that it is there; "" = none.
+        newest: id of the latest job that was accepted here over each of the latest few connections (by `Connection.made`), until
+            `Losses.mark` has seen that it is there.
     """
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._run, self._command, self._prefix = connection.run, connection.command, settings.prefix
+        self._connection = connection
         self._max_queued, self._tombstone = settings.max_queued, int(settings.tombstone * 1000)
-        self.newest = ""
+        self.newest: dict[int, str] = {}
 
     async def submit(self, job: NewJob) -> Accepted:
         """Accept a job, or find the one its idempotency key is bound to.
@@ -118,7 +122,9 @@ class Records:
         )  # fmt: skip
         outcome = reply[0].decode()
         if outcome == "new":
-            self.newest = job.id
+            self.newest[self._connection.made] = job.id
+            if len(self.newest) > _CONNECTIONS:
+                del self.newest[min(self.newest)]
             return Accepted("new", job.id, reply[1], int(reply[2]))
         return Accepted(outcome, job.id if outcome == "full" else reply[1].decode())
 

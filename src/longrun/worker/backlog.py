@@ -25,6 +25,7 @@ class Backlog:
     usage: bytes = b""  #: sums that the model has reported so far (JSON)
     left_out: int = 0  #: lines that were too many to be kept, and that is not said yet
     files: int = 0  #: events of files that the store has not confirmed
+    made: list[bytes] = field(default_factory=list)  #: data of all events of files
     _offered: int = 0  #: the first so many were sent once, and may have arrived
 
     def add(self, kind: str, data: bytes) -> None:
@@ -40,6 +41,7 @@ class Backlog:
                 return
         if kind == "file":
             self.files += 1
+            self.made.append(data)
         if kind == "log" and (len(self.events) >= _WAITING or self.size >= _WAITING_BYTES):
             self.left_out += 1
             return
@@ -65,6 +67,12 @@ class Backlog:
         self.size += sum(len(data) for _, data in events)
         self._offered = max(self._offered, len(events))
         self.stored, self.progress = first, self.progress or progress
+
+    def repeat_files(self) -> None:
+        """Record all files once more: the store has lost some. It passes over those that it has."""
+        self.files += len(self.made)
+        for data in self.made:
+            self._append("file", data)
 
     def say_left_out(self) -> None:
         """Add a line that says how many were left out."""

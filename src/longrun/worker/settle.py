@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -16,7 +16,7 @@ from longrun.jobs.fence import Fence
 from longrun.jobs.record import OUR_FIGURES
 from longrun.jobs.retry import retry_delay
 from longrun.log import Log
-from longrun.store.claims import Claims, Ending, Mode
+from longrun.store.claims import Claims, Ending, FilesLost, Mode
 from longrun.worker import stopping
 from longrun.worker.blame import groups_of
 from longrun.worker.emitter import Emitter
@@ -77,7 +77,7 @@ class Settler:
         if not run.settle():
             return
         if kind in ("ok", "partial"):
-            self._succeeded(run, Ending(run.id, run.fence, "succeeded", data, _usage(run), kind == "partial"))
+            self._succeeded(run, Ending(run.id, run.fence, "succeeded", data, _usage(run), kind == "partial", len(run.backlog.made)))
         # After a request to stop an error is a way to stop, for nobody waits for the result any more.
         elif kind == "error" and run.stop in (None, "timeout"):
             retryable, asked, _ = extra
@@ -89,7 +89,7 @@ class Settler:
     def _succeeded(self, run: Run, ending: Ending) -> None:
         """Where nothing but the outcome is left to be written, what succeeds in one turn of the loop is written together."""
         if not self.emitter.is_done_with(run):
-            self._persist(run, lambda: self._finish_one(ending))
+            self._persist(run, lambda: self._finish_one(run, ending))
             return
         if not self._successes:
             asyncio.get_running_loop().call_soon(lambda: self.spawn(self._finish_together()))
@@ -99,15 +99,24 @@ class Settler:
         ended, self._successes = self._successes, []
         answers = await self.claims.finish_all([ending for _, ending in ended])
         for (run, ending), answer in zip(ended, answers, strict=True):
-            if isinstance(answer, StorageFull):
-                self._persist(run, lambda ending=ending: self._finish_one(ending))  # type: ignore[misc]
+            if isinstance(answer, StorageFull | FilesLost):
+                self._persist(run, lambda run=run, ending=ending: self._finish_one(run, ending))  # type: ignore[misc]
             elif isinstance(answer, LongrunError):
                 self._not_stored(run, answer)
             else:
                 self._finished(run, answer)
 
-    async def _finish_one(self, ending: Ending) -> str | None:
-        return await self.claims.finish(ending.id, ending.fence, ending.outcome, ending.data, ending.usage, partial=ending.partial)
+    async def _finish_one(self, run: Run, ending: Ending) -> str | None:
+        (answer,) = await self.claims.finish_all([ending])
+        if isinstance(answer, FilesLost):
+            log.warning("the store has lost files of the job; they are recorded again", job_id=run.id, attempt=run.attempt)
+            run.backlog.repeat_files()
+            await self.emitter.flush(run)
+            # What is still missing then was refused; the log of the job says so.
+            (answer,) = await self.claims.finish_all([replace(ending, files=0)])
+        if isinstance(answer, LongrunError):
+            raise answer
+        return answer
 
     # -- to the store -----------------------------------------------------------------------------------------------------
 

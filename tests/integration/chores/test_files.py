@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -91,7 +92,10 @@ async def until_count(root: Path, count: int) -> None:
     await until(lambda: len(left(root)) == count, f"{count} files are there")
 
 
-async def test_bytes_go_with_their_file_within_seconds(store: Store, settings: Settings, blobs: Flaky, root: Path) -> None:
+async def test_bytes_go_with_their_file_within_seconds(
+    store: Store, settings: Settings, blobs: Flaky, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "FileChores", functools.partial(FileChores, trash_after=0))
     deleted, brief, embedded, lasting = [await stored(store, blobs, keep) for keep in (60.0, 0.01, None, 60.0)]
     job_id = await claimed(store, embedded)
     made = await stored(store, blobs, ref=made_by(job_id))
@@ -104,16 +108,31 @@ async def test_bytes_go_with_their_file_within_seconds(store: Store, settings: S
         assert await blobs.head(brief.key) is None
         await store.records.delete(job_id, "t")
         await until_left(root, [lasting.key])
+        async with asyncio.timeout(30):
+            while await store.files.trash():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    assert await store.files.trash() == []
+
+
+async def test_bytes_outlive_the_end_of_their_use_for_as_long_as_the_store_may_forget_that_end(
+    store: Store, blobs: Flaky, root: Path
+) -> None:
+    """The power fails, and what was deleted a moment ago is there again: a batch goes on to read its inputs."""
+    early, late = await stored(store, blobs), await stored(store, blobs)
+    for ref in (early, late):
+        await store.files.delete(ref.id, "t")
+    trash = f"{store.prefix}trash"
+    await store.connection.command("ZINCRBY", trash, -1000 * (chores.TRASH_AFTER_S + 2), early.key)
+    await FileChores(store, blobs).empty_trash()
+    assert (left(root), await store.files.trash()) == ([late.key], [late.key])
 
 
 async def test_the_trash_is_emptied_whole_a_hundred_at_a_time(store: Store, blobs: Flaky, root: Path) -> None:
     for _ in range(230):
         await store.files.delete((await stored(store, blobs)).id, "t")
-    await FileChores(store, blobs).empty_trash()
+    await FileChores(store, blobs, trash_after=0).empty_trash()
     assert (blobs.asked, left(root), await store.files.trash()) == (3, [], [])
 
 
@@ -135,7 +154,7 @@ async def test_a_blob_store_that_is_away_is_logged_once_and_nothing_is_lost(
     ref = await stored(store, blobs)
     await store.files.delete(ref.id, "t")
     blobs.away = error
-    async with running(FileChores(store, blobs).empty_trash) as logs:
+    async with running(FileChores(store, blobs, trash_after=0).empty_trash) as logs:
         await asyncio.sleep(0.5)
         assert 2 <= blobs.asked < 10, "it is tried again, after longer and longer pauses"
         assert (left(root), await store.files.trash()) == ([ref.key], [ref.key])

@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 from tests.integration.store.lost_stores import command, cut_power, fail_over, pair, received_all, watching, written
+from tests.integration.store.test_files import made_by, told
 from tests.integration.store.test_scripts import claimed, new_job
 from tests.waiting import until
 
 from longrun.chores.loss_watch import LossWatch
 from longrun.chores.mark_file import MarkFile
 from longrun.embedded import EmbeddedValkey
+from longrun.jobs.fence import fence_of
+from longrun.jobs.states import Status
 from longrun.service.losses import examine_loss, sentence
 from longrun.settings import Settings
+from longrun.store.claims import Ending, FilesLost
 from longrun.store.formats import FORMAT
 from longrun.store.losses import Loss, Mark
 from longrun.store.server_facts import write_about
@@ -130,6 +134,19 @@ async def test_a_restart_a_kill_and_a_rewrite_that_lose_nothing_are_not_reported
             assert await store.losses.read() is None
 
 
+async def test_what_is_lost_of_data_without_any_mark_is_lost_since_they_began_and_not_before(tmp_path: Path) -> None:
+    with EmbeddedValkey(tmp_path / "data") as server:
+        async with watching(server.start()) as (store, watch):
+            born = int(await store.connection.command("HGET", f"{store.prefix}about", "born"))
+            size = await written(server, store)
+            await looks(watch)
+            cut_power(server, size)
+            server.start()
+            await looks(watch)
+            loss = await latest(store)
+    assert (loss.kind, loss.begin) == ("restart", born)
+
+
 async def test_data_restored_from_before_the_processes_began_are_reported_from_their_last_mark_on(tmp_path: Path) -> None:
     with EmbeddedValkey(tmp_path / "data") as server:
         url = server.start()
@@ -213,6 +230,7 @@ async def test_what_was_lost_between_two_marks_shows_by_the_job_that_was_accepte
             assert (await store.records.submit(new_job())).outcome == "new"
             cut_power(server, size)
             server.start()
+            assert (await store.records.submit(new_job())).outcome == "new", "callers do not wait for the next mark"
             await looks(watch)
             assert (await latest(store)).kind == "restart"
 
@@ -294,3 +312,26 @@ async def test_what_was_found_before_a_process_began_is_not_logged_by_it(store: 
     with capture_logs() as logs:
         await looks(LossWatch(store.losses))
     assert reported(logs) == [] and store.losses.latest is not None
+
+
+async def test_a_claim_that_was_replicated_without_its_events_goes_on_with_a_gap_in_their_place_and_all_its_files(tmp_path: Path) -> None:
+    with pair(tmp_path) as (address, link, primary, replica):
+        async with watching(address.url) as (store, _):
+            job_id = await claimed(store)
+            claims, ref, later = store.claims, made_by(job_id), made_by(job_id)
+            ended = Ending(job_id, fence_of(1, "n"), "succeeded", b"1", files=2)
+            assert await claims.append(job_id, ended.fence, 0, b"", [("output", b'{"value":"a"}')])
+            await until(lambda: received_all(primary, replica))
+            link.freeze()
+            assert await claims.append(job_id, ended.fence, 1, b"", [*told(ref), ("output", b'{"value":"b"}')])
+            fail_over(address, replica)
+            assert await claims.append(job_id, ended.fence, 3, b"", [*told(later), ("output", b'{"value":"c"}')])
+            assert isinstance((await claims.finish_all([ended]))[0], FilesLost)
+            assert (await store.records.read(job_id, "t")).status is Status.RUNNING
+            assert await claims.append(job_id, ended.fence, 5, b"", told(ref, later))
+            assert await claims.finish_all([ended]) == ["succeeded"]
+            assert [(await store.files.read(each.id, "t")).ref for each in (ref, later)] == [ref, later]
+            page = await store.records.events(job_id, "t", 2, 100)
+            assert [event.type for event in page.events] == ["output", "gap", "output", "done"]
+            assert (page.events[1].seq, page.events[1].data) == (4, b'{"from":4,"to":4}')
+            assert page.cut == 1

@@ -156,6 +156,10 @@ class PlayedClaims:
         self.calls += [(each.outcome, each.id, each.data) for each in endings]
         return [self.answers.pop(0) if self.answers else each.outcome for each in endings]
 
+    async def append(self, job_id: str, fence: str, first: int, progress: bytes, events: Sequence[tuple[str, bytes]]) -> bool:
+        self.calls.append(("append", job_id, list(events)))
+        return True
+
     async def retry_later(self, job_id: str, fence: str, delay: float, failure: bytes, usage: bytes) -> Any:
         return self._answer("retrying", job_id, failure)
 

@@ -12,7 +12,7 @@ from tests.unit.worker.played import PlayedClaims, PlayedProcess, PlayedSink, Re
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.failure import JobFailure
 from longrun.jobs.fence import fence_of
-from longrun.store.claims import Claims
+from longrun.store.claims import Claims, FilesLost
 from longrun.worker.blame import times_suspected
 from longrun.worker.run import Run
 from longrun.worker.settle import Settler
@@ -48,6 +48,22 @@ async def test_successes_of_one_turn_are_written_together_and_the_runner_has_roo
     assert claims.calls == [("succeeded", "job_1", b'"out"'), ("succeeded", "job_2", b'"out"')]
     assert tables.runs == {}
     assert [args[1:] for args in effects.named("post")] == [["succeeded", 0.1]] * 2
+
+
+async def test_files_that_the_store_has_lost_are_recorded_again_before_the_success_that_names_them() -> None:
+    tables = tables_of(concurrency=2)
+    one, _ = started(tables, "job_1", "job_2")
+    it, claims, effects = settler(tables, FilesLost("lost"), "succeeded", FilesLost("lost"))
+    it.emitter.add(one, [("file", b"{}")])
+    await effects.settled()
+    appended = claims.calls.count(("append", "job_1", [("file", b"{}")]))
+    it.on_done(tables.seats[0], [done("job_1"), done("job_2")])
+    await effects.settled()
+    success = ("succeeded", "job_1", b'"out"')
+    assert appended == 1
+    assert [call for call in claims.calls[1:] if call[1] == "job_1"] == [success, success, ("append", "job_1", [("file", b"{}")]), success]
+    assert tables.runs == {}
+    assert [args[1] for args in effects.named("post")] == ["succeeded"] * 2
 
 
 async def test_an_answer_for_an_attempt_that_is_not_there_is_nothing() -> None:

@@ -2,6 +2,7 @@
 -- ARGV: id, fence, number of the first (0-based, per attempt), progress JSON ('' = none), most events, most bytes, then type, data, type, data, …
 -- Returns {1} | {0} (stale: another claim has the job, or it has ended). Events that arrived before are skipped.
 -- An event of type `file` (JSON of jobs/file_refs.py) makes a file the job's own; readers do not see it.
+-- Some before the first may be lost: a replica took over that had received the claim and not all that came after it. A `gap` stands in their place, with one seq for all.
 local NOT_KEPT = '{"level":"error","message":"a file was not kept: the attempt has made as many as it may, or it is not one of this attempt"}'
 local id, k, fence = ARGV[1], record(ARGV[1]), ARGV[2]
 local mine, _, attempt = owns(k, fence)
@@ -28,6 +29,11 @@ local function keep_file(data)
   return true
 end
 
+if number > have then
+  redis.call('HSET', k, 'cut', attempt)
+  local seq = int(base + redis.call('LLEN', P .. 'ev:' .. id) + 2)
+  added[1] = entry(attempt, t, 'gap', '{"from":' .. seq .. ',"to":' .. seq .. '}')
+end
 for i = 7, #ARGV, 2 do
   if number >= have then
     if ARGV[i] ~= 'file' then
