@@ -26,6 +26,9 @@ _TEXT = 16
 #: What any input may cost, and each byte of it for each choice of the largest union: the three of `{},` in a list cost 27.
 _SMALLEST, _PER_BYTE = 120_000, 10
 
+#: Classes that a value may be tried as before an input of half the size takes longer than a plain one of `LARGE`.
+FEW_TRIES = 3
+
 _left: ContextVar[list[int]] = ContextVar("longrun_left")
 
 
@@ -33,28 +36,57 @@ class TooManyWays(Exception):
     """No ValueError: pydantic would make an error of it, and try the next choice."""
 
 
-def most_choices(core: CoreSchema) -> int:
-    """Choices of the largest union that is ambiguous and contains itself; 0: there is none."""
-    described = {each["ref"]: each for each in _nodes(core) if "ref" in each}
+def most_tries(core: CoreSchema) -> int:
+    """How many classes one value may be tried as: choices of a union, times those of unions within; a union within itself is one."""
+    described = {each["ref"]: each for each in core.get("definitions", ())}
     within = {ref: _references(each) for ref, each in described.items()}
-    most = 0
-    for ref, each in described.items():
-        for union in _nodes(each):
-            if union.get("type") == "union" and _repeats(union["choices"], ref, described, within):
-                most = max(most, len(union["choices"]))
-    return most
+    known: dict[str, int] = {}
+
+    def tries(schema: Any, inside: frozenset[str] = frozenset()) -> int:
+        if isinstance(schema, (list, tuple)):
+            return max((tries(each, inside) for each in schema), default=1)
+        if not isinstance(schema, dict):
+            return 1
+        if schema.get("type") == "definition-ref":
+            ref = schema["schema_ref"]
+            if ref not in known:
+                known[ref] = 1
+                known[ref] = tries(described.get(ref), inside | {ref})
+            return known[ref]
+        opaque = OPAQUE if isinstance(schema.get("type"), str) else ()
+        inner = max((tries(each, inside) for name, each in schema.items() if name not in opaque), default=1)
+        if schema.get("type") != "union":
+            return inner
+        number, repeats = len(schema["choices"]), inside & _reached(_references(schema), within)
+        return max(number, inner) if repeats else number * inner
+
+    return tries(core.get("schema") if core["type"] == "definitions" else core)
+
+
+def ambiguous(core: CoreSchema) -> set[str]:
+    """The descriptions in which a union is ambiguous and leads back to itself, and all that these refer to."""
+    described = {each["ref"]: each for each in core.get("definitions", ())}
+    within = {ref: _references(each) for ref, each in described.items()}
+    found = {
+        ref
+        for ref, each in described.items()
+        if any(_repeats(union["choices"], ref, described, within) for union in _nodes(each) if union["type"] == "union")
+    }
+    return _reached(found, within)
 
 
 class Ways:
     """The limit of what is done for one input.
 
     Args:
-        core: what `InputSchema` checks with; its `most_choices` are not 0.
+        core: what `InputSchema` checks with; something in it is `ambiguous`.
         context: for the author's validators.
     """
 
     def __init__(self, core: CoreSchema, context: Any) -> None:
-        self._core, self._choices, self._context = core, most_choices(core), context
+        self._core, self._context = core, context
+        inside = [each for each in core.get("definitions", ()) if each["ref"] in ambiguous(core)]
+        self._choices = max(len(union["choices"]) for union in _nodes(inside) if union["type"] == "union")
 
     def limit(self, data: Any, size: int) -> None:
         """Raise TooManyWays if a validator that does not count would do too much; what else is wrong is for that to find.
@@ -140,9 +172,15 @@ def _lenient(schema: Any) -> Any:
     return mapped(schema, _lenient)
 
 
-def counting(schema: Any) -> Any:
-    """A copy of a core schema that counts the lists and objects it looks at; used by `Ways` alone."""
-    changed = mapped(schema, counting)
+def counting(core: CoreSchema) -> CoreSchema:
+    """A copy of a core schema that counts the lists and objects it looks at where it is `ambiguous`; used by `Ways` alone."""
+    refs = ambiguous(core)
+    counted = [_counting(each) if each["ref"] in refs else each for each in core.get("definitions", ())]
+    return {**core, "definitions": counted}
+
+
+def _counting(schema: Any) -> Any:
+    changed = mapped(schema, _counting)
     if not isinstance(schema, dict) or not isinstance(kind := schema.get("type"), str) or kind not in _LISTS | _OBJECTS | {"json"}:
         return changed
     return outside(changed, lambda inner: core_schema.no_info_before_validator_function(_count, inner))

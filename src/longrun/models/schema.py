@@ -20,7 +20,7 @@ from longrun.jobs.file_refs import FileRef
 from longrun.media.rules import FileRule
 from longrun.models import arrays, jsonable
 from longrun.models.aliases import unaliased
-from longrun.models.ambiguous import TooManyWays, Ways, counting, most_choices
+from longrun.models.ambiguous import FEW_TRIES, TooManyWays, Ways, ambiguous, counting, most_tries
 from longrun.models.closed import closed, inlined, json_schema, kinds
 from longrun.models.file_annotations import with_files
 from longrun.models.file_schema import MARK, PLACE, Anything, Attached, FilePlace, Known, Looking, TooManyFiles, file_rules, files_first
@@ -61,7 +61,7 @@ class InputSchema:
         self._core = files_first(core) if self.has_files else core
         # Built anew: pydantic would otherwise put in the class's own validator, which ignores unknown fields.
         self._validator = SchemaValidator(self._core, None, False)
-        self._ways = Ways(self._core, Anything() if self.has_files else None) if most_choices(self._core) else None
+        self._ways = Ways(self._core, Anything() if self.has_files else None) if ambiguous(self._core) else None
 
     @property
     def fields(self) -> list[str]:
@@ -123,9 +123,13 @@ class InputSchema:
             files: those that the input names by id.
         """
         context = None if files is None else Known(files)
-        found = self._checked(data, context, text, self._large if len(text) > LARGE else None)
+        found = self._checked(data, context, text, self._large if len(text) > LARGE else self._in_turns(len(text)))
         if isinstance(found, ValidationError):
             raise refused(found_in(found, data)) from None
+
+    def weight(self, size: int) -> int:
+        """Bytes of a plain input that takes as long to check as one of `size` bytes: a union tries its values as several classes."""
+        return max(size, size * self._tries // FEW_TRIES)
 
     def file_places(self, data: Any, text: bytes | None = None) -> list[FilePlace]:
         """Where files stand in an input, before they are there.
@@ -139,7 +143,7 @@ class InputSchema:
         """
         looking = Looking()
         if text is None or len(text) <= LARGE:
-            found = self._checked(data, looking, text)
+            found = self._checked(data, looking, text, None if text is None else self._in_turns(len(text)))
         else:
             anything = self._checked(data, Anything(), text, self._large)
             found = anything if isinstance(anything, ValidationError) else self._checked(data, looking, text, self._large_places)
@@ -168,9 +172,17 @@ class InputSchema:
     def _large_places(self) -> SchemaValidator:
         return checker(self._for_large, decoded=self._decoded, all_places=True)
 
+    def _in_turns(self, size: int) -> SchemaValidator | None:
+        """For an input that is not large, but takes long: all that is wrong is found, and other threads run meanwhile."""
+        return self._large_places if self.weight(size) > LARGE else None
+
+    @cached_property
+    def _tries(self) -> int:
+        return most_tries(self._core)
+
     @property
     def _for_large(self) -> CoreSchema:
-        return counting(self._core) if self._ways and self._decoded else self._core  # type: ignore[no-any-return]
+        return counting(self._core) if self._ways and self._decoded else self._core
 
     def _checked(self, data: Any, context: Any, text: bytes | None = None, large: SchemaValidator | None = None) -> Any:
         """The value, or what is wrong with it; no value with a validator for large inputs.

@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, create_model, field_validator
 from typing_extensions import TypedDict
 
 from longrun import File, Image, model
@@ -61,6 +61,8 @@ with isolated_registry() as _defined:
     class Colour(enum.Enum):
         RED = "red"
 
+    Many: Any = Union[tuple(create_model(f"Many{n}", data=(list[int], [])) for n in range(8))]  # noqa: UP007
+    Within: Any = Union[tuple(create_model(f"Within{n}", many=(Many, ...)) for n in range(8))]  # noqa: UP007
     Code = Annotated[str, Field(pattern=r"^[a-z]{1,8}$")]
 
     @model
@@ -91,6 +93,8 @@ with isolated_registry() as _defined:
         ambiguities: list[Either | Other] | None = None,
         judged: Judged | None = None,
         data: bytes | None = None,
+        many: list[Many] | None = None,
+        within: list[Within] | None = None,
     ) -> None:
         """Take anything."""
 
@@ -185,7 +189,7 @@ MANY, WRONG, TAKEN, EITHER = (413,), (422,), (202,), (202, 422)
 QUICK = (
     "events", "nested 58 deep", "commas in many texts", "NaN", "Infinity behind a long key", "the last key again",
     "numbers of 4,300 digits", "objects nested 60 deep", "honest floats", "unions of nothing", "unions", "prices",
-    "unknown fields of a dataclass", "a deep tree", "an ambiguous chain", "an ambiguous chain of 60 KB",
+    "unknown fields of a dataclass", "a deep tree", "an ambiguous chain", "an ambiguous chain of 60 KB", "60 KB of eight classes",
     "rows that the author looks at", "known events", "tags of a job",
     "unknown members of the policy", "ids of dead letters", "batch of wrong inputs", "blank lines", "a line of unions",
     "empty files", "a data: URI of escapes", "a part of NaN",
@@ -269,6 +273,9 @@ CASES: dict[str, Case] = {
     "an ambiguous chain of 60 KB": Case(given("ambiguous", lambda: chain(8, b'{"data":%s}' % listed(b"1", 30_000))), WRONG),
     "a large ambiguous chain": Case(given("ambiguous", lambda: chain(20, b'{"data":%s}' % listed(b"1", 900_000))), WRONG),
     "ambiguous chains": Case(given("ambiguities", lambda: listed(chain(20), 10_000)), WRONG),
+    "60 KB of eight classes": Case(given("many", lambda: listed(b"{}", 20_000)), TAKEN),
+    "60 KB of eight classes within eight": Case(given("within", lambda: listed(b'{"many":{}}', 5_000)), TAKEN),
+    "eight classes": Case(given("many", lambda: listed(b"{}", 330_000)), TAKEN),
     "ambiguous objects": Case(given("ambiguities", lambda: listed(b"{}", 330_000)), TAKEN),
     "ambiguous lines": Case(lambda: lines(b'{"ambiguous":%s}' % chain(9))[: 100 * 130], EITHER, BATCH, LINES),
     "an ambiguous part": Case(
