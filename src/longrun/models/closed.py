@@ -13,8 +13,8 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-# Parts of a core schema that hold no schemas; a default may look like one.
-_OPAQUE = frozenset(("cls", "config", "default", "expected", "metadata", "serialization"))
+#: Parts of a core schema that hold no schemas; a default may look like one.
+OPAQUE = frozenset(("cls", "config", "default", "expected", "metadata", "serialization"))
 _WITH_CONFIG = frozenset(("model", "dataclass"))
 _CLASSES = frozenset(("typed-dict", "call"))  # that do not name theirs in every version of pydantic; `call` makes a named tuple
 
@@ -26,7 +26,7 @@ def mapped(schema: Any, change: Callable[[Any], Any]) -> Any:
     if not isinstance(schema, dict):
         return schema
     # A dict without a type holds fields by name, and a field may be called `default`.
-    kept = _OPAQUE if isinstance(schema.get("type"), str) else ()
+    kept = OPAQUE if isinstance(schema.get("type"), str) else ()
     return {name: part if name in kept else change(part) for name, part in schema.items()}
 
 
@@ -73,7 +73,7 @@ def kinds(schema: Any) -> set[str]:
     kind = schema.get("type")
     if not isinstance(kind, str):
         return set().union(*map(kinds, schema.values()))
-    found = {kind}.union(*(kinds(part) for name, part in schema.items() if name not in _OPAQUE))
+    found = {kind}.union(*(kinds(part) for name, part in schema.items() if name not in OPAQUE))
     if "serialization" in schema:
         found.add("serialization")
     if kind in ("list", "tuple", "set", "frozenset", "dict") and not {"items_schema", "values_schema"} & schema.keys():

@@ -36,14 +36,14 @@ _ALIKE = (
 
 def reads_decoded(core: CoreSchema) -> bool:
     """Whether a schema finds the same wrong with decoded values as with JSON text."""
-    of_json = _of_json(core)
+    of_json = as_json(core)
     return kinds(of_json) <= _ALIKE and not any(_mentions(of_json, name) for name in ("strict", "val_json_bytes"))
 
 
-def _of_json(schema: Any) -> Any:
+def as_json(schema: Any) -> Any:
     if isinstance(schema, dict) and schema.get("type") == "json-or-python":
-        return _of_json(schema["json_schema"])
-    return mapped(schema, _of_json)
+        return as_json(schema["json_schema"])
+    return mapped(schema, as_json)
 
 
 def _mentions(schema: Any, name: str) -> bool:
@@ -61,7 +61,7 @@ def checker(core: CoreSchema, *, decoded: bool, all_places: bool = False) -> Sch
         all_places: do not stop at the first wrong item of a list: something is to be found by its error.
     """
     changes = _Changes(decoded, all_places, _seen_by_code(core))
-    return SchemaValidator(changes.of(_of_json(core) if decoded else core, seen=_looks_around(core)), None, False)
+    return SchemaValidator(changes.of(as_json(core) if decoded else core, seen=_looks_around(core)), None, False)
 
 
 def _looks_around(schema: Any) -> bool:
@@ -120,6 +120,8 @@ class _Changes:
             for part in ("items_schema", "values_schema"):
                 if part in changed:
                     changed[part] = _after_each(changed[part], _itself if inside or kind in _SETS else _nothing)
+            if kind == "list" and not inside and kinds(changed.get("items_schema")) <= _LIGHT:
+                changed = outside(changed, lambda scalars: core_schema.no_info_after_validator_function(_nothing, scalars))
         return _with_few_members(changed) if kind in _CLASSES and self._decoded else changed
 
 
@@ -144,10 +146,15 @@ def _with_few_members(schema: Any) -> CoreSchema:
     fields = _fields(schema)
     if fields is None:
         return schema  # type: ignore[no-any-return]
-    check = core_schema.no_info_before_validator_function(_few(2 * fields + MOST_FINDINGS), schema)
-    if ref := schema.pop("ref", None):
-        check["ref"] = ref
-    return check
+    few = _few(2 * fields + MOST_FINDINGS)
+    return outside(schema, lambda inner: core_schema.no_info_before_validator_function(few, inner))
+
+
+def outside(schema: Any, around: Callable[[Any], Any]) -> CoreSchema:
+    """What `around` makes of a schema, in its place: others refer to it as they did to the schema."""
+    ref = schema.pop("ref", None)
+    made = around(schema)
+    return {**made, "ref": ref} if ref else made
 
 
 def _fields(schema: Any) -> int | None:

@@ -12,23 +12,22 @@ from typing import Annotated, Any, get_origin
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, SchemaValidator
+from pydantic_core import CoreSchema, PydanticSerializationError, SchemaValidator
 
-from longrun.errors import Canceled, InvalidOutput, ValidationFailed
+from longrun.errors import Canceled, InvalidOutput
 from longrun.errors.catching import is_caught_by
 from longrun.jobs.file_refs import FileRef
 from longrun.media.rules import FileRule
 from longrun.models import arrays, jsonable
 from longrun.models.aliases import unaliased
+from longrun.models.ambiguous import FEW_TRIES, TooManyWays, Ways, ambiguous, counting, most_tries
 from longrun.models.closed import closed, inlined, json_schema, kinds
 from longrun.models.file_annotations import with_files
 from longrun.models.file_schema import MARK, PLACE, Anything, Attached, FilePlace, Known, Looking, TooManyFiles, file_rules, files_first
 from longrun.models.large import LARGE, checker, reads_decoded
 from longrun.models.pointers import findings, places
+from longrun.models.refusals import AMBIGUOUS, BROKEN, ROOT, found_in, json_type, refused
 from longrun.models.signature import NO_DEFAULT, Parameter
-
-_ROOT = "/input"
-_BROKEN = [{"pointer": _ROOT, "detail": "The model's own checks could not handle this input"}]
 
 # Kinds of core schema whose checked values orjson writes the way pydantic would; all others go through pydantic's serializer.
 _LEAVES = {"none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "literal", "enum", "uuid"}
@@ -62,6 +61,7 @@ class InputSchema:
         self._core = files_first(core) if self.has_files else core
         # Built anew: pydantic would otherwise put in the class's own validator, which ignores unknown fields.
         self._validator = SchemaValidator(self._core, None, False)
+        self._ways = Ways(self._core, Anything() if self.has_files else None) if ambiguous(self._core) else None
 
     @property
     def fields(self) -> list[str]:
@@ -109,7 +109,7 @@ class InputSchema:
         """
         found = self._checked(data, None if files is None else Known(files, attached), text)
         if isinstance(found, ValidationError):
-            raise _refused(_findings(found, data)) from found
+            raise refused(found_in(found, data)) from found
         if self._arguments is None:
             return found
         return {name: getattr(found, attribute) for attribute, name in self._arguments.items()}
@@ -123,9 +123,13 @@ class InputSchema:
             files: those that the input names by id.
         """
         context = None if files is None else Known(files)
-        found = self._checked(data, context, text, self._large if len(text) > LARGE else None)
+        found = self._checked(data, context, text, self._large if len(text) > LARGE else self._in_turns(len(text)))
         if isinstance(found, ValidationError):
-            raise _refused(_findings(found, data)) from None
+            raise refused(found_in(found, data)) from None
+
+    def weight(self, size: int) -> int:
+        """Bytes of a plain input that takes as long to check as one of `size` bytes: a union tries its values as several classes."""
+        return max(size, size * self._tries // FEW_TRIES)
 
     def file_places(self, data: Any, text: bytes | None = None) -> list[FilePlace]:
         """Where files stand in an input, before they are there.
@@ -139,7 +143,7 @@ class InputSchema:
         """
         looking = Looking()
         if text is None or len(text) <= LARGE:
-            found = self._checked(data, looking, text)
+            found = self._checked(data, looking, text, None if text is None else self._in_turns(len(text)))
         else:
             anything = self._checked(data, Anything(), text, self._large)
             found = anything if isinstance(anything, ValidationError) else self._checked(data, looking, text, self._large_places)
@@ -147,7 +151,7 @@ class InputSchema:
             return []
         numbers, others = places(found, data, PLACE)
         if others:
-            raise _refused(_findings(found, data, but=PLACE)) from found
+            raise refused(found_in(found, data, but=PLACE)) from found
         gathered: dict[tuple[str | int, ...], list[int]] = {}
         for path, number in numbers:
             gathered.setdefault(path, []).append(number)
@@ -162,11 +166,23 @@ class InputSchema:
 
     @cached_property
     def _large(self) -> SchemaValidator:
-        return checker(self._core, decoded=self._decoded)
+        return checker(self._for_large, decoded=self._decoded)
 
     @cached_property
     def _large_places(self) -> SchemaValidator:
-        return checker(self._core, decoded=self._decoded, all_places=True)
+        return checker(self._for_large, decoded=self._decoded, all_places=True)
+
+    def _in_turns(self, size: int) -> SchemaValidator | None:
+        """For an input that is not large, but takes long: all that is wrong is found, and other threads run meanwhile."""
+        return self._large_places if self.weight(size) > LARGE else None
+
+    @cached_property
+    def _tries(self) -> int:
+        return most_tries(self._core)
+
+    @property
+    def _for_large(self) -> CoreSchema:
+        return counting(self._core) if self._ways and self._decoded else self._core
 
     def _checked(self, data: Any, context: Any, text: bytes | None = None, large: SchemaValidator | None = None) -> Any:
         """The value, or what is wrong with it; no value with a validator for large inputs.
@@ -175,21 +191,28 @@ class InputSchema:
             ValidationFailed: it is no object, it names too many files, or the author's own checks broke.
         """
         if not isinstance(data, dict):
-            raise _refused([{"pointer": _ROOT, "detail": f"The input is a JSON object; got {_json_type(data)}"}])
+            raise refused([{"pointer": ROOT, "detail": f"The input is a JSON object; got {json_type(data)}"}])
         try:
+            text = _as_json(data) if text is None else text
             if large is not None and self._decoded:
-                return large.validate_python(data, context=context)
-            return (large or self._validator).validate_json(_as_json(data) if text is None else text, context=context)
+                if self._ways and (wrong := self._ways.check(large, data, len(text), context)):
+                    raise wrong
+                return None if self._ways else large.validate_python(data, context=context)
+            if self._ways:
+                self._ways.limit(data, len(text))
+            return (large or self._validator).validate_json(text, context=context)
         except ValidationError as error:
             return error
+        except TooManyWays:
+            raise refused(AMBIGUOUS) from None
         except TooManyFiles as error:
-            raise _refused([{"pointer": _ROOT, "detail": str(error)}]) from None
+            raise refused([{"pointer": ROOT, "detail": str(error)}]) from None
         except BaseException as error:
             # A validator of the author's that breaks on a value must not make a 500 of it, nor end the API by `sys.exit`; the operator
             # reads the cause. What stops a job passes.
             if is_caught_by(error, Canceled):
                 raise
-            raise _refused(_BROKEN) from error
+            raise refused(BROKEN) from error
 
     def _described(self) -> dict[str, Any]:
         schema = self._json_schema
@@ -366,22 +389,3 @@ def _write_any_integer(value: Any) -> bytes:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         except ValueError as error:
             raise InvalidOutput("the returned value holds a whole number of more than 4,300 digits") from error
-
-
-def _findings(error: ValidationError, data: Any, *, but: str = "") -> list[dict[str, str]]:
-    """What is wrong with an input. What a validator raised is the author's code, and may break when it is asked for its text."""
-    try:
-        return findings(error, data, _ROOT, but=but)
-    except BaseException:
-        return _BROKEN
-
-
-def _refused(found: list[dict[str, str]]) -> ValidationFailed:
-    first = found[0]
-    more = f" (and {len(found) - 1} more, see errors)" if len(found) > 1 else ""
-    return ValidationFailed(f"{first['pointer']}: {first['detail']}{more}", errors=found)
-
-
-def _json_type(value: Any) -> str:
-    names: dict[type, str] = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list"}
-    return names.get(type(value), "something else")

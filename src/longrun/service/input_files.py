@@ -97,12 +97,12 @@ async def _places(spec: ModelSpec, data: Any) -> list[FilePlace]:
     if not spec.input.has_files:
         return []
     text = await compacted(data)
-    return await aside(len(text), spec.input.file_places, data, text)
+    return await aside(spec.input.weight(len(text)), spec.input.file_places, data, text)
 
 
 async def _checked(spec: ModelSpec, data: Any, files: dict[str, FileRef]) -> Inputs:
     text = await compacted(data)
-    await aside(len(text), spec.input.check, data, text, files=files if spec.input.has_files else None)
+    await aside(spec.input.weight(len(text)), spec.input.check, data, text, files=files if spec.input.has_files else None)
     return Inputs(text, files, len(text))
 
 

@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, create_model, field_validator
 from typing_extensions import TypedDict
 
 from longrun import File, Image, model
@@ -35,6 +35,14 @@ with isolated_registry() as _defined:
     class Tree(BaseModel):
         children: list[Tree] = []
 
+    class Either(BaseModel):
+        child: Either | Other | None = None
+        data: list[float] = []
+
+    class Other(BaseModel):
+        child: Either | Other | None = None
+        data: list[float] = []
+
     class Judged(BaseModel):
         rows: list[Left] = []
 
@@ -53,6 +61,8 @@ with isolated_registry() as _defined:
     class Colour(enum.Enum):
         RED = "red"
 
+    Many: Any = Union[tuple(create_model(f"Many{n}", data=(list[int], [])) for n in range(8))]  # noqa: UP007
+    Within: Any = Union[tuple(create_model(f"Within{n}", many=(Many, ...)) for n in range(8))]  # noqa: UP007
     Code = Annotated[str, Field(pattern=r"^[a-z]{1,8}$")]
 
     @model
@@ -79,8 +89,12 @@ with isolated_registry() as _defined:
         unique: set[str] | None = None,
         colours: list[Colour] | None = None,
         tree: Tree | None = None,
+        ambiguous: Either | Other | None = None,
+        ambiguities: list[Either | Other] | None = None,
         judged: Judged | None = None,
         data: bytes | None = None,
+        many: list[Many] | None = None,
+        within: list[Within] | None = None,
     ) -> None:
         """Take anything."""
 
@@ -146,6 +160,11 @@ def text(piece: bytes, around: bytes = b'"') -> bytes:
     return around + piece * ((LIMIT - 256) // len(piece)) + around
 
 
+def chain(levels: int, bottom: bytes = b"{}") -> bytes:
+    """Objects of which each is the `child` of the one around it."""
+    return b'{"child":' * levels + bottom + b"}" * levels
+
+
 def parts(head: Callable[[int], bytes], value: bytes, most: int | None = None) -> bytes:
     """A form of many parts."""
     pieces, size = [], 0
@@ -170,7 +189,8 @@ MANY, WRONG, TAKEN, EITHER = (413,), (422,), (202,), (202, 422)
 QUICK = (
     "events", "nested 58 deep", "commas in many texts", "NaN", "Infinity behind a long key", "the last key again",
     "numbers of 4,300 digits", "objects nested 60 deep", "honest floats", "unions of nothing", "unions", "prices",
-    "unknown fields of a dataclass", "a deep tree", "rows that the author looks at", "known events", "tags of a job",
+    "unknown fields of a dataclass", "a deep tree", "an ambiguous chain", "an ambiguous chain of 60 KB", "60 KB of eight classes",
+    "rows that the author looks at", "known events", "tags of a job",
     "unknown members of the policy", "ids of dead letters", "batch of wrong inputs", "blank lines", "a line of unions",
     "empty files", "a data: URI of escapes", "a part of NaN",
 )  # fmt: skip
@@ -249,6 +269,18 @@ CASES: dict[str, Case] = {
     "colours that are none": Case(given("colours", lambda: listed(b'""', 990_000)), WRONG),
     "a wide tree": Case(given("tree", lambda: b'{"children":%s}' % listed(b"{}", 330_000)), TAKEN),
     "a deep tree": Case(given("tree", lambda: b'{"children":%s}' % listed(b'{"children":[' * 20 + b"]}" * 20)), TAKEN),
+    "an ambiguous chain": Case(given("ambiguous", lambda: chain(40)), WRONG),
+    "an ambiguous chain of 60 KB": Case(given("ambiguous", lambda: chain(8, b'{"data":%s}' % listed(b"1", 30_000))), WRONG),
+    "a large ambiguous chain": Case(given("ambiguous", lambda: chain(20, b'{"data":%s}' % listed(b"1", 900_000))), WRONG),
+    "ambiguous chains": Case(given("ambiguities", lambda: listed(chain(20), 10_000)), WRONG),
+    "60 KB of eight classes": Case(given("many", lambda: listed(b"{}", 20_000)), TAKEN),
+    "60 KB of eight classes within eight": Case(given("within", lambda: listed(b'{"many":{}}', 5_000)), TAKEN),
+    "eight classes": Case(given("many", lambda: listed(b"{}", 330_000)), TAKEN),
+    "ambiguous objects": Case(given("ambiguities", lambda: listed(b"{}", 330_000)), TAKEN),
+    "ambiguous lines": Case(lambda: lines(b'{"ambiguous":%s}' % chain(9))[: 100 * 130], EITHER, BATCH, LINES),
+    "an ambiguous part": Case(
+        lambda: parts(lambda number: b"name=ambiguous\r\nContent-Type: application/json", chain(30), 1), WRONG, TAKE, FORM
+    ),
     "rows that the author looks at": Case(given("judged", lambda: b'{"rows":%s}' % listed(b"{}", 100_000)), TAKEN),
     "bytes": Case(given("data", lambda: text(b"a")), TAKEN),
     # What is ours.

@@ -120,6 +120,7 @@ async def _measured(app: FastAPI, case: Case, body: bytes, loop: Loop) -> dict[s
     loop.longest = loop.held = 0.0
     watching = asyncio.create_task(loop.watch())
     status, answer = await _call(app, case, body)
+    await asyncio.sleep(2 * _TICK)  # ends the step in which it was answered, and lets the watching task see it
     watching.cancel()
     cost = {"bytes": _bytes("VmHWM") - before, "step": loop.longest, "held": loop.held}
     return {"status": status, "size": len(answer), "answer": answer[:500].decode(errors="replace"), **cost}

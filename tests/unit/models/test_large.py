@@ -244,3 +244,22 @@ def test_thousands_of_files_are_too_many_before_each_is_an_error() -> None:
     value = {"files": ["data:,"] * 100_000}
     found = refused(lambda: schema_of(files=list[File]).file_places(value, orjson.dumps(value)))
     assert found == [{"pointer": "/input", "detail": "It names more than 2,000 files"}]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "tries"), [(list[int], 1), (int | Left, 2), (list[int | str | Left] | dict[str, int], 6), (Tree, 1), (Left | None, 1)]
+)
+def test_a_union_is_as_much_work_as_a_larger_input(annotation: Any, tries: int) -> None:
+    assert schema_of(x=annotation).weight(3_000) == max(3_000, tries * 1_000)
+
+
+@given(st.data())
+def test_what_takes_long_without_being_large_shows_all_that_is_wrong(data: st.DataObject) -> None:
+    annotation, schema = data.draw(st.sampled_from(SCHEMAS), label="type")
+    value = {"x": data.draw(VALUES, label="value")}
+    text = json.dumps(value).encode()
+    plain = refused(lambda: schema.check(value, text))
+    slow = schema_of(x=annotation)
+    vars(slow)["_tries"] = 1_000_000
+    found = refused(lambda: slow.check(value, text))
+    assert [each["pointer"] for each in found or ()] == [each["pointer"] for each in plain or ()]
