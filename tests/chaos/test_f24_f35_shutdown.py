@@ -160,22 +160,29 @@ def test_tickets_and_claims_that_are_on_their_way_go_back_before_the_worker_ends
     assert set(held) <= {"queued", "succeeded"}, held
 
 
-@pytest.mark.cluster(proxied=("worker",), settings={"LONGRUN_LEASE": "120", "LONGRUN_HEARTBEAT": "5", "LONGRUN_GRACE": "20"})
+@pytest.mark.cluster(proxied=("worker",), settings={"LONGRUN_LEASE": "120", "LONGRUN_HEARTBEAT": "5", "LONGRUN_GRACE": "60"})
 def test_what_has_not_started_does_not_wait_for_what_runs(cluster: Cluster, caller: Caller) -> None:
     worker = cluster.start_worker()
     cluster.workers_ready()
-    long = caller.submit("nap", "runs to its end", 8.0)
+    long = caller.submit("nap", "runs to its end", 20.0)
     begun(cluster, long)
-    cluster.proxies["worker"].delay(0.3)
-    time.sleep(1.5)
+    # So long that none of them begins before the signal, however late that comes: tickets are popped after 1.5 s, and claimed after 3.
+    cluster.proxies["worker"].delay(1.5)
+    time.sleep(3)  # a wait of the worker that began before
     late = [caller.submit("nap", f"too late {number}", 0.1) for number in range(5)]
     time.sleep(0.4)
-    stopping = threading.Thread(target=worker.stop, kwargs={"timeout": 30})
+    stopping = threading.Thread(target=worker.stop, kwargs={"timeout": 60})
     stopping.start()
-    time.sleep(2)
-    seen = [caller.get(f"/jobs/{job_id}")["status"] for job_id in (long, *late)]
+
+    def back() -> bool:
+        held = [caller.get(f"/jobs/{job_id}")["status"] for job_id in late]
+        return held == ["queued"] * 5 and cluster.redis.zcard(f"{PREFIX}doubt") == 0
+
+    time.sleep(5)  # what was on its way has come
+    until(back, "they are back", timeout=10)
+    assert caller.get(f"/jobs/{long}")["status"] == "running"
     stopping.join()
-    assert seen == ["running"] + ["queued"] * 5
+    assert back()
     assert caller.get(f"/jobs/{long}")["status"] == "succeeded"
 
 

@@ -47,6 +47,7 @@ class ApiServer(uvicorn.Server):
         patience: seconds that open requests get after that.
         beside: listening sockets of other processes. What still waits there at the next tick is taken: they are away, or busy.
         on_ready: called once connections are accepted.
+        on_stopped: called when all has stopped. A thread that hangs in a call of the operating system may still be waited for then.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ApiServer(uvicorn.Server):
         patience: float,
         beside: Sequence[socket.socket] = (),
         on_ready: Callable[[], None] | None = None,
+        on_stopped: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -78,7 +80,7 @@ class ApiServer(uvicorn.Server):
         )
         self._resources: Resources = app.state.longrun
         self._drain = drain
-        self._beside, self._on_ready = beside, on_ready
+        self._beside, self._on_ready, self._on_stopped = beside, on_ready, on_stopped
         self._stopping_since: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._write_timeout = WriteTimeout()
@@ -132,6 +134,7 @@ class ApiServer(uvicorn.Server):
                 ("end what has noticed nothing of that", self._cancel_tasks),
                 ("close what the app holds", self._close_app),
                 ("stop looking for dead readers", self._stop_cutting),
+                ("bound the end of the process", self._on_stopped),
             )
         )
 

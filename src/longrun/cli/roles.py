@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from longrun.cli.ending import bound_end, in_time
 from longrun.cli.options import ApiProcesses, App, Concurrency, Data, Device, Host, Port, Processes, Queues
 from longrun.cli.show import say
 from longrun.cli.supervisor import WRONG_START
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _ANSWERS = 3.0  # seconds at least for answers that have begun
 
 
+@in_time()
 def api(
     app: App = None,
     *,
@@ -64,9 +66,10 @@ def api(
         sock = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
         others = [socket.socket(fileno=int(each)) for each in beside.split(",") if each]
     on_ready = None if ready_fd is None else lambda: report_ready(ready_fd, name)
-    server = ApiServer(asgi, drain=settings.drain, patience=answers, beside=others, on_ready=on_ready)
+    server = ApiServer(
+        asgi, drain=settings.drain, patience=answers, beside=others, on_ready=on_ready, on_stopped=lambda: bound_end(wrong.status)
+    )
     server.run(sockets=[sock])
-    _ignore_signals()
     if not server.started:
         raise typer.Exit(1)
     wrong.leave()
@@ -85,12 +88,7 @@ def _exit_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, leave)
 
 
-def _ignore_signals() -> None:
-    """All has stopped in order: a further signal, while the interpreter ends, must not turn that into a death by signal."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
+@in_time()
 def worker(
     app: App = None,
     *,
@@ -125,7 +123,6 @@ def worker(
         wrong = WrongStart()
     with _start_errors(settings.app):
         status = run_worker(settings, name, wrong.end, identity=identity)
-    _ignore_signals()
     wrong.leave()
     raise typer.Exit(status)
 
@@ -148,6 +145,11 @@ class WrongStart:
     def __init__(self) -> None:
         self._seen = False
 
+    @property
+    def status(self) -> int:
+        """To exit with."""
+        return WRONG_START if self._seen else 0
+
     def end(self) -> None:
         """Stop the process. Callable from any thread, and again; the log has said why."""
         if not self._seen:  # a second signal would mean: at once
@@ -156,8 +158,8 @@ class WrongStart:
 
     def leave(self) -> None:
         """Exit with status 2 if it came to that."""
-        if self._seen:
-            raise typer.Exit(WRONG_START)
+        if self.status:
+            raise typer.Exit(self.status)
 
 
 @contextmanager

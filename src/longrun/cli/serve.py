@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from longrun.cli.apis import HEAD_START, ApiProcesses, command, listening
+from longrun.cli.ending import in_time
 from longrun.cli.http import glance
 from longrun.cli.listen import url_of
 from longrun.cli.options import ApiProcesses as Apis
@@ -31,6 +32,7 @@ GRACE = 2.0  # seconds for running jobs when someone presses Ctrl-C; LONGRUN_GRA
 _START = 30.0  # seconds until we say that it is not ready yet
 
 
+@in_time()
 def serve(
     app: App = None,
     *,
@@ -82,13 +84,13 @@ def _stoppable() -> Iterator[None]:
     """Until something runs that has to be stopped in order, SIGTERM and Ctrl-C are a normal exit."""
     import typer
 
-    old = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     finally:
-        signal.signal(signal.SIGTERM, old)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all has stopped; see `in_time`
 
 
 def _start_store(settings: Settings) -> tuple[EmbeddedValkey | None, str]:

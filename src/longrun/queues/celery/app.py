@@ -26,7 +26,8 @@ def broker_url(store_url: str) -> str:
     if parts.scheme != "unix":
         return SCHEME + store_url[len(parts.scheme) :]
     db = next((pair.partition("=")[2] for pair in parts.query.split("&") if pair.startswith("db=")), "0")
-    return f"{SCHEME}+socket://{parts.path}?virtual_host={db}"
+    user, at, _ = parts.netloc.rpartition("@")  # `:password` or `user:password`
+    return f"{SCHEME}+socket://{user}{at}{parts.path}?virtual_host={db}"
 
 
 ReadFile = Callable[[str], bytes]
