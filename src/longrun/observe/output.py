@@ -72,6 +72,11 @@ class Output:
         """Whether `fileno` shares no flags with other processes, and never waits."""
         return self._fd >= 0 and not os.get_blocking(self._fd)
 
+    @property
+    def lock(self) -> threading.RLock:
+        """For those who put lines together before they write them."""
+        return self._lock
+
     def write(self, data: bytes) -> None:
         """Write whole lines, in one write where the system does that."""
         with self._lock:
@@ -308,18 +313,20 @@ class _Lines(io.BufferedIOBase):
     def write(self, data: Any) -> int:
         """Takes all of `data`."""
         new = bytes(data)
-        kept, self._kept = self._kept + new, b""
-        if b"\n" in new or len(kept) > _LONGEST_PART:
-            self._output.write(kept)
-        else:
-            self._kept = kept
+        with self._output.lock:
+            kept, self._kept = self._kept + new, b""
+            if b"\n" in new or len(kept) > _LONGEST_PART:
+                self._output.write(kept)
+            else:
+                self._kept = kept
         return len(new)
 
     def flush(self) -> None:
         """Write what is kept, whether its line has ended or not."""
-        kept, self._kept = self._kept, b""
-        if kept:
-            self._output.write(kept)
+        with self._output.lock:
+            kept, self._kept = self._kept, b""
+            if kept:
+                self._output.write(kept)
 
 
 def _in_child() -> None:
