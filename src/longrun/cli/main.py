@@ -11,12 +11,14 @@ def main(arguments: list[str] | None = None) -> None:
     mend_start()
     stay_behind_as_first()
     # Imported now: nothing may be opened before.
+    from longrun.cli.ending import own_process
     from longrun.cli.http import FAILED, USAGE, explain
     from longrun.cli.show import OutputFailed, say
     from longrun.errors import CallError, LongrunError, needs_extra
     from longrun.observe.output import take_over
 
     if arguments is None:
+        own_process()
         # What is said on stderr is never a reason to end; a result on stdout that cannot be written is.
         take_over("stderr")
     try:
