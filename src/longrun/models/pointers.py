@@ -63,7 +63,17 @@ def places(error: ValidationError, value: Any, kind: str) -> tuple[list[tuple[tu
     return found, not others <= {path for path, _ in found}
 
 
+#: Where pydantic looks at decoded values it speaks of Python's types, and of classes that no caller knows; of JSON text it says this.
+_OBJECT, _ARRAY = "Input should be an object", "Input should be a valid array"
+_IN_JSON = {
+    **dict.fromkeys(("model_type", "model_attributes_type", "dataclass_type", "dict_type", "mapping_type"), _OBJECT),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), _ARRAY),
+}
+
+
 def _sentence(kind: str, text: str) -> str:
+    if kind in _IN_JSON:
+        return _IN_JSON[kind]
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return "There is no such field"
     for prefix in _PREFIXES:

@@ -299,7 +299,8 @@ async def test_a_thousand_damaged_pictures_kill_neither_worker_nor_runner(desk: 
     refused = [job for job in jobs if job.status == "failed"]
     assert {error(job)["code"] for job in refused} == {"validation-failed"}
     assert 100 < len(refused) < 950
-    assert {job.attempt for job in jobs} == {1}
+    # 2: it was sent ahead, and given back from behind one that took long.
+    assert {job.attempt for job in jobs} <= {1, 2}
     assert {output(job)[2] for job in jobs if job.status == "succeeded"} <= runners
     assert worker.process.poll() is None
     assert {process.pid for process in worker.runners} == runners
