@@ -83,7 +83,7 @@ async def test_the_name_of_a_killed_worker_is_free_after_its_lease(caller: Calle
     first.kill()
     first.process.wait()
     second = start_worker("--name", "gpu", models="Noop")
-    await until(lambda: "model ready" in second.log.read_text(), "the second works")
+    await until(lambda: second.log.read_text().count("model ready") == 2, "the second works")
     assert [entry["pid"] for entry in await entries(caller)] == [second.process.pid]
     assert (await caller.run("noop", x=1)).output == b"1"
 
@@ -95,7 +95,7 @@ async def test_a_worker_that_finds_its_name_taken_over_stops_and_harms_nobody(ca
     first.kill(signal.SIGSTOP)
     second = start_worker("--name", "gpu", models="Sleeper")
     # It waits for the end of the name's lease, unless this machine took longer than that to start it.
-    await until(lambda: "model ready" in second.log.read_text(), "the second works")
+    await until(lambda: second.log.read_text().count("model ready") == 2, "the second works")
     job_id = await caller.submit("sleeper", seconds=4)
     job = await caller.until(job_id, "running")
     first.kill(signal.SIGCONT)
