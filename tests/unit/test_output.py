@@ -213,26 +213,3 @@ def test_print_makes_one_write_of_a_line(pipe: tuple[int, int]) -> None:
     assert read_all(pipe[0]) == b"a bc\n"
     print("no end", file=stream, end="", flush=True)
     assert read_all(pipe[0]) == b"no end"
-
-
-def test_pieces_of_lines_from_several_threads_are_neither_lost_nor_doubled(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as file:
-        stream = text_stream(output._Lines(Output(file.fileno()), file.fileno(), "stdout"))
-
-        def speak(word: str) -> None:
-            for n in range(500):
-                print(word, word, end="\n" if n % 2 else "", file=stream)
-
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        try:
-            threads = [threading.Thread(target=speak, args=(word,)) for word in "abcd"]
-            for each in threads:
-                each.start()
-            for each in threads:
-                each.join()
-        finally:
-            sys.setswitchinterval(before)
-        stream.flush()
-    written = (tmp_path / "log").read_text()
-    assert {letter: written.count(letter) for letter in "abcd\n"} == {**dict.fromkeys("abcd", 1000), "\n": 1000}
