@@ -101,7 +101,13 @@ def test_without_a_folder_for_its_data_it_says_so_in_one_line(command: list[str]
     assert (ended.returncode, ended.stderr) == (2, GONE)
 
 
-@pytest.mark.parametrize("way", ["everything closed", "no stdin", "no stdout", "no stderr", "children ignored"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "everything closed",
+        *(pytest.param(way, marks=pytest.mark.slow) for way in ("no stdin", "no stdout", "no stderr", "children ignored")),
+    ],
+)
 def test_commands_of_callers_end_with_the_usual_status(way: str, tmp_path: Path) -> None:
     for words, status in ((["--version"], 0), (["jobs", "ls", "--url", "http://127.0.0.1:9"], 5), (["run"], 2)):
         ended = subprocess.run(["sh", "-c", WAYS[way], "sh", *LONGRUN, *words], cwd=tmp_path, capture_output=True, timeout=60)

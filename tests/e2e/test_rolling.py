@@ -256,6 +256,7 @@ def judged(fleet: Fleet, load: Load) -> None:
     assert again == []
 
 
+@pytest.mark.slow  # test_two_versions.py does this with two versions
 @pytest.mark.parametrize("fleet", [1], indirect=True)
 def test_an_api_and_a_worker_are_replaced_under_load_and_nobody_notices(fleet: tuple[Fleet, Load]) -> None:
     cluster, load = fleet

@@ -131,6 +131,7 @@ def test_a_picture_of_fifty_thousand_by_fifty_thousand_is_refused_by_its_header(
     wait_until_nothing_is_kept(service)
 
 
+@pytest.mark.slow
 def test_a_thousand_damaged_pictures_kill_nothing(service: Service) -> None:
     dice = random.Random(6)
     originals = list(media_files.PICTURES.values())

@@ -97,7 +97,7 @@ def test_a_command_whose_reader_has_seen_enough_ends_without_a_word(tmp_path: Pa
     assert done.stderr == b""
 
 
-@pytest.mark.parametrize("kind", ["unread pipe", "full disk"])
+@pytest.mark.parametrize("kind", ["unread pipe", pytest.param("full disk", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("words", [["jobs", "ls", "--url", "http://127.0.0.1:1"], ["no-such-command"]])
 def test_what_cannot_be_said_on_stderr_changes_no_exit_status(kind: str, words: list[str], tmp_path: Path) -> None:
     with nowhere(kind) as number:

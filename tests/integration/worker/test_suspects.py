@@ -108,6 +108,7 @@ async def test_a_culprit_among_them_fails_alone(start: Start, caller: Caller, pl
     assert max(job.attempt for job in others) <= 3
 
 
+@pytest.mark.slow
 async def test_suspects_are_queued_until_they_begin_and_can_be_canceled(start: Start, caller: Caller, tmp_path: Path) -> None:
     """On a GPU, where they take turns."""
     worker = start(**ON_A_GPU)
