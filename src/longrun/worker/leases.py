@@ -38,11 +38,12 @@ class Leases:
 
         An earlier claim of the job that still runs here has lost it: its lease ran out, or the store has forgotten it.
         """
-        earlier = self.tables.runs.get(run.id)
-        if earlier is not None:
-            if earlier.fence == run.fence:
-                return False
-            self._has_lost(earlier)
+        earlier = self.tables.runs.setdefault(run.id, run)
+        if earlier is run:
+            return True
+        if earlier.fence == run.fence:
+            return False
+        self._has_lost(earlier)
         self.tables.runs[run.id] = run
         return True
 

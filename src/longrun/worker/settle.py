@@ -99,7 +99,7 @@ class Settler:
         ended, self._successes = self._successes, []
         answers = await self.claims.finish_all([ending for _, ending in ended])
         for (run, ending), answer in zip(ended, answers, strict=True):
-            if isinstance(answer, StorageFull | FilesLost):
+            if isinstance(answer, (StorageFull, FilesLost)):
                 self._persist(run, lambda run=run, ending=ending: self._finish_one(run, ending))  # type: ignore[misc]
             elif isinstance(answer, LongrunError):
                 self._not_stored(run, answer)
