@@ -13,6 +13,8 @@ import pytest
 from tests.chaos.caller import Caller
 from tests.chaos.cluster import Cluster
 from tests.chaos.mutants import NO_COMPARE, NO_FENCE, NO_SWEEP, STORE_MUTANTS, STORE_TESTS, Mutant, build
+from tests.chaos.mutants_of_claims import CLAIM_MUTANTS
+from tests.chaos.mutants_of_files import FILE_MUTANTS
 from tests.chaos.mutants_of_versions import VERSION_MUTANTS
 from tests.chaos.scenarios import (
     Scenario,
@@ -33,6 +35,8 @@ SCENARIOS: list[tuple[Mutant, Scenario, str]] = [
     (NO_FENCE, a_zombie_offers_its_result, "instead of"),
     (NO_COMPARE, every_ticket_is_there_three_times, "succeeded at attempt"),
 ]
+#: What a test shows, and no scenario.
+OF_TESTS = [*STORE_MUTANTS, *CLAIM_MUTANTS, *FILE_MUTANTS, *VERSION_MUTANTS]
 ENOUGH = 90.0  # seconds in which everything ends that ever will, also on a slow machine
 LONG = 12.0  # seconds in which what is lost would have been found: six leases
 #: Loaded by the pytest of a mutant: refuses to test another build than the one it was given.
@@ -106,14 +110,14 @@ def store_tests(package: Path, names: set[str], folder: Path) -> tuple[int, list
     return done.returncode, [case.get("name", "") for case in cases if not len(case)], failures
 
 
-@pytest.mark.parametrize("mutant", [*STORE_MUTANTS, *VERSION_MUTANTS], ids=lambda mutant: mutant.guard)
+@pytest.mark.parametrize("mutant", OF_TESTS, ids=lambda mutant: mutant.guard)
 def test_without_its_guard_a_test_of_the_store_is_red(mutant: Mutant, tmp_path: Path) -> None:
     status, passed, failures = store_tests(build(mutant, tmp_path / "build"), {mutant.test}, tmp_path)
     assert (status, passed, len(failures)) == (1, [], 1)
 
 
 def test_with_all_guards_the_same_tests_of_the_store_are_green(whole: Path, tmp_path: Path) -> None:
-    names = {mutant.test for mutant in [*STORE_MUTANTS, *VERSION_MUTANTS]}
+    names = {mutant.test for mutant in OF_TESTS}
     assert store_tests(whole, names, tmp_path)[0] == 0
 
 

@@ -38,8 +38,7 @@ class TooManyWays(Exception):
 
 def most_tries(core: CoreSchema) -> int:
     """How many classes one value may be tried as: choices of a union, times those of unions within; a union within itself is one."""
-    described = {each["ref"]: each for each in core.get("definitions", ())}
-    within = {ref: _references(each) for ref, each in described.items()}
+    described, within = _graph(core)
     known: dict[str, int] = {}
 
     def tries(schema: Any, inside: frozenset[str] = frozenset()) -> int:
@@ -65,8 +64,7 @@ def most_tries(core: CoreSchema) -> int:
 
 def ambiguous(core: CoreSchema) -> set[str]:
     """The descriptions in which a union is ambiguous and leads back to itself, and all that these refer to."""
-    described = {each["ref"]: each for each in core.get("definitions", ())}
-    within = {ref: _references(each) for ref, each in described.items()}
+    described, within = _graph(core)
     found = {
         ref
         for ref, each in described.items()
@@ -85,7 +83,8 @@ class Ways:
 
     def __init__(self, core: CoreSchema, context: Any) -> None:
         self._core, self._context = core, context
-        inside = [each for each in core.get("definitions", ()) if each["ref"] in ambiguous(core)]
+        refs = ambiguous(core)
+        inside = [each for each in core.get("definitions", ()) if each["ref"] in refs]
         self._choices = max(len(union["choices"]) for union in _nodes(inside) if union["type"] == "union")
 
     def limit(self, data: Any, size: int) -> None:
@@ -129,6 +128,12 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
         for name, each in schema.items():
             if not typed or name not in OPAQUE:
                 yield from _nodes(each)
+
+
+def _graph(core: CoreSchema) -> tuple[dict[str, Any], dict[str, set[str]]]:
+    """What is described apart, by name, and which of these each refers to."""
+    described = {each["ref"]: each for each in core.get("definitions", ())}
+    return described, {ref: _references(each) for ref, each in described.items()}
 
 
 def _references(schema: Any) -> set[str]:

@@ -15,12 +15,8 @@ _WHY = {
     "restart": "the server was started again without it, after a power cut or with an older copy of the data",
     "reload": "the server took up older data while it ran",
     "unknown": "the data are older than what the store had confirmed, after a failover, a restart or a restore",
+    "emptied": "the store was emptied",
 }
-
-
-def cause(loss: Loss) -> str:
-    """Why it was lost, as far as the server says."""
-    return {**_WHY, "emptied": "the store was emptied", "other": "other data are behind the address than before"}[loss.kind]
 
 
 def sentence(loss: Loss) -> str:
@@ -29,8 +25,8 @@ def sentence(loss: Loss) -> str:
     if loss.kind == "other":
         return f"other data than until {end} are behind the address"
     if loss.begin is None:
-        return f"what was written before {end} is lost: {cause(loss)}"
-    return f"what was written between {rfc3339(loss.begin)} and {end} may be lost: {cause(loss)}"
+        return f"what was written before {end} is lost: {_WHY[loss.kind]}"
+    return f"what was written between {rfc3339(loss.begin)} and {end} may be lost: {_WHY[loss.kind]}"
 
 
 def examine_loss(loss: Loss | None) -> Finding:

@@ -50,6 +50,12 @@ def cursor_after(looked: int, asked: int, score: bytes, last: bytes) -> Cursor |
     return (score.decode(), last.decode()) if looked == asked else None
 
 
+def info_lines(reply: bytes | None) -> dict[str, str]:
+    """The `name:value` lines of what INFO answers; none of None."""
+    lines = (reply or b"").decode(errors="replace").splitlines()
+    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
+
+
 def _others(scripts: Mapping[str, Script], loaded: Mapping[str, Script]) -> list[Script]:
     """Those that are not the same in both."""
     return [each for name, each in scripts.items() if each.sha != loaded[name].sha]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from longrun.errors import StoreUnavailable
 from longrun.settings import Settings
-from longrun.store.connection import Connection, StoreError
+from longrun.store.connection import Connection, StoreError, info_lines
 from longrun.store.records import Records
 
 #: Milliseconds: how long a mark lives that is not renewed (a process that was away for longer finds nothing), and how long a loss is shown.
@@ -127,13 +127,8 @@ class Losses:
     async def lineage(self) -> Lineage | None:
         """None when the server does not say it, as managed ones and tight ACLs do not."""
         try:
-            server, replication = [_fields(await self._command("INFO", section)) for section in ("server", "replication")]
+            server, replication = [info_lines(await self._command("INFO", section)) for section in ("server", "replication")]
         except (StoreError, StoreUnavailable):
             return None
         names = (server.get("run_id"), replication.get("master_replid"), replication.get("master_replid2"))
         return Lineage(*names) if all(names) else None  # type: ignore[arg-type]
-
-
-def _fields(info: Any) -> dict[str, str]:
-    lines = [line.partition(":") for line in info.decode(errors="replace").splitlines()]
-    return {name: value for name, colon, value in lines if colon}

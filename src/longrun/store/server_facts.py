@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from longrun.errors import StorageFull
-from longrun.store.connection import StoreError
+from longrun.store.connection import StoreError, info_lines
 from longrun.store.formats import known
 from longrun.store.store import Store
 from longrun.version import VERSION
@@ -110,7 +110,7 @@ async def read_facts(store: Store, *, timeout: float) -> Facts:
         _ask(store, timeout, "CONFIG", "GET", "append*"),
         _ask(store, timeout, "CONFIG", "GET", "maxmemory*"),
     )
-    known = server_facts(_lines(info), _pairs(hello), _pairs(append) | _pairs(memory))
+    known = server_facts(info_lines(info), _pairs(hello), _pairs(append) | _pairs(memory))
     looks = [await _clock(store, timeout) for _ in range(_LOOKS)]
     known |= clock_facts(looks)
     facts = Facts(**known)
@@ -184,12 +184,6 @@ def server_facts(info: Mapping[str, str], hello: Mapping[str, str], config: Mapp
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdigit() else None
-
-
-def _lines(reply: bytes | None) -> dict[str, str]:
-    """INFO's `name:value` lines."""
-    lines = (reply or b"").decode(errors="replace").splitlines()
-    return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def _pairs(reply: Any) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import signal
 import socket
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from tests.failing_steps import failing_step
 from tests.integration.api.conftest import API, PlayedWorker, app_of, listening
 
 from longrun.api.http.protocol import HttpProtocol
@@ -187,33 +187,13 @@ async def test_a_step_that_fails_keeps_no_other_from_being_taken(
 ) -> None:
     job = await submit()
     taken: list[int] = []
-
-    def watched(number: int, kind: type, name: str) -> Callable[..., Any]:
-        real = getattr(kind, name)
-
-        def step(*args: Any, **options: Any) -> Any:
-            taken.append(number)
-            given = real(*args, **options)  # what is open must be closed all the same, at the end of the test
-            if number != failing or taken.count(number) > 1:
-                return given
-            if not inspect.isawaitable(given):
-                raise RuntimeError("injected")
-
-            async def fail() -> None:
-                await given
-                raise RuntimeError("injected")
-
-            return fail()
-
-        return step
-
     async with serving(settings) as served:
         reading = asyncio.create_task(served.caller.get(job["urls"]["self"], headers={"Prefer": "wait=60"}))
         # Closed first: connections are looked at in no order, so the waiting one would be the first to fail in half of the runs.
         idle = [await asyncio.open_connection("127.0.0.1", int(served.url.rpartition(":")[2])) for _ in range(3)]
         await asyncio.sleep(0.3)
         for number, (kind, name) in enumerate(STEPS):
-            monkeypatch.setattr(kind, name, watched(number, kind, name))
+            monkeypatch.setattr(kind, name, failing_step(number, getattr(kind, name), taken, failing))
         served.tell()
         await served.ended()
         with contextlib.suppress(httpx.RemoteProtocolError):  # only the connection whose own step failed is cut

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -91,3 +92,11 @@ async def test_a_job_that_has_run_and_waits_again_has_its_total_timeout_alone(st
     else:
         await store.claims.hand_back(job_id, "1/n", "release")
     assert await deadline(store, job_id) == 20
+
+
+async def test_start_within_counts_for_the_first_start_alone(store: Store) -> None:
+    job_id = await claimed(store, Policy(start_within=0.05))
+    await store.claims.hand_back(job_id, "1/n", "crash")
+    await asyncio.sleep(0.06)
+    await store.upkeep.release_due()
+    assert await status(store, job_id) == "queued"

@@ -391,11 +391,3 @@ async def test_total_timeout_also_ends_a_job_that_waits_for_another_attempt(stor
             "expired",
             b'{"code":"expired","detail":"The job had not ended within its total_timeout.","attempt":1}',
         )
-
-
-async def test_start_within_counts_for_the_first_start_alone(store: Store) -> None:
-    job_id = await claimed(store, Policy(start_within=0.05))
-    await store.claims.hand_back(job_id, "1/n", "crash")
-    await asyncio.sleep(0.06)
-    await store.upkeep.release_due()
-    assert await status(store, job_id) == "queued"

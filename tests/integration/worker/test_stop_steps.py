@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
+from tests.failing_steps import failing_step
 from tests.integration.worker.conftest import MODELS, Caller
 from tests.waiting import PATIENCE
 
@@ -54,25 +53,8 @@ async def test_each_other_step_is_taken(failing: int, settings: Settings, caller
     processes = [seat.process for seat in engine.tables.seats]
     taken: list[int] = []
 
-    def watched(number: int, real: Callable[..., Any]) -> Callable[..., Any]:
-        def step(*args: Any, **options: Any) -> Any:
-            taken.append(number)
-            given = real(*args, **options)
-            if number != failing or taken.count(number) > 1:
-                return given
-            if not inspect.isawaitable(given):
-                raise RuntimeError("injected")
-
-            async def fail() -> None:
-                await given
-                raise RuntimeError("injected")
-
-            return fail()
-
-        return step
-
     for number, (kind, name) in enumerate(STEPS):
-        monkeypatch.setattr(kind, name, watched(number, getattr(kind, name)))
+        monkeypatch.setattr(kind, name, failing_step(number, getattr(kind, name), taken, failing))
     await asyncio.to_thread(engine.stop, 0)
     assert set(taken) == set(range(len(STEPS))) and taken.count(2) == len(specs)
     assert not engine.thread.is_alive()
