@@ -8,7 +8,8 @@ from typing import Any
 
 
 def failing_step(number: int, real: Callable[..., Any], taken: list[int], failing: int) -> Callable[..., Any]:
-    """`real`, which enters its number in `taken`. If that is `failing`, RuntimeError follows the first call (or the await of what it gives)."""
+    """`real`, which enters its number in `taken`. If that is `failing`,
+    the first call, or the await of what it gives, ends with RuntimeError."""
 
     def step(*args: Any, **options: Any) -> Any:
         taken.append(number)

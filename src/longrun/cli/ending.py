@@ -67,6 +67,8 @@ def _status(error: BaseException) -> int:
     """With which status `main` ends for it."""
     if isinstance(code := getattr(error, "exit_code", None), int):  # typer's; the module may be missing
         return code
+    if isinstance(error, KeyboardInterrupt):
+        return 130  # as typer ends for it
     if isinstance(error, SystemExit):
-        return error.code if isinstance(error.code, int) else FAILED
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else FAILED
     return USAGE if isinstance(error, LongrunError) else FAILED
