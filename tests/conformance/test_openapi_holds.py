@@ -39,7 +39,14 @@ def _lines(_: object, value: Any) -> bytes:
     return (value if isinstance(value, str) else json.dumps(value)).encode("utf-8", "surrogatepass")
 
 
-schema = schemathesis.openapi.from_dict(build_openapi(ROUTES, models(), Settings()))
+@pytest.fixture
+def document(request: pytest.FixtureRequest) -> Any:
+    request.node._nodeid = request.node.nodeid  # Schemathesis expects it to be there, as it was in earlier versions of pytest
+    return schemathesis.openapi.from_dict(build_openapi(ROUTES, models(), Settings()))
+
+
+#: What is tried is made where this test runs, not in every process that collects the tests: it takes seconds.
+schema = schemathesis.pytest.from_fixture("document")
 
 
 async def _serve(url: str, ports: list[int], started: threading.Event, stop: asyncio.Event) -> None:

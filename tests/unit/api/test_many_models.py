@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import time
 from collections.abc import Awaitable, Iterator
@@ -32,7 +31,7 @@ MOST = 0.1
 
 @pytest.fixture(scope="module")
 def models() -> Iterator[Registry]:
-    """Models with large schemas. As in the API's process, the collector does not look at them again."""
+    """Models with large schemas."""
     with isolated_registry() as registry:
         for number in range(MANY):
             inner = create_model(f"Inner{number}", **_fields(float, 40))
@@ -43,10 +42,7 @@ def models() -> Iterator[Registry]:
 
             predict.__annotations__ = {"given": outer, "return": outer}
             model(name=f"m{number}")(predict)
-    gc.collect()
-    gc.freeze()
-    yield registry
-    gc.unfreeze()
+        yield registry
 
 
 def _fields(kind: Any, number: int) -> dict[str, Any]:
@@ -54,7 +50,10 @@ def _fields(kind: Any, number: int) -> dict[str, Any]:
 
 
 async def held(work: Awaitable[T]) -> tuple[T, float]:
-    """What comes of it, and the longest that the loop was held meanwhile, in seconds of CPU."""
+    """What comes of it, and the longest that the loop was held meanwhile, in seconds of CPU.
+
+    As in the API's process, no collection of garbage looks at the models meanwhile.
+    """
     with no_collection():
         longest, since = 0.0, time.thread_time()
         doing = asyncio.ensure_future(work)
