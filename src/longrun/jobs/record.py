@@ -10,13 +10,13 @@ import orjson
 
 from longrun.jobs.file_refs import FileRef, referenced
 from longrun.jobs.policy import Policy
-from longrun.jobs.states import TERMINAL, Status
+from longrun.jobs.states import TERMINAL, Status, status_of
 
 #: Fields of the hash that a read returns, in this order (the scripts get the same list). `input` is left out: no answer shows it.
 FIELDS = (
     "tenant", "model", "queue", "status", "version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due",
     "errors", "progress", "progress_at", "output", "error", "usage", "tags", "metadata", "policy", "retry_of", "retried_by", "worker",
-    "partial", "hook", "batch", "batch_index",
+    "partial", "hook", "batch", "batch_index", "parent", "root", "step", "depth", "epoch", "asks", "kids_usage", "tree_usage",
 )  # fmt: skip
 
 #: Figures of `usage` that are ours, of each attempt or of the job. What a model reports by one of these names is not kept.
@@ -67,6 +67,14 @@ class JobRecord:
     hook: bytes | None = None
     batch: str | None = None  #: the batch whose item it is
     batch_index: int | None = None  #: its place there, from 0
+    parent: str | None = None  #: the job that runs it as a step
+    root: str | None = None  #: the job that nobody runs, at the top of that
+    step: str | None = None  #: its key among the steps of its parent
+    depth: int = 0  #: how many jobs are above it
+    epoch: int = 0  #: how often steps that had not succeeded were to run anew
+    asks: str | None = None  #: names of what it asks people for, with spaces between them
+    kids_usage: bytes | None = None  #: what its children that have ended have used, with theirs
+    tree_usage: bytes | None = None  #: of a root: what the jobs below it have used
     partial: bool = False  #: the output is what the model had when its time was over
     position: int | None = None  #: place in its lane, 1 = next; only while queued
 
@@ -90,7 +98,7 @@ class JobRecord:
         if (ref := referenced(given.get("output"))) is not None:
             given |= {"output": None, "output_ref": ref}
         given["partial"] = "partial" in given
-        given["status"] = Status(given["status"].decode())
+        given["status"] = status_of(given["status"])
         return cls(id=job_id, position=position, **given)
 
 

@@ -11,7 +11,7 @@ class Status(StrEnum):
     SCHEDULED = "scheduled"  #: waits for its `delay` to pass
     QUEUED = "queued"  #: waits for a worker
     RUNNING = "running"  #: a worker has claimed it
-    WAITING = "waiting"  #: waits for child jobs
+    WAITING = "waiting"  #: waits for child jobs, signals or time; stored as `asleep` while no worker holds it
     RETRYING = "retrying"  #: failed, and runs again at `next_attempt_at`
     CANCELING = "canceling"  #: asked to stop while running
     SUCCEEDED = "succeeded"
@@ -39,3 +39,12 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.CANCELED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
+
+
+#: How the store says that a waiting job is held by no worker. Scripts need the difference, nobody else does.
+ASLEEP = b"asleep"
+
+
+def status_of(stored: bytes) -> Status:
+    """The status that the field of a record holds."""
+    return Status.WAITING if stored == ASLEEP else Status(stored.decode())
