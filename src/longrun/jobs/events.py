@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TYPES = frozenset({"queued", "started", "progress", "output", "log", "retrying", "waiting", "canceling", "gap", "done", "error"})
+TYPES = frozenset(
+    {"queued", "started", "progress", "output", "log", "step", "step_output", "retrying", "waiting", "canceling", "gap", "done", "error"}
+)
+#: Whose data hold a value of a model's, in which files may stand.
+OUTPUTS = frozenset({"output", "step_output"})
 
 
 @dataclass(frozen=True, slots=True)

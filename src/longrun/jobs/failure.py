@@ -42,6 +42,8 @@ RETRYABLE_CODES = frozenset(
 )
 #: What is known of the death of a process: members that only such failures have.
 DEATH = ("signal", "exit_code", "peak_memory", "hint")
+#: What is known of the step that failed: its key, the job that it was, the code of its own error.
+STEP = ("step", "job_id", "step_code")
 #: How a job was stopped: members that only canceled and timed-out jobs have, when their work had begun.
 STOP = ("stopped_by", "run_s", "stop_s")
 #: The step that stopped it: it looked at its flag (or ended by itself when asked to), an exception was raised in its code, its process

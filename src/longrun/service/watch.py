@@ -169,6 +169,8 @@ async def _render(caller: Caller, job_id: str, event: Event) -> Event:
         return replace(event, data=done_data(await caller.urls.job(job, caller.base), caller.base, debug=caller.debug))
     if event.type == "retrying":
         return replace(event, data=retrying_data(event.data, wire.JobUrls.of(job_id, caller.base).self, debug=caller.debug))
+    if event.type == "waiting":
+        return replace(event, data=waiting_data(event.data))
     return event
 
 
@@ -183,6 +185,13 @@ def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes
     members: dict[str, Any] = orjson.loads(stored)
     reason = wire.JobProblem.of(members["reason"], instance, debug=debug)
     return wire.encode({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
+
+
+def waiting_data(stored: bytes) -> bytes:
+    """The `waiting` event's data for callers: the time as RFC 3339."""
+    members: dict[str, Any] = orjson.loads(stored)
+    until = members.get("until")
+    return orjson.dumps(members | {"until": None if until is None else rfc3339(int(until))})
 
 
 async def output_so_far(caller: Caller, job_id: str) -> tuple[wire.OutputSoFar, FileRef | None]:
