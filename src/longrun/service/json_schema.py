@@ -16,6 +16,7 @@ import orjson
 from pydantic_core import CoreSchema, SchemaError, SchemaValidator, ValidationError, core_schema
 
 from longrun.models.pointers import MOST_FINDINGS, pointer, shorten
+from longrun.service.jsontext import canonical, compact
 
 _Path = tuple[str | int, ...]
 _Wrong = tuple[_Path, str]
@@ -103,7 +104,12 @@ class _Check:
             yield from meant[0]
             return
         texts = dict.fromkeys(detail for each in found for path, detail in each if not path)
-        yield (), " or ".join(texts) if len(texts) == len(found) else f"fits none of the {len(choices)} forms that are allowed"
+        yield (
+            (),
+            " or ".join(texts).replace(" or must be ", " or ")
+            if len(texts) == len(found)
+            else f"fits none of the {len(choices)} forms that are allowed",
+        )
 
     def _of_object(self, value: dict[str, Any], schema: dict[str, Any]) -> Iterator[_Wrong]:
         for name in schema.get("required", ()):
@@ -120,7 +126,7 @@ class _Check:
             inner += [part for pattern, part in patterns.items() if _matches(pattern, name) is not False]
             if not inner and others is False:
                 yield (name,), "There is no such field"
-            for part in inner or [others]:
+            for part in inner or ([others] if isinstance(others, dict) else []):
                 yield from _under(name, self.of(each, part))
             if "propertyNames" in schema:
                 yield from (((name,), f"its name {detail}") for _, detail in self.of(name, schema["propertyNames"]))
@@ -130,7 +136,7 @@ class _Check:
         first = schema.get("prefixItems", [])
         for index, each in enumerate(value):
             yield from _under(index, self.of(each, first[index] if index < len(first) else schema.get("items", True)))
-        if schema.get("uniqueItems") and len({orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in value}) < len(value):
+        if schema.get("uniqueItems") and len(set(map(canonical, value))) < len(value):
             yield (), "must hold each item once"
 
 
@@ -155,7 +161,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return compact(value).decode()
 
 
 def _of_size(size: int, schema: dict[str, Any], of: str, what: str) -> Iterator[str]:
