@@ -41,6 +41,7 @@ async def run_chores(store: Store, settings: Settings, blobs: Blobs) -> None:
         every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
         every(SECOND_LOOK_S, "refill", lanes.look),
         every(2.0, "expire", lambda: _until_done(store.upkeep.expire)),
+        every(2.0, "bury", lambda: _until_done(store.upkeep.bury)),
         every(1.0, "batches", lambda: go_on_with_batches(store, blobs)),
         every(2.0, "expire_files", lambda: _until_done(store.files.expire)),
         every(2.0, "trash", files.empty_trash),

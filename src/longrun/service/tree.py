@@ -38,10 +38,14 @@ def step_view(caller: Caller, job: JobRecord, node: Node) -> wire.Step:
     return wire.Step(
         kind=node.kind, key=node.key, status=_status(job, node), id=node.id, model=node.model, attempt=node.attempt if urls else None,
         asked_at=rfc3339(node.at), started_at=rfc3339(node.started), finished_at=rfc3339(node.finished), until=rfc3339(node.until),
-        usage=Raw(node.usage or (b"{}" if urls else b"null")),
+        usage=_used(node, node.usage), steps_usage=_used(node, node.kids_usage),
         error=None if error is None else wire.JobProblem.of(error, instance, debug=caller.debug),
         children=node.kids, unused=node.unused, urls=None if urls is None else wire.StepUrls(urls.self, urls.tree),
     )  # fmt: skip
+
+
+def _used(node: Node, usage: bytes | None) -> Raw:
+    return Raw(usage or (b"null" if node.id is None else b"{}"))
 
 
 def _status(job: JobRecord, node: Node) -> Status:

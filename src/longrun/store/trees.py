@@ -9,6 +9,8 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from longrun.errors import ValidationFailed
 from longrun.jobs.states import Status, status_of
 from longrun.store.connection import Connection
@@ -104,7 +106,7 @@ class Trees:
     async def open_asks(self, job_id: str, names: Sequence[str]) -> list[Ask]:
         """What the job asks under these names (`JobRecord.asks`); one that has been answered, or whose time is over, is left out."""
         rows = await self._run("asks", job_id, *names) if names else []
-        return [Ask(row[0].decode(), int(row[1]), row[2], row[3]) for row in rows]
+        return [_ask(*row) for row in rows]
 
     async def page(self, job_id: str, tenant: str, cursor: str, limit: int) -> TreePage:
         """Up to `limit` (<= 100) of what the job has made, oldest first, from `cursor` on (empty: from the first).
@@ -129,6 +131,12 @@ class Trees:
             made |= {found[i].decode(): (int(found[i + 1]), _place(found[i + 2])) for i in range(0, len(found), 3)}
             if place == b"0":
                 return made
+
+
+def _ask(name: bytes, until: bytes, asked: bytes) -> Ask:
+    """`asked`: JSON of `ask` and `schema`, as the wait was journaled."""
+    both = orjson.loads(asked)
+    return Ask(name.decode(), int(until), orjson.dumps(both.get("ask")), orjson.dumps(both.get("schema")))
 
 
 def _place(mark: bytes) -> str:

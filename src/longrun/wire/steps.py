@@ -37,6 +37,7 @@ class Step(Answer, kw_only=True):
     finished_at: Time | None
     until: Annotated[Time | None, about("the end of a sleep, the deadline of a wait")]
     usage: Annotated[Json, about("what it has used, without its own steps", type=["object", "null"])]
+    steps_usage: Annotated[Json, about("what its own steps that have ended have used, with theirs", type=["object", "null"])]
     error: JobProblem | None
     children: Annotated[int, about("how many steps it has itself; `urls.tree` has them")]
     unused: Annotated[bool, about("the code that ran last did not ask for it")]

@@ -40,16 +40,6 @@ end
 
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
 
--- Fields from the fourth value on of the record at `k` (a job, batch, file or delivery), when it is this tenant's (false: whoever's). Otherwise nil and what
--- the script answers then: {'none'} (it is not there or another tenant's: the same answer) or {'gone', whose it was} (deleted, or its time is over, also when no
--- chore has got to it yet); `store/kinds.py` reads both. Of one that is only over the fields come third, for those who erase it.
-local function theirs(k, tenant, ...)
-  local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', ...)
-  if not r[1] or (tenant and r[1] ~= tenant) then return nil, {'none'} end
-  if r[2] or (r[3] and tonumber(r[3]) <= now()) then return nil, {'gone', r[1]}, not r[2] and r end
-  return r
-end
-
 -- Which of these keys there are, by their numbers. Sixteen that are not there cost one command.
 local function present(keys)
   local found = {}
