@@ -23,6 +23,8 @@ from longrun.store.trees import MOST_SIGNALS, Ask
 
 #: Bytes up to which a value is looked at at once: more of them would keep others waiting.
 _AT_ONCE = 4 * 1024
+#: Names that one script looks at.
+_PIECE = 100
 
 
 async def asks_of(caller: Caller, job: JobRecord) -> list[wire.Ask]:
@@ -36,7 +38,8 @@ async def asks_of(caller: Caller, job: JobRecord) -> list[wire.Ask]:
 
 async def _open(caller: Caller, job: JobRecord, *only: str) -> list[Ask]:
     names = [] if job.asks is None or job.terminal else [name for name in job.asks.split() if not only or name in only]
-    return await caller.store.trees.open_asks(job.id, names) if names else []
+    pieces = [names[start : start + _PIECE] for start in range(0, len(names), _PIECE)]
+    return [ask for piece in pieces for ask in await caller.store.trees.open_asks(job.id, piece)]
 
 
 async def _shown(caller: Caller, job: JobRecord, ask: Ask, url: str | None = None) -> wire.Ask:
