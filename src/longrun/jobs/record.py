@@ -117,7 +117,7 @@ class AttemptRecord:
     queued: int | None  #: None: a version that did not note it has claimed it
     started: int
     finished: int | None
-    outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed; None while it runs
+    outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed, waited (see `Records.attempts`); None while it runs
     error: dict[str, Any] | None
     usage: dict[str, Any] | None = None  #: figures that it has reported
 
