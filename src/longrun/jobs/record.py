@@ -16,8 +16,12 @@ from longrun.jobs.states import TERMINAL, Status, status_of
 FIELDS = (
     "tenant", "model", "queue", "status", "version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due",
     "errors", "progress", "progress_at", "output", "error", "usage", "tags", "metadata", "policy", "retry_of", "retried_by", "worker",
-    "partial", "hook", "batch", "batch_index", "parent", "root", "step", "depth", "epoch", "asks", "kids_usage", "tree_usage",
+    "partial", "hook", "batch", "batch_index", "flow",
 )  # fmt: skip
+#: Those that follow when `flow` is there: of a job that has steps, is one, or is the retry of another.
+TREE_FIELDS = ("parent", "root", "step", "depth", "epoch", "asks", "kids_usage", "tree_usage")
+#: What stands for `expires` in a step: it goes with its root.
+WITH_TREE = b"tree"
 
 #: Figures of `usage` that are ours, of each attempt or of the job. What a model reports by one of these names is not kept.
 OUR_FIGURES = frozenset({"queue_s", "wait_s", "run_s", "store_s", "batch_size", "batch_wait_s"})
@@ -30,6 +34,11 @@ def typed(names: Sequence[str], values: Sequence[bytes | None], *, ints: Contain
         for name, value in zip(names, values, strict=True)
         if value is not None
     }
+
+
+def expires_at(stored: bytes | None) -> int | None:
+    """When a job goes (ms), from its field `expires`; None: it has no time of its own."""
+    return None if stored is None or stored == WITH_TREE else int(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,11 @@ class JobRecord:
 
     @classmethod
     def from_fields(cls, job_id: str, values: Sequence[bytes | None], position: int | None = None) -> JobRecord:
-        """Build the record from the values of `FIELDS`."""
-        given = typed(FIELDS, values, ints=_INTS, texts=_TEXTS)
+        """Build the record from the values of `FIELDS`, and of `TREE_FIELDS` if there are more."""
+        names = FIELDS + TREE_FIELDS if len(values) > len(FIELDS) else FIELDS
+        given = typed(names, values, ints=_INTS - {"expires"}, texts=_TEXTS)
+        given.pop("flow", None)
+        given["expires"] = expires_at(given.get("expires"))
         if (ref := referenced(given.get("output"))) is not None:
             given |= {"output": None, "output_ref": ref}
         given["partial"] = "partial" in given
@@ -117,7 +129,7 @@ class AttemptRecord:
     queued: int | None  #: None: a version that did not note it has claimed it
     started: int
     finished: int | None
-    outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed; None while it runs
+    outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed, waited (see `Records.attempts`); None while it runs
     error: dict[str, Any] | None
     usage: dict[str, Any] | None = None  #: figures that it has reported
 

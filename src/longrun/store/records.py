@@ -189,12 +189,13 @@ class Records:
         return int(await self._command("ZCARD", f"{self._prefix}dead:{tenant}"))
 
     async def attempts(self, job_id: str, tenant: str) -> Sequence[AttemptRecord]:
-        """The job's attempts, oldest first, the latest hundred at most. Raises as `read` does."""
-        count, *rows = JOB.found(job_id, await self._run("attempts", job_id, tenant))
-        first = max(1, count - 99)
-        return [
-            AttemptRecord.from_fields(first + i // 3, rows[i], rows[i + 1] or None, rows[i + 2] or None) for i in range(0, len(rows), 3)
-        ]
+        """The job's attempts, oldest first, the latest hundred at most. Those that only waited, one after the other, are one.
+
+        Raises as `read` does.
+        """
+        _, *rows = JOB.found(job_id, await self._run("attempts", job_id, tenant))
+        pieces = [rows[at : at + 4] for at in range(0, len(rows), 4)]
+        return [AttemptRecord.from_fields(n, begun, ended or None, usage or None) for n, begun, ended, usage in reversed(pieces)]
 
     async def events(self, job_id: str, tenant: str, after: int, limit: int, most_bytes: int = PAGE_BYTES) -> EventPage:
         """Up to `limit` events with a seq over `after`, `most_bytes` at most unless the first one alone is larger.

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from importlib import resources
 from types import MappingProxyType
 
-from longrun.jobs.record import FIELDS
+from longrun.jobs.record import FIELDS, TREE_FIELDS
 from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
@@ -52,9 +52,11 @@ def load_scripts(prefix: str, ticket: str, format: int = FORMAT) -> Mapping[str,
         format: of the data, see `store.formats`: `FORMAT` in a script.
     """
     texts = dict(_texts())
-    fields = ", ".join("output" if name == "output" else f"'{name}'" for name in FIELDS)
+    fields, more = (", ".join("output" if name == "output" else f"'{name}'" for name in names) for names in (FIELDS, TREE_FIELDS))
     library = "".join(texts.pop(name) for name in LIBRARY)
-    library = library.replace("@PREFIX@", prefix).replace("@FORMAT@", str(format)).replace("@FIELDS@", fields)
+    library = (
+        library.replace("@PREFIX@", prefix).replace("@FORMAT@", str(format)).replace("@FIELDS@", fields).replace("@TREE_FIELDS@", more)
+    )
     definitions = parse_library(library.replace("@TICKET@", _filled_in(ticket)))
     scripts = {}
     for file, text in texts.items():

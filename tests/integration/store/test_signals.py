@@ -51,7 +51,7 @@ async def test_an_answer_that_comes_before_the_question_is_kept_and_counted(stor
     assert await store.trees.signal(job_id, "t", "early", b"1") == "new"
     assert await store.trees.signal(job_id, "t", "early", b"1") == "same"
     assert (await field(store, job_id, "kids"), await ends(store, job_id)) == (b"1", [b"s:early"])
-    assert await field(store, job_id, "journal") == b"1", "the run reads it, and it is erased with the job"
+    assert await field(store, job_id, "flow") == b"1", "the run reads it, and it is erased with the job"
 
 
 async def test_one_that_comes_after_the_time_of_its_wait_is_refused_for_good(store: Store) -> None:

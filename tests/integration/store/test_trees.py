@@ -224,3 +224,39 @@ async def test_a_plain_job_streams_to_nobody(store: Store) -> None:
     held = await claim(store, await submit(store))
     await output(store, held, 0, "a")
     assert await events(store, held.id, "output") == [{"value": "a"}]
+
+
+# -- its attempts ------------------------------------------------------------------------------------------------------------
+
+
+async def test_attempts_that_only_waited_one_after_the_other_are_one_row(store: Store) -> None:
+    held = await parent(store)
+    outcomes = ["crashed", "waited", "waited", "waited", "retrying", "waited", None]
+    for n, outcome in enumerate(outcomes, 1):
+        fields = [
+            f"a:{n}",
+            orjson.dumps({"worker": f"w{n}", "device": "cpu", "at": n * 10, "queued": n * 10 - 1}),
+            f"u:{n}",
+            '{"cost_usd":1}',
+        ]
+        ended = [f"z:{n}", f"{n * 10 + 5} {outcome} "] if outcome else []
+        await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "attempt", n, *fields, *ended)
+    rows = [
+        (row.attempt, row.outcome, row.started, row.finished, row.usage and row.usage["cost_usd"])
+        for row in await store.records.attempts(held.id, "t")
+    ]
+    assert rows == [
+        (1, "crashed", 10, 15, 1),
+        (4, "waited", 20, 45, 3),
+        (5, "retrying", 50, 55, 1),
+        (6, "waited", 60, 65, 1),
+        (7, None, 70, None, 1),
+    ]
+
+
+async def test_of_very_many_attempts_the_latest_hundred_rows_are_given(store: Store) -> None:
+    held = await parent(store)
+    for n in range(1, 301):
+        fields = [f"a:{n}", orjson.dumps({"worker": "w", "at": n}), f"z:{n}", f"{n} {'waited' if n % 2 else 'crashed'} "]
+        await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "attempt", n, *fields)
+    assert [row.attempt for row in await store.records.attempts(held.id, "t")] == list(range(201, 301))

@@ -28,7 +28,7 @@ async def parent(store: Store, policy: Policy | None = None, **given: Any) -> Cl
 async def entry(store: Store, job_id: str, key: str, value: str) -> None:
     """An entry of its journal."""
     await store.connection.command("HSET", f"{store.prefix}steps:{job_id}", key, value)
-    await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "journal", "1")
+    await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "flow", 1)
 
 
 async def child(
@@ -38,7 +38,9 @@ async def child(
     run = store.connection.command
     job_id = await submit(store, policy)
     root, depth, epoch = await run("HMGET", f"{store.prefix}job:{of}", "root", "depth", "epoch")
-    fields = ["parent", of, "root", root or of, "step", key, "depth", int(depth or 0) + 1] + (["stream", "1"] if stream else [])
+    fields = ["flow", 1, "expires", "tree", "parent", of, "root", root or of, "step", key, "depth", int(depth or 0) + 1] + (
+        ["stream", "1"] if stream else []
+    )
     await run("HSET", f"{store.prefix}job:{job_id}", *fields)
     await run("ZREM", f"{store.prefix}idx:t", job_id)
     await run("HINCRBY", f"{store.prefix}job:{of}", "kids", 1)
@@ -52,7 +54,7 @@ async def end(store: Store, job_id: str, outcome: Outcome = "succeeded", data: b
     assert await store.claims.finish(job_id, held.fence, outcome, data) == outcome
     of = await field(store, job_id, "parent")
     if of is not None:
-        await store.connection.command("HDEL", f"{store.prefix}job:{job_id}", "expires")
+        await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "expires", "tree")
         await store.connection.command("ZREM", f"{store.prefix}dead:t", job_id)
         await store.connection.command("RPUSH", f"{store.prefix}ends:{of.decode()}", (await field(store, job_id, "step") or b"").decode())
 

@@ -27,6 +27,7 @@ from redis import Redis
 from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs import npy
 from longrun.jobs.file_refs import referenced, with_urls
+from longrun.jobs.record import expires_at
 from longrun.version import API_PREFIX
 from longrun.wire import JobProblem
 
@@ -51,7 +52,8 @@ class JobFailedError(LongrunError):
 
 
 def _is_over(gone: bytes | None, expires: bytes | None) -> bool:
-    return gone is not None or (expires is not None and int(expires) <= time.time() * 1000)
+    at = expires_at(expires)
+    return gone is not None or (at is not None and at <= time.time() * 1000)
 
 
 class StoreBackend(Backend):  # type: ignore[misc]

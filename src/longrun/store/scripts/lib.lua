@@ -35,7 +35,12 @@ local function record(id) return P .. 'job:' .. id end
 -- The fields of a job's record that readers get; the output is left out before it is read, by asking for a field that no record has.
 local function fields_of(k, without_output)
   local output = without_output and 'nothing' or 'output'
-  return redis.call('HMGET', k, @FIELDS@)
+  local r = redis.call('HMGET', k, @FIELDS@)
+  -- The last one says whether the job has to do with others.
+  if r[#r] then
+    for _, value in ipairs(redis.call('HMGET', k, @TREE_FIELDS@)) do r[#r + 1] = value end
+  end
+  return r
 end
 
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end

@@ -28,9 +28,13 @@ end
 -- The time of a record may be over: it goes, or what must not stay of it; otherwise it is looked at again. Returns how many of its files went.
 local function age(id, t, tombstone, files)
   local k = record(id)
-  local r = redis.call('HMGET', k, 'expires', 'batch', 'root', 'journal')
+  local r = redis.call('HMGET', k, 'expires', 'batch')
   local expires, data = tonumber(r[1] or 0), false
-  if r[3] then expires, data = tree_kept_until(r[3], t) elseif r[2] then expires, data = batch_kept_until(r[2], t), true end
+  if r[1] == 'tree' then
+    expires, data = tree_kept_until(redis.call('HGET', k, 'root'), t)
+  elseif r[2] then
+    expires, data = batch_kept_until(r[2], t), true
+  end
   if expires <= t then return erase(id, k, t, tombstone, files) end
   redis.call('ZADD', P .. 'expire', int(expires), id)
   if data then return 0 end
@@ -41,6 +45,6 @@ local function age(id, t, tombstone, files)
   redis.call('HINCRBY', k, 'base', math.max(0, redis.call('LLEN', log) - 1))
   redis.call('LTRIM', log, -1, -1)
   redis.call('HDEL', k, 'log_bytes')
-  if r[4] then redis.call('ZADD', P .. 'bury', int(t), id) end
+  if redis.call('EXISTS', P .. 'steps:' .. id) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
   return release_files(id, t, tombstone, files)
 end

@@ -208,9 +208,10 @@ local function release_files(job, t, tombstone, most)
   return #gone
 end
 
--- Put a tombstone in the place of the record of a job or batch. Returns what it had: tenant, idem, journal, root, retried_by, retry_of.
+-- Put a tombstone in the place of the record of a job or batch. Returns whose it was, and what is to be known of one that has to do with others.
 local function leave_tombstone(id, k, index, tombstone)
-  local r = redis.call('HMGET', k, 'tenant', 'idem', 'journal', 'root', 'retried_by', 'retry_of')
+  local r = redis.call('HMGET', k, 'tenant', 'idem', 'flow')
+  local flow = r[3] and redis.call('HMGET', k, 'root', 'retried_by', 'retry_of')
   redis.call('DEL', k, P .. 'ev:' .. id)
   redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
   redis.call('PEXPIRE', k, tombstone)
@@ -218,27 +219,30 @@ local function leave_tombstone(id, k, index, tombstone)
   if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
   redis.call('ZREM', P .. index .. ':' .. r[1], id)
   note(id, 'gone')
-  return r
+  return r[1], flow
 end
 
--- A job at the top of a tree went. Its tombstone says which job is the retry of it, and stays as long as that one: what was finished has been taken over.
-local function leave_tree(k, tombstone, retried_by, retry_of)
-  if retry_of then redis.call('HSET', k, 'retry_of', retry_of) end
-  if retried_by then redis.call('HSET', k, 'retried_by', retried_by) end
-  if keeper(retried_by) then return redis.call('PERSIST', k) end
-  while retry_of do
-    local r = redis.call('HMGET', record(retry_of), 'gone', 'retry_of')
-    if r[1] then redis.call('PEXPIRE', record(retry_of), tombstone) end
-    retry_of = r[2]
+-- A job that had to do with others went: bury.lua sees to what it has made. The tombstone of one at the top of a tree says which
+-- job is the retry of it, and stays as long as that one: what was finished has been taken over.
+local function leave_tree(id, k, t, tombstone, r)
+  if redis.call('EXISTS', P .. 'steps:' .. id) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
+  if r[1] then return end
+  if r[2] then redis.call('HSET', k, 'retried_by', r[2]) end
+  if r[3] then redis.call('HSET', k, 'retry_of', r[3]) end
+  if keeper(r[2]) then return redis.call('PERSIST', k) end
+  local before = r[3]
+  while before do
+    local b = redis.call('HMGET', record(before), 'gone', 'retry_of')
+    if b[1] then redis.call('PEXPIRE', record(before), tombstone) end
+    before = b[2]
   end
 end
 
 -- Erase a job. Returns how many of its files went, `most` at most.
 local function erase(id, k, t, tombstone, most)
-  local r = leave_tombstone(id, k, 'idx', tombstone)
-  if r[3] then redis.call('ZADD', P .. 'bury', int(t), id) end
-  if r[3] and not r[4] then leave_tree(k, tombstone, r[5], r[6]) end
-  redis.call('ZREM', P .. 'dead:' .. r[1], id)
+  local tenant, flow = leave_tombstone(id, k, 'idx', tombstone)
+  if flow then leave_tree(id, k, t, tombstone, flow) end
+  redis.call('ZREM', P .. 'dead:' .. tenant, id)
   redis.call('ZREM', P .. 'expire', id)
   return release_files(id, t, tombstone, most)
 end

@@ -11,11 +11,12 @@ end
 
 -- Fields from the fourth value on of the record at `k` (a job, batch, file or delivery), when it is this tenant's (false: whoever's). Otherwise nil and what
 -- the script answers then: {'none'} (it is not there or another tenant's: the same answer) or {'gone', whose it was} (deleted, or its time is over, also when no
--- chore has got to it yet; a child: its root); `store/kinds.py` reads both. Of one that is only over the fields come third, for those who erase it.
+-- chore has got to it yet); `store/kinds.py` reads both. Of one that is only over the fields come third, for those who erase it.
 local function theirs(k, tenant, ...)
-  local r = redis.call('HMGET', k, 'root', 'tenant', 'gone', 'expires', ...)
-  local root = table.remove(r, 1)
+  local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', ...)
   if not r[1] or (tenant and r[1] ~= tenant) then return nil, {'none'} end
-  if r[2] or (r[3] and tonumber(r[3]) <= now()) or (root and not keeper(root)) then return nil, {'gone', r[1]}, not r[2] and r end
+  local over = r[3]
+  if over == 'tree' then over = not keeper(redis.call('HGET', k, 'root')) elseif over then over = tonumber(over) <= now() end
+  if r[2] or over then return nil, {'gone', r[1]}, not r[2] and r end
   return r
 end

@@ -18,7 +18,7 @@ if tonumber(r[5] or 0) >= tonumber(ARGV[5]) or #value > tonumber(ARGV[6]) then r
 -- The first write: with a full store a large value is refused, and nothing has changed.
 redis.call('HSET', P .. 'steps:' .. id, 'v:' .. name, value)
 redis.call('HINCRBY', k, 'signals', 1)
-redis.call('HSET', k, 'journal', '1')
+redis.call('HSET', k, 'flow', 1)
 -- One that comes before its wait ends what has not been counted yet.
 if not due then redis.call('HINCRBY', k, 'kids', 1) end
 end_wait(id, k, name, value)
