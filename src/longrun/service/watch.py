@@ -50,7 +50,7 @@ async def events(caller: Caller, job_id: str, after: int, *, limit: int = PAGE, 
     loss = caller.store.losses.latest
     if after > page.latest and loss is not None and page.created <= loss.end:
         raise lost_events(job_id, after, loss)
-    shown = await caller.urls.events(page.events, caller.tenant, caller.base)
+    shown = await _shown(caller, page.events)
     return replace(page, events=[await _render(caller, job_id, event) for event in shown])
 
 
@@ -94,7 +94,7 @@ async def follow(caller: Caller, job_id: str, after: int) -> AsyncGenerator[Sequ
                 if fresh:
                     after = fresh[-1].seq
                     log.given(fresh)
-                    yield await caller.urls.events(fresh, caller.tenant, caller.base)
+                    yield await _shown(caller, fresh)
                 if not in_step:
                     break
 
@@ -169,9 +169,13 @@ async def _render(caller: Caller, job_id: str, event: Event) -> Event:
         return replace(event, data=done_data(await caller.urls.job(job, caller.base), caller.base, debug=caller.debug))
     if event.type == "retrying":
         return replace(event, data=retrying_data(event.data, wire.JobUrls.of(job_id, caller.base).self, debug=caller.debug))
-    if event.type == "waiting":
-        return replace(event, data=waiting_data(event.data))
     return event
+
+
+async def _shown(caller: Caller, events: list[Event]) -> list[Event]:
+    """Events as they are announced, with what callers see in place of what is stored."""
+    shown = await caller.urls.events(events, caller.tenant, caller.base)
+    return [replace(event, data=waiting_data(event.data)) if event.type == "waiting" else event for event in shown]
 
 
 def done_data(job: JobRecord, base: str, *, debug: bool = False) -> bytes:

@@ -181,5 +181,6 @@ def _read_cursor(cursor: str, made: Container[str]) -> str:
     except (binascii.Error, ValueError):
         key = ""
     if key not in made:
-        raise ValidationFailed("The cursor is not one that this service has given for this job.")
+        finding = {"pointer": "/query/cursor", "detail": "not a cursor of the tree of this job"}
+        raise ValidationFailed("The cursor is not valid. Take it from `next` of the page before, unchanged.", errors=[finding])
     return key

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from longrun.clock import new_job_id
+from longrun.jobs.policy import Policy
 from longrun.store.records import NewJob
 from longrun.store.store import Store
 
@@ -19,7 +20,7 @@ DECISION = {"type": "object", "properties": _PROPERTIES, "required": ["ok"], "ad
 async def write(store: Store, job_id: str, key: str, value: str) -> None:
     """An entry of a job's journal."""
     await store.connection.command("HSET", f"{store.prefix}steps:{job_id}", key, value)
-    await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "journal", "1")
+    await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "flow", 1)
 
 
 async def mark_as(store: Store, job_id: str, **fields: Any) -> None:
@@ -41,9 +42,9 @@ async def ask(store: Store, job_id: str, *names: str, ask: Any = None, schema: A
 async def child(store: Store, of: str, key: str, at: int = 1, tenant: str = "default", **fields: Any) -> str:
     """A child of a job, queued."""
     job_id, record = new_job_id(), f"{store.prefix}job:{of}"
-    await store.records.submit(NewJob(job_id, tenant, "echo", "default", 5, b"{}", b"{}"))
+    await store.records.submit(NewJob(job_id, tenant, "echo", "default", 5, b"{}", Policy().to_json()))
     root = await store.connection.command("HGET", record, "root")
-    await mark_as(store, job_id, parent=of, root=root or of, step=key, depth=1, **fields)
+    await mark_as(store, job_id, flow=1, expires="tree", parent=of, root=root or of, step=key, depth=1, **fields)
     await store.connection.command("ZREM", f"{store.prefix}idx:{tenant}", job_id)
     await store.connection.command("HINCRBY", record, "kids", 1)
     await write(store, of, key, f"c {job_id} 0 {at} {MARK}")

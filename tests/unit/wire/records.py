@@ -12,7 +12,7 @@ from longrun.jobs.events import Event
 from longrun.jobs.failure import JobFailure
 from longrun.jobs.file_refs import FileRef
 from longrun.jobs.policy import Policy
-from longrun.jobs.record import FIELDS, AttemptRecord, JobRecord
+from longrun.jobs.record import FIELDS, TREE_FIELDS, AttemptRecord, JobRecord
 from longrun.jobs.states import Status
 from longrun.service.overview import Overview
 from longrun.store.batches import BatchRecord
@@ -41,7 +41,9 @@ def job(**given: Any) -> JobRecord:
         "created": 1_700_000_000_123,
     }  # fmt: skip
     stored |= given
-    values = [value if value is None or isinstance(value, bytes) else str(value).encode() for value in map(stored.get, FIELDS)]
+    values = [
+        value if value is None or isinstance(value, bytes) else str(value).encode() for value in map(stored.get, FIELDS + TREE_FIELDS)
+    ]
     return JobRecord.from_fields(JOB_ID, values, given.get("position"))
 
 
