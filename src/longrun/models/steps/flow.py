@@ -259,11 +259,11 @@ class Flow:
         was, self.parked = self.parked, False
         return [("awake",)] if was else []
 
-    def abandon(self, waiting: Await) -> None:
-        """The author's own code has canceled this await: steps that nobody else waits for are stopped (S32)."""
+    def abandon(self, waiting: Await, *, drop: bool = True) -> None:
+        """This await was canceled. `drop`: by the author's own code, so steps that nobody else waits for are stopped (S32)."""
         self._awaits.pop(waiting, None)
         waiting.stop(Canceled)
-        if self._closed is None:
+        if drop and self._closed is None:
             self._drop(waiting)
 
     def stop(self, error: Callable[[], BaseException], *, for_good: bool = True) -> None:

@@ -58,7 +58,7 @@ class Identities:
             mark, group = entries[key].mark, group_of(entries[key])
             for index in ((base,), (base, mark.place)):
                 self._by_content.setdefault(index, {})[key] = None
-            if mark.code == code:
+            if code and mark.code == code:
                 self._by_place.setdefault(mark.place, {})[key] = None
             self._numbers[base] = number + 1
             self._left[group] = self._left.get(group, 0) + 1
