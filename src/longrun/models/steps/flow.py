@@ -274,12 +274,17 @@ class Flow:
         for each in waiting:
             each.stop(error)
 
-    def end(self) -> list[Frame]:
-        """The code has returned: what is still to be sent; what was not asked for again is marked and named in the log (S4).
+    def end(self, *, failed: bool = False) -> list[Frame]:
+        """The code has ended: what is still to be sent. What it has not asked for again is marked, and named in the log (S4).
+
+        Args:
+            failed: it has raised, so it has not asked for all of its steps; then nothing is marked, and nothing raised.
 
         Raises:
             StepNotAwaited: a step was never begun.
         """
+        if failed:
+            return self._outbox.rest()
         if self._not_started:
             names = ", ".join(dict.fromkeys(self._not_started.values()))
             raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")
