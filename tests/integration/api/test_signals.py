@@ -95,6 +95,7 @@ async def test_what_is_no_answer_to_it_is_refused_and_changes_nothing(
         ({"content": b"true", "headers": {"Content-Type": "text/plain"}}, (415, "unsupported-media")),
         ({"content": b"true", "headers": JSON | {"Content-Encoding": "gzip"}}, (415, "unsupported-media")),
         ({"content": b'"' + b"x" * (64 * 1024) + b'"'}, (413, "payload-too-large")),
+        ({"content": b'{"ok":true}' + b" " * (64 * 1024)}, (413, "payload-too-large")),
         ({"content": b"[" + b"1e15," * 13_000 + b"1]"}, (413, "payload-too-large")),
     ],
     ids=lambda each: str(each)[:40],
