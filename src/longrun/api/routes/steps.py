@@ -46,7 +46,9 @@ async def get_signal(request: Request) -> Response:
     return json_response(await signals.look(caller_of(request), job_id, name, dict(request.query_params)))
 
 
-@routes("POST", "/jobs/{job_id}/signals/{name}", {200: gives(wire.Signal)}, (*_GONE, 409, 422), SIGNED, body=takes({}), key="signed")
+@routes(
+    "POST", "/jobs/{job_id}/signals/{name}", {200: gives(wire.Signal)}, (*_GONE, 408, 409, 422, 507), SIGNED, body=takes({}), key="signed"
+)
 async def send_signal(request: Request) -> Response:
     """Answer what a job asks.
 
