@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -81,11 +82,22 @@ def show(
 
 
 def print_job(job: dict[str, Any]) -> None:
-    """A job's members, without its output; why it failed goes to stderr."""
-    hidden = ("urls", "output", "error", "terminal", "version", "policy")
-    print_table(("", ""), [(name, _cell(value)) for name, value in job.items() if name not in hidden and value not in (None, [], {})])
+    """A job's members, without its output, and what it asks; why it failed goes to stderr."""
+    hidden = ("urls", "output", "error", "terminal", "version", "policy", "asks")
+    shown = [(name, _cell(value)) for name, value in job.items() if name not in hidden and value not in (None, [], {})]
+    print_table(("", ""), [*shown, *(row for ask in job.get("asks") or [] for row in _asked(job["id"], ask))])
     if job.get("error"):
         say(describe_failure(job))
+
+
+def _asked(job_id: str, ask: dict[str, Any]) -> list[tuple[str, str]]:
+    asked, schema = (json.dumps(ask[name], ensure_ascii=False) for name in ("ask", "schema"))
+    return [
+        ("asks", f"{ask['name']}, until {ask['until']}"),
+        ("", asked),
+        ("schema", schema),
+        ("answer", f"longrun signal {job_id} {ask['name']} VALUE"),
+    ]
 
 
 def _cell(value: Any) -> str:

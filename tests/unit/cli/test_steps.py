@@ -135,3 +135,12 @@ def test_what_a_job_waits_for_is_said_in_words() -> None:
     assert said("waiting") == "waiting for its steps"
     assert said("step", key="n:a", status="succeeded") == "step n:a: succeeded"
     assert said("step_output", step="n:a", value="x") is None
+
+
+def test_a_job_shows_what_it_asks_and_how_to_answer(server: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    asking(server, TRUE, "ok")
+    assert call("jobs", "show", ROOT, "--url", server.url) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert lines[-4:] == [
+        ["asks", "ok, until T"], ["", "null"], ["schema", '{"type": "boolean"}'], ["answer", f"longrun signal {ROOT} ok VALUE"],
+    ]  # fmt: skip
