@@ -88,10 +88,11 @@ local why = jobs > 0 and refusal()
 if why then return why end
 if #marked > 0 then redis.call('HSET', k, unpack(marked)) end
 
--- Where the steps of this tree stand in their lanes: in the place of its root, which the listing knows to the microsecond.
+-- Where the steps of this tree stand in their lanes: in the place of its root. The listing knows when it was submitted to the microsecond; when it was queued
+-- later is known to the millisecond, and nothing that came in that one is to stand behind its steps.
 local function place_of_steps()
-  if r[11] then return r[11] end
-  return r[12] == r[13] and redis.call('ZSCORE', P .. 'idx:' .. tenant, parent) or r[12]
+  if root ~= parent then return r[11] end
+  return not r[11] and r[12] == r[13] and redis.call('ZSCORE', P .. 'idx:' .. tenant, parent) or int((r[11] or r[12]) + 1)
 end
 
 -- What the new steps write to keys that they share: a command for each key, not for each step.
