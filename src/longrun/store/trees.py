@@ -138,7 +138,7 @@ class Trees:
 
 
 def _following(made: _Made, last: bytes, most: int) -> list[bytes]:
-    """Keys of the steps behind the one with the key `last` (empty: from the first), in the order in which they were made; `most` at most."""
+    """Keys of the steps behind the one with the key `last` (empty: from the first), in the order in which they were made; up to `most`."""
     first = made[last][0] if last else 0
     keys: list[bytes] = []
     # Only what is needed is put into the order of its places, which takes long.
