@@ -21,8 +21,8 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   gone                1: a tombstone; only `tenant` is left beside it
   batch, batch_index  of an item: its batch, and its place there. It has no `expires`: it goes with the batch
   flow                1: a job of a tree, which has steps, is one or is the retry of one that had some. It has no ticket, see `tree:`
-  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:`, `dead:` or `expire`: it
-                      goes with its root
+  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:` or `dead:`, and its `expires`
+                      is `tree`: it goes with its root
   depth, stream       of a child: how far below its root; 1: its output goes to its parent's log too. Its `place` is that of its root
   shown               of a child: 1: its parent's log has an event about it
   origin              of a child: its idempotency key; of a retried root: the first of the chain. `job.key` is made of it instead of the id
@@ -61,7 +61,7 @@ doubt               zset. Id → ms when its ticket was popped and not yet claim
 lease               zset. Id → ms when the claim runs out
 due                 zset. Id → ms when a delayed or retrying job is to be queued, or a parent that waits is to be woken
 deadline            zset. Id → ms when a job that waits expires (`start_within` before its first start, `total_timeout`)
-reap                zset. Parent → ms since when its open children are to be stopped, or, when it is erased, its children to be erased
+reap                zset. Parent → ms since when its open children are to be stopped
 expire              zset. Finished id → ms when the record goes
 dead:<tenant>       zset. Failed id → finished ms: the dead letters, until retried or expired
 lanes               set. Lanes that ever had a job
