@@ -133,7 +133,6 @@ class Steps:
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._run = connection.run
-        self._prefix, self._command = settings.prefix, connection.command
         self._max_queued = settings.max_queued
 
     async def ask(

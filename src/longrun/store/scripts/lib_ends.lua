@@ -47,7 +47,7 @@ local function finalize(id, k, t, status, output, err, more, r)
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
   if r[13] then count_items(r[13], t, status, 1) end
-  leave_steps(id, k, t, step[2])
+  if step[2] then leave_steps(id, k, t, step[2]) end
   if step[1] then
     -- What a step was given is of no more use when it succeeded, and grows with every turn of an agent.
     if status == 'succeeded' and redis.call('HSTRLEN', k, 'input') > SMALL then redis.call('HDEL', k, 'input') end
@@ -76,9 +76,9 @@ local function stop(id, k, t, status, attempt, worker)
   return status
 end
 
--- Stop the child that is this step of a parent. One that a retry has taken over may be another's by now.
-local function stop_step(parent, journal, key, t)
-  local child = string.match(redis.call('HGET', journal, key) or '', '^c (%S+) ')
+-- Stop the child that this entry of a parent's journal names. One that a retry has taken over may be another's by now.
+local function stop_step(parent, e, t)
+  local child = string.match(e or '', '^c (%S+) ')
   local s = child and redis.call('HMGET', record(child), 'status', 'attempt', 'worker', 'parent')
   if s and s[1] and s[4] == parent then stop(child, record(child), t, s[1], s[2], s[3]) end
 end

@@ -122,9 +122,8 @@ local function child_ended(id, k, t, status, model)
   step_ended(c[1], c[3])
 end
 
--- What an end leaves of the steps of a parent: those that are open are to be stopped, by reap.lua.
+-- What an end leaves of the steps of a parent: those that are open are to be stopped, by reap.lua. A retry wants to know the timers.
 local function leave_steps(id, k, t, kids)
-  if not kids then return end
   if tonumber(kids) > redis.call('LLEN', ends_of(id)) then redis.call('ZADD', P .. 'reap', int(t), id) end
   redis.call('HDEL', k, 'asks', 'wake_at', 'until', 'ran')
 end

@@ -1,22 +1,19 @@
--- Stop the open children of parents that have ended or are to stop. ARGV: most (about).
--- Returns how many were looked at, of the one whose turn has come first; 0 = nothing is left. What becomes of them when the parent is erased: bury.lua.
+-- Stop the open children of parents that have ended or are to stop. ARGV: most (about; of a small journal all).
+-- Returns how many were looked at, of the parent whose turn has come first; 0 = nothing is left.
 pass_when_full()
 local t, n = now(), 0
 local id = overdue('reap', t, 1)[1]
 if not id then return 0 end
-local k = record(id)
-local page = redis.call('HSCAN', journal_of(id), redis.call('HGET', k, 'reaped') or '0', 'COUNT', ARGV[1])
+local k, journal = record(id), journal_of(id)
+local page = redis.call('HSCAN', journal, redis.call('HGET', k, 'reaped') or '0', 'COUNT', ARGV[1])
 for i = 1, #page[2], 2 do
-  local child = string.match(page[2][i + 1], '^c (%S+) ')
-  local s = child and redis.call('HMGET', record(child), 'status', 'attempt', 'worker', 'parent')
-  -- What a retry has taken over is not its own.
-  if s and s[1] and s[4] == id then stop(child, record(child), t, s[1], s[2], s[3]) end
+  if string.sub(page[2][i + 1], 1, 2) == 'c ' then stop_step(id, page[2][i + 1], t) end
   n = n + 1
 end
-if page[1] ~= '0' then
-  redis.call('HSET', k, 'reaped', page[1])
-else
+if page[1] == '0' then
   redis.call('ZREM', P .. 'reap', id)
   redis.call('HDEL', k, 'reaped')
+else
+  redis.call('HSET', k, 'reaped', page[1])
 end
 return math.max(n, 1)
