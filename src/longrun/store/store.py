@@ -15,6 +15,7 @@ from longrun.store.losses import Losses
 from longrun.store.presence import Presence
 from longrun.store.records import Records
 from longrun.store.scripts import Script, load_scripts
+from longrun.store.steps import Steps
 from longrun.store.trees import Trees
 from longrun.store.upkeep import Upkeep
 from longrun.store.webhooks import Webhooks
@@ -34,6 +35,7 @@ class Store:
         batches: records of batches, and the making of their jobs.
         trees: what jobs that run jobs are made of, and signals to them.
         claims: what a worker needs: claim, heartbeat, append, finish.
+        steps: the steps of a job that a worker runs: ask, resume, let go.
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
@@ -56,6 +58,7 @@ class Store:
         self.batches = Batches(self.connection, settings)
         self.trees = Trees(self.connection)
         self.claims = Claims(self.connection, settings)
+        self.steps = Steps(self.connection, settings)
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)

@@ -6,12 +6,14 @@ import orjson
 import pytest
 from tests.integration.store.test_files import made_by, state, told
 from tests.integration.store.test_scripts import FAILURE, submit
-from tests.integration.store.trees import MARK, bury_all, child, claim, end, entry, field, parent, pass_time
+from tests.integration.store.trees import MARK, ask, bury_all, call, child, claim, end, entry, field, parent, pass_time
 
 from longrun.clock import new_job_id
 from longrun.errors import JobGone, NotARoot
 from longrun.jobs.policy import Policy
 from longrun.jobs.states import Status
+from longrun.store.claims import Claim
+from longrun.store.steps import Sleep
 from longrun.store.store import Store
 from longrun.store.upkeep import MOST
 
@@ -42,7 +44,7 @@ async def look_at(store: Store, job_id: str) -> None:
 async def failed_tree(store: Store, policy: Policy | None = None) -> tuple[str, str, str]:
     """A root that failed after its first step: it, the step that succeeded and the one that did not."""
     held = await parent(store, policy)
-    paid, failed = [await child(store, held.id, key) for key in ("n:paid", "n:failed")]
+    paid, failed = [await child(store, held, key) for key in ("n:paid", "n:failed")]
     await end(store, paid)
     await end(store, failed, "failed", FAILURE)
     await end(store, held.id, "failed", FAILURE, held)
@@ -63,15 +65,15 @@ async def test_a_child_is_not_retried_or_deleted_alone_and_its_root_is_named(sto
 
 async def test_a_child_is_canceled_alone(store: Store) -> None:
     held = await parent(store)
-    job_id = await child(store, held.id, "n:a")
+    job_id = await child(store, held, "n:a")
     assert await store.records.cancel(job_id, "t") is Status.CANCELED
     assert (await store.records.read(held.id, "t")).status is Status.RUNNING
 
 
 async def test_a_child_stays_as_long_as_its_root_whatever_its_own_time_says(store: Store) -> None:
     held = await parent(store)
-    inner = await claim(store, await child(store, held.id, "n:a", policy=Policy(retain_for=0)))
-    deep = await child(store, inner.id, "n:b", policy=Policy(retain_for=0))
+    inner = await claim(store, await child(store, held, "n:a", policy=Policy(retain_for=0)))
+    deep = await child(store, inner, "n:b", policy=Policy(retain_for=0))
     await end(store, deep)
     await end(store, inner.id, held=inner)
     for job_id in (inner.id, deep):
@@ -85,8 +87,8 @@ async def test_a_child_stays_as_long_as_its_root_whatever_its_own_time_says(stor
 
 async def test_with_its_root_each_child_is_gone_at_once_and_a_chore_erases_them(store: Store) -> None:
     held = await parent(store)
-    inner = await claim(store, await child(store, held.id, "n:a"))
-    jobs = [await child(store, inner.id, f"n:{n}") for n in range(3)]
+    inner = await claim(store, await child(store, held, "n:a"))
+    jobs = [await child(store, inner, f"n:{n}") for n in range(3)]
     for job_id in jobs:
         await end(store, job_id)
     await end(store, inner.id, held=inner)
@@ -103,7 +105,7 @@ async def test_with_its_root_each_child_is_gone_at_once_and_a_chore_erases_them(
 
 async def test_a_chore_erases_about_a_hundred_a_script(store: Store) -> None:
     held = await parent(store)
-    jobs = [await child(store, held.id, f"n:{n:060}") for n in range(3 * MOST)]
+    jobs = [await child(store, held, f"n:{n:060}") for n in range(3 * MOST)]
     run = store.connection.command
     for job_id in jobs:
         await run("HSET", f"{store.prefix}job:{job_id}", "status", "succeeded")
@@ -121,7 +123,7 @@ async def test_a_chore_erases_about_a_hundred_a_script(store: Store) -> None:
 
 async def test_what_still_runs_when_its_root_goes_is_stopped_and_then_erased(store: Store) -> None:
     held = await parent(store)
-    running, waiting = await claim(store, await child(store, held.id, "n:a")), await child(store, held.id, "n:b")
+    running, waiting = await claim(store, await child(store, held, "n:a")), await child(store, held, "n:b")
     await end(store, held.id, held=held)
     await store.records.delete(held.id, "t")
     assert not await is_there(store, running.id)
@@ -172,7 +174,7 @@ async def test_data_of_all_go_with_those_of_a_root_that_keeps_none(store: Store)
 async def test_a_file_of_a_child_lives_as_long_as_its_root(store: Store) -> None:
     """The output of the root may name it."""
     held = await parent(store)
-    inner = await claim(store, await child(store, held.id, "n:a", policy=Policy(retain_for=0)))
+    inner = await claim(store, await child(store, held, "n:a", policy=Policy(retain_for=0)))
     ref = made_by(inner.id, inner.fence)
     assert await store.claims.append(inner.id, inner.fence, 0, b"", told(ref))
     await end(store, inner.id, held=inner)
@@ -210,19 +212,6 @@ async def test_what_names_a_job_to_its_providers_is_the_first_of_the_chain(store
     assert not await has(store, "steps", third)
 
 
-async def test_waits_that_were_open_or_over_are_asked_again_and_answers_stay(store: Store) -> None:
-    held = await parent(store)
-    for name in ("open", "late", "answered"):
-        await entry(store, held.id, f"s:{name}", f'w {1 if name == "late" else 4_000_000_000_000} 5 {MARK} {{"ask":1}}')
-    await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "asks", "open late answered")
-    assert [await store.trees.signal(held.id, "t", name, b"1") for name in ("late", "answered")] == ["over", "new"]
-    await end(store, held.id, "failed", FAILURE, held)
-    fresh = await store.records.resubmit(held.id, "t", new_job_id())
-    fields = await store.connection.command("HKEYS", f"{store.prefix}steps:{fresh}")
-    assert sorted(fields) == [b"s:answered", b"v:answered"]
-    assert (await store.records.read(fresh, "t")).asks is None
-
-
 async def test_finished_steps_live_as_long_as_the_retry_that_has_taken_them_over(store: Store) -> None:
     root, paid, _ = await failed_tree(store)
     fresh = await store.records.resubmit(root, "t", new_job_id())
@@ -254,7 +243,7 @@ async def test_finished_steps_live_as_long_as_the_retry_that_has_taken_them_over
 async def test_with_a_retry_its_own_children_go_and_those_of_the_first_stay(store: Store) -> None:
     root, paid, _ = await failed_tree(store)
     fresh = await claim(store, await store.records.resubmit(root, "t", new_job_id()))
-    own = await child(store, fresh.id, "n:failed")
+    own = await child(store, fresh, "n:failed")
     await end(store, own)
     await end(store, fresh.id, held=fresh)
     await store.records.delete(fresh.id, "t")
@@ -263,17 +252,89 @@ async def test_with_a_retry_its_own_children_go_and_those_of_the_first_stay(stor
     assert await is_there(store, paid), "its own root is kept"
 
 
+async def retried(store: Store, held: Claim) -> Claim:
+    """The next attempt of a job after its own `Retry`."""
+    assert await store.claims.retry_later(held.id, held.fence, 0, FAILURE) == "retrying"
+    await store.connection.command("ZADD", f"{store.prefix}due", 1, held.id)
+    await store.upkeep.release_due()
+    return await claim(store, held.id)
+
+
 async def test_a_child_that_was_made_anew_leads_to_the_one_before_it(store: Store) -> None:
-    held = await parent(store)
-    before = await child(store, held.id, "n:a")
-    await end(store, before, "failed", FAILURE)
-    after = await child(store, held.id, "n:a")
-    await store.connection.command("HSET", f"{store.prefix}job:{after}", "retry_of", before)
-    await end(store, after)
+    """The journal names the latest alone."""
+    held = await parent(store, Policy(max_attempts=3))
+    made = list[str]()
+    for _ in range(3):
+        made.append(await child(store, held, "n:a"))
+        await end(store, made[-1], "failed", FAILURE)
+        held = held if len(made) == 3 else await retried(store, held)
+    assert len(set(made)) == 3
     await end(store, held.id, held=held)
     await store.records.delete(held.id, "t")
     await bury_all(store)
-    assert [await field(store, each, "gone") for each in (before, after)] == [b"1", b"1"]
+    assert [await field(store, each, "gone") for each in made] == [b"1"] * 3
+
+
+async def test_a_retry_pays_for_what_had_not_succeeded_alone(store: Store) -> None:
+    """Also when the time of the first is over, and chores are at each step of erasing it."""
+    for chores in range(4):
+        root, paid, failed = await failed_tree(store)
+        fresh = await claim(store, await store.records.resubmit(root, "t", new_job_id()))
+        if chores:
+            await pass_time(store, root)
+        for chore in (store.upkeep.expire, store.upkeep.bury, store.upkeep.bury)[:chores]:
+            await chore()
+        adopted, anew = await ask(store, fresh, call("n:paid"), call("n:failed"))
+        assert (adopted.id, adopted.state, adopted.data) == (paid, "succeeded", b'"x"')
+        assert (anew.state, anew.id != failed) == ("pending", True)
+        assert fresh.flow is not None and (fresh.flow.origin, fresh.flow.again) == (root, 1)
+
+
+@pytest.mark.parametrize("by", ["itself", "a caller"])
+async def test_what_a_failed_step_had_finished_is_not_paid_again_by_the_one_made_anew(store: Store, by: str) -> None:
+    held = await parent(store, Policy(max_attempts=2))
+    inner = await claim(store, await child(store, held, "n:a"))
+    deep = await child(store, inner, "n:deep")
+    await end(store, deep)
+    await end(store, inner.id, "failed", FAILURE, inner)
+    if by == "itself":
+        held = await retried(store, held)
+    else:
+        await end(store, held.id, "failed", FAILURE, held)
+        held = await claim(store, await store.records.resubmit(held.id, "t", new_job_id()))
+    anew = await claim(store, await child(store, held, "n:a"))
+    assert anew.id != inner.id and anew.flow is not None and anew.flow.journal
+    (result,) = await ask(store, anew, call("n:deep"))
+    assert (result.id, result.state) == (deep, "succeeded")
+    origins = {await field(store, each, "origin") for each in (inner.id, anew.id)}
+    assert len(origins) == 1, "to the provider both are one"
+    await end(store, anew.id, held=anew)
+    await end(store, held.id, held=held)
+    assert not [each for each in (deep, anew.id) if not await is_there(store, each)]
+
+
+async def test_what_was_open_when_the_first_ended_is_stopped_with_it_and_made_anew(store: Store) -> None:
+    """Its end would be counted in the first alone, and the retry would wait for ever."""
+    held = await parent(store)
+    running = await claim(store, await child(store, held, "n:a"))
+    await end(store, held.id, "failed", FAILURE, held)
+    fresh = await claim(store, await store.records.resubmit(held.id, "t", new_job_id()))
+    (anew,) = await ask(store, fresh, call("n:a"), need=1)
+    assert anew.id != running.id
+    assert await store.steps.reap() and await store.claims.heartbeat([(running.id, running.fence)], 1) == [2]
+    await end(store, anew.id)
+    answer = await store.steps.resume(fresh.id, fresh.fence, 0, go=True)
+    assert answer is not None and [result.key for result in answer.results] == ["n:a"]
+
+
+async def test_a_sleep_goes_on_in_a_retry(store: Store) -> None:
+    held = await parent(store)
+    (before,) = await ask(store, held, Sleep("z:60:0", MARK, 60))
+    await end(store, held.id, "failed", FAILURE, held)
+    fresh = await claim(store, await store.records.resubmit(held.id, "t", new_job_id()))
+    (after,) = await ask(store, fresh, Sleep("z:60:0", MARK, 60), need=1)
+    assert after.due == before.due
+    assert await store.connection.command("ZSCORE", f"{store.prefix}due", fresh.id) == b"%d" % before.due, "who wakes it knows"
 
 
 async def test_a_root_that_is_an_item_keeps_its_children_as_long_as_its_batch(store: Store) -> None:
@@ -281,7 +342,7 @@ async def test_a_root_that_is_an_item_keeps_its_children_as_long_as_its_batch(st
     run = store.connection.command
     await run("HSET", f"{store.prefix}job:{held.id}", "batch", "batch_1")
     await run("HSET", f"{store.prefix}batch:batch_1", "tenant", "t", "left", 5)
-    job_id = await child(store, held.id, "n:a")
+    job_id = await child(store, held, "n:a")
     await end(store, job_id)
     await end(store, held.id, held=held)
     await look_at(store, job_id)

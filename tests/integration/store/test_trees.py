@@ -43,7 +43,7 @@ async def events(store: Store, job_id: str, kind: str) -> list[Any]:
 
 async def test_a_tree_shows_each_kind_of_step_and_what_became_of_it(store: Store) -> None:
     held = await parent(store)
-    job_id = await child(store, held.id, "n:draw", at=1, mark=mark("main.0/Draw.0"))
+    job_id = await child(store, held, "n:draw", mark=mark("main.0/Draw.0"))
     await end(store, job_id)
     entries = {
         "l:post": ("d 1", ' "x"'),
@@ -62,15 +62,15 @@ async def test_a_tree_shows_each_kind_of_step_and_what_became_of_it(store: Store
     await entry(store, held.id, "u:l:post", "1")
     assert await store.trees.signal(held.id, "t", "ok", b"1") == "new"
     seen = {node.key: node for node in await nodes(store, held.id)}
-    assert list(seen) == ["n:draw", "l:post", "l:bad", "l:once", "z:60:0", "z:0:0", "s:open", "s:late", "s:ok"]
+    assert list(seen) == ["l:post", "l:bad", "l:once", "z:60:0", "z:0:0", "s:open", "s:late", "s:ok", "n:draw"]
     draw = seen["n:draw"]
     assert (draw.kind, draw.id, draw.model, draw.status, draw.attempt) == ("child", job_id, "m", Status.SUCCEEDED, 1)
     assert (draw.place, draw.done) == ("main.0/Draw.0", True)
-    assert [(node.kind, node.done) for node in list(seen.values())[1:6]] == [
+    assert [(node.kind, node.done) for node in list(seen.values())[:5]] == [
         ("step", True), ("step", True), ("step", False), ("sleep", False), ("sleep", True),
     ]  # fmt: skip
     assert (seen["l:post"].unused, seen["l:post"].epoch, seen["l:bad"].error) == (True, 1, FAILURE)
-    waits = [(node.name, node.until, node.done, node.answered) for node in list(seen.values())[6:]]
+    waits = [(node.name, node.until, node.done, node.answered) for node in list(seen.values())[5:8]]
     assert waits == [("open", _LATER, False, False), ("late", 1, True, False), ("ok", _LATER, True, True)]
 
 
@@ -126,7 +126,7 @@ async def test_a_parent_that_no_worker_holds_is_waiting_to_callers(store: Store)
 
 async def test_the_listing_has_roots_alone(store: Store) -> None:
     held = await parent(store)
-    await child(store, held.id, "n:a")
+    await child(store, held, "n:a")
     page = await store.records.list("t", cursor=None, look_at=100, since=0, filters=[])
     assert [job.id for job in page.jobs] == [held.id]
 
@@ -136,7 +136,7 @@ async def test_the_listing_has_roots_alone(store: Store) -> None:
 
 async def test_what_a_child_streams_is_in_the_log_of_its_parent_once(store: Store) -> None:
     held = await parent(store)
-    job_id = await child(store, held.id, 'n:say "it"', stream=True)
+    job_id = await child(store, held, 'n:say "it"', stream=True)
     run = await claim(store, job_id)
     await output(store, run, 0, "a", "b")
     await output(store, run, 0, "a", "b")
@@ -148,24 +148,24 @@ async def test_what_a_child_streams_is_in_the_log_of_its_parent_once(store: Stor
 
 async def test_it_comes_with_the_announcement_so_that_a_reader_need_not_ask(store: Store) -> None:
     held = await parent(store)
-    run = await claim(store, await child(store, held.id, "n:a", stream=True))
+    run = await claim(store, await child(store, held, "n:a", stream=True))
     async with store.follower.listen(store.job_channel(held.id)) as listener:
         await output(store, run, 0, "a")
         (note,) = await listener.wait(2)
-    assert note.startswith(b"events 3\0") and note.endswith(b' step_output {"step":"n:a","value":"a"}')
+    assert note.startswith(b"events 4\0") and note.endswith(b' step_output {"step":"n:a","value":"a"}')
 
 
 async def test_nothing_comes_of_a_child_that_does_not_stream(store: Store) -> None:
     held = await parent(store)
-    await output(store, await claim(store, await child(store, held.id, "n:a")), 0, "a")
+    await output(store, await claim(store, await child(store, held, "n:a")), 0, "a")
     assert await events(store, held.id, "step_output") == []
 
 
 @pytest.mark.parametrize("streams", [True, False])
 async def test_it_goes_on_to_the_parent_above_if_that_link_streams(store: Store, streams: bool) -> None:
     top = await parent(store)
-    middle = await claim(store, await child(store, top.id, "n:middle", stream=streams))
-    run = await claim(store, await child(store, middle.id, "n:deep", stream=True))
+    middle = await claim(store, await child(store, top, "n:middle", stream=streams))
+    run = await claim(store, await child(store, middle, "n:deep", stream=True))
     await output(store, run, 0, "a")
     await output(store, middle, 0, "own")
     assert await events(store, middle.id, "step_output") == [{"step": "n:deep", "value": "a"}]
@@ -176,7 +176,7 @@ async def test_it_goes_on_to_the_parent_above_if_that_link_streams(store: Store,
 @pytest.mark.parametrize("status", ["asleep", "waiting", "queued", "retrying"])
 async def test_it_comes_whoever_runs_the_parent_just_now(store: Store, status: str) -> None:
     held = await parent(store)
-    run = await claim(store, await child(store, held.id, "n:a", stream=True))
+    run = await claim(store, await child(store, held, "n:a", stream=True))
     await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "status", status)
     await output(store, run, 0, "a")
     assert await events(store, held.id, "step_output") == [{"step": "n:a", "value": "a"}]
@@ -184,7 +184,7 @@ async def test_it_comes_whoever_runs_the_parent_just_now(store: Store, status: s
 
 async def test_another_attempt_of_the_child_says_so_and_a_stale_one_writes_nothing(store: Store) -> None:
     held = await parent(store)
-    job_id = await child(store, held.id, "n:a", stream=True)
+    job_id = await child(store, held, "n:a", stream=True)
     run = await claim(store, job_id)
     await output(store, run, 0, "a", "b")
     await store.claims.hand_back(job_id, run.fence, "release")
@@ -198,7 +198,7 @@ async def test_another_attempt_of_the_child_says_so_and_a_stale_one_writes_nothi
 
 async def test_nothing_stands_behind_the_end_of_a_log(store: Store) -> None:
     held = await parent(store)
-    run = await claim(store, await child(store, held.id, "n:a", stream=True))
+    run = await claim(store, await child(store, held, "n:a", stream=True))
     await end(store, held.id, held=held)
     await output(store, run, 0, "a")
     assert (await store.records.events(held.id, "t", 0, 100)).events[-1].type == "done"
@@ -208,7 +208,7 @@ async def test_the_log_of_the_parent_keeps_its_limits_and_its_own_output_is_not_
     small = Store(valkey_url, settings.model_copy(update={"max_events": 20}), "@ID@")
     try:
         held = await parent(small)
-        run = await claim(small, await child(small, held.id, "n:a", stream=True))
+        run = await claim(small, await child(small, held, "n:a", stream=True))
         for n in range(50):
             await output(small, run, n, str(n))
         page = await small.records.events(held.id, "t", 0, 100)

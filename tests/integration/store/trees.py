@@ -1,4 +1,4 @@
-"""Trees of jobs for tests: parents that are claimed, and children that they have asked for."""
+"""Trees of jobs for tests: parents that are claimed, and what they ask for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tests.integration.store.test_scripts import submit
 from longrun.clock import new_job_id
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim, Outcome
+from longrun.store.steps import Call, Child, Result, SignalWait, Terms
 from longrun.store.store import Store
 
 MARK = "12ab34cd~main.0/Draw.0~00112233445566778899aabb"
@@ -25,43 +26,48 @@ async def parent(store: Store, policy: Policy | None = None, **given: Any) -> Cl
     return await claim(store, await submit(store, policy, **given))
 
 
-async def entry(store: Store, job_id: str, key: str, value: str) -> None:
-    """An entry of its journal."""
-    await store.connection.command("HSET", f"{store.prefix}steps:{job_id}", key, value)
-    await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "flow", 1)
+async def ask(store: Store, of: Claim, *calls: Call, need: int = 0, tree: int = 10_000) -> list[Result]:
+    """What the store says of steps that a parent asks for."""
+    answer = await store.steps.ask(of.id, of.fence, calls, seen=-1, need=need, terms=Terms(tree=tree))
+    assert answer is not None
+    return answer.results
 
 
-async def child(
-    store: Store, of: str, key: str, *, stream: bool = False, policy: Policy | None = None, at: int = 1, mark: str = MARK
-) -> str:
-    """A child that its parent has asked for, and that is queued."""
-    run = store.connection.command
-    job_id = await submit(store, policy)
-    root, depth, epoch = await run("HMGET", f"{store.prefix}job:{of}", "root", "depth", "epoch")
-    fields = ["flow", 1, "expires", "tree", "parent", of, "root", root or of, "step", key, "depth", int(depth or 0) + 1] + (
-        ["stream", "1"] if stream else []
-    )
-    await run("HSET", f"{store.prefix}job:{job_id}", *fields)
-    await run("ZREM", f"{store.prefix}idx:t", job_id)
-    await run("HINCRBY", f"{store.prefix}job:{of}", "kids", 1)
-    await entry(store, of, key, f"c {job_id} {int(epoch or 0)} {at} {mark}")
-    return job_id
+def call(key: str, *, stream: bool = False, policy: Policy | None = None, mark: str = MARK) -> Child:
+    return Child(key, mark, "m", "gpu", b'{"x":1}', (policy or Policy()).to_json(), stream=stream)
+
+
+async def child(store: Store, of: Claim, key: str, **given: Any) -> str:
+    """A child that a parent asks for; queued."""
+    (result,) = await ask(store, of, call(key, **given))
+    return result.id
+
+
+async def wait(store: Store, of: Claim, name: str, seconds: float = 3600) -> Result:
+    """A parent asks people for something."""
+    return (await ask(store, of, SignalWait(f"s:{name}", MARK, name, seconds, b'{"draft":[]}', b'{"type":"object"}')))[0]
 
 
 async def end(store: Store, job_id: str, outcome: Outcome = "succeeded", data: bytes = b'"x"', held: Claim | None = None) -> None:
     """Run it, or end the run that is held."""
     held = held or await claim(store, job_id)
     assert await store.claims.finish(job_id, held.fence, outcome, data) == outcome
-    of = await field(store, job_id, "parent")
-    if of is not None:
-        await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "expires", "tree")
-        await store.connection.command("ZREM", f"{store.prefix}dead:t", job_id)
-        await store.connection.command("RPUSH", f"{store.prefix}ends:{of.decode()}", (await field(store, job_id, "step") or b"").decode())
+
+
+async def entry(store: Store, job_id: str, key: str, value: str) -> None:
+    """An entry of its journal."""
+    await store.connection.command("HSET", f"{store.prefix}steps:{job_id}", key, value)
+    await store.connection.command("HSET", f"{store.prefix}job:{job_id}", "flow", 1)
 
 
 async def field(store: Store, job_id: str, name: str) -> bytes | None:
     value: bytes | None = await store.connection.command("HGET", f"{store.prefix}job:{job_id}", name)
     return value
+
+
+async def ends(store: Store, job_id: str) -> list[bytes]:
+    """Keys of the steps that have ended."""
+    return list(await store.connection.command("LRANGE", f"{store.prefix}ends:{job_id}", 0, -1))
 
 
 async def bury_all(store: Store) -> int:

@@ -20,12 +20,12 @@ end
 local function strip(journal, key, entry)
   local kept = string.match(entry, '^[dw] %S+ %S+ %S+ ')
   if kept then redis.call('HSET', journal, key, kept .. 'null') end
-  if string.sub(key, 1, 2) == 'v:' and entry ~= '!' then redis.call('HSET', journal, key, 'null') end
+  if string.sub(key, 1, 2) == 'v:' and string.sub(entry, 1, 1) ~= '!' then redis.call('HSET', journal, key, 'null') end
 end
 
 for _, id in ipairs(overdue('bury', t, ARGV[2])) do
   if n >= tonumber(ARGV[2]) then return n end
-  local k, journal = record(id), P .. 'steps:' .. id
+  local k, journal = record(id), journal_of(id)
   local r = redis.call('HMGET', k, 'gone', 'buried')
   local cursor, open = string.match(r[2] or '0 0', '^(%d+) (%d)$')
   local piece = redis.call('HSCAN', journal, cursor, 'COUNT', ARGV[2])
@@ -49,7 +49,7 @@ for _, id in ipairs(overdue('bury', t, ARGV[2])) do
       redis.call('ZADD', P .. 'bury', int(t + 1000), id)
     else
       redis.call('ZREM', P .. 'bury', id)
-      if r[1] then redis.call('UNLINK', journal, P .. 'ends:' .. id) end
+      if r[1] then redis.call('UNLINK', journal, ends_of(id), timers_of(id)) end
     end
   end
   n = n + 1

@@ -45,6 +45,6 @@ local function age(id, t, tombstone, files)
   redis.call('HINCRBY', k, 'base', math.max(0, redis.call('LLEN', log) - 1))
   redis.call('LTRIM', log, -1, -1)
   redis.call('HDEL', k, 'log_bytes')
-  if redis.call('EXISTS', P .. 'steps:' .. id) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
+  if redis.call('EXISTS', journal_of(id)) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
   return release_files(id, t, tombstone, files)
 end

@@ -2,24 +2,26 @@
 -- Returns {'new'} | {'same'} (it has this value) | {'other'} (it has another one) | {'ended'} | {'over'} (the time of the wait was over before) | {'full'} | {'none'} | {'gone'}.
 -- Sent twice: 'same'.
 local id, k, name, value = ARGV[1], record(ARGV[1]), ARGV[3], ARGV[4]
-local r, refusal = theirs(k, ARGV[2], 'status', 'signals')
+local r, refusal = theirs(k, ARGV[2], 'status', 'signals', 'epoch', 'flow')
 if not r then return refusal end
-local e = redis.call('HMGET', P .. 'steps:' .. id, 'v:' .. name, 's:' .. name)
-if e[1] == '!' then return {'over'} end
-if e[1] then return {e[1] == value and 'same' or 'other'} end
+local journal, epoch = journal_of(id), r[6] or '0'
+if not TERMINAL[r[4]] then close_timers(id, k, now(), epoch) end
+local known = redis.call('HGET', journal, 'v:' .. name)
+if known == '!' .. epoch then return {'over'} end
+-- Before a retry its time was over; it is asked again.
+if known and string.sub(known, 1, 1) ~= '!' then return {known == value and 'same' or 'other'} end
 if TERMINAL[r[4]] then return {'ended'} end
-if #value <= SMALL then pass_when_full() end
-local due = string.match(e[2] or '', '^w (%d+)')
-if due and tonumber(due) <= now() then
-  end_wait(id, k, name, '!')
-  return {'over'}
-end
 if tonumber(r[5] or 0) >= tonumber(ARGV[5]) or #value > tonumber(ARGV[6]) then return {'full'} end
+if #value <= SMALL then pass_when_full() end
 -- The first write: with a full store a large value is refused, and nothing has changed.
-redis.call('HSET', P .. 'steps:' .. id, 'v:' .. name, value)
-redis.call('HINCRBY', k, 'signals', 1)
-redis.call('HSET', k, 'flow', 1)
--- One that comes before its wait ends what has not been counted yet.
-if not due then redis.call('HINCRBY', k, 'kids', 1) end
-end_wait(id, k, name, value)
+redis.call('HSET', journal, 'v:' .. name, value)
+redis.call('HSET', k, 'flow', 1, 'signals', int((r[5] or 0) + 1))
+-- From now on it is found where the jobs of trees wait.
+if not r[7] then push_again(id) end
+if redis.call('ZREM', timers_of(id), 's:' .. name) == 1 then
+  show_asks(id, k)
+  redis.call('HINCRBY', k, 'version', 1)
+  note(id, 'signal')
+  step_ended(id, 's:' .. name)
+end
 return {'new'}

@@ -2,7 +2,7 @@
 -- Returns {cursor ('0' = that was all), {key, made ms, mark, …}} | {'none'} | {'gone'}. A key may come twice.
 local r, refusal = theirs(record(ARGV[1]), ARGV[2])
 if not r then return refusal end
-local piece, found = redis.call('HSCAN', P .. 'steps:' .. ARGV[1], ARGV[3], 'COUNT', ARGV[4]), {}
+local piece, found = redis.call('HSCAN', journal_of(ARGV[1]), ARGV[3], 'COUNT', ARGV[4]), {}
 for i = 1, #piece[2], 2 do
   local key, at, mark = piece[2][i], string.match(piece[2][i + 1], '^[dfbtw] %S+ (%d+) (%S+)')
   if not at then at, mark = string.match(piece[2][i + 1], '^c %S+ %d+ (%d+) (%S+)') end

@@ -4,7 +4,7 @@
 -- of a step in the job itself: epoch, failure JSON ('' = none). '' stands for a key that is not there.
 local r, refusal = theirs(record(ARGV[1]), ARGV[2])
 if not r then return refusal end
-local journal, rows, t = P .. 'steps:' .. ARGV[1], {}, now()
+local journal, rows, t = journal_of(ARGV[1]), {}, now()
 
 local function row(key)
   local e = redis.call('HMGET', journal, key, 'u:' .. key)
@@ -20,7 +20,7 @@ local function row(key)
   if kind == 't' then return {kind, at, mark, unused, tonumber(what) <= t and 1 or 0, what, 0} end
   if kind == 'w' then
     local signal = redis.call('HGET', journal, 'v:' .. string.sub(key, 3))
-    return {kind, at, mark, unused, (signal or tonumber(what) <= t) and 1 or 0, what, signal and signal ~= '!' and 1 or 0}
+    return {kind, at, mark, unused, (signal or tonumber(what) <= t) and 1 or 0, what, signal and string.sub(signal, 1, 1) ~= '!' and 1 or 0}
   end
   return {kind, at, mark, unused, kind == 'b' and 0 or 1, what, kind == 'f' and value or ''}
 end
