@@ -107,7 +107,7 @@ def _refused(outcome: str, job_id: str, name: str) -> Problem:
 async def _entitled(caller: Caller, job_id: str, name: str, query: Mapping[str, str]) -> Caller:
     """Who may answer a job: its tenant, or, as if it were that, whoever has the signed URL of the question."""
     if not NAME.fullmatch(name):
-        finding = {"pointer": "/path/name", "detail": "must have 1 to 100 letters, digits, or . _ : - behind the first"}
+        finding = {"pointer": "/path/name", "detail": "must have 1 to 64 letters, digits, or . _ : - behind the first"}
         raise ValidationFailed("Nothing can be asked under this name.", errors=[finding])
     if "sig" not in query and not caller.tenant:
         raise Forbidden("This URL needs its signature, or a key of this service.")

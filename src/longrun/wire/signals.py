@@ -27,8 +27,8 @@ class Ask(Answer):
 
     @classmethod
     def of(cls, name: str, ask: bytes, schema: bytes, until: int, url: str | None = None) -> Self:
-        """A question with its answer's schema, JSON both; `until` in milliseconds, `url`: signed, None = not shown."""
-        return cls(name, Raw(ask), Raw(schema), rfc3339(until), UNSET if url is None else AskUrls(url))
+        """A question with its answer's schema, JSON both (`null`: any value); `until` in milliseconds, `url`: signed, None = not shown."""
+        return cls(name, Raw(ask), Raw(b"true" if schema == b"null" else schema), rfc3339(until), UNSET if url is None else AskUrls(url))
 
 
 class Signal(Answer):

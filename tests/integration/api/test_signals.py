@@ -13,7 +13,7 @@ import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, calling
 from tests.integration.api.stored import ANN, BOB, add
 from tests.integration.api.test_signed_urls import bit_flips
-from tests.integration.api.trees import DECISION, ask, mark_as, write
+from tests.integration.api.trees import DECISION, ask, mark_as, running
 
 from longrun.blobs.signing import sign_signal
 from longrun.clock import new_job_id
@@ -25,10 +25,9 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def asking(submit: Callable[..., Any], store: Store, worker: PlayedWorker) -> str:
+async def asking(submit: Callable[..., Any], store: Store) -> str:
     """Id of a job that asks for `approve`."""
     job_id: str = (await submit())["id"]
-    await worker.claim(job_id)
     await ask(store, job_id, "approve", ask={"draft": "x"})
     return job_id
 
@@ -137,9 +136,9 @@ async def test_an_answer_may_come_before_the_question(caller: httpx.AsyncClient,
 async def test_when_nobody_waits_any_longer_an_answer_is_refused(
     caller: httpx.AsyncClient, submit: Any, store: Store, worker: PlayedWorker, asking: str
 ) -> None:
-    await ask(store, asking, "approve", seconds=-1)
+    await ask(store, asking, "late", seconds=0)
     for _ in range(2):
-        late = await caller.post(signals(asking), json={"ok": True})
+        late = await caller.post(signals(asking, "late"), json={"ok": True})
         assert (late.status_code, late.json()["code"]) == (409, "wait-timeout")
     ended = (await submit())["id"]
     await caller.post(signals(ended, "early"), json=1)
@@ -157,8 +156,8 @@ async def test_when_nobody_waits_any_longer_an_answer_is_refused(
 async def test_what_is_asked_may_hold_files(caller: httpx.AsyncClient, store: Store, asking: str) -> None:
     file = await add(caller)
     ref = await store.files.read(file["id"], "default")
-    await ask(store, asking, "approve", ask={"picture": as_output(ref.ref)})
-    (asked,) = (await caller.get(f"{API}/jobs/{asking}")).json()["asks"]
+    await ask(store, asking, "picture", ask={"picture": as_output(ref.ref)})
+    _, asked = (await caller.get(f"{API}/jobs/{asking}")).json()["asks"]
     assert (await caller.get(asked["ask"]["picture"]["url"])).status_code == 200
 
 
@@ -252,11 +251,12 @@ async def test_the_url_is_the_same_each_time_and_of_each_process(keyed: Settings
 async def test_the_asks_of_a_job_with_very_many_are_all_shown(caller: httpx.AsyncClient, store: Store, asking: str) -> None:
     names = [f"n{n}" for n in range(250)]
     await ask(store, asking, *names)
-    assert [each["name"] for each in (await caller.get(f"{API}/jobs/{asking}")).json()["asks"]] == names
+    assert {each["name"] for each in (await caller.get(f"{API}/jobs/{asking}")).json()["asks"]} == {"approve", *names}
 
 
 async def test_a_job_that_has_ended_asks_nothing(caller: httpx.AsyncClient, store: Store, asking: str) -> None:
-    await write(store, asking, "x", "")
-    await mark_as(store, asking, status="canceled")
+    assert await store.claims.finish(asking, await running(store, asking), "succeeded", b"1") is None
+    await caller.post(f"{API}/jobs/{asking}/cancel")
+    await mark_as(store, asking, status="canceled", asks="approve")
     assert (await caller.get(f"{API}/jobs/{asking}")).json()["asks"] == []
     assert (await caller.get(signals(asking))).json()["open"] is False

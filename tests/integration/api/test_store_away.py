@@ -135,7 +135,7 @@ async def test_a_small_answer_to_what_a_job_asks_gets_into_a_full_store_and_a_la
         await ask(store, job_id, "small", "large", schema=True)
         await store.connection.command("CONFIG", "SET", "maxmemory", "1")
         signals, large = f"{API}/jobs/{job_id}/signals", "x" * 10_000
-        assert [each["name"] for each in (await caller.get(f"{API}/jobs/{job_id}")).json()["asks"]] == ["small", "large"]
+        assert {each["name"] for each in (await caller.get(f"{API}/jobs/{job_id}")).json()["asks"]} == {"small", "large"}
         refused = await caller.post(f"{signals}/large", json=large)
         assert (refused.status_code, refused.json()["code"]) == (507, "storage-full")
         assert (await caller.post(f"{signals}/small", json=1)).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from tests.integration.api.stored import ANN, BOB, add
 from tests.integration.api.test_events import read, remote, types
 from tests.integration.api.test_websocket import read as read_socket
 from tests.integration.api.test_websocket import url
-from tests.integration.api.trees import MARK, ask, child, mark_as, write
+from tests.integration.api.trees import ask, child, local, running
 from websockets.asyncio.client import connect
 
 from longrun.clock import new_job_id
@@ -38,26 +39,27 @@ def tree(job_id: str) -> str:
 
 
 async def test_a_tree_shows_the_job_and_its_steps(caller: httpx.AsyncClient, store: Store, worker: PlayedWorker, parent: str) -> None:
-    first, failed = await child(store, parent, "n:a", 1), await child(store, parent, "n:b", 2)
-    await worker.succeed(first)
-    await worker.fail(failed)
+    first = await child(store, parent, "n:a")
     below = await child(store, first, "n:c")
-    await write(store, parent, "l:list", f"d 0 3 {MARK} [1]")
+    await worker.succeed(below)
+    fence = await running(store, first)
+    assert await store.claims.finish(first, fence, "succeeded", b"1", b'{"cost_usd":0.25}') == "succeeded"
+    failed = await child(store, parent, "n:b")
+    await worker.fail(failed)
+    await local(store, parent, "l:list")
     await ask(store, parent, "approve")
-    await mark_as(store, parent, tree_usage='{"cost_usd":0.5}')
-    await mark_as(store, first, kids_usage='{"run_s":2}')
     body = (await caller.get(tree(parent))).json()
-    assert (body["id"], body["status"], body["steps_usage"], body["next"]) == (parent, "waiting", {"cost_usd": 0.5}, None)
-    shown = [(each["kind"], each["key"], each["status"], each["id"], each["children"]) for each in body["steps"]]
-    assert shown == [
-        ("child", "n:a", "succeeded", first, 1), ("child", "n:b", "failed", failed, 0), ("step", "l:list", "succeeded", None, 0),
-        ("wait", "s:approve", "waiting", None, 0),
+    assert (body["id"], body["status"], body["steps_usage"], body["next"]) == (parent, "waiting", {"cost_usd": 0.25, "run_s": 0.5}, None)
+    steps = sorted(body["steps"], key=lambda each: each["key"][2:])
+    assert [(each["kind"], each["key"], each["status"], each["id"], each["children"]) for each in steps] == [
+        ("child", "n:a", "succeeded", first, 1), ("wait", "s:approve", "waiting", None, 0), ("child", "n:b", "failed", failed, 0),
+        ("step", "l:list", "succeeded", None, 0),
     ]  # fmt: skip
-    done, broken = body["steps"][:2]
-    assert (done["usage"], done["steps_usage"], broken["error"]["code"]) == ({"run_s": 0.5}, {"run_s": 2}, "model-error")
+    done, _, broken, _ = steps
+    assert (done["usage"], done["steps_usage"], broken["error"]["code"]) == ({"cost_usd": 0.25}, {"run_s": 0.5}, "model-error")
     assert broken["error"]["instance"] == f"{API}/jobs/{failed}"
     (inner,) = (await caller.get(done["urls"]["tree"])).json()["steps"]
-    assert (inner["id"], inner["status"], inner["urls"]["self"]) == (below, "queued", f"{API}/jobs/{below}")
+    assert (inner["id"], inner["status"], inner["urls"]["self"]) == (below, "succeeded", f"{API}/jobs/{below}")
 
 
 async def test_a_job_without_steps_has_an_empty_tree(caller: httpx.AsyncClient, parent: str) -> None:
@@ -66,8 +68,7 @@ async def test_a_job_without_steps_has_an_empty_tree(caller: httpx.AsyncClient, 
 
 
 async def test_pages_follow_each_other_while_the_job_makes_more(caller: httpx.AsyncClient, store: Store, parent: str) -> None:
-    for n in range(230):
-        await write(store, parent, f"l:{n:03}", f"d 0 {n} {MARK} 1")
+    await local(store, parent, *(f"l:{n:03}" for n in range(230)))
     where, seen, sizes = tree(parent), list[str](), list[int]()
     while where:
         answer = await caller.get(where)
@@ -76,14 +77,14 @@ async def test_pages_follow_each_other_while_the_job_makes_more(caller: httpx.As
         sizes.append(len(body["steps"]))
         assert answer.headers.get("link") == (f'<{body["next"]}>; rel="next"' if body["next"] else None)
         where = body["next"]
-        await write(store, parent, f"l:late{len(sizes)}", f"d 0 9{len(sizes):03} {MARK} 1")
+        await local(store, parent, f"m:{len(sizes)}")
     assert seen[:230] == [f"l:{n:03}" for n in range(230)] and sizes[:2] == [100, 100]
     assert len((await caller.get(tree(parent) + "?limit=7")).json()["steps"]) == 7
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=x", "cursor=!!!", "cursor=bDp4", "limit=%00", "cursor=%ff"])
 async def test_a_wrong_page_is_refused_with_what_is_wrong(caller: httpx.AsyncClient, store: Store, parent: str, query: str) -> None:
-    await write(store, parent, "l:a", f"d 0 1 {MARK} 1")
+    await local(store, parent, "l:a")
     answer = await caller.get(f"{tree(parent)}?{query}")
     assert (answer.status_code, answer.json()["code"]) == (422, "validation-failed")
     assert [each["pointer"] for each in answer.json()["errors"]] == [f"/query/{query.partition('=')[0]}"]
@@ -92,7 +93,7 @@ async def test_a_wrong_page_is_refused_with_what_is_wrong(caller: httpx.AsyncCli
 async def test_a_tree_is_its_tenants(keyed: Settings, store: Store) -> None:
     async with calling(app_of(keyed)) as caller:
         job_id = (await caller.post(f"{API}/models/echo/jobs", json={"input": {"value": 1}}, headers=ANN)).json()["id"]
-        step = await child(store, job_id, "n:a", tenant="ann")
+        step = await child(store, job_id, "n:a")
         for each in (job_id, step):
             assert (await caller.get(tree(each), headers=ANN)).status_code == 200
             answers = [await caller.get(tree(unknown), headers=BOB) for unknown in (each, new_job_id(), "job_x")]
@@ -123,8 +124,7 @@ async def test_a_child_is_retried_and_deleted_with_its_root_but_canceled_alone(
 async def test_all_of_a_tree_is_gone_with_its_root(caller: httpx.AsyncClient, store: Store, worker: PlayedWorker, parent: str) -> None:
     step = await child(store, parent, "n:a")
     await worker.succeed(step)
-    await mark_as(store, step, expires="tree")
-    await worker.succeed(parent)
+    assert await store.claims.finish(parent, await running(store, parent), "succeeded", b"1") == "succeeded"
     assert (await caller.delete(f"{API}/jobs/{parent}")).status_code == 204
     for path in (f"{API}/jobs/{step}", tree(step), tree(parent), f"{API}/jobs/{step}/result", f"{API}/jobs/{step}/signals/x"):
         assert ((await caller.get(path)).status_code, path) == (410, path)
@@ -190,6 +190,29 @@ async def test_a_socket_shows_the_same_as_it_comes(url: str, submit: Submit, wor
         # From here on the reader is in step, and gets what is announced without a look into the log.
         await worker.append(claim, 0, *EVENTS)
         check(begun + await read_socket(socket, 6))
+
+
+async def test_a_job_that_was_let_go_goes_on_after_an_answer(caller: httpx.AsyncClient, store: Store, parent: str) -> None:
+    await ask(store, parent, "approve", "other")
+    assert await store.steps.let_go([(parent, await running(store, parent), 5, b'{"run_s":0.5}')]) == ["asleep"]
+    seen = await caller.get(f"{API}/jobs/{parent}")
+    assert seen.json()["status"] == "waiting"
+    assert [job["id"] for job in (await caller.get(f"{API}/jobs?status=waiting")).json()["jobs"]] == [parent]
+    waiting = asyncio.ensure_future(
+        caller.get(f"{API}/jobs/{parent}", headers={"If-None-Match": seen.headers["etag"], "Prefer": "wait=30"})
+    )
+    await asyncio.sleep(0)
+    assert (await caller.post(f"{API}/jobs/{parent}/signals/approve", json={"ok": True})).status_code == 200
+    assert [each["name"] for each in (await waiting).json()["asks"]] == ["other"]
+    claim = await store.claims.claim(parent, "n2", "w2", "cpu")
+    assert claim is not None
+    page = (await caller.get(f"{API}/jobs/{parent}/events", headers={"Accept": "application/json"})).json()
+    assert types(page["events"]) == ["queued", "started", "waiting", "started"]
+    (wait,) = data_of(page["events"], "waiting")
+    assert sorted(wait["for"]) == ["approve", "other"] and wait["until"].endswith("Z")
+    assert [started["resumed"] for started in data_of(page["events"], "started")] == [False, True]
+    attempts = (await caller.get(f"{API}/jobs/{parent}/attempts")).json()["attempts"]
+    assert [(each["attempt"], each["outcome"]) for each in attempts] == [(1, "waited"), (2, None)]
 
 
 async def test_what_steps_yield_is_in_no_output_of_the_job(caller: httpx.AsyncClient, worker: PlayedWorker, parent: str) -> None:
