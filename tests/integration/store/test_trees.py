@@ -12,6 +12,7 @@ from tests.integration.store.trees import MARK, child, claim, end, entry, field,
 
 from longrun.errors import JobNotFound, ValidationFailed
 from longrun.jobs.states import Status
+from longrun.queues.celery.app import build_app
 from longrun.settings import Settings
 from longrun.store.store import Store
 from longrun.store.trees import Node
@@ -260,3 +261,24 @@ async def test_of_very_many_attempts_the_latest_hundred_rows_are_given(store: St
         fields = [f"a:{n}", orjson.dumps({"worker": "w", "at": n}), f"z:{n}", f"{n} {'waited' if n % 2 else 'crashed'} "]
         await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "attempt", n, *fields)
     assert [row.attempt for row in await store.records.attempts(held.id, "t")] == list(range(201, 301))
+
+
+# -- to people from Celery ---------------------------------------------------------------------------------------------------
+
+
+async def test_celery_sees_a_parent_that_sleeps_as_started_and_no_child_of_an_erased_root(store: Store, settings: Settings) -> None:
+    tools = build_app(settings.redis_url, settings.prefix)
+    held = await parent(store)
+    job_id = await child(store, held, "n:a")
+    await end(store, job_id)
+
+    def states() -> list[str]:
+        return [tools.AsyncResult(each).status for each in (held.id, job_id)]
+
+    assert states() == ["STARTED", "SUCCESS"]
+    await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "status", "asleep")
+    assert states() == ["STARTED", "SUCCESS"]
+    await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "status", "running")
+    await end(store, held.id, held=held)
+    await store.records.delete(held.id, "t")
+    assert states() == ["UNKNOWN", "UNKNOWN"]
