@@ -45,7 +45,7 @@ steps:<parent>      hash, as the record. The journal of a parent: step key → e
                       is done once; `t <due> <at> <mark>` a sleep; `w <due> <at> <mark> <JSON ask, schema>` a wait, under `s:<name>`
   v:<name>            JSON of a signal; `!<epoch>`: the wait for it was over first
   x:<key>             epoch in which the await of that step was given up
-  u:<key>             1: the step was not used
+  u:<key>             epoch in which the step was not used
 ends:<parent>       list, as the record. Keys of its children, sleeps and waits in the order in which they ended
 timers:<parent>     zset, as the record. Keys of its open sleeps and waits → ms when they are over
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
