@@ -15,6 +15,7 @@ from longrun.store.losses import Losses
 from longrun.store.presence import Presence
 from longrun.store.records import Records
 from longrun.store.scripts import Script, load_scripts
+from longrun.store.steps import Steps
 from longrun.store.upkeep import Upkeep
 from longrun.store.webhooks import Webhooks
 
@@ -32,6 +33,7 @@ class Store:
         records: what the API needs: submit, read, list, cancel, delete.
         batches: records of batches, and the making of their jobs.
         claims: what a worker needs: claim, heartbeat, append, finish.
+        steps: the steps of a job that a worker runs: ask, resume, let go.
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
@@ -53,6 +55,7 @@ class Store:
         self.records = Records(self.connection, settings)
         self.batches = Batches(self.connection, settings)
         self.claims = Claims(self.connection, settings)
+        self.steps = Steps(self.connection, settings)
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)

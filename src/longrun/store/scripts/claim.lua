@@ -1,7 +1,7 @@
 -- Take queued jobs. ARGV: nonce, worker (its identity), its name, device, lease ms, groups of suspects that may be taken (each between spaces; '*' = all),
 -- 1 (other jobs run in this worker) or 0, those of them that one more crash would end (with spaces between), id, id, … (<= 100).
 -- A suspect of another group stays where it is, {0, 'suspect'}: it is queued until a worker has a runner for its group.
--- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority} | {0, status} | its error. The nonce makes a claim that was sent twice
+-- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority, flow} | {0, status} | its error. The nonce makes a claim that was sent twice
 -- get its own answer again.
 local nonce, lease, groups, t = ARGV[1], tonumber(ARGV[5]), ARGV[6], now()
 local worker = '{"worker":' .. cjson.encode(ARGV[3])
@@ -50,7 +50,7 @@ local function claim(id)
     note(id, 'started')
     notify(to, id, k, t, r[14], attempt, nonce, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
   end
-  return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or '', tonumber(r[11])}
+  return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or '', tonumber(r[11]), ''}
 end
 
 pass_when_full()
