@@ -51,8 +51,7 @@ class Asking:
     requests: deque[tuple[str, Sequence[Any]]] = field(default_factory=deque)  #: frames that are not answered: name and members
     answering: bool = False  #: the first of them is being answered
     seen: int = -1  #: how many ends of its steps it has been told; -1 = none of them
-    until: int = 0  #: when the first of what it waits for is over, by the server's clock (ms); 0 = never
-    timer: asyncio.TimerHandle | None = None  #: for that
+    timer: asyncio.TimerHandle | None = None  #: wakes it when the first sleep or wait is over
     woken: bool = False  #: it may go on: the order to wake it came before it waited
 
 
@@ -85,7 +84,9 @@ class Run:
     stopped_by: StoppedBy | None = None  #: how it was stopped, and `stop_s` how long that took
     stop_s: float = 0.0
     # -- it waits for steps, see `parking`
-    ran: float = 0.0  #: seconds that its code has run towards `timeout`, until it waited last; of this attempt and those that were let go before
+    ran: float = (
+        0.0  #: seconds that its code has run towards `timeout`, until it waited last; of this attempt and those that were let go before
+    )
     waits: float = 0.0  #: since when its code waits for steps; 0 = it does not
     parked: bool = False  #: it holds no slot, and is not in `Lane.held`
     leaves: float = 0.0  #: when it was asked to unwind; 0 = it was not
