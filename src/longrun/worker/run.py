@@ -51,6 +51,7 @@ class Asking:
     requests: deque[tuple[str, Sequence[Any]]] = field(default_factory=deque)  #: frames that are not answered: name and members
     answering: bool = False  #: the first of them is being answered
     seen: int = -1  #: how many ends of its steps it has been told; -1 = none of them
+    due: dict[str, int] = field(default_factory=dict)  #: when its sleeps and waits are over: ms by the server's clock, by key of the step
     timer: asyncio.TimerHandle | None = None  #: wakes it when the first sleep or wait is over
     woken: bool = False  #: it may go on: the order to wake it came before it waited
 

@@ -13,7 +13,7 @@ from longrun.jobs.policy import Policy, narrow
 from longrun.models import ModelSpec
 from longrun.service.policies import model_policy, step_policy
 from longrun.settings import Settings
-from longrun.store.steps import Answer, Call, Child, SignalWait, Sleep, Terms
+from longrun.store.steps import Answer, Call, Child, Result, SignalWait, Sleep, Terms
 from longrun.worker.run import Run
 
 #: A result as it stands in the frame `answer`: key, state, data, usage, id of the child, due.
@@ -107,7 +107,15 @@ def rows_of(answer: Answer) -> list[Row]:
     return [(each.key, each.state, each.data, each.usage, each.id, each.due) for each in answer.results]
 
 
-def first_due(answer: Answer, until: int) -> int:
-    """When the first sleep or wait is over (ms by the server's clock); 0 = there is none. `until`: of those that were asked for before."""
-    due = [each.due for each in answer.results if each.state == "pending" and each.due]
-    return min([*due, until] if until > 0 else due, default=0)
+def note_due(due: dict[str, int], results: Iterable[Result]) -> None:
+    """Keep in `due` (by key, ms by the server's clock) when the sleeps and waits are over that are pending by these results."""
+    for each in results:
+        if each.due and each.state == "pending":
+            due[each.key] = each.due
+        else:
+            due.pop(each.key, None)
+
+
+def first_of(due: Mapping[str, int], until: int) -> int:
+    """The first of these times, and `until`; 0 = there is none."""
+    return min([*due.values(), *([until] if until > 0 else [])], default=0)

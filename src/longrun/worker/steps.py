@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from longrun.store.steps import Answer, OldFormat, Refused, Steps
 from longrun.worker.emitter import Emitter
 from longrun.worker.parking import Parking
 from longrun.worker.run import Asking, Run
-from longrun.worker.step_calls import Row, StepCalls, as_bytes, files_named, first_due, refusal, rows_of, terms_of, whole
+from longrun.worker.step_calls import Row, StepCalls, as_bytes, files_named, first_of, note_due, refusal, rows_of, terms_of, whole
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.tables import Spawn, Tables
 
@@ -148,11 +148,12 @@ class StepRequests:
             return
         calls, rows = self.calls.read(run, items, files)
         # Who is refused something does not wait.
-        need, seen, until = 0 if rows else whole(need), asking.seen if whole(seen) < 0 else seen, max(0, whole(until))
+        need, seen, until = 0 if rows else whole(need), asking.seen if whole(seen) < 0 else seen, whole(until)
         terms, asking.woken = terms_of(self.tables.lane_of(run).spec), False
         try:
             answer = await self._until_done(
-                request, lambda: self.steps.ask(run.id, run.fence, calls, seen=seen, need=need, terms=terms, until=until)
+                request,
+                lambda: self.steps.ask(run.id, run.fence, calls, seen=seen, need=need, terms=terms, until=first_of(asking.due, until)),
             )
         except Refused as error:
             rows += [refusal(call.key, error.code, error.detail) for call in calls]
@@ -174,11 +175,17 @@ class StepRequests:
         return more and Answer(more.ended, False, more.now, answer.results + more.results)
 
     def _has_asked(self, request: Request, answer: Answer, rows: list[Row], until: int) -> None:
-        run, asking, until = request.run, request.asking, first_due(answer, until)
-        asking.seen = answer.ended
-        request.answer("answer", request.members[0], answer.ended, answer.waits, answer.now, rows + rows_of(answer))
+        self._report(request, request.members[0], answer, rows)
         if answer.waits and request.here:
-            self.parking.park(request.seat, run, (until - answer.now) / 1000 if until else None)
+            first = first_of(request.asking.due, until)
+            self.parking.park(request.seat, request.run, (first - answer.now) / 1000 if first else None)
+
+    @staticmethod
+    def _report(request: Request, n: int, answer: Answer, refused: Sequence[Row] = ()) -> None:
+        asking = request.asking
+        asking.seen = answer.ended
+        note_due(asking.due, answer.results)
+        request.answer("answer", n, answer.ended, answer.waits, answer.now, [*refused, *rows_of(answer)])
 
     async def _resume(self, request: Request) -> None:
         if request.run.waits and self.parking.holds_slot(request.seat, request.run):  # it has not asked for more since, and waits again
@@ -202,11 +209,12 @@ class StepRequests:
         if answer is None:
             request.answer("stale", 0)
         else:
-            asking.seen = answer.ended
-            request.answer("answer", 0, answer.ended, False, answer.now, rows_of(answer))
+            self._report(request, 0, replace(answer, waits=False))
 
     async def _drop(self, request: Request) -> None:
         (keys,), run = request.members, request.run
+        for key in keys:
+            request.asking.due.pop(key, None)
         await self._until_done(request, lambda: self.steps.drop(run.id, run.fence, [str(key) for key in keys]))
 
     async def _unsignal(self, request: Request) -> None:
