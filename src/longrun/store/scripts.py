@@ -14,7 +14,7 @@ from longrun.jobs.record import FIELDS
 from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
-LIBRARY = ("lib.lua", "lib_ends.lua", "lib_processes.lua")
+LIBRARY = ("lib.lua", "lib_lanes.lua", "lib_steps.lua", "lib_ends.lua", "lib_processes.lua")
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)

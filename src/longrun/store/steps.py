@@ -226,14 +226,17 @@ class Steps:
         reply = await self._run("journal", parent, fence, len(entries), *flat, *stop, timeout=PATIENCE)
         return None if not reply[0] else list(reply[1:])
 
-    async def drop(self, parent: str, fence: Fence, keys: Sequence[str]) -> None:
-        """Nobody waits for these children any more: they are asked to stop, and the journal says so (`x:<key>`), in this epoch."""
-        for at in range(0, len(keys), MOST):
-            await self._run("drop", parent, fence, *keys[at : at + MOST], timeout=PATIENCE)
+    async def drop(self, parent: str, fence: Fence, keys: Sequence[str]) -> bool:
+        """Nobody waits for these steps any more: children are asked to stop, and the journal says so (`x:<key>`), in this epoch.
 
-    async def forget_signal(self, parent: str, fence: Fence, name: str) -> None:
-        """The value of this signal did not fit: it is dropped, and the wait is open again."""
-        await self._run("forget_signal", parent, fence, name, timeout=PATIENCE)
+        False: the claim is stale.
+        """
+        pieces = [keys[at : at + MOST] for at in range(0, len(keys), MOST)]
+        return all([(await self._run("drop", parent, fence, *piece, timeout=PATIENCE))[0] for piece in pieces])
+
+    async def forget_signal(self, parent: str, fence: Fence, name: str, value: bytes = b"") -> bool:
+        """This value of a signal (empty: whatever it is) did not fit: it is dropped, and the wait is open again. False: stale."""
+        return bool((await self._run("forget_signal", parent, fence, name, value, timeout=PATIENCE))[0])
 
     async def history(self, parent: str, fence: Fence) -> tuple[dict[str, bytes], list[str]] | None:
         """The whole journal and the keys of what has ended, in that order, by pieces. None: the claim is stale.

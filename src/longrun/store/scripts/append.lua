@@ -5,7 +5,7 @@
 -- Some before the first may be lost: a replica took over that had received the claim and not all that came after it. A `gap` stands in their place, with one seq for all.
 local NOT_KEPT = '{"level":"error","message":"a file was not kept: the attempt has made as many as it may, or it is not one of this attempt"}'
 local id, k, fence = ARGV[1], record(ARGV[1]), ARGV[2]
-local mine, _, attempt = owns(k, fence)
+local mine, _, attempt = has_claim(k, fence)
 if not mine then return {0} end
 local size = 0
 for i = 8, #ARGV, 2 do size = size + #ARGV[i] end
