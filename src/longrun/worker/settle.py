@@ -202,18 +202,19 @@ class Settler:
     # -- it waits for steps, see `parking` --------------------------------------------------------------------------------
 
     def release(self, run: Run) -> None:
-        """Give back a run that does not unwind in time."""
-        self._hand_back(run, "release")
+        """Give back a run that waits, without its runner's answer: it sleeps, with the time that it ran."""
+        if run.settle():
+            self._let_go(run)
 
     def _let_go(self, run: Run) -> None:
-        """Its code is unwound: it is held no longer. Those of one turn of the loop are written together."""
+        """It is held no longer. Those of one turn of the loop are written together."""
         if not self._let_gos:
             asyncio.get_running_loop().call_soon(lambda: self.spawn(self._let_go_together()))
         self._let_gos.append(run)
 
     async def _let_go_together(self) -> None:
         runs, self._let_gos = self._let_gos, []
-        while True:
+        while runs:
             try:
                 for run in runs:
                     if not self.emitter.is_done_with(run):
@@ -242,6 +243,9 @@ class Settler:
                 self.tables.lane_of(run).held -= 1
             if run in doomed:
                 self.stop(run, "kill")
+                continue
+            if run.waits and not run.once:
+                self.release(run)
                 continue
             failure = lost_failure(run.attempt, end, mode := _mode(run, started, bool(doomed)), len(started) - 1, waited=bool(run.waits))
             self._hand_back(run, mode, failure.to_json(), groups.get(run.id, ""))
@@ -302,7 +306,8 @@ class Settler:
         for run in held:
             self._measure(run)
             run.settled = True
-        await asyncio.gather(*[self._release(run) for run in held])
+        self._let_gos += [run for run in held if run.waits and not run.once]
+        await asyncio.gather(self._let_go_together(), *[self._release(run) for run in held if run.once or not run.waits])
 
     async def _release(self, run: Run) -> None:
         # Only a job that must not run twice ends here, and needs a reason.

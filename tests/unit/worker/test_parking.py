@@ -130,7 +130,8 @@ async def test_s16_a_waiting_parent_is_not_charged_when_its_runner_dies_and_make
     desk.parking.has_ended(seat, runs)
     desk.settler.on_runner_end(runs, set(), Exit(-11))
     await desk.effects.settled()
-    assert sorted(call[:3] for call in desk.claims.calls) == [("queued", "job_1", "release"), ("queued", "job_2", "crash")]
+    assert [call[:3] for call in desk.claims.calls] == [("queued", "job_2", "crash")]
+    assert desk.steps.calls[1:] == [("let_go", ("job_1", int(parent.ran * 1000), b""))]
     assert [lane.held for lane in desk.tables.lanes.values()] == [0]
     assert culprit.settled and desk.tables.runs == {}
 
@@ -145,7 +146,8 @@ async def test_s16_a_parent_that_goes_on_is_charged_as_anybody_and_one_that_wait
     desk.parking.has_ended(seat, runs)
     desk.settler.on_runner_end(runs, set(), Exit(-11))
     await desk.effects.settled()
-    assert sorted(call[:3] for call in desk.claims.calls) == [("queued", "job_1", "release"), ("queued", "job_2", "crash")]
+    assert [call[:3] for call in desk.claims.calls] == [("queued", "job_2", "crash")]
+    assert [call[0] for call in desk.steps.calls] == ["ask", "let_go"]
     assert (lane.held, lane.resuming) == (0, {})
     desk = Desk(tables_of(concurrency=1))
     seat, (parent,) = await parked(desk, "job_1")
@@ -171,6 +173,25 @@ async def test_s16_a_waiting_suspect_gives_up_the_runner_that_it_had_to_itself()
     await desk.effects.settled()
     assert [call[0] for call in desk.steps.calls] == ["ask", "let_go"]
     assert seat.empty
+
+
+async def test_s29_who_must_not_run_twice_ends_when_its_runner_dies_while_it_waits() -> None:
+    desk = Desk(tables_of())
+    seat, _ = await parked(desk, "job_1", delivery="at_most_once")
+    runs = seat.runs()
+    desk.parking.has_ended(seat, runs)
+    desk.settler.on_runner_end(runs, set(), Exit(-11))
+    await desk.effects.settled()
+    assert desk.claims.calls == [("queued", "job_1", "release", "")], "which ends one that has begun as outcome-unknown"
+
+
+async def test_what_waits_still_when_the_worker_ends_sleeps_and_what_runs_goes_back() -> None:
+    desk = Desk(tables_of(concurrency=2))
+    parent, _ = started(desk.tables, "job_1", "job_2")
+    await desk.ask(parent)
+    await desk.settler.hand_all_back()
+    assert desk.claims.calls == [("queued", "job_2", "release", "")]
+    assert [call[:2] for call in desk.steps.calls[1:]] == [("let_go", ("job_1", int(parent.ran * 1000), b""))]
 
 
 # -- S13, S19: it is stopped --------------------------------------------------------------------------------------------------
@@ -279,11 +300,11 @@ async def test_what_does_not_unwind_in_time_is_stopped_and_handed_back() -> None
     assert not run.settled
     desk.parking._give_up_late(seat, now + 1.1)
     await desk.effects.settled()
-    assert desk.claims.calls == [("queued", "job_1", "release", "")]
+    assert [call[0] for call in desk.steps.calls] == ["ask", "let_go"]
     assert frames(seat, "cancel") == [([("job_1", "1/n")], "canceled", False)]
     desk.settler.on_done(seat, [waited("job_1")])
     await desk.effects.settled()
-    assert [call[0] for call in desk.steps.calls] == ["ask"]
+    assert [call[0] for call in desk.steps.calls] == ["ask", "let_go"]
     assert [lane.held for lane in desk.tables.lanes.values()] == [0]
 
 
