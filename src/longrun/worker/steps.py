@@ -114,6 +114,8 @@ class StepRequests:
             request.refuse()
             return
         try:
+            if request.name in _NUMBERED:
+                whole(request.members[0])
             await _HANDLERS[request.name](self, request)
         except (TypeError, ValueError, LookupError) as error:
             log.error("a request of a runner cannot be read", job_id=request.run.id, request=request.name, error=str(error))
