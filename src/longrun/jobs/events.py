@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TYPES = frozenset({"queued", "started", "progress", "output", "log", "retrying", "waiting", "canceling", "gap", "done", "error"})
+TYPES = frozenset(
+    {"queued", "started", "progress", "output", "log", "step", "step_output", "retrying", "waiting", "canceling", "gap", "done", "error"}
+)
 
 
 @dataclass(frozen=True, slots=True)

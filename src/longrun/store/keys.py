@@ -21,11 +21,11 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   gone                1: a tombstone; only `tenant` is left beside it
   batch, batch_index  of an item: its batch, and its place there. It has no `expires`: it goes with the batch
   flow                1: a job of a tree, which has steps, is one or is the retry of one that had some. It has no ticket, see `tree:`
-  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:`, `dead:` or `expire`: it goes
-                      with its root
+  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:` or `dead:`, and its `expires`
+                      is `tree`: it goes with its root
   depth, stream       of a child: how far below its root; 1: its output goes to its parent's log too. Its `place` is that of its root
   shown               of a child: 1: its parent's log has an event about it
-  origin              of a child: its idempotency key; of a retried root: the first of the chain. What `job.key` is made of instead of the id
+  origin              of a child: its idempotency key; of a retried root: the first of the chain. `job.key` is made of it instead of the id
   kids                of a parent: children, sleeps and waits that were made; `ends:` has those of them that have ended
   wake_at, until      of a parent that waits: how many ends it waits for; ms when it is woken at the latest
   waits, slept        how often the attempt has waited; 1: it was let go, so the next attempt goes on and does not start
@@ -37,9 +37,9 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
                       those of them have used that have ended
   reaped              how far reap.lua is in the journal
 steps:<parent>      hash, as the record. The journal of a parent: step key → entry; `mark` is the runner's, `at` ms:
-                      `c <child> <epoch> <at> <mark>` a child; `d <epoch> <at> <mark> <JSON or @ref>` a result that the parent made itself, or the
-                      id of a detached job; `f <epoch> <at> <mark> <failure JSON>`; `b <epoch> <at> <mark> <attempt>` begun, of what is done
-                      once; `t <due> <at> <mark>` a sleep; `w <due> <at> <mark> <JSON ask, schema>` a wait, under `s:<name>`
+                      `c <child> <epoch> <at> <mark>` a child; `d <epoch> <at> <mark> <JSON or @ref>` a result that the parent made itself,
+                      or the id of a detached job; `f <epoch> <at> <mark> <failure JSON>`; `b <epoch> <at> <mark> <attempt>` begun, of what
+                      is done once; `t <due> <at> <mark>` a sleep; `w <due> <at> <mark> <JSON ask, schema>` a wait, under `s:<name>`
   v:<name>            JSON of a signal; `!<epoch>`: the wait for it was over first
   x:<key>             epoch in which the await of that step was given up
   u:<key>             1: the step was not used
@@ -61,7 +61,7 @@ doubt               zset. Id → ms when its ticket was popped and not yet claim
 lease               zset. Id → ms when the claim runs out
 due                 zset. Id → ms when a delayed or retrying job is to be queued, or a parent that waits is to be woken
 deadline            zset. Id → ms when a job that waits expires (`start_within` before its first start, `total_timeout`)
-reap                zset. Parent → ms since when its open children are to be stopped, or, when it is erased, its children to be erased
+reap                zset. Parent → ms since when its open children are to be stopped
 expire              zset. Finished id → ms when the record goes
 dead:<tenant>       zset. Failed id → finished ms: the dead letters, until retried or expired
 lanes               set. Lanes that ever had a job

@@ -136,8 +136,7 @@ class Steps:
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._run = connection.run
-        self._prefix, self._command = settings.prefix, connection.command
-        self._max_queued, self._tombstone = settings.max_queued, int(settings.tombstone * 1000)
+        self._max_queued = settings.max_queued
 
     async def ask(
         self, parent: str, fence: Fence, calls: Sequence[Call], *, seen: int, need: int, terms: Terms, until: int = 0
@@ -264,11 +263,11 @@ class Steps:
         return [FileRef.of(orjson.loads(ref)) for ref in reply[1:]] if reply[0] else None
 
     async def reap(self) -> int:
-        """A chore: stop the open children of parents that have ended or are to stop, erase those of erased ones; how many were looked at.
+        """A chore: stop the open children of parents that have ended or are to stop; how many were looked at.
 
         At most about `MOST` of one parent a call; 0 = nothing is left to be done.
         """
-        return int(await self._run("reap", MOST, self._tombstone))
+        return int(await self._run("reap", MOST))
 
 
 def _answer(reply: Any) -> Answer | None:

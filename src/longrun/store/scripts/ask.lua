@@ -88,10 +88,11 @@ local why = jobs > 0 and refusal()
 if why then return why end
 if #marked > 0 then redis.call('HSET', k, unpack(marked)) end
 
--- Where the steps of this tree stand in their lanes: in the place of its root, which the listing knows to the microsecond.
+-- Where the steps of this tree stand in their lanes: in the place of its root. The listing knows when it was submitted to the microsecond; when it was queued
+-- later is known to the millisecond, and nothing that came in that one is to stand behind its steps.
 local function place_of_steps()
-  if r[11] then return r[11] end
-  return r[12] == r[13] and redis.call('ZSCORE', P .. 'idx:' .. tenant, parent) or r[12]
+  if root ~= parent then return r[11] end
+  return not r[11] and r[12] == r[13] and redis.call('ZSCORE', P .. 'idx:' .. tenant, parent) or int((r[11] or r[12]) + 1)
 end
 
 -- What the new steps write to keys that they share: a command for each key, not for each step.
@@ -111,7 +112,7 @@ local function given(...)
   return unpack(out)
 end
 
-local function make_job(a, key)
+local function make_job(a, key, before)
   local kind, mark, model, queue, input, policy, json = ARGV[a], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6], ARGV[a + 7]
   local id = 'job_' .. string.sub(parent, 5, 16) .. string.sub(redis.sha1hex(parent .. ' ' .. key .. ' ' .. epoch), 1, 20)
   local lane = queue .. '.' .. model
@@ -128,7 +129,13 @@ local function make_job(a, key)
   kids = kids + 1
   local origin, shown = 'key_' .. redis.sha1hex((r[16] or parent) .. ' ' .. key), kids <= SHOWN
   create(id, tenant, model, queue, priority, input, int(t), false, 'policy', policy, 'flow', 1, 'parent', parent, 'root', root, 'step', key, 'depth', int(depth),
-    'place', place, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[14], 'files', json))
+    'place', place, 'origin', origin, 'expires', 'tree',
+    given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[14], 'files', json, 'retry_of', before))
+  if before then
+    local b = redis.call('HMGET', record(before), 'epoch', 'again', 'status')
+    local next = (tonumber(b[1]) or 0) + 1
+    if b[3] then take_over(before, id, next, epoch == r[10] and next or tonumber(b[2]) or 0) end
+  end
   for _, each in ipairs(files) do bind_file(each, id) end
   local limit, score = start_limit(policy, 0), place_in_tree(priority, place)
   if limit then redis.call('ZADD', P .. 'deadline', int(t + limit), id) end
@@ -161,7 +168,7 @@ end
 for _, n in ipairs(fresh) do
   local a, key = 9 * n + 1, keys[n]
   local make = (ARGV[a] == 'child' or ARGV[a] == 'detached') and make_job or make_timer
-  entries[#entries + 1], entries[#entries + 2] = key, make(a, key)
+  entries[#entries + 1], entries[#entries + 2] = key, make(a, key, string.match(found[n] or '', '^c (%S+) '))
 end
 for key, scores in pairs(waiting) do redis.call('ZADD', key, unpack(scores)) end
 for lane, scores in pairs(trees) do

@@ -8,7 +8,7 @@ local epoch, t, timers = redis.call('HGET', k, 'epoch') or '0', now(), 0
 for i = 3, #ARGV do
   if redis.call('HEXISTS', journal, ARGV[i]) == 1 then redis.call('HSET', journal, 'x:' .. ARGV[i], epoch) end
   timers = timers + redis.call('ZREM', timers_of(parent), ARGV[i])
-  stop_step(parent, journal, ARGV[i], t)
+  stop_step(parent, redis.call('HGET', journal, ARGV[i]), t)
 end
 if timers > 0 then show_asks(parent, k) end
 return {1}

@@ -37,5 +37,5 @@ for i = 4, 2 + 2 * n, 2 do
     out[#out + 1] = '1'
   end
 end
-for i = 4 + 2 * n, ours and #ARGV or 0 do stop_step(parent, journal, ARGV[i], t) end
+for i = 4 + 2 * n, ours and #ARGV or 0 do stop_step(parent, redis.call('HGET', journal, ARGV[i]), t) end
 return out

@@ -23,11 +23,10 @@ local function finalize(id, k, t, status, output, err, more, r)
   if err then put('error', err) end
   -- The first write, whichever it is, is refused by a full store when the output is large, and nothing has changed.
   local settled = #to == 0 and tonumber(r[10] or 0) == 0
-  -- A step has no time of its own at all: it goes with its root (reap.lua).
-  if settled and not step[1] then
+  if settled then
     local expires = retain(id, t, r[8])
-    -- An item has no time of its own: it goes with its batch (expire.lua).
-    if not r[13] then put('expires', expires) end
+    -- An item has no time of its own: it goes with its batch, as a step does with its root (expire.lua).
+    if not r[13] and not step[1] then put('expires', expires) end
   end
   redis.call('HSET', k, unpack(f))
   notify(to, id, k, t, tenant, attempt, nonce, kind, '')
@@ -48,7 +47,7 @@ local function finalize(id, k, t, status, output, err, more, r)
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
   if r[13] then count_items(r[13], t, status, 1) end
-  leave_steps(id, k, t, step[2])
+  if step[2] then leave_steps(id, k, t, status, step[2]) end
   if step[1] then
     -- What a step was given is of no more use when it succeeded, and grows with every turn of an agent.
     if status == 'succeeded' and redis.call('HSTRLEN', k, 'input') > SMALL then redis.call('HDEL', k, 'input') end
@@ -77,9 +76,9 @@ local function stop(id, k, t, status, attempt, worker)
   return status
 end
 
--- Stop the child that is this step of a parent. One that a retry has taken over may be another's by now.
-local function stop_step(parent, journal, key, t)
-  local child = string.match(redis.call('HGET', journal, key) or '', '^c (%S+) ')
+-- Stop the child that this entry of a parent's journal names. One that a retry has taken over may be another's by now.
+local function stop_step(parent, e, t)
+  local child = string.match(e or '', '^c (%S+) ')
   local s = child and redis.call('HMGET', record(child), 'status', 'attempt', 'worker', 'parent')
   if s and s[1] and s[4] == parent then stop(child, record(child), t, s[1], s[2], s[3]) end
 end

@@ -26,8 +26,8 @@ local function push_front(id, model, queue, priority)
   push('RPUSH', lane, level, ticket(id, model, lane, level))
 end
 
--- The score of a job of a tree that stands at `place` in its lane; a parent goes before the steps of its tree. A submit takes longer than the difference.
-local function place_in_tree(priority, place, kids) return place_in_lane(priority, place - (kids and 0.01 or 0)) end
+-- The score of a job of a tree that stands at `place` in its lane; a parent goes before the steps of its tree, by as little as the largest scores can hold.
+local function place_in_tree(priority, place, kids) return place_in_lane(priority, place - (kids and 0.04 or 0)) end
 
 local function push_tree(id, lane, score)
   redis.call('ZADD', tree_of(lane), score, id)

@@ -122,16 +122,26 @@ local function child_ended(id, k, t, status, model)
   step_ended(c[1], c[3])
 end
 
--- What an end leaves of the steps of a parent: those that are open are to be stopped, by reap.lua.
-local function leave_steps(id, k, t, kids)
-  if not kids then return end
+-- What an end leaves of the steps of a parent: those that are open are to be stopped, by reap.lua. A retry wants to know the open sleeps.
+local function leave_steps(id, k, t, status, kids)
   if tonumber(kids) > redis.call('LLEN', ends_of(id)) then redis.call('ZADD', P .. 'reap', int(t), id) end
-  redis.call('DEL', timers_of(id))
+  if status == 'succeeded' then redis.call('DEL', timers_of(id)) end
   redis.call('HDEL', k, 'asks', 'wake_at', 'until', 'ran')
 end
 
--- Nobody asks for the steps of an erased parent any more.
-local function forget_steps(id)
-  redis.call('DEL', journal_of(id), ends_of(id), timers_of(id))
-  redis.call('ZREM', P .. 'reap', id)
+-- A retry begins with the journal of the job that it is the retry of: what was finished is neither done nor paid again, what was not is made anew. An open sleep
+-- ends when it would have, an open wait begins anew.
+local function take_over(from, to, epoch, again)
+  if redis.call('COPY', journal_of(from), journal_of(to)) == 0 then return end
+  redis.call('COPY', ends_of(from), ends_of(to))
+  local kids, timers = redis.call('LLEN', ends_of(to)), redis.call('ZRANGE', timers_of(from), 0, -1, 'WITHSCORES')
+  for i = 1, #timers, 2 do
+    if string.sub(timers[i], 1, 2) == 's:' then
+      redis.call('HDEL', journal_of(to), timers[i])
+    else
+      redis.call('ZADD', timers_of(to), timers[i + 1], timers[i])
+      kids = kids + 1
+    end
+  end
+  redis.call('HSET', record(to), 'flow', 1, 'epoch', int(epoch), 'again', int(again), 'kids', kids)
 end
