@@ -39,3 +39,12 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.CANCELED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
+
+
+#: How the store says that a waiting job is held by no worker. Scripts need the difference, nobody else does.
+ASLEEP = b"asleep"
+
+
+def status_of(stored: bytes) -> Status:
+    """The status that the field of a record holds."""
+    return Status.WAITING if stored == ASLEEP else Status(stored.decode())

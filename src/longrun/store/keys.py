@@ -21,8 +21,8 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   gone                1: a tombstone; only `tenant` is left beside it
   batch, batch_index  of an item: its batch, and its place there. It has no `expires`: it goes with the batch
   flow                1: a job of a tree, which has steps, is one or is the retry of one that had some. It has no ticket, see `tree:`
-  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:` or `dead:`, and its `expires`
-                      is `tree`: it goes with its root
+  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:` or `dead:`, and
+                      its `expires` is `tree`: it goes with its root
   depth, stream       of a child: how far below its root; 1: its output goes to its parent's log too. Its `place` is that of its root
   shown               of a child: 1: its parent's log has an event about it
   origin              of a child: its idempotency key; of a retried root: the first of the chain. `job.key` is made of it instead of the id

@@ -112,7 +112,7 @@ local function given(...)
   return unpack(out)
 end
 
-local function make_job(a, key, before)
+local function make_job(a, key, known)
   local kind, mark, model, queue, input, policy, json = ARGV[a], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5], ARGV[a + 6], ARGV[a + 7]
   local id = 'job_' .. string.sub(parent, 5, 16) .. string.sub(redis.sha1hex(parent .. ' ' .. key .. ' ' .. epoch), 1, 20)
   local lane = queue .. '.' .. model
@@ -125,17 +125,14 @@ local function make_job(a, key, before)
     new_job(id, tenant, model, queue, priority, input, policy, at, 0, files, given('tags', r[14], 'files', json))
     return 'd ' .. epoch .. ' ' .. int(t) .. ' ' .. mark .. ' "' .. id .. '"'
   end
+  -- One that is made anew takes over what the one before it had finished.
+  local before = string.match(known or '', '^c (%S+)')
   place = place or place_of_steps()
   kids = kids + 1
   local origin, shown = 'key_' .. redis.sha1hex((r[16] or parent) .. ' ' .. key), kids <= SHOWN
-  create(id, tenant, model, queue, priority, input, int(t), false, 'policy', policy, 'flow', 1, 'parent', parent, 'root', root, 'step', key, 'depth', int(depth),
-    'place', place, 'origin', origin, 'expires', 'tree',
-    given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[14], 'files', json, 'retry_of', before))
-  if before then
-    local b = redis.call('HMGET', record(before), 'epoch', 'again', 'status')
-    local next = (tonumber(b[1]) or 0) + 1
-    if b[3] then take_over(before, id, next, epoch == r[10] and next or tonumber(b[2]) or 0) end
-  end
+  create(id, tenant, model, queue, priority, input, int(t), false, 'policy', policy, 'flow', 1, 'expires', 'tree', 'parent', parent, 'root', root,
+    'step', key, 'depth', int(depth), 'place', place, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[14], 'files', json, 'retry_of', before))
+  if before then take_over(before, id, again == tonumber(epoch)) end
   for _, each in ipairs(files) do bind_file(each, id) end
   local limit, score = start_limit(policy, 0), place_in_tree(priority, place)
   if limit then redis.call('ZADD', P .. 'deadline', int(t + limit), id) end
@@ -168,7 +165,7 @@ end
 for _, n in ipairs(fresh) do
   local a, key = 9 * n + 1, keys[n]
   local make = (ARGV[a] == 'child' or ARGV[a] == 'detached') and make_job or make_timer
-  entries[#entries + 1], entries[#entries + 2] = key, make(a, key, string.match(found[n] or '', '^c (%S+) '))
+  entries[#entries + 1], entries[#entries + 2] = key, make(a, key, found[n])
 end
 for key, scores in pairs(waiting) do redis.call('ZADD', key, unpack(scores)) end
 for lane, scores in pairs(trees) do

@@ -35,20 +35,15 @@ local function record(id) return P .. 'job:' .. id end
 -- The fields of a job's record that readers get; the output is left out before it is read, by asking for a field that no record has.
 local function fields_of(k, without_output)
   local output = without_output and 'nothing' or 'output'
-  return redis.call('HMGET', k, @FIELDS@)
+  local r = redis.call('HMGET', k, @FIELDS@)
+  -- The last one says whether the job has to do with others.
+  if r[#r] then
+    for _, value in ipairs(redis.call('HMGET', k, @TREE_FIELDS@)) do r[#r + 1] = value end
+  end
+  return r
 end
 
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
-
--- Fields from the fourth value on of the record at `k` (a job, batch, file or delivery), when it is this tenant's (false: whoever's). Otherwise nil and what
--- the script answers then: {'none'} (it is not there or another tenant's: the same answer) or {'gone', whose it was} (deleted, or its time is over, also when no
--- chore has got to it yet); `store/kinds.py` reads both. Of one that is only over the fields come third, for those who erase it.
-local function theirs(k, tenant, ...)
-  local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', ...)
-  if not r[1] or (tenant and r[1] ~= tenant) then return nil, {'none'} end
-  if r[2] or (r[3] and tonumber(r[3]) <= now()) then return nil, {'gone', r[1]}, not r[2] and r end
-  return r
-end
 
 -- Which of these keys there are, by their numbers. Sixteen that are not there cost one command.
 local function present(keys)

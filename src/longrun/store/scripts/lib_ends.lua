@@ -25,7 +25,7 @@ local function finalize(id, k, t, status, output, err, more, r)
   local settled = #to == 0 and tonumber(r[10] or 0) == 0
   if settled then
     local expires = retain(id, t, r[8])
-    -- An item has no time of its own: it goes with its batch, as a step does with its root (expire.lua).
+    -- An item has no time of its own: it goes with its batch, and a step with its root (expire.lua).
     if not r[13] and not step[1] then put('expires', expires) end
   end
   redis.call('HSET', k, unpack(f))
@@ -47,7 +47,7 @@ local function finalize(id, k, t, status, output, err, more, r)
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
   if r[13] then count_items(r[13], t, status, 1) end
-  if step[2] then leave_steps(id, k, t, status, step[2]) end
+  if step[2] then leave_steps(id, k, t, step[2]) end
   if step[1] then
     -- What a step was given is of no more use when it succeeded, and grows with every turn of an agent.
     if status == 'succeeded' and redis.call('HSTRLEN', k, 'input') > SMALL then redis.call('HDEL', k, 'input') end
@@ -247,9 +247,10 @@ local function release_files(job, t, tombstone, most)
   return #gone
 end
 
--- Put a tombstone in the place of the record of a job or batch. Returns whose it was.
+-- Put a tombstone in the place of the record of a job or batch. Returns whose it was, and what is to be known of one that has to do with others.
 local function leave_tombstone(id, k, index, tombstone)
-  local r = redis.call('HMGET', k, 'tenant', 'idem')
+  local r = redis.call('HMGET', k, 'tenant', 'idem', 'flow')
+  local flow = r[3] and redis.call('HMGET', k, 'root', 'retried_by', 'retry_of')
   redis.call('DEL', k, P .. 'ev:' .. id)
   redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
   redis.call('PEXPIRE', k, tombstone)
@@ -257,12 +258,29 @@ local function leave_tombstone(id, k, index, tombstone)
   if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
   redis.call('ZREM', P .. index .. ':' .. r[1], id)
   note(id, 'gone')
-  return r[1]
+  return r[1], flow
+end
+
+-- A job that had to do with others went: bury.lua sees to what it has made. The tombstone of one at the top of a tree says which
+-- job is the retry of it, and stays as long as that one: what was finished has been taken over.
+local function leave_tree(id, k, t, tombstone, r)
+  if redis.call('EXISTS', journal_of(id)) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
+  if r[1] then return end
+  if r[2] then redis.call('HSET', k, 'retried_by', r[2]) end
+  if r[3] then redis.call('HSET', k, 'retry_of', r[3]) end
+  if keeper(r[2]) then return redis.call('PERSIST', k) end
+  local before = r[3]
+  while before do
+    local b = redis.call('HMGET', record(before), 'gone', 'retry_of')
+    if b[1] then redis.call('PEXPIRE', record(before), tombstone) end
+    before = b[2]
+  end
 end
 
 -- Erase a job. Returns how many of its files went, `most` at most.
 local function erase(id, k, t, tombstone, most)
-  local tenant = leave_tombstone(id, k, 'idx', tombstone)
+  local tenant, flow = leave_tombstone(id, k, 'idx', tombstone)
+  if flow then leave_tree(id, k, t, tombstone, flow) end
   redis.call('ZREM', P .. 'dead:' .. tenant, id)
   redis.call('ZREM', P .. 'expire', id)
   return release_files(id, t, tombstone, most)

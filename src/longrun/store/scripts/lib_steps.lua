@@ -122,26 +122,26 @@ local function child_ended(id, k, t, status, model)
   step_ended(c[1], c[3])
 end
 
--- What an end leaves of the steps of a parent: those that are open are to be stopped, by reap.lua. A retry wants to know the open sleeps.
-local function leave_steps(id, k, t, status, kids)
+-- What an end leaves of the steps of a parent: those that are open are to be stopped, by reap.lua. A retry wants to know the timers.
+local function leave_steps(id, k, t, kids)
   if tonumber(kids) > redis.call('LLEN', ends_of(id)) then redis.call('ZADD', P .. 'reap', int(t), id) end
-  if status == 'succeeded' then redis.call('DEL', timers_of(id)) end
   redis.call('HDEL', k, 'asks', 'wake_at', 'until', 'ran')
 end
 
--- A retry begins with the journal of the job that it is the retry of: what was finished is neither done nor paid again, what was not is made anew. An open sleep
--- ends when it would have, an open wait begins anew.
-local function take_over(from, to, epoch, again)
+-- What a job has journaled is that of the one too that is made anew in its place: what was finished is neither done nor paid again. Sleeps go on. Waits that are
+-- open are asked again, with a time of their own; and what else had not ended belongs to the old job, and is stopped with it. `again`: a person wants it.
+local function take_over(from, to, again)
   if redis.call('COPY', journal_of(from), journal_of(to)) == 0 then return end
   redis.call('COPY', ends_of(from), ends_of(to))
-  local kids, timers = redis.call('LLEN', ends_of(to)), redis.call('ZRANGE', timers_of(from), 0, -1, 'WITHSCORES')
-  for i = 1, #timers, 2 do
-    if string.sub(timers[i], 1, 2) == 's:' then
-      redis.call('HDEL', journal_of(to), timers[i])
-    else
-      redis.call('ZADD', timers_of(to), timers[i + 1], timers[i])
-      kids = kids + 1
+  redis.call('COPY', timers_of(from), timers_of(to))
+  for _, key in ipairs(redis.call('ZRANGE', timers_of(to), 0, -1)) do
+    if string.sub(key, 1, 2) == 's:' then
+      redis.call('ZREM', timers_of(to), key)
+      redis.call('HDEL', journal_of(to), key)
     end
   end
-  redis.call('HSET', record(to), 'flow', 1, 'epoch', int(epoch), 'again', int(again), 'kids', kids)
+  local r = redis.call('HMGET', record(from), 'epoch', 'again', 'signals')
+  local epoch = int((r[1] or 0) + 1)
+  redis.call('HSET', record(to), 'epoch', epoch, 'again', again and epoch or r[2] or 0, 'signals', r[3] or 0,
+    'kids', int(redis.call('LLEN', ends_of(to)) + redis.call('ZCARD', timers_of(to))))
 end
