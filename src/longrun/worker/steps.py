@@ -56,8 +56,9 @@ class Request:
         return not self.run.settled and (self.run.stop is None or (self.run.stop == "timeout" and paid))
 
     def answer(self, name: str, *members: Any) -> None:
-        """Send a frame about the run."""
-        self.seat.answer(name, self.run, *members)
+        """Send a frame about the run, unless its runner is another one by now."""
+        if self.here:
+            self.seat.answer(name, self.run, *members)
 
     def refuse(self) -> None:
         """Its claim is stale, or it is to stop, or nobody can read it."""
@@ -95,15 +96,15 @@ class StepRequests:
         self._put(seat, run, run.asking, "resume", ())
 
     def _put(self, seat: Seat, run: Run, asking: Asking, name: str, members: Sequence[Any]) -> None:
-        asking.requests.append((name, members))
+        asking.requests.append(Request(seat, run, asking, name, members))
         if not asking.answering:
             asking.answering = True
-            self.spawn(self._answer_all(seat, run, asking))
+            self.spawn(self._answer_all(asking))
 
-    async def _answer_all(self, seat: Seat, run: Run, asking: Asking) -> None:
+    async def _answer_all(self, asking: Asking) -> None:
         try:
             while asking.requests:
-                request = Request(seat, run, asking, *asking.requests.popleft())
+                request = asking.requests.popleft()
                 if request.here:
                     await self._answer(request)
         finally:

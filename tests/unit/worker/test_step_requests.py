@@ -10,6 +10,7 @@ import pytest
 from tests.unit.worker.played import Desk, frames, started, tables_of
 
 from longrun.errors import StorageFull, StoreUnavailable
+from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec, Retry, isolated_registry, model
 from longrun.store.connection import StoreError
@@ -277,6 +278,28 @@ async def test_what_cannot_be_read_is_refused_and_harms_nobody(members: Any) -> 
     assert frames(seat, "stale") == ([("job_1", "1/n", 1)] if members[:1] == (1,) else [])
     await desk.ask(run, item())
     assert run.parked, "the next one is answered"
+
+
+async def test_an_answer_that_comes_when_the_runner_is_another_one_goes_nowhere() -> None:
+    desk, seat, run = desk_with()
+    ask = desk.steps.ask
+
+    async def asked(*args: Any, **named: Any) -> Any:
+        seat.take_off(run.id, run.fence)
+        return await ask(*args, **named)
+
+    desk.steps.ask = asked  # type: ignore[method-assign]
+    desk.requests.take(seat, "ask", "job_1", "1/n", [1, 0, 1, 0, []])
+    await desk.effects.settled()
+    assert (frames(seat, "answer"), frames(seat, "stale"), run.parked) == ([], [], False)
+
+
+async def test_who_runs_once_more_by_itself_begins_with_what_its_journal_has() -> None:
+    desk, seat, run = desk_with()
+    await desk.ask(run, item(), need=0)
+    seat.take_off(run.id, run.fence)
+    desk.tables.lane_of(run).run_alone(run)
+    assert (run.asking, run.claim.flow) == (None, Flow(journal=True))
 
 
 async def test_a_runner_that_floods_the_worker_with_requests_is_refused_what_is_too_much() -> None:
