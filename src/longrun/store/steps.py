@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import orjson
+
 from longrun.errors import LongrunError
 from longrun.jobs.fence import Fence
+from longrun.jobs.file_refs import FileRef
 from longrun.settings import Settings
 from longrun.store.connection import Arg, Connection, StoreError
 
@@ -253,6 +256,11 @@ class Steps:
             start += len(more)
             if cursor == b"" and len(more) < _PIECE:
                 return fields, ends
+
+    async def files(self, parent: str, fence: Fence, ids: Sequence[str]) -> list[FileRef] | None:
+        """Records of these files (<= 100) that the parent's tenant has; others are left out. None: the claim is stale."""
+        reply = await self._run("step_files", parent, fence, *ids, timeout=PATIENCE)
+        return [FileRef.of(orjson.loads(ref)) for ref in reply[1:]] if reply[0] else None
 
     async def reap(self) -> int:
         """A chore: stop the open children of parents that have ended or are to stop; how many were looked at.

@@ -43,6 +43,7 @@ WRITES: dict[str, tuple[Callable[[Store, Claim], Awaitable[Any]], Any]] = {
     "drop": (lambda store, claim: store.steps.drop(claim.id, claim.fence, ["n:a"]), False),
     "forget_signal": (lambda store, claim: store.steps.forget_signal(claim.id, claim.fence, "ok"), False),
     "history": (lambda store, claim: store.steps.history(claim.id, claim.fence), None),
+    "step_files": (lambda store, claim: store.steps.files(claim.id, claim.fence, ["file_1"]), None),
 }
 #: Those that end the attempt, and so must be answered alike when they are sent twice.
 ENDS = ["finish", "retry_later", "hand_back", "let_go"]
