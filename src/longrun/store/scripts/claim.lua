@@ -16,11 +16,16 @@ local marks = {}
 -- How many are claimed here, and those of them that one more crash would end.
 local claimed, last = 0, {}
 
+local function is_over(id)
+  local status = redis.call('HGET', record(id), 'status')
+  return not status or status == 'canceling' or TERMINAL[status]
+end
+
 -- What a claim says of the steps of a job. A step, and a parent that was let go, start without a word to receivers.
 local function flow_of(id, k)
-  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept')
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root')
   local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
-  return {text = table.concat(text, ' '), slept = r[6], silent = r[5] or r[6]}
+  return {text = table.concat(text, ' '), slept = r[6], silent = r[5] or r[6], parent = r[5], root = r[7]}
 end
 
 local function take_from_tree(id, k, lane)
@@ -40,6 +45,8 @@ local function claim(id)
       expire(id, k, t, attempt)
       return {0, 'expired'}
     end
+    -- Nothing begins that nobody can join: reap.lua has not come to it yet.
+    if flow and flow.parent and (is_over(flow.parent) or is_over(flow.root)) then return {0, stop(id, k, t, 'queued', attempt)} end
     local lane = r[9] .. '.' .. r[10]
     if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
       redis.call('HSET', suspects_of(lane), id, r[6])
