@@ -163,9 +163,10 @@ def dropper(spec: Spec, attempt: int) -> Program:
 
 def failing(spec: Spec, attempt: int) -> Program:
     yield Ask([leaf("good"), Job("deep", "flow", spec["sub"][0])], catch=True)
-    yield Ask([leaf("bad", fail="always"), leaf("open"), Job("open-too", "flow", {"p": "fan", "n": 4, "ms": 0, "sub": []})], need="any")
-    yield Ask([leaf("bad", fail="always")])
-    return None
+    calls: list[Call] = [leaf("bad", fail="first"), leaf("open"), Job("open-too", "flow", {"p": "fan", "n": 4, "ms": 0, "sub": []})]
+    # It fails while others are open; a retry waits for them all.
+    yield Ask(calls, need="any")
+    return len((yield Ask(calls)))
 
 
 PROGRAMS = {each.__name__: each for each in (chain, fan, nest, race, human, sleepy, fallback, once, again, dropper, failing)}
