@@ -63,8 +63,8 @@ STEP_MUTANTS = [
     Mutant(
         "journal of what was made",
         "store/scripts/ask.lua",
-        "if not places[key] and not (found[n] and counts(key, found[n])) then",
-        "if not places[key] then",
+        "  redis.call('HSET', journal, unpack(entries))\n",
+        "",
         f"{STEPS}::test_a_step_that_is_asked_for_again_is_the_same_job_whoever_asks_and_however_often",
     ),
     Mutant(
@@ -119,8 +119,8 @@ STEP_MUTANTS = [
     Mutant(
         "nothing begins that nobody can join",
         "store/scripts/claim.lua",
-        "if flow and flow.parent and (is_over",
-        "if false and (is_over",
+        "if flow and flow.is_over() then",
+        "if false then",
         f"{LANES}::test_a_step_that_nobody_can_join_does_not_begin",
     ),
     Mutant(
