@@ -14,8 +14,8 @@ from longrun.jobs.file_refs import FileRef
 from longrun.models import ModelSpec
 from longrun.models.file_types import File
 from longrun.models.schema import Encoded
+from longrun.worker.runner.branches import begin
 from longrun.worker.runner.context import Context
-from longrun.worker.runner.event_loop import new_task
 from longrun.worker.runner.exception_text import class_name
 from longrun.worker.runner.executor import END, Encode, Executor, encode_with_files
 from longrun.worker.runner.interrupts import awaited
@@ -54,7 +54,7 @@ class AsyncExecutor(Executor):
             self._start_task(group, self.run(group, self._report)).add_done_callback(partial(self._complete, group))
 
     def _start_task(self, runs: list[Run], steps: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = new_task(self._loop, steps, self.fresh_context())
+        task = begin(self._loop, steps, self.fresh_context())
         for run in runs:
             self._tasks[run.key] = task
         return task

@@ -114,7 +114,7 @@ class Host:
             end_if_forked()
             if any(spec.is_async for spec in specs):
                 self._loop = loop
-                prepare(loop)
+                prepare(loop, branches=any(spec.signature.job is not None and spec.batched is None for spec in specs))
                 loop.set_exception_handler(log_unretrieved)
             for spec in specs:
                 model = spec.name
