@@ -1,0 +1,433 @@
+"""The steps of one run: what its code asks for, what it waits for, and what is to be sent for that. No I/O, no loop, no thread.
+
+One thread uses it, that of the author's code. The code asks (through `job.…`), and gets an `Await`. The port sends the frames that
+`turn` gives, with id and fence added (`kind, id, fence, *rest`), and hands what comes to `feed`; an `Await` that is over calls its
+`on_done`, in `turn`, `feed` or `stop`. `turn` is asked whenever all tasks of the run have come to rest: none can go on before something
+happens. It wakes the code of one `Await` at a time, and is asked again when that has come to rest too: so a replay, which wakes in the
+order in which steps ended the first time, takes the same way (S31).
+
+    async                                                   sync
+    a step is awaited, a task ends, a frame came:           while not waiting.done:
+        see soon whether all tasks are at rest, then            frames = flow.turn(idle=True)
+        send(flow.turn(idle=nothing foreign goes on))           send(frames)
+                                                                if not waiting.done: flow.feed(*inbox.get())
+
+`parked`: the worker has said that the run waits and holds no slot. When its code goes on all the same (a timer of its own), the port
+says so by `awake`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha1, sha256
+from heapq import heappop, heappush
+from typing import Any
+
+import orjson
+
+from longrun.errors import Canceled, StepNotAwaited
+from longrun.models.steps.awaits import Await, Outcome, Step, Want
+from longrun.models.steps.branch import Branch, branch_here
+from longrun.models.steps.identity import Identities
+from longrun.models.steps.journal import Entry, History, Mark
+from longrun.models.steps.outbox import Frame, Outbox
+from longrun.models.steps.warnings import changed_input, unused_steps
+
+_PREFIXES = ("n:", "l:", "s:")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What is known of a run when it begins.
+
+    Args:
+        job_id, model: of the parent.
+        code: digest of the source of its module (`code_of`).
+        epoch: attempts of one epoch take over failures; a retry begins the next.
+        again: epoch in which a caller retried it.
+        origin: what keys for upstream services derive from; empty = the job's id.
+        child: it has a parent itself.
+        at_most_once: it must not run twice, so it can be neither let go nor asleep.
+    """
+
+    job_id: str
+    model: str = ""
+    code: str = ""
+    epoch: int = 0
+    again: int = 0
+    origin: str = ""
+    child: bool = False
+    at_most_once: bool = False
+
+
+class Flow:
+    """The steps of one run.
+
+    Args:
+        start: what is known of it.
+        history: its journal; empty = there is none.
+        warn: gets warnings for the job's log.
+        now: seconds since 1970.
+        stale: makes what is raised in the code when the claim is stale, or the job is to stop.
+    """
+
+    def __init__(
+        self,
+        start: Start,
+        history: History | None = None,
+        *,
+        warn: Callable[[str], None] = lambda _: None,
+        now: Callable[[], float] = time.time,
+        stale: Callable[[], BaseException] = Canceled,
+    ) -> None:
+        self.start = start
+        self.main = Branch()
+        self.parked = False  #: the run waits, and holds no slot
+        self.woke = False  #: the last `turn` has waked code: ask again when that is at rest
+        self.silent = bool(history and history.entries)  #: the code repeats what it has done before, so what it reports is known (S37)
+        self._history = history or History()
+        self._identities = Identities(self._history.entries, start.code)
+        self._outbox = Outbox()
+        self._warn, self._now, self._stale = warn, now, stale
+        self._steps: dict[str, Step] = {}
+        self._undecided: list[Step] = []
+        self._awaits: dict[Await, None] = {}
+        self._clocks: dict[Step, None] = {}
+        self._order = {key: number for number, key in enumerate(self._history.ends)}
+        self._next = 0  # of the history's ends: the first that the code has not got
+        self._ready: list[tuple[int, int, Step]] = []
+        self._came = 0
+        self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
+        self._spent: dict[str, float] = {}
+        self._closed: Callable[[], BaseException] | None = None
+        self._not_started: dict[object, str] = {}
+
+    # -- for `job.…` ------------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise what ends the code, if it is to end."""
+        if self._closed is not None:
+            raise self._closed()
+
+    def branch(self) -> Branch:
+        """Where the running code stands."""
+        return branch_here(self.main)
+
+    def begin(self, steps: Iterable[Want | Step], *, spare: int = 0, fail_fast: bool = False, first: bool = False) -> Await:
+        """Ask for steps, and wait for them by a rule (see `Await`). A `Step` among them is one that is known already.
+
+        Raises:
+            StepConflict: a name is used for something else; then nothing of this was asked for.
+        """
+        self.check()
+        asked = list(steps)
+        found = {id(each): self._identities.named(each) for each in asked if isinstance(each, Want) and each.name}
+        made: list[Step] = []
+        for each in asked:
+            if isinstance(each, Step):
+                made.append(each)
+            elif each.name:
+                key = found[id(each)].key
+                if key not in self._steps:
+                    self._decided(Step(each), *_members(found[id(each)]))
+                made.append(self._steps[key])
+            else:
+                made.append(Step(each))
+                self._undecided.append(made[-1])
+        waiting = Await(made, spare=spare, fail_fast=fail_fast, first=first)
+        if not waiting.look():
+            self._awaits[waiting] = None
+        return waiting
+
+    def refused(self, want: Want, data: bytes) -> Step:
+        """A step that cannot be made; `data` is the failure's JSON."""
+        return Step(want, state="given", outcome=Outcome("refused", data))
+
+    def local(self, want: Want) -> tuple[Step, bool]:
+        """A step that is a function, and whether it is to be called now: then `record` its result. Otherwise wait for the step.
+
+        Raises:
+            StepConflict: the name is used for something else.
+        """
+        self.check()
+        found = self._identities.named(want)
+        if found.key in self._steps:
+            return self._steps[found.key], False
+        step = self._steps[found.key] = Step(want, found.key, self._mark(want), "running")
+        outcome = self._recorded(found.entry)
+        if outcome is None:
+            self.silent = False
+            return step, True
+        if found.changed:
+            self._warn(changed_input(want, named=True))
+        step.outcome = outcome
+        self._give(step)
+        return step, False
+
+    def _recorded(self, entry: Entry | None) -> Outcome | None:
+        start = self.start
+        if entry is None or entry.kind not in "dfb":
+            return None
+        if entry.kind == "d":
+            return Outcome("succeeded", entry.rest)
+        if entry.kind == "f":
+            return Outcome("failed", entry.rest) if entry.epoch >= start.epoch else None
+        unknown = b'{"code":"outcome-unknown","detail":"It was begun before, and whether it was done is not known."}'
+        return Outcome("failed", unknown) if entry.epoch >= start.again else None
+
+    def begun(self, step: Step, attempt: int) -> Await:
+        """Journal that a local step begins now, and wait until that is kept."""
+        return self._journal(step, "b", str(attempt).encode())
+
+    def record(self, step: Step, data: bytes, *, failed: bool = False) -> Await:
+        """Journal how a local step ended, and wait until that is kept; the outcome counts for all who wait for it."""
+        waiting = self._journal(step, "f" if failed else "d", data)
+        step.outcome = Outcome("failed" if failed else "succeeded", data)
+        self._give(step)
+        return waiting
+
+    def _journal(self, step: Step, kind: str, data: bytes) -> Await:
+        kept = Step(step.want, step.key, state="asked")
+        self._outbox.journal(step.key, bytes(Entry(kind, self.start.epoch, self._ms(), Mark.of(step.mark), data)), kept=kept)
+        waiting = Await([kept])
+        self._awaits[waiting] = None
+        return waiting
+
+    def now(self) -> datetime:
+        """The time, the same at each run; journaled without waiting."""
+        self.check()
+        place = self.branch().place("now")
+        entry = self._history.entries.get(f"now:{place}")
+        if entry is not None and entry.kind == "d":
+            return datetime.fromisoformat(orjson.loads(entry.rest))
+        self.silent = False
+        at = datetime.fromtimestamp(self._now(), UTC)
+        value = Entry("d", self.start.epoch, self._ms(), Mark(self.start.code, place, ""), orjson.dumps(at.isoformat()))
+        self._outbox.journal(f"now:{place}", bytes(value))
+        return at
+
+    def reopen(self, step: Step) -> None:
+        """The value of a wait does not fit its type: drop it, and go on waiting (S22)."""
+        if step.state == "given":
+            self._outbox.unsignal(step.want.name)
+            step.outcome = None
+            self._outbox.ask(step)
+
+    def spent(self, name: str) -> float:
+        """The sum of what steps have used whose outcomes the code has got."""
+        return self._spent.get(name, 0.0)
+
+    def has(self, name: str) -> bool:
+        """Whether a step of this name was there when the attempt began."""
+        return any(prefix + name in self._history.entries for prefix in _PREFIXES)
+
+    def key(self, name: str) -> str:
+        """A key for upstream services that derives from the first job of the chain and a step; a child's own key is that of its step."""
+        base = self.start.origin or self.start.job_id
+        return f"key_{sha1(f'{base} {name}'.encode(), usedforsecurity=False).hexdigest()}"
+
+    def expect(self, call: object, what: str) -> None:
+        """A call was made that has to be awaited, else the run fails (S39)."""
+        self._not_started[call] = what
+
+    def started(self, call: object) -> None:
+        """It is awaited now."""
+        self._not_started.pop(call, None)
+
+    # -- for the port -----------------------------------------------------------------------------------------------------
+
+    def turn(self, *, idle: bool, hold: bool = True) -> list[Frame]:
+        """What is to be sent now; before that the code of one `Await` may be waked (`woke`). To be called when all tasks are at rest.
+
+        Args:
+            idle: only steps can bring the run on: nothing else is under way (a timer, I/O, a thread).
+            hold: in a replay, wait for what else is under way, as it may ask for steps too. Say False when that has taken long (a second).
+        """
+        self.woke = False
+        if self._closed is not None:
+            return []
+        sure = idle or not hold
+        self._decide(sure=sure)
+        asks = self._undecided or self._outbox.has_asks
+        replays = self._next < len(self._history.ends)
+        if not (replays and (asks or self._outbox.busy)):
+            self._deliver(sure=sure or not replays)
+        waits = idle and not self.woke and not self._ready and not self._undecided and bool(self._awaits)
+        return self._outbox.take(need=self._need() if waits else 0, until=self._until(), parked=self.parked)
+
+    def feed(self, kind: str, n: int, *rest: Any) -> None:
+        """A frame has come, without its id and fence: `answer`, `kept` or `stale`. Ask `turn` afterwards."""
+        if kind == "stale":
+            self.stop(self._stale)
+        elif kind == "kept":
+            for step in self._outbox.kept(n):
+                step.outcome = Outcome("succeeded")
+                self._give(step)
+        else:
+            seen, waits, _, results = rest
+            self._outbox.answered(n, seen)
+            self.parked = bool(waits) and n != 0
+            for result in results:
+                self._take(result)
+
+    def awake(self) -> list[Frame]:
+        """Its code goes on though no step has ended: what is to be said to the worker."""
+        was, self.parked = self.parked, False
+        return [("awake",)] if was else []
+
+    def abandon(self, waiting: Await) -> None:
+        """The author's own code has canceled this await: steps that nobody else waits for are stopped (S32)."""
+        self._awaits.pop(waiting, None)
+        waiting.stop(Canceled)
+        if self._closed is None:
+            self._drop(waiting)
+
+    def stop(self, error: Callable[[], BaseException], *, for_good: bool = True) -> None:
+        """Raise this wherever the code waits for steps; `for_good`: and wherever it asks for one from now on, and nothing more is sent."""
+        if for_good:
+            self._closed = error
+        waiting, self._awaits = self._awaits, {}
+        for each in waiting:
+            each.stop(error)
+
+    def end(self) -> list[Frame]:
+        """The code has returned: what is still to be sent; what was not asked for again is marked and named in the log (S4).
+
+        Raises:
+            StepNotAwaited: a step was never begun.
+        """
+        if self._not_started:
+            names = ", ".join(dict.fromkeys(self._not_started.values()))
+            raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")
+        unused = [key for key in self._identities.unused() if key not in self._history.dropped]
+        for key in unused:
+            self._outbox.journal(f"n:{key}", b"1")
+        if unused:
+            self._warn(unused_steps(unused))
+        return self._outbox.rest()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether code waits for steps."""
+        return bool(self._awaits)
+
+    # -- the rest ---------------------------------------------------------------------------------------------------------
+
+    def _ms(self) -> int:
+        return int(self._now() * 1000)
+
+    def _mark(self, want: Want) -> str:
+        return str(Mark(self.start.code, want.place, want.digest))
+
+    def _decide(self, *, sure: bool) -> None:
+        if not self._undecided:
+            return
+        asked, self._undecided = self._undecided, []
+        for step, found in zip(asked, self._identities.decide([step.want for step in asked], sure=sure), strict=True):
+            if found is None:
+                self._undecided.append(step)
+            else:
+                self._decided(step, *_members(found))
+
+    def _decided(self, step: Step, key: str, entry: Entry | None, changed: bool) -> None:
+        step.key, step.mark = key, self._mark(step.want)
+        self._steps[key] = step
+        if changed:
+            self._warn(changed_input(step.want, named=bool(step.want.name)))
+        if entry is None:
+            self.silent = False
+        elif key in self._history.dropped and entry.mark.code == self.start.code:
+            step.state = "dropped"  # the author's own timer fires again
+            return
+        self._outbox.ask(step)
+
+    def _take(self, result: Sequence[Any]) -> None:
+        key, state, data, usage, job_id, due = result
+        step = self._steps.get(key)
+        if step is None or step.state not in ("asked", "pending"):
+            return  # told twice, or not waited for any more
+        if state == "pending":
+            self.silent = False
+            step.state, step.due = "pending", due
+            if due:
+                self._clocks[step] = None
+            return
+        step.state = "ended"
+        step.outcome = Outcome(state, data or b"null", orjson.loads(usage) if usage else {}, job_id or None)
+        self._clocks.pop(step, None)
+        self._came += 1
+        heappush(self._ready, (self._order.get(key, len(self._order)), self._came, step))
+
+    def _deliver(self, *, sure: bool) -> None:
+        while self._ready and not self.woke:
+            if not sure and self._ready[0][0] > self._next:
+                return
+            step = heappop(self._ready)[2]
+            if step.state == "ended":
+                for name, value in step.outcome.usage.items() if step.outcome else ():
+                    self._spent[name] = self._spent.get(name, 0.0) + value
+                self._give(step)
+        # What ended before and is not asked for any more, or is dropped, holds nothing up.
+
+    def _give(self, step: Step) -> None:
+        """Let the code have the outcome of a step."""
+        step.state = "given"
+        ends = self._history.ends
+        while self._next < len(ends) and (before := self._steps.get(ends[self._next])) is not None and not before.is_open:
+            self._next += 1
+        if step.key == self._last or self._identities.all_used:
+            self.silent = False
+        for waiting in list(step.awaits):
+            waiting.given(step)
+            if waiting.first:
+                self._settle_first(waiting)
+            if not waiting.done and waiting.look():
+                self._awaits.pop(waiting, None)
+                self.woke = True
+        step.awaits.clear()
+
+    def _settle_first(self, waiting: Await) -> None:
+        """Of a race: the winner is the one that the journal names; if it names none, the one that has come now, and the others are stopped."""
+        key = f"first:{sha256(' '.join(step.key for step in waiting.steps).encode()).hexdigest()[:12]}"
+        entry = self._history.entries.get(key)
+        if entry is not None:
+            named = orjson.loads(entry.rest)
+            waiting.winner = next((step for step in waiting.steps if step.key == named and step.state == "given"), None)
+        elif waiting.winner is not None and not waiting.done:
+            mark = Mark(self.start.code, waiting.winner.want.place, "")
+            value = Entry("d", self.start.epoch, self._ms(), mark, orjson.dumps(waiting.winner.key))
+            self._outbox.journal(key, bytes(value), stop=self._drop(waiting, say=False))
+
+    def _drop(self, waiting: Await, *, say: bool = True) -> Sequence[str]:
+        """Give up the steps of an await that no other waits for; the keys of those that were asked for."""
+        keys = []
+        for step in waiting.steps:
+            if waiting in step.awaits:
+                step.awaits.remove(waiting)
+            if step.is_open and not step.awaits and step.state != "running":
+                if step.state in ("asked", "pending", "ended"):
+                    keys.append(step.key)
+                step.state = "dropped"
+                self._clocks.pop(step, None)
+        self._undecided = [step for step in self._undecided if step.state != "dropped"]
+        if say and keys:
+            self._outbox.drop(keys)
+        return keys
+
+    def _need(self) -> int:
+        least = 0
+        for waiting in self._awaits:
+            least = min(least or waiting.needs, waiting.needs)
+            if least == 1:
+                break
+        return least
+
+    def _until(self) -> int:
+        return min((step.due for step in self._clocks), default=0)
+
+
+def _members(found: Any) -> tuple[str, Entry | None, bool]:
+    return found.key, found.entry, found.changed
