@@ -278,11 +278,12 @@ class Flow:
         was, self.parked = self.parked, False
         return [("awake",)] if was else []
 
-    def abandon(self, waiting: Await) -> None:
-        """The author's own code has canceled this await: steps that nobody else waits for are stopped (S32)."""
+    def abandon(self, waiting: Await, *, drop: bool = True) -> None:
+        """This await is canceled. By the author's own code: steps that nobody else waits for are stopped (S32). `drop=False`: the job is to
+        stop, and its end stops them."""
         self._awaits.pop(waiting, None)
         waiting.stop(Canceled)
-        if self._closed is None:
+        if drop and self._closed is None:
             self._drop(waiting)
 
     def stop(self, error: Callable[[], BaseException], *, for_good: bool = True) -> None:
@@ -293,12 +294,17 @@ class Flow:
         for each in waiting:
             each.stop(error)
 
-    def end(self) -> list[Frame]:
+    def end(self, *, failed: bool = False) -> list[Frame]:
         """The code has returned: what is still to be sent; what was not asked for again is marked and named in the log (S4).
+
+        Args:
+            failed: it has raised instead.
 
         Raises:
             StepNotAwaited: a step was never begun.
         """
+        if failed:
+            return self._outbox.rest()
         if self._not_started:
             names = ", ".join(dict.fromkeys(self._not_started.values()))
             raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")

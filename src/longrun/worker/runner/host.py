@@ -159,6 +159,8 @@ class Host:
             "run": self._run,
             "recall": self._recall,
             "cancel": self._cancel,
+            "let_go": self._let_go,
+            **{kind: partial(self._reply, kind) for kind in ("answer", "kept", "history", "files", "stale")},
             "ping": self._ping,
         }
         for kind, *members in self.pipe.frames():
@@ -182,6 +184,14 @@ class Host:
         kind = SoftTimeLimit if reason == "timeout" else Canceled
         for executor in self.executors.values():
             executor.stop([(job_id, fence) for job_id, fence in pairs], kind, interrupt=interrupt)
+
+    def _let_go(self, pairs: list[Key]) -> None:
+        for executor in self.executors.values():
+            executor.let_go([(job_id, fence) for job_id, fence in pairs])
+
+    def _reply(self, kind: str, job_id: str, fence: str, *members: Any) -> None:
+        for executor in self.executors.values():
+            executor.reply(kind, (job_id, fence), members)
 
     def _ping(self, number: float) -> None:
         """Where jobs share an event loop, a loop that does not turn is as bad for them as a GIL that nobody gets: it answers itself."""

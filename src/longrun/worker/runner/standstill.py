@@ -15,8 +15,8 @@ from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType
 from typing import Any
 
 #: Seconds for which a call must not have moved until it counts as standing still: it waits for its steps · also for a timer · for something
-#: that nobody here knows · it works.
-STANDS, TIMER, UNKNOWN, WORKS = 0.0, 0.1, 1.0, inf
+#: that nobody here knows · it works, or waits for what works · it is about to go on.
+STANDS, TIMER, UNKNOWN, WORKS, RUNS = 0.0, 0.1, 1.0, 1e9, inf
 #: Objects of Python's own that lie between what awaits and what is awaited, and do not say so.
 _BETWEEN = ("async_generator_asend", "async_generator_athrow", "anext_awaitable", "coroutine_wrapper")
 _CODE: Any = CoroutineType | AsyncGeneratorType
@@ -38,7 +38,7 @@ def patience(tasks: Collection[asyncio.Task[Any]], is_step: Callable[[Any], bool
     longest = STANDS
     for task in tasks:
         longest = max(longest, look.task(task))
-        if longest == WORKS:
+        if longest == RUNS:
             break
     return longest
 
@@ -51,12 +51,12 @@ class _Look:
     def task(self, task: Any) -> float:
         """What a task waits for."""
         waits_for = getattr(task, "_fut_waiter", None)
-        return WORKS if waits_for is None else self.future(waits_for, task)
+        return RUNS if waits_for is None else self.future(waits_for, task)
 
     def future(self, future: Any, task: Any) -> float:
         """What a future, for which `task` waits (None = it is not known how), needs to be done."""
         if future.done():
-            return WORKS  # who waits for it is about to go on
+            return RUNS  # who waits for it is about to go on
         if self._is_step(future) or future in self._tasks or id(future) in self._seen:
             return STANDS
         self._seen.add(id(future))
@@ -65,7 +65,7 @@ class _Look:
             return max(self.task(future), UNKNOWN)
         parts = getattr(future, "_children", None)
         if parts is not None and type(future).__name__ == "_GatheringFuture":
-            return max((self.future(each, None) for each in parts if not each.done()), default=WORKS)
+            return max((self.future(each, None) for each in parts if not each.done()), default=RUNS)
         for callback in _callbacks(future):
             name = getattr(callback, "__qualname__", "")
             if name == "_chain_future.<locals>._call_check_cancel":
