@@ -24,8 +24,6 @@ class Want:
         name: given by the author; empty = none.
         digest: of model and input, 12 hex digits; empty: it cannot be compared.
         place: see `branch`.
-        call: the rest of its entry in an `ask` frame, from the kind on; empty of a local step.
-        files: ids of files in its input.
     """
 
     kind: Kind
@@ -33,7 +31,6 @@ class Want:
     name: str
     digest: str
     place: str
-    call: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +65,18 @@ class Step:
     """A step of this run.
 
     Attributes:
+        call: the rest of its entry in an `ask` frame, from the kind on; empty of a local step, and of a child when it is sent.
         key: in the journal; empty: not yet known (its place is judged when the other branches have come to rest).
         state: `undecided`, then `to ask` (not sent), `asked` (not answered), `pending`, `ended` (its outcome is known, the code has not got
             it), `given`; or `dropped`: nobody waits for it any more, or its await stays pending as it did before (S32).
-        due: of a sleep or a wait, ms; 0 = not known.
     """
 
     want: Want
+    call: tuple[Any, ...] = ()
     key: str = ""
     mark: str = ""
     state: str = "undecided"
     outcome: Outcome | None = None
-    due: int = 0
     awaits: list[Await] = field(default_factory=list)
 
     @property
@@ -109,8 +106,7 @@ class Await:
         self.done = False
         self.on_done: Callable[[], None] | None = None
         self._error: Callable[[], BaseException] | None = None
-        # Counted, not looked for: there may be ten thousand.
-        self.left = self._clocks = 0
+        self.left = 0  # counted, not looked for: there may be ten thousand
         self._failed = False
         for step in steps:
             self.add(step)
@@ -123,17 +119,15 @@ class Await:
             self._count(step)
         else:
             self.left += 1
-            self._clocks += step.want.kind == "sleep"
 
     @property
     def needs(self) -> int:
-        """How many steps must end before it can be over, those that end by the clock left out: at least 1."""
-        return 1 if self.first or self.fail_fast else max(1, self.left - self._clocks - self.spare)
+        """How many steps must end before it can be over: at least 1."""
+        return 1 if self.first or self.fail_fast else max(1, self.left - self.spare)
 
     def given(self, step: Step) -> None:
         """The code may have the outcome of this one."""
         self.left -= 1
-        self._clocks -= step.want.kind == "sleep"
         self._count(step)
 
     def _count(self, step: Step) -> None:

@@ -31,9 +31,10 @@ import orjson
 from longrun.errors import Canceled, StepNotAwaited
 from longrun.models.steps.awaits import Await, Outcome, Step, Want
 from longrun.models.steps.branch import Branch, branch_here
-from longrun.models.steps.identity import Identities
-from longrun.models.steps.journal import Entry, History, Mark
+from longrun.models.steps.identity import Found, Identities
+from longrun.models.steps.journal import History, Mark
 from longrun.models.steps.outbox import Frame, Outbox
+from longrun.models.steps.recorded import recorded
 from longrun.models.steps.warnings import changed_input, unused_steps
 
 _PREFIXES = ("n:", "l:", "s:")
@@ -50,7 +51,6 @@ class Start:
         again: epoch in which a caller retried it.
         origin: what keys for upstream services derive from; empty = the job's id.
         child: it has a parent itself.
-        at_most_once: it must not run twice, so it can be neither let go nor asleep.
     """
 
     job_id: str
@@ -60,7 +60,6 @@ class Start:
     again: int = 0
     origin: str = ""
     child: bool = False
-    at_most_once: bool = False
 
 
 class Flow:
@@ -95,9 +94,9 @@ class Flow:
         self._steps: dict[str, Step] = {}
         self._undecided: list[Step] = []
         self._awaits: dict[Await, None] = {}
-        self._clocks: dict[Step, None] = {}
         self._order = {key: number for number, key in enumerate(self._history.ends)}
-        self._next = 0  # of the history's ends: the first that the code has not got
+        self._next = 0  # of the history's ends: the first that the code has neither got nor given up
+        self._past: set[str] = set()
         self._ready: list[tuple[int, int, Step]] = []
         self._came = 0
         self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
@@ -116,35 +115,28 @@ class Flow:
         """Where the running code stands."""
         return branch_here(self.main)
 
-    def begin(self, steps: Iterable[Want | Step], *, spare: int = 0, fail_fast: bool = False, first: bool = False) -> Await:
-        """Ask for steps, and wait for them by a rule (see `Await`). A `Step` among them is one that is known already.
+    def begin(self, steps: Iterable[Step], *, spare: int = 0, fail_fast: bool = False, first: bool = False) -> Await:
+        """Ask for steps, and wait for them by a rule (see `Await`). Those that are no longer `undecided` are waited for alone.
 
         Raises:
             StepConflict: a name is used for something else; then nothing of this was asked for.
         """
         self.check()
         asked = list(steps)
-        found = {id(each): self._identities.named(each) for each in asked if isinstance(each, Want) and each.name}
-        made: list[Step] = []
-        for each in asked:
-            if isinstance(each, Step):
-                made.append(each)
-            elif each.name:
-                key = found[id(each)].key
-                if key not in self._steps:
-                    self._decided(Step(each), *_members(found[id(each)]))
-                made.append(self._steps[key])
-            else:
-                made.append(Step(each))
-                self._undecided.append(made[-1])
-        waiting = Await(made, spare=spare, fail_fast=fail_fast, first=first)
+        named = [self._identities.named(each.want) if each.state == "undecided" and each.want.name else None for each in asked]
+        waiting = Await([self._asked(*each) for each in zip(asked, named, strict=True)], spare=spare, fail_fast=fail_fast, first=first)
         if not waiting.look():
             self._awaits[waiting] = None
         return waiting
 
-    def refused(self, want: Want, data: bytes) -> Step:
-        """A step that cannot be made; `data` is the failure's JSON."""
-        return Step(want, state="given", outcome=Outcome("refused", data))
+    def _asked(self, step: Step, found: Found | None) -> Step:
+        if found is not None:
+            if found.key not in self._steps:
+                self._decided(step, found)
+            return self._steps[found.key]
+        if step.state == "undecided":
+            self._undecided.append(step)
+        return step
 
     def local(self, want: Want) -> tuple[Step, bool]:
         """A step that is a function, and whether it is to be called now: then `record` its result. Otherwise wait for the step.
@@ -156,8 +148,8 @@ class Flow:
         found = self._identities.named(want)
         if found.key in self._steps:
             return self._steps[found.key], False
-        step = self._steps[found.key] = Step(want, found.key, self._mark(want), "running")
-        outcome = self._recorded(found.entry)
+        step = self._steps[found.key] = Step(want, (), found.key, self._mark(want), "running")
+        outcome = recorded(found.entry, self.start.epoch, self.start.again)
         if outcome is None:
             self.silent = False
             return step, True
@@ -167,19 +159,8 @@ class Flow:
         self._give(step)
         return step, False
 
-    def _recorded(self, entry: Entry | None) -> Outcome | None:
-        start = self.start
-        if entry is None or entry.kind not in "dfb":
-            return None
-        if entry.kind == "d":
-            return Outcome("succeeded", entry.rest)
-        if entry.kind == "f":
-            return Outcome("failed", entry.rest) if entry.epoch >= start.epoch else None
-        unknown = b'{"code":"outcome-unknown","detail":"It was begun before, and whether it was done is not known."}'
-        return Outcome("failed", unknown) if entry.epoch >= start.again else None
-
     def begun(self, step: Step, attempt: int) -> Await:
-        """Journal that a local step begins now, and wait until that is kept."""
+        """Journal that a local step begins now; when that is kept, `is_mine` says whether it is this attempt that has begun it."""
         return self._journal(step, "b", str(attempt).encode())
 
     def record(self, step: Step, data: bytes, *, failed: bool = False) -> Await:
@@ -190,8 +171,9 @@ class Flow:
         return waiting
 
     def _journal(self, step: Step, kind: str, data: bytes) -> Await:
-        kept = Step(step.want, step.key, state="asked")
-        self._outbox.journal(step.key, bytes(Entry(kind, self.start.epoch, self._ms(), Mark.of(step.mark), data)), kept=kept)
+        kept = Step(step.want, state="asked")
+        text = f"{kind} {step.mark} ".encode() + data
+        self._outbox.journal(step.key, text, kept=kept)
         waiting = Await([kept])
         self._awaits[waiting] = None
         return waiting
@@ -205,8 +187,7 @@ class Flow:
             return datetime.fromisoformat(orjson.loads(entry.rest))
         self.silent = False
         at = datetime.fromtimestamp(self._now(), UTC)
-        value = Entry("d", self.start.epoch, self._ms(), Mark(self.start.code, place, ""), orjson.dumps(at.isoformat()))
-        self._outbox.journal(f"now:{place}", bytes(value))
+        self._outbox.journal(f"now:{place}", f"d {Mark(self.start.code, place, '')} ".encode() + orjson.dumps(at.isoformat()))
         return at
 
     def reopen(self, step: Step) -> None:
@@ -214,7 +195,7 @@ class Flow:
         if step.state == "given":
             self._outbox.unsignal(step.want.name)
             step.outcome = None
-            self._outbox.ask(step)
+            self._outbox.ask(step, known=True)
 
     def spent(self, name: str) -> float:
         """The sum of what steps have used whose outcomes the code has got."""
@@ -256,15 +237,15 @@ class Flow:
         if not (replays and (asks or self._outbox.busy)):
             self._deliver(sure=sure or not replays)
         waits = idle and not self.woke and not self._ready and not self._undecided and bool(self._awaits)
-        return self._outbox.take(need=self._need() if waits else 0, until=self._until(), parked=self.parked)
+        return self._outbox.take(self._need() if waits else 0, parked=self.parked)
 
     def feed(self, kind: str, n: int, *rest: Any) -> None:
         """A frame has come, without its id and fence: `answer`, `kept` or `stale`. Ask `turn` afterwards."""
         if kind == "stale":
             self.stop(self._stale)
         elif kind == "kept":
-            for step in self._outbox.kept(n):
-                step.outcome = Outcome("succeeded")
+            for step, value in self._outbox.kept(n, *rest):
+                step.outcome = Outcome("succeeded", value)
                 self._give(step)
         else:
             seen, waits, _, results = rest
@@ -279,8 +260,7 @@ class Flow:
         return [("awake",)] if was else []
 
     def abandon(self, waiting: Await, *, drop: bool = True) -> None:
-        """This await is canceled. By the author's own code: steps that nobody else waits for are stopped (S32). `drop=False`: the job is to
-        stop, and its end stops them."""
+        """This await was canceled. `drop`: by the author's own code, so steps that nobody else waits for are stopped (S32)."""
         self._awaits.pop(waiting, None)
         waiting.stop(Canceled)
         if drop and self._closed is None:
@@ -310,7 +290,7 @@ class Flow:
             raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")
         unused = [key for key in self._identities.unused() if key not in self._history.dropped]
         for key in unused:
-            self._outbox.journal(f"n:{key}", b"1")
+            self._outbox.journal(f"u:{key}", b"1")
         if unused:
             self._warn(unused_steps(unused))
         return self._outbox.rest()
@@ -321,9 +301,6 @@ class Flow:
         return bool(self._awaits)
 
     # -- the rest ---------------------------------------------------------------------------------------------------------
-
-    def _ms(self) -> int:
-        return int(self._now() * 1000)
 
     def _mark(self, want: Want) -> str:
         return str(Mark(self.start.code, want.place, want.digest))
@@ -336,34 +313,38 @@ class Flow:
             if found is None:
                 self._undecided.append(step)
             else:
-                self._decided(step, *_members(found))
+                self._decided(step, found)
 
-    def _decided(self, step: Step, key: str, entry: Entry | None, changed: bool) -> None:
-        step.key, step.mark = key, self._mark(step.want)
-        self._steps[key] = step
-        if changed:
+    def _decided(self, step: Step, found: Found) -> None:
+        step.key, step.mark = found.key, self._mark(step.want)
+        self._steps[step.key] = step
+        if found.changed:
             self._warn(changed_input(step.want, named=bool(step.want.name)))
-        if entry is None:
+        if found.entry is None:
             self.silent = False
-        elif key in self._history.dropped and entry.mark.code == self.start.code:
+        elif step.key in self._history.dropped and found.entry.mark.code == self.start.code:
             step.state = "dropped"  # the author's own timer fires again
+            self._pass(step.key)
             return
-        self._outbox.ask(step)
+        self._outbox.ask(step, known=found.entry is not None)
+
+    def _pass(self, key: str) -> None:
+        """In the order of ends, this one is behind the code."""
+        self._past.add(key)
+        while self._next < len(self._history.ends) and self._history.ends[self._next] in self._past:
+            self._next += 1
 
     def _take(self, result: Sequence[Any]) -> None:
-        key, state, data, usage, job_id, due = result
+        key, state, data, usage, job_id, _ = result
         step = self._steps.get(key)
         if step is None or step.state not in ("asked", "pending"):
             return  # told twice, or not waited for any more
         if state == "pending":
             self.silent = False
-            step.state, step.due = "pending", due
-            if due:
-                self._clocks[step] = None
+            step.state = "pending"
             return
         step.state = "ended"
         step.outcome = Outcome(state, data or b"null", orjson.loads(usage) if usage else {}, job_id or None)
-        self._clocks.pop(step, None)
         self._came += 1
         heappush(self._ready, (self._order.get(key, len(self._order)), self._came, step))
 
@@ -376,14 +357,13 @@ class Flow:
                 for name, value in step.outcome.usage.items() if step.outcome else ():
                     self._spent[name] = self._spent.get(name, 0.0) + value
                 self._give(step)
-        # What ended before and is not asked for any more, or is dropped, holds nothing up.
 
     def _give(self, step: Step) -> None:
         """Let the code have the outcome of a step."""
         step.state = "given"
-        ends = self._history.ends
-        while self._next < len(ends) and (before := self._steps.get(ends[self._next])) is not None and not before.is_open:
-            self._next += 1
+        self._pass(step.key)
+        if not step.want.name:
+            self._steps.pop(step.key, None)  # nobody else can ask for it, and its outcome may be large
         if step.key == self._last or self._identities.all_used:
             self.silent = False
         for waiting in list(step.awaits):
@@ -396,7 +376,7 @@ class Flow:
         step.awaits.clear()
 
     def _settle_first(self, waiting: Await) -> None:
-        """Of a race: the winner is the one that the journal names; if it names none, the one that has come now, and the others are stopped."""
+        """Of a race: the winner is who the journal names; if it names none, who has come now, and the others are stopped."""
         key = f"first:{sha256(' '.join(step.key for step in waiting.steps).encode()).hexdigest()[:12]}"
         entry = self._history.entries.get(key)
         if entry is not None:
@@ -404,8 +384,8 @@ class Flow:
             waiting.winner = next((step for step in waiting.steps if step.key == named and step.state == "given"), None)
         elif waiting.winner is not None and not waiting.done:
             mark = Mark(self.start.code, waiting.winner.want.place, "")
-            value = Entry("d", self.start.epoch, self._ms(), mark, orjson.dumps(waiting.winner.key))
-            self._outbox.journal(key, bytes(value), stop=self._drop(waiting, say=False))
+            text = f"d {mark} ".encode() + orjson.dumps(waiting.winner.key)
+            self._outbox.journal(key, text, stop=self._drop(waiting, say=False))
 
     def _drop(self, waiting: Await, *, say: bool = True) -> Sequence[str]:
         """Give up the steps of an await that no other waits for; the keys of those that were asked for."""
@@ -417,7 +397,7 @@ class Flow:
                 if step.state in ("asked", "pending", "ended"):
                     keys.append(step.key)
                 step.state = "dropped"
-                self._clocks.pop(step, None)
+                self._pass(step.key)
         self._undecided = [step for step in self._undecided if step.state != "dropped"]
         if say and keys:
             self._outbox.drop(keys)
@@ -430,10 +410,3 @@ class Flow:
             if least == 1:
                 break
         return least
-
-    def _until(self) -> int:
-        return min((step.due for step in self._clocks), default=0)
-
-
-def _members(found: Any) -> tuple[str, Entry | None, bool]:
-    return found.key, found.entry, found.changed

@@ -18,6 +18,7 @@ from longrun.models.steps.journal import Entry
 _NAMED = {"run": "n:", "local": "l:", "wait": "s:"}
 #: Of local steps with a key of our own.
 _OURS = ("now:", "first:")
+_WITH_NAME = (*_NAMED.values(), *_OURS)
 _RESERVED = frozenset(("n", "l", "s", "v", "x", "now", "first"))
 
 
@@ -57,7 +58,7 @@ class Identities:
             mark, group = entries[key].mark, group_of(entries[key])
             for index in ((base,), (base, mark.place)):
                 self._by_content.setdefault(index, {})[key] = None
-            if mark.code == code:
+            if code and mark.code == code:
                 self._by_place.setdefault(mark.place, {})[key] = None
             self._numbers[base] = number + 1
             self._left[group] = self._left.get(group, 0) + 1
@@ -158,7 +159,7 @@ def _parts(key: str) -> tuple[str, int]:
 
 
 def _is_unnamed(key: str, entry: Entry) -> bool:
-    return entry.kind in "ct" and not key.startswith("n:")
+    return entry.kind in "cdt" and not key.startswith(_WITH_NAME)
 
 
 def _differ(one: str, other: str) -> bool:

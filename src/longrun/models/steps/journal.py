@@ -9,7 +9,8 @@
 | `t <due> <at> <mark>`               | a sleep                                                                        |
 | `w <due> <at> <mark> <JSON>`        | a wait for a signal                                                            |
 
-`at`, `due`: ms. Further fields: `x:<key>` = the epoch in which the await of that step was canceled, `n:` and `v:` are not ours to read.
+`at`, `due`: ms. Further fields: `x:<key>` = 1: the await of that step was canceled, in this epoch; `u:` and `v:` are not ours to read.
+What is written has no epoch and no time, which the store adds: `<kind> <mark> <rest>`.
 """
 
 from __future__ import annotations
@@ -59,10 +60,6 @@ class Entry:
     mark: Mark
     rest: bytes = b""
 
-    def __bytes__(self) -> bytes:
-        """Its value, of a step that is done, failed or begun here."""
-        return f"{self.kind} {self.epoch} {self.at} {self.mark} ".encode() + self.rest
-
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -79,10 +76,10 @@ class History:
     dropped: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, fields: Mapping[str, bytes], ends: Sequence[str], epoch: int) -> Self:
+    def of(cls, fields: Mapping[str, bytes], ends: Sequence[str]) -> Self:
         """From the fields of the store. What is not understood is left out: a later version may have written it."""
         entries = {key: entry for key, value in fields.items() if (entry := read_entry(value)) is not None}
-        dropped = {key.removeprefix(DROPPED) for key, value in fields.items() if key.startswith(DROPPED) and value == b"%d" % epoch}
+        dropped = {key.removeprefix(DROPPED) for key, value in fields.items() if key.startswith(DROPPED) and value == b"1"}
         return cls(entries, tuple(ends), frozenset(dropped))
 
 

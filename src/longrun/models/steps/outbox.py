@@ -20,11 +20,11 @@ class Outbox:
     def __init__(self) -> None:
         self._seen = -1  # nothing was said of it yet
         self._number = 0
-        self._asks: deque[Step] = deque()
+        self._asks: deque[tuple[Step, bool]] = deque()
         self._entries: deque[tuple[str, bytes, Sequence[str], Step | None]] = deque()
         self._others: list[Frame] = []
         self._asking = 0
-        self._journals: dict[int, list[Step]] = {}
+        self._journals: dict[int, list[Step | None]] = {}
 
     @property
     def has_asks(self) -> bool:
@@ -36,10 +36,10 @@ class Outbox:
         """Whether an answer about steps is to come."""
         return bool(self._asking)
 
-    def ask(self, step: Step) -> None:
-        """Ask for a step."""
+    def ask(self, step: Step, *, known: bool) -> None:
+        """Ask for a step; `known`: the journal has it."""
         step.state = "to ask"
-        self._asks.append(step)
+        self._asks.append((step, known))
 
     def journal(self, field: str, value: bytes, *, stop: Sequence[str] = (), kept: Step | None = None) -> None:
         """Write an entry, and stop these children in the same script; `kept` is returned by `kept` when that is done."""
@@ -53,18 +53,18 @@ class Outbox:
         """Forget the value of a signal."""
         self._others.append(("unsignal", name))
 
-    def take(self, *, need: int, until: int, parked: bool) -> list[Frame]:
-        """What is to be sent now. `need` > 0: the run waits then, unless it does so already (`parked`)."""
+    def take(self, need: int, *, parked: bool) -> list[Frame]:
+        """What is to be sent now. `need` > 0: the run waits then for so many ends, unless it does so already (`parked`)."""
         frames, self._others = self._others, []
         if not self._journals and self._entries:
             frames.append(self._journal_frame())
         if self._entries or self._asking:
             return frames
-        calls, more = self._calls()
+        calls = self._calls()
         if calls or (need and not parked):
             self._number += 1
             self._asking = self._number
-            frames.append(("ask", self._number, self._seen, 0 if more else need, until, calls))
+            frames.append(("ask", self._number, self._seen, 0 if self._asks else need, 0, calls))
         return frames
 
     def rest(self) -> list[Frame]:
@@ -80,33 +80,35 @@ class Outbox:
         if n == self._asking:
             self._asking = 0
 
-    def kept(self, n: int) -> list[Step]:
-        """What has been waiting until entries are written."""
-        return self._journals.pop(n, [])
+    def kept(self, n: int, values: Sequence[bytes]) -> list[tuple[Step, bytes]]:
+        """Who has waited until these entries were written, and the entries that count."""
+        waiting = self._journals.pop(n, ())
+        return [(step, value) for step, value in zip(waiting, values, strict=False) if step is not None]
 
-    def _calls(self) -> tuple[list[list[Any]], bool]:
+    def _calls(self) -> list[list[Any]]:
+        """What the journal has, or what it has not: should new steps be refused, all that is asked for with them is."""
         calls: list[list[Any]] = []
-        size = 0
-        while self._asks and len(calls) < _MOST and size < _LARGE:
-            step = self._asks.popleft()
+        size, known = 0, bool(self._asks) and self._asks[0][1]
+        while self._asks and self._asks[0][1] == known and len(calls) < _MOST and size < _LARGE:
+            step, _ = self._asks.popleft()
             if step.state == "to ask":
                 step.state = "asked"
-                calls.append([step.key, step.mark, *step.want.call])
-                size += sum(len(part) for part in step.want.call if isinstance(part, bytes))
-        return calls, bool(self._asks)
+                calls.append([step.key, step.mark, *step.call])
+                size += sum(len(part) for part in step.call if isinstance(part, bytes))
+                if step.want.kind == "run":
+                    step.call = ()
+        return calls
 
     def _journal_frame(self) -> Frame:
+        """Some entries. One with children that are to stop goes alone: they are stopped only if the first entry of a frame is ours."""
         entries: list[list[Any]] = []
-        stop: list[str] = []
-        waiting: list[Step] = []
-        size = 0
-        while self._entries and len(entries) < _MOST and size < _LARGE and not stop:
-            field, value, keys, kept = self._entries.popleft()
+        waiting: list[Step | None] = []
+        size, stop = 0, self._entries[0][2]
+        while self._entries and len(entries) < _MOST and size < _LARGE and not (entries and (stop or self._entries[0][2])):
+            field, value, _, kept = self._entries.popleft()
             entries.append([field, value])
-            stop += keys
+            waiting.append(kept)
             size += len(value)
-            if kept is not None:
-                waiting.append(kept)
         self._number += 1
         self._journals[self._number] = waiting
-        return ("journal", self._number, entries, stop)
+        return ("journal", self._number, entries, list(stop))
