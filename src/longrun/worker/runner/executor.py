@@ -60,8 +60,9 @@ class Executor(ABC):
         self._encode = partial(spec.output.encode, npy_over=INLINE)
         self._batches, self._streams, self._has_files = spec.batched is not None, spec.streams, spec.output.may_hold_files
         self.runs: dict[Key, Run] = {}
+        self._takes_job = spec.signature.job is not None
         # To be asked now: later the file may be another.
-        self._code = code_of(spec) if spec.signature.job is not None else ""
+        self._code = code_of(spec) if self._takes_job else ""
 
     # -- what the worker asks for; called by the pipe's thread ------------------------------------------------------------
 
@@ -126,11 +127,15 @@ class Executor(ABC):
             return
         try:
             outputs = await self._perform(runs, values)
-            end_if_forked()
-            self._end_steps(runs, failed=False)
+            for run in runs:
+                if run.steps is not None:
+                    end_if_forked()
+                    run.steps.end(failed=False)
         except BaseException as error:
             end_if_forked(error)
-            self._end_steps(runs, failed=True)
+            for run in runs:
+                if run.steps is not None:
+                    run.steps.end(failed=True)
             await self._failed(runs, error, report, calls)
         else:
             end_if_forked()
@@ -179,12 +184,12 @@ class Executor(ABC):
                 steps.begin(await self._off_loop(steps.read_history))
                 if run.reason is not None:
                     raise run.stop_error()
-            handle = run.handle(self.spec.name, partial(self._port, run))
+            handle = run.handle(self.spec.name, partial(self._port, run)) if self._takes_job else None
             if self._streams:
                 return [await self._collect(runs, self.instance.bind(values[0], handle))]
             with InCode(runs):
                 return [await self._call(runs, self.instance.bind(values[0], handle))]
-        handles = [run.handle(self.spec.name, _no_steps_in_batches) for run in runs]
+        handles = [run.handle(self.spec.name, _no_steps_in_batches) for run in runs] if self._takes_job else None
         with InCode(runs):
             returned = await self._call(runs, self.instance.bind(values, handles))
         ended = monotonic()
@@ -203,11 +208,6 @@ class Executor(ABC):
             steps = run.steps = self._new_steps(run)
         steps.check_place()
         return steps
-
-    def _end_steps(self, runs: list[Run], *, failed: bool) -> None:
-        for run in runs:
-            if run.steps is not None:
-                cast(Steps, run.steps).end(failed=failed)
 
     async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:
         """All that a generator yields: each value is an event, and a part of the output."""

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NoReturn, TextIO
 
 from longrun.errors import Canceled, LongrunError, SoftTimeLimit
+from longrun.jobs.fence import Fence
 from longrun.models import ModelSpec, load_target
 from longrun.models.patches import refuse_patches
 from longrun.observe.output import finish
@@ -189,7 +190,7 @@ class Host:
         for executor in self.executors.values():
             executor.let_go([(job_id, fence) for job_id, fence in pairs])
 
-    def _reply(self, kind: str, job_id: str, fence: str, *members: Any) -> None:
+    def _reply(self, kind: str, job_id: str, fence: Fence, *members: Any) -> None:
         for executor in self.executors.values():
             executor.reply(kind, (job_id, fence), members)
 

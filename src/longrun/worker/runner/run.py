@@ -34,8 +34,10 @@ _SILENCED = ("progress", "usage", "log")
 #: Of its steps, where there is something to know: epoch, epoch of the last retry by a caller, origin, whether there is a journal, whether
 #: it is a child.
 Flow = Sequence[Any] | None
-#: Id, fence, input (JSON or a reference), the files of the input (JSON, empty = none), whether its code must not run twice, and the flow.
-Raw = tuple[str, Fence, bytes, bytes, bool] | tuple[str, Fence, bytes, bytes, bool, Flow]
+#: Id, fence, input (JSON or a reference), the files of the input (JSON, empty = none), whether its code must not run twice; and its `flow`,
+#: which may be left out.
+Raw = Sequence[Any]
+_WITH_FLOW = 6
 Key = tuple[str, Fence]
 #: Seconds that it has taken up its place, when its code was first entered, and seconds in its code; None, None = it was not entered.
 Times = tuple[float, float | None, float | None]
@@ -47,6 +49,9 @@ class AnySteps(Protocol):
     @property
     def silent(self) -> bool:
         """What its code reports now is not to be heard."""
+
+    def end(self, *, failed: bool) -> None:
+        """Its code has ended."""
 
 
 class Run:
@@ -70,10 +75,13 @@ class Run:
         steps: what it asks of the worker; None = nothing so far.
     """
 
+    flow: Flow = None
+    steps: AnySteps | None = None
+
     def __init__(self, raw: Raw, context: Context) -> None:
-        self.id, self.fence, self.input, self.input_files, self.once, *rest = raw
-        self.flow: Flow = rest[0] if rest else None
-        self.steps: AnySteps | None = None
+        self.id, self.fence, self.input, self.input_files, self.once = raw[:5]
+        if len(raw) == _WITH_FLOW:
+            self.flow = raw[5]
         self.key: Key = self.id, self.fence
         self._context = context
         self.group: list[Run] = [self]
@@ -118,9 +126,11 @@ class Run:
             self._files = JobFiles(self._context.blobs, self.id, self.fence, self.emit, self.check)
         return self._files
 
-    def handle(self, model: str, port: Callable[[], Port]) -> Job:
+    def handle(self, model: str, port: Callable[[], Port] | None = None) -> Job:
         """What the model gets as `job`; `port` is for its steps."""
-        return Job(id=self.id, model=model, attempt=attempt_of(self.fence), emit=self.emit, canceled=self._asked_to_stop, port=port)
+        job = Job(id=self.id, model=model, attempt=attempt_of(self.fence), emit=self.emit, canceled=self._asked_to_stop)
+        job.port = port  # type: ignore[attr-defined]
+        return job
 
     def _asked_to_stop(self) -> type[Canceled] | None:
         check_not_forked()

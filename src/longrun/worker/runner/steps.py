@@ -17,6 +17,7 @@ import orjson
 
 from longrun.errors import Canceled, SoftTimeLimit
 from longrun.jobs.file_refs import FileRef
+from longrun.models.file_schema import Attached
 from longrun.models.file_types import File
 from longrun.models.steps.awaits import Await
 from longrun.models.steps.flow import Flow, Start
@@ -44,7 +45,7 @@ class Steps(ABC):
 
     def __init__(self, run: Run, context: Context, start: Start) -> None:
         self.run, self._context, self._start = run, context, start
-        self.attached = StepFiles(self)
+        self.attached: Attached = StepFiles(self)
         self.closed = False  #: its code has ended
         self._away = False  #: it is parked, and its code does not run
         self._numbers = itertools.count(-1, -1)  # those of its flow are positive
@@ -78,6 +79,7 @@ class Steps(ABC):
         """See `Port`."""
         return self.run.files.store_output(data)
 
+    @abstractmethod
     def check_place(self) -> None:
         """Raises LongrunError: steps cannot be asked for where the code runs."""
 
@@ -179,7 +181,7 @@ class Steps(ABC):
     def read_history(self) -> History:
         """The journal of the attempts before this one. Raises as `lookup` does."""
         fields, ends, *_ = self.lookup("history")
-        return History.of(fields, ends, self._start.epoch)
+        return History.of(fields, ends)
 
     # -- parked, or not ---------------------------------------------------------------------------------------------------
 
@@ -232,4 +234,4 @@ class StepFiles:
 def start_of(run: Run, model: str, code: str) -> Start:
     """What is known of the steps of a run when it begins."""
     epoch, again, origin, _, child = run.flow or (0, 0, "", False, False)
-    return Start(run.id, model, code, epoch, again, origin if origin != "-" else "", bool(child), run.once)
+    return Start(run.id, model, code, epoch, again, origin if origin != "-" else "", bool(child))

@@ -114,6 +114,9 @@ class AsyncSteps(Steps):
             self._look_soon()
             raise
 
+    def check_place(self) -> None:
+        """See `Steps`. A thread may make a call, which is awaited here."""
+
     async def aside(self, work: Callable[[], T]) -> T:
         """See `Port`."""
         return await self._off_loop(work)  # type: ignore[no-any-return]

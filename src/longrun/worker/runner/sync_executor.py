@@ -76,7 +76,7 @@ class SyncExecutor(Executor):
         self.context.send("done", done)
 
     def _on_parked(self, parked: bool) -> None:
-        """While a thread waits for steps another one takes jobs in its place; how many run is the worker's decision, which sends no more."""
+        """While a thread waits for steps another one takes jobs in its place. How many run is the worker's decision: it sends no more."""
         with self._lock:
             self._here += -1 if parked else 1
             is_missing = self._here < self._wanted
