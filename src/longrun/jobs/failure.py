@@ -21,6 +21,9 @@ TITLES = {
     "upstream-error": "An upstream service failed",
     "step-failed": "A step of the job failed",
     "step-not-awaited": "A step of the job was never awaited",
+    "too-many-steps": "The job may have no more steps",
+    "over-budget": "The jobs of the tree have used what they may",
+    "wait-timeout": "Nobody answered in time",
     "result-too-large": "The output is larger than allowed",
     "validation-failed": "The input does not fit the model",
     "storage-full": "There was no room for a file that the model made",
@@ -70,7 +73,9 @@ class JobFailure:
         stopped_by: the step that stopped it.
         run_s: seconds that its code had run when it had stopped.
         stop_s: seconds from the request (or the end of the limit) until it had stopped.
-        step, job_id, step_code: of `step-failed`: the key of the step, the job that it was (None: it was none), and the code of its error.
+        step: of `step-failed`, the key of the step in the job's journal.
+        job_id: the job that this step was; None: it was none.
+        step_code: the code of the step's own failure.
     """
 
     code: str
@@ -100,7 +105,7 @@ class JobFailure:
             members["cause"] = _text(self.cause, _LONGEST_CAUSE)
         if self.debug:
             members["debug"] = _text(self.debug, _LONGEST_DEBUG)
-        members |= {name: value for name in (*DEATH, *STOP, *STEP) if (value := getattr(self, name)) is not None}
+        members |= {name: value for name in (*DEATH, *STEP, *STOP) if (value := getattr(self, name)) is not None}
         return orjson.dumps(members)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import orjson
 
 from longrun.errors import StepFailed, StepRefused
+from longrun.models.spec import ModelSpec
 
 Kind = Literal["run", "sleep", "wait", "local"]
 _NOT_MADE = "refused"
@@ -65,6 +66,7 @@ class Step:
     """A step of this run.
 
     Attributes:
+        spec: of the model, if it is a child.
         call: the rest of its entry in an `ask` frame, from the kind on; empty of a local step, and of a child when it is sent.
         key: in the journal; empty: not yet known (its place is judged when the other branches have come to rest).
         state: `undecided`, then `to ask` (not sent), `asked` (not answered), `pending`, `ended` (its outcome is known, the code has not got
@@ -77,6 +79,7 @@ class Step:
     mark: str = ""
     state: str = "undecided"
     outcome: Outcome | None = None
+    spec: ModelSpec | None = None
     awaits: list[Await] = field(default_factory=list)
 
     @property
@@ -90,18 +93,19 @@ class Await:
 
     Args:
         steps: in the order of the author's arguments.
-        spare: it is over when so many of them are left.
         fail_fast: also when one has failed.
         first: it is over when one has succeeded, or all have failed; `winner` is that one.
 
     Attributes:
+        spare: it is over when no more than so many of them are left.
         done: it is over, whichever way.
         on_done: called once when that happens; set by the port.
     """
 
-    def __init__(self, steps: list[Step], *, spare: int = 0, fail_fast: bool = False, first: bool = False) -> None:
+    def __init__(self, steps: list[Step], *, fail_fast: bool = False, first: bool = False) -> None:
         self.steps: list[Step] = []
-        self.spare, self.fail_fast, self.first = spare, fail_fast, first
+        self.fail_fast, self.first = fail_fast, first
+        self.spare = 0
         self.winner: Step | None = None
         self.done = False
         self.on_done: Callable[[], None] | None = None
@@ -142,6 +146,11 @@ class Await:
         if over and not self.done:
             self._end()
         return self.done
+
+    def again(self, spare: int) -> bool:
+        """Wait once more, for those that have come since; whether that is over at once."""
+        self.spare, self.done, self.on_done = spare, False, None
+        return self.look()
 
     def stop(self, error: Callable[[], BaseException]) -> None:
         """The code is to stop where it waits."""

@@ -20,10 +20,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha1, sha256
-from heapq import heappop, heappush
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -33,33 +31,13 @@ from longrun.models.steps.awaits import Await, Outcome, Step, Want
 from longrun.models.steps.branch import Branch, branch_here
 from longrun.models.steps.identity import Found, Identities
 from longrun.models.steps.journal import History, Mark
+from longrun.models.steps.order import Order
 from longrun.models.steps.outbox import Frame, Outbox
 from longrun.models.steps.recorded import recorded
+from longrun.models.steps.start import Start
 from longrun.models.steps.warnings import changed_input, unused_steps
 
 _PREFIXES = ("n:", "l:", "s:")
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What is known of a run when it begins.
-
-    Args:
-        job_id, model: of the parent.
-        code: digest of the source of its module (`code_of`).
-        epoch: attempts of one epoch take over failures; a retry begins the next.
-        again: epoch in which a caller retried it.
-        origin: what keys for upstream services derive from; empty = the job's id.
-        child: it has a parent itself.
-    """
-
-    job_id: str
-    model: str = ""
-    code: str = ""
-    epoch: int = 0
-    again: int = 0
-    origin: str = ""
-    child: bool = False
 
 
 class Flow:
@@ -94,11 +72,8 @@ class Flow:
         self._steps: dict[str, Step] = {}
         self._undecided: list[Step] = []
         self._awaits: dict[Await, None] = {}
-        self._order = {key: number for number, key in enumerate(self._history.ends)}
-        self._next = 0  # of the history's ends: the first that the code has neither got nor given up
-        self._past: set[str] = set()
-        self._ready: list[tuple[int, int, Step]] = []
-        self._came = 0
+        self._sending: list[Await] = []
+        self._arrived = Order(self._history.ends)
         self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
         self._spent: dict[str, float] = {}
         self._closed: Callable[[], BaseException] | None = None
@@ -115,18 +90,38 @@ class Flow:
         """Where the running code stands."""
         return branch_here(self.main)
 
-    def begin(self, steps: Iterable[Step], *, spare: int = 0, fail_fast: bool = False, first: bool = False) -> Await:
+    def begin(self, steps: Iterable[Step], *, fail_fast: bool = False, first: bool = False) -> Await:
         """Ask for steps, and wait for them by a rule (see `Await`). Those that are no longer `undecided` are waited for alone.
 
         Raises:
             StepConflict: a name is used for something else; then nothing of this was asked for.
         """
         self.check()
+        waiting = Await([], fail_fast=fail_fast, first=first)
+        self.extend(waiting, steps)
+        return self.wait_for(waiting)
+
+    def extend(self, waiting: Await, steps: Iterable[Step]) -> None:
+        """Ask for more steps, which belong to this `Await`. Raises as `begin`."""
+        self.check()
         asked = list(steps)
         named = [self._identities.named(each.want) if each.state == "undecided" and each.want.name else None for each in asked]
-        waiting = Await([self._asked(*each) for each in zip(asked, named, strict=True)], spare=spare, fail_fast=fail_fast, first=first)
-        if not waiting.look():
+        for step, found in zip(asked, named, strict=True):
+            waiting.add(self._asked(step, found))
+
+    def wait_for(self, waiting: Await, *, spare: int = 0) -> Await:
+        """Wait until no more than so many of its steps are left; the same `Await`."""
+        if not waiting.again(spare):
             self._awaits[waiting] = None
+        return waiting
+
+    def sent(self) -> Await:
+        """Wait until all that was asked for is on its way: thus not all inputs of many steps are here at once."""
+        waiting = Await([])
+        if self._undecided or self._outbox.has_asks:
+            self._sending.append(waiting)
+        else:
+            waiting.look()
         return waiting
 
     def _asked(self, step: Step, found: Found | None) -> Step:
@@ -197,6 +192,10 @@ class Flow:
             step.outcome = None
             self._outbox.ask(step, known=True)
 
+    def step(self, key: str) -> Step | None:
+        """A step that the code has asked for and not got, by its key; a named one also later."""
+        return self._steps.get(key)
+
     def spent(self, name: str) -> float:
         """The sum of what steps have used whose outcomes the code has got."""
         return self._spent.get(name, 0.0)
@@ -204,11 +203,6 @@ class Flow:
     def has(self, name: str) -> bool:
         """Whether a step of this name was there when the attempt began."""
         return any(prefix + name in self._history.entries for prefix in _PREFIXES)
-
-    def key(self, name: str) -> str:
-        """A key for upstream services that derives from the first job of the chain and a step; a child's own key is that of its step."""
-        base = self.start.origin or self.start.job_id
-        return f"key_{sha1(f'{base} {name}'.encode(), usedforsecurity=False).hexdigest()}"
 
     def expect(self, call: object, what: str) -> None:
         """A call was made that has to be awaited, else the run fails (S39)."""
@@ -233,11 +227,16 @@ class Flow:
         sure = idle or not hold
         self._decide(sure=sure)
         asks = self._undecided or self._outbox.has_asks
-        replays = self._next < len(self._history.ends)
+        replays = self._arrived.repeats
         if not (replays and (asks or self._outbox.busy)):
             self._deliver(sure=sure or not replays)
-        waits = idle and not self.woke and not self._ready and not self._undecided and bool(self._awaits)
-        return self._outbox.take(self._need() if waits else 0, parked=self.parked)
+        waits = idle and not self.woke and not self._arrived and not self._undecided and not self._sending and bool(self._awaits)
+        frames = self._outbox.take(self._need() if waits else 0, parked=self.parked)
+        if self._sending and not self._undecided and not self._outbox.has_asks:
+            sent, self._sending = self._sending, []
+            for waiting in sent:
+                self.woke = waiting.look() or self.woke
+        return frames
 
     def feed(self, kind: str, n: int, *rest: Any) -> None:
         """A frame has come, without its id and fence: `answer`, `kept` or `stale`. Ask `turn` afterwards."""
@@ -262,6 +261,7 @@ class Flow:
     def abandon(self, waiting: Await, *, drop: bool = True) -> None:
         """This await was canceled. `drop`: by the author's own code, so steps that nobody else waits for are stopped (S32)."""
         self._awaits.pop(waiting, None)
+        self._sending = [each for each in self._sending if each is not waiting]
         waiting.stop(Canceled)
         if drop and self._closed is None:
             self._drop(waiting)
@@ -270,15 +270,15 @@ class Flow:
         """Raise this wherever the code waits for steps; `for_good`: and wherever it asks for one from now on, and nothing more is sent."""
         if for_good:
             self._closed = error
-        waiting, self._awaits = self._awaits, {}
+        waiting, self._awaits, self._sending = [*self._awaits, *self._sending], {}, []
         for each in waiting:
             each.stop(error)
 
     def end(self, *, failed: bool = False) -> list[Frame]:
-        """The code has returned: what is still to be sent; what was not asked for again is marked and named in the log (S4).
+        """The code has ended: what is still to be sent. What it has not asked for again is marked, and named in the log (S4).
 
         Args:
-            failed: it has raised instead.
+            failed: it has raised, so it has not asked for all of its steps; then nothing is marked, and nothing raised.
 
         Raises:
             StepNotAwaited: a step was never begun.
@@ -324,15 +324,9 @@ class Flow:
             self.silent = False
         elif step.key in self._history.dropped and found.entry.mark.code == self.start.code:
             step.state = "dropped"  # the author's own timer fires again
-            self._pass(step.key)
+            self._arrived.passed(step.key)
             return
         self._outbox.ask(step, known=found.entry is not None)
-
-    def _pass(self, key: str) -> None:
-        """In the order of ends, this one is behind the code."""
-        self._past.add(key)
-        while self._next < len(self._history.ends) and self._history.ends[self._next] in self._past:
-            self._next += 1
 
     def _take(self, result: Sequence[Any]) -> None:
         key, state, data, usage, job_id, _ = result
@@ -345,23 +339,18 @@ class Flow:
             return
         step.state = "ended"
         step.outcome = Outcome(state, data or b"null", orjson.loads(usage) if usage else {}, job_id or None)
-        self._came += 1
-        heappush(self._ready, (self._order.get(key, len(self._order)), self._came, step))
+        self._arrived.add(step)
 
     def _deliver(self, *, sure: bool) -> None:
-        while self._ready and not self.woke:
-            if not sure and self._ready[0][0] > self._next:
-                return
-            step = heappop(self._ready)[2]
-            if step.state == "ended":
-                for name, value in step.outcome.usage.items() if step.outcome else ():
-                    self._spent[name] = self._spent.get(name, 0.0) + value
-                self._give(step)
+        while not self.woke and (step := self._arrived.take(sure=sure)) is not None:
+            for name, value in step.outcome.usage.items() if step.outcome else ():
+                self._spent[name] = self._spent.get(name, 0.0) + value
+            self._give(step)
 
     def _give(self, step: Step) -> None:
         """Let the code have the outcome of a step."""
         step.state = "given"
-        self._pass(step.key)
+        self._arrived.passed(step.key)
         if not step.want.name:
             self._steps.pop(step.key, None)  # nobody else can ask for it, and its outcome may be large
         if step.key == self._last or self._identities.all_used:
@@ -397,7 +386,7 @@ class Flow:
                 if step.state in ("asked", "pending", "ended"):
                     keys.append(step.key)
                 step.state = "dropped"
-                self._pass(step.key)
+                self._arrived.passed(step.key)
         self._undecided = [step for step in self._undecided if step.state != "dropped"]
         if say and keys:
             self._outbox.drop(keys)
