@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from longrun.errors import Canceled
+from longrun.models.handle import Handle
 
 #: Most that can be reported as used in one go.
 _LARGEST = 10**15
@@ -15,7 +16,7 @@ _MOST_NAMES, _LONGEST_NAME = 64, 64
 LEVELS = ("debug", "info", "warning", "error")
 
 
-class Job:
+class Job(Handle):
     """The running job, as the model sees it. A bare `Job()` works without a server, for tests and scripts.
 
     A parameter of `predict` that is annotated `Job` or `Job | None` receives it; it is never part of the input.

@@ -3,7 +3,7 @@
 | worker → runner                                   |                                                                |
 |---------------------------------------------------|----------------------------------------------------------------|
 | `settings`, JSON                                  | the first frame: see `runner.settings`                          |
-| `run`, model, [[id, fence, input, files, once], …] | run each job by itself, of a batched model all in one call    |
+| `run`, model, [[id, fence, input, files, once, flow], …] | run each job by itself, of a batched model all in one call |
 | `cancel`, [[id, fence], …], reason, interrupt     | stop these; reason `canceled` or `timeout`                      |
 | `recall`, [[id, fence], …]                        | give back those that have not begun                             |
 | `ping`, n                                         |                                                                |
@@ -17,17 +17,30 @@
 | `back`, [[id, fence], …]                          | recalled jobs that had not begun, and will not                  |
 | `fits`, model, n                                  | its memory has room for batches of `n` items                    |
 | `pong`, n, memory                                 | memory = of GPUs: bytes allocated, reserved, most ever reserved; or nil |
+| `ask`, id, fence, n, seen, need, until, [step, …] | its code asks for steps, and, where `need` > 0, waits: see "Steps"      |
+| `journal`, id, fence, n, [[field, value], …], [key, …] | entries of its journal; then these children are to be stopped      |
+| `drop`, id, fence, [key, …]                       | its code does not wait for these any more: they are to be stopped       |
+| `unsignal`, id, fence, name                       | the value of this signal did not fit                                    |
+| `history`, id, fence, n                           | before its code runs: its journal is wanted                             |
+| `files`, id, fence, n, [file id, …]               | where files lie that its steps have made                                |
+| `awake`, id, fence                                | its code goes on though nothing was answered: by a timer of its own, say |
 
 `fence`: of the claim, see `jobs.fence`; one job may be here twice, when the store has forgotten the first claim.
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
-failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short) and `canceled` (extra = how).
+failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short), `canceled` (extra = how) and
+`waited` (data empty, extra = nil: its code was unwound when it was let go).
 `how` it was stopped: `flag`, `exception`, nil.
 `times` = [seconds that it took up its place in the runner, when its code was first entered (monotonic), seconds in its code]; the last two
 are nil when it was not entered. `code_times` has them of a runner that does not answer.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
-`once`: the job's code must not run a second time.
+`once`: the job's code must not run a second time. `flow`: nil, or [epoch, again, origin, journal, child] of `jobs.flow`.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
 (`jobs.file_refs`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before what names it.
+
+Steps. `n` numbers requests, and comes back; those of the code itself (`ask`, `journal`) are over 0, others below. `seen`: how many ends of
+steps it has been informed of, -1 = of none. `need`: it waits until so many more have ended, or until `until` (ms; 0 = never) has come.
+A step: [key, mark, "run", model, input, [file id, …], {timeout, stream, detached}], [key, mark, "sleep", seconds] or
+[key, mark, "wait", name, seconds, question, schema]; what it asks and the schema are JSON, `mark` is kept in the journal as it is.
 """
 
 from __future__ import annotations

@@ -20,9 +20,10 @@ from longrun.jobs.file_refs import FileRef
 from longrun.models.file_schema import Attached
 from longrun.models.file_types import File
 from longrun.models.steps.awaits import Await
-from longrun.models.steps.flow import Flow, Start
+from longrun.models.steps.flow import Flow
 from longrun.models.steps.journal import History
 from longrun.models.steps.outbox import Frame
+from longrun.models.steps.start import Start
 from longrun.worker.runner.children import check_not_forked
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.run import Run

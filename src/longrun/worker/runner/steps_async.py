@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from longrun.errors import LetGo, SoftTimeLimit
 from longrun.models.steps.awaits import Await
 from longrun.models.steps.branch import Branch
-from longrun.models.steps.flow import Start
 from longrun.models.steps.journal import History
+from longrun.models.steps.start import Start
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.run import Run

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from longrun.errors import LetGo, LongrunError
 from longrun.models.steps.awaits import Await
-from longrun.models.steps.flow import Start
+from longrun.models.steps.start import Start
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.raising import shielded
 from longrun.worker.runner.run import Run
