@@ -131,6 +131,9 @@ class Settings(BaseSettings):
     models_may_submit: bool = Field(
         True, description="Whether `longrun.submit` works inside models: their runners are then given the store's URL, in memory."
     )
+    rehearse: bool = Field(
+        False, description="Let a job go at every wait for its steps, so that its code runs again from the beginning: a trial of replays."
+    )
     events: bool = Field(False, description="Send Celery task events, for Flower.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")
 

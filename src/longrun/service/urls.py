@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from longrun.blobs.signing import LONGEST, sign
-from longrun.jobs.events import Event
+from longrun.jobs.events import OUTPUTS, Event
 from longrun.jobs.file_refs import holds_files, with_urls
 from longrun.jobs.record import JobRecord
 from longrun.store.store import Store
@@ -56,9 +56,9 @@ class UrlSigner:
 
     async def events(self, events: list[Event], tenant: str, base: str) -> list[Event]:
         """Events whose outputs are ready to be shown."""
-        if not any(event.type == "output" and holds_files(event.data) for event in events):
+        if not any(event.type in OUTPUTS and holds_files(event.data) for event in events):
             return events
-        return [replace(event, data=await self.rendered(event.data, tenant, base)) if event.type == "output" else event for event in events]
+        return [replace(event, data=await self.rendered(event.data, tenant, base)) if event.type in OUTPUTS else event for event in events]
 
 
 def _signed(secret: bytes, tenant: str, base: str, file_id: str) -> str:

@@ -10,11 +10,11 @@ from functools import cache, lru_cache
 from importlib import resources
 from types import MappingProxyType
 
-from longrun.jobs.record import FIELDS
+from longrun.jobs.record import FIELDS, TREE_FIELDS
 from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
-LIBRARY = ("lib.lua", "lib_ends.lua", "lib_processes.lua")
+LIBRARY = ("lib.lua", "lib_trees.lua", "lib_lanes.lua", "lib_steps.lua", "lib_ends.lua", "lib_burial.lua", "lib_processes.lua")
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
@@ -52,9 +52,11 @@ def load_scripts(prefix: str, ticket: str, format: int = FORMAT) -> Mapping[str,
         format: of the data, see `store.formats`: `FORMAT` in a script.
     """
     texts = dict(_texts())
-    fields = ", ".join("output" if name == "output" else f"'{name}'" for name in FIELDS)
+    fields, more = (", ".join("output" if name == "output" else f"'{name}'" for name in names) for names in (FIELDS, TREE_FIELDS))
     library = "".join(texts.pop(name) for name in LIBRARY)
-    library = library.replace("@PREFIX@", prefix).replace("@FORMAT@", str(format)).replace("@FIELDS@", fields)
+    library = (
+        library.replace("@PREFIX@", prefix).replace("@FORMAT@", str(format)).replace("@FIELDS@", fields).replace("@TREE_FIELDS@", more)
+    )
     definitions = parse_library(library.replace("@TICKET@", _filled_in(ticket)))
     scripts = {}
     for file, text in texts.items():

@@ -6,6 +6,12 @@
 | `run`, model, [[id, fence, input, files, once, flow], …] | run each job by itself, of a batched model all in one call |
 | `cancel`, [[id, fence], …], reason, interrupt     | stop these; reason `canceled` or `timeout`                      |
 | `recall`, [[id, fence], …]                        | give back those that have not begun                             |
+| `answer`, id, fence, n, seen, waits, now, [row, …] | to an `ask`; n = 0: the run may go on, and this has ended; see below |
+| `kept`, id, fence, n, [entry, …]                  | to a `journal`: for each entry the one that counts              |
+| `history`, id, fence, n, {key: entry}, [key, …]   | the journal, and keys of what has ended in that order           |
+| `files`, id, fence, n, JSON                       | records of files by id, of those that there are                 |
+| `stale`, id, fence, n                             | to any of them: the claim is stale, or the run is to stop       |
+| `let_go`, [[id, fence], …]                        | unwind the code of these, which wait: outcome `waited`          |
 | `ping`, n                                         |                                                                |
 
 | runner → worker                                   |                                                                |
@@ -34,6 +40,10 @@ failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, 
 are nil when it was not entered. `code_times` has them of a runner that does not answer.
 `interrupt`: the job does not look at its flag, so raise the reason in its code. The `n` of a ping comes back.
 `once`: the job's code must not run a second time. `flow`: nil, or [epoch, again, origin, journal, child] of `jobs.flow`.
+Requests of one run are answered in order, under their `n`; of more than 1,000 that wait for their answers the last are `stale` at once.
+`row` = [key, state, data, usage, id of the child, due in ms], see `store.steps.Result`; of a step that is not made the state is
+`refused`, and data is JSON {code, detail}. `now` is ms of the store's clock. After an answer with `waits` the run holds no slot; it has
+one again with an `answer` of n = 0, which comes when there is room, with its own `awake` or another `ask`, and with a `cancel`.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
 (`jobs.file_refs`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before what names it.
 

@@ -18,7 +18,7 @@ from longrun.worker.tables import Tables
 
 def leases(tables: Tables, *answers: Any) -> tuple[Leases, PlayedClaims, Recorder]:
     claims, effects = PlayedClaims(*answers), Recorder()
-    return Leases(tables, cast(Claims, claims), 10.0, effects.stop, effects.spawn), claims, effects
+    return Leases(tables, cast(Claims, claims), 10.0, effects.stop, effects.spawn, effects.wake), claims, effects
 
 
 async def test_the_answer_to_a_heartbeat_stops_what_is_lost_or_canceled() -> None:
