@@ -1,0 +1,111 @@
+"""Parents and their steps in real workers: what dies while they wait, and what is asked to go."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from tests.integration.worker.conftest import Caller, Worker
+
+APP = Path(__file__).with_name("models_that_run_steps.py")
+FLOWS = pytest.mark.parametrize("flow", ["flow", "sync-flow"])
+DONE = ["first done", "second done"]
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    """Where the models write what they are called with."""
+    return tmp_path / "calls"
+
+
+@pytest.fixture
+def start(start_worker: Any, calls: Path) -> Callable[..., Worker]:
+    """Start a worker of these models."""
+    return lambda *arguments, **options: start_worker(*arguments, app=APP, CALLS=str(calls), **options)
+
+
+async def called(calls: Path, what: str, times: int = 1) -> list[int]:
+    """The processes that were called with it so far, as soon as they are so many."""
+    while True:
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        pids = [int(pid) for name, pid in (line.split() for line in lines) if name == what]
+        if len(pids) >= times:
+            return pids
+        await asyncio.sleep(0.01)
+
+
+def counted(calls: Path) -> Counter[str]:
+    return Counter(line.split()[0] for line in calls.read_text().splitlines())
+
+
+@FLOWS
+async def test_a_flow_runs_its_steps_and_waits_for_them_without_a_slot(start: Any, caller: Caller, calls: Path, tmp_path: Path, flow: str) -> None:
+    start()
+    gate = tmp_path / "gate"
+    job_id = await caller.submit(flow, gate=str(gate))
+    await called(calls, "second")
+    await caller.until(job_id, "waiting")
+    # The flow runs one at a time; a second one passes.
+    other = await caller.run(flow)
+    assert orjson.loads(other.output or b"") == DONE
+    gate.touch()
+    job = await caller.end(job_id)
+    assert (job.status.value, orjson.loads(job.output or b""), job.attempt) == ("succeeded", DONE, 1)
+    assert counted(calls) == {"flow": 2, "first": 2, "second": 2}
+
+
+@FLOWS
+async def test_s1_s16_a_runner_that_dies_while_its_flow_waits_costs_nothing(
+    start: Any, caller: Caller, calls: Path, tmp_path: Path, flow: str
+) -> None:
+    start()
+    gate = tmp_path / "gate"
+    job_id = await caller.submit(flow, gate=str(gate))
+    await called(calls, "second")
+    await caller.until(job_id, "waiting")
+    (pid,) = await called(calls, "flow")
+    os.kill(pid, signal.SIGKILL)
+    await asyncio.sleep(0.5)
+    gate.touch()
+    job = await caller.end(job_id)
+    assert (job.status.value, orjson.loads(job.output or b"")) == ("succeeded", DONE)
+    assert counted(calls) == {"flow": 2, "first": 1, "second": 1}
+    attempts = await caller.store.records.attempts(job_id, "t")
+    assert "worker-lost" not in {attempt.outcome for attempt in attempts}
+
+
+@FLOWS
+async def test_s15_a_worker_that_is_stopped_lets_its_flow_go_and_another_goes_on(
+    start: Any, caller: Caller, calls: Path, tmp_path: Path, flow: str
+) -> None:
+    gate = tmp_path / "gate"
+    # The steps run elsewhere, and outlive the worker of the flow.
+    start(models="work")
+    worker = start(models="Flow,SyncFlow")
+    job_id = await caller.submit(flow, gate=str(gate))
+    await called(calls, "second")
+    await caller.until(job_id, "waiting")
+    assert worker.stop() == 0
+    assert (await caller.read(job_id)).status.value == "waiting"
+    gate.touch()
+    start(models="Flow,SyncFlow")
+    job = await caller.end(job_id)
+    assert (job.status.value, orjson.loads(job.output or b"")) == ("succeeded", DONE)
+    assert counted(calls) == {"flow": 2, "first": 1, "second": 1}
+    outcomes = [attempt.outcome for attempt in await caller.store.records.attempts(job_id, "t")]
+    assert outcomes[-1] == "succeeded"
+    assert set(outcomes) <= {"waited", "succeeded"}
+
+
+@pytest.mark.parametrize("flow", ["nested", "sync-nested"])
+async def test_s18_parents_and_children_share_a_lane_with_one_slot(start: Any, caller: Caller, flow: str) -> None:
+    start()
+    job = await caller.run(flow, depth=3)
+    assert (job.status.value, job.output) == ("succeeded", b"15")
