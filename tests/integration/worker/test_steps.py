@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 import orjson
 import pytest
 from tests.integration.worker.conftest import Caller, Worker
+from tests.waiting import PATIENCE
 
 APP = Path(__file__).with_name("models_that_run_steps.py")
-FLOWS = pytest.mark.parametrize("flow", ["flow", "sync-flow"])
+FLOWS = pytest.mark.parametrize("flow", ["flow", "sync_flow"])
 DONE = ["first done", "second done"]
 
 
@@ -33,11 +35,13 @@ def start(start_worker: Any, calls: Path) -> Callable[..., Worker]:
 
 async def called(calls: Path, what: str, times: int = 1) -> list[int]:
     """The processes that were called with it so far, as soon as they are so many."""
+    end = time.monotonic() + PATIENCE
     while True:
         lines = calls.read_text().splitlines() if calls.exists() else []
         pids = [int(pid) for name, pid in (line.split() for line in lines) if name == what]
         if len(pids) >= times:
             return pids
+        assert time.monotonic() < end, lines
         await asyncio.sleep(0.01)
 
 
@@ -104,7 +108,7 @@ async def test_s15_a_worker_that_is_stopped_lets_its_flow_go_and_another_goes_on
     assert set(outcomes) <= {"waited", "succeeded"}
 
 
-@pytest.mark.parametrize("flow", ["nested", "sync-nested"])
+@pytest.mark.parametrize("flow", ["nested", "sync_nested"])
 async def test_s18_parents_and_children_share_a_lane_with_one_slot(start: Any, caller: Caller, flow: str) -> None:
     start()
     job = await caller.run(flow, depth=3)

@@ -37,7 +37,7 @@ Flow = Sequence[Any] | None
 #: Id, fence, input (JSON or a reference), the files of the input (JSON, empty = none), whether its code must not run twice; and its `flow`,
 #: which may be left out.
 Raw = Sequence[Any]
-_WITH_FLOW = 6
+_WITH_FLOW, _ORIGIN, _IS_CHILD = 6, 2, 4
 Key = tuple[str, Fence]
 #: Seconds that it has taken up its place, when its code was first entered, and seconds in its code; None, None = it was not entered.
 Times = tuple[float, float | None, float | None]
@@ -128,9 +128,16 @@ class Run:
 
     def handle(self, model: str, port: Callable[[], Port] | None = None) -> Job:
         """What the model gets as `job`; `port` is for its steps."""
-        job = Job(id=self.id, model=model, attempt=attempt_of(self.fence), emit=self.emit, canceled=self._asked_to_stop)
-        job.port = port  # type: ignore[attr-defined]
-        return job
+        key = self.flow[_ORIGIN] if self.flow is not None and self.flow[_IS_CHILD] else ""
+        return Job(
+            id=self.id,
+            model=model,
+            attempt=attempt_of(self.fence),
+            emit=self.emit,
+            canceled=self._asked_to_stop,
+            idempotency_key=key,
+            port=port,
+        )
 
     def _asked_to_stop(self) -> type[Canceled] | None:
         check_not_forked()
