@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
 from typing import Any, TypeVar, get_args, overload
 
 from longrun.clock import MAX_DURATION
@@ -213,7 +212,7 @@ def _budget(given: object) -> Mapping[str, float] | None:
     for name, most in given.items():
         if isinstance(most, bool) or not isinstance(most, int | float) or not math.isfinite(most) or most <= 0:
             raise AuthoringError(f"budget: {name} is a number over 0; got {most!r}")
-    return MappingProxyType({name: float(most) for name, most in given.items()})
+    return {name: float(most) for name, most in given.items()}
 
 
 def _exception_classes(what: str, given: object) -> tuple[type[BaseException], ...]:
