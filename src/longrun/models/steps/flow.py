@@ -68,7 +68,7 @@ class Flow:
         self._history = history or History()
         self._identities = Identities(self._history.entries, start.code)
         self._outbox = Outbox()
-        self._warn, self._now, self._stale = warn, now, stale
+        self.warn, self._now, self._stale = warn, now, stale
         self._steps: dict[str, Step] = {}
         self._undecided: list[Step] = []
         self._awaits: dict[Await, None] = {}
@@ -115,9 +115,9 @@ class Flow:
             self._awaits[waiting] = None
         return waiting
 
-    def sent(self) -> Await:
-        """Wait until all that was asked for is on its way: thus not all inputs of many steps are here at once."""
-        waiting = Await([])
+    def sent(self, of: Await) -> Await:
+        """Wait until all that was asked for is on its way: thus not all inputs of many steps are here at once. To be given up with `of`."""
+        waiting = Await([], of=of)
         if self._undecided or self._outbox.has_asks:
             self._sending.append(waiting)
         else:
@@ -149,7 +149,7 @@ class Flow:
             self.silent = False
             return step, True
         if found.changed:
-            self._warn(changed_input(want, named=True))
+            self.warn(changed_input(want, named=True))
         step.outcome = outcome
         self._give(step)
         return step, False
@@ -164,6 +164,12 @@ class Flow:
         step.outcome = Outcome("failed" if failed else "succeeded", data)
         self._give(step)
         return waiting
+
+    def leave(self, step: Step, outcome: Outcome) -> None:
+        """A local step has come to nothing that is journaled; who else waits for it gets this."""
+        self._steps.pop(step.key, None)
+        step.outcome = outcome
+        self._give(step)
 
     def _journal(self, step: Step, kind: str, data: bytes) -> Await:
         kept = Step(step.want, state="asked")
@@ -264,7 +270,7 @@ class Flow:
         self._sending = [each for each in self._sending if each is not waiting]
         waiting.stop(Canceled)
         if drop and self._closed is None:
-            self._drop(waiting)
+            self._drop(waiting.of or waiting)
 
     def stop(self, error: Callable[[], BaseException], *, for_good: bool = True) -> None:
         """Raise this wherever the code waits for steps; `for_good`: and wherever it asks for one from now on, and nothing more is sent."""
@@ -292,7 +298,7 @@ class Flow:
         for key in unused:
             self._outbox.journal(f"u:{key}", b"1")
         if unused:
-            self._warn(unused_steps(unused))
+            self.warn(unused_steps(unused))
         return self._outbox.rest()
 
     @property
@@ -319,7 +325,7 @@ class Flow:
         step.key, step.mark = found.key, self._mark(step.want)
         self._steps[step.key] = step
         if found.changed:
-            self._warn(changed_input(step.want, named=bool(step.want.name)))
+            self.warn(changed_input(step.want, named=bool(step.want.name)))
         if found.entry is None:
             self.silent = False
         elif step.key in self._history.dropped and found.entry.mark.code == self.start.code:
