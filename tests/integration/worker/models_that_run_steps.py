@@ -17,7 +17,7 @@ def note(what: str) -> None:
         file.write(f"{what} {os.getpid()}\n")
 
 
-@model(concurrency=4)
+@model(queue="work", concurrency=4)
 def work(name: str, gate: str = "") -> str:
     """Done as soon as the file `gate` is there."""
     note(name)

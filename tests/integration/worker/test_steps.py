@@ -33,24 +33,32 @@ def start(start_worker: Any, calls: Path) -> Callable[..., Worker]:
     return lambda *arguments, **options: start_worker(*arguments, app=APP, CALLS=str(calls), **options)
 
 
-async def called(calls: Path, what: str, times: int = 1) -> list[int]:
-    """The processes that were called with it so far, as soon as they are so many."""
+def lines_of(calls: Path) -> list[tuple[str, int]]:
+    """What was called so far, and in which process."""
+    lines = calls.read_text().splitlines() if calls.exists() else []
+    return [(name, int(pid)) for name, pid in (line.split() for line in lines)]
+
+
+async def called(calls: Path, what: str) -> int:
+    """The process that was called with it, as soon as one was."""
     end = time.monotonic() + PATIENCE
     while True:
-        lines = calls.read_text().splitlines() if calls.exists() else []
-        pids = [int(pid) for name, pid in (line.split() for line in lines) if name == what]
-        if len(pids) >= times:
-            return pids
+        lines = lines_of(calls)
+        for name, pid in lines:
+            if name == what:
+                return pid
         assert time.monotonic() < end, lines
         await asyncio.sleep(0.01)
 
 
 def counted(calls: Path) -> Counter[str]:
-    return Counter(line.split()[0] for line in calls.read_text().splitlines())
+    return Counter(name for name, _ in lines_of(calls))
 
 
 @FLOWS
-async def test_a_flow_runs_its_steps_and_waits_for_them_without_a_slot(start: Any, caller: Caller, calls: Path, tmp_path: Path, flow: str) -> None:
+async def test_a_flow_runs_its_steps_and_waits_for_them_without_a_slot(
+    start: Any, caller: Caller, calls: Path, tmp_path: Path, flow: str
+) -> None:
     start()
     gate = tmp_path / "gate"
     job_id = await caller.submit(flow, gate=str(gate))
@@ -74,8 +82,7 @@ async def test_s1_s16_a_runner_that_dies_while_its_flow_waits_costs_nothing(
     job_id = await caller.submit(flow, gate=str(gate))
     await called(calls, "second")
     await caller.until(job_id, "waiting")
-    (pid,) = await called(calls, "flow")
-    os.kill(pid, signal.SIGKILL)
+    os.kill(await called(calls, "flow"), signal.SIGKILL)
     await asyncio.sleep(0.5)
     gate.touch()
     job = await caller.end(job_id)
@@ -91,15 +98,15 @@ async def test_s15_a_worker_that_is_stopped_lets_its_flow_go_and_another_goes_on
 ) -> None:
     gate = tmp_path / "gate"
     # The steps run elsewhere, and outlive the worker of the flow.
-    start(models="work")
-    worker = start(models="Flow,SyncFlow")
+    start("--queues", "work")
+    worker = start("--queues", "default")
     job_id = await caller.submit(flow, gate=str(gate))
     await called(calls, "second")
     await caller.until(job_id, "waiting")
     assert worker.stop() == 0
     assert (await caller.read(job_id)).status.value == "waiting"
     gate.touch()
-    start(models="Flow,SyncFlow")
+    start("--queues", "default")
     job = await caller.end(job_id)
     assert (job.status.value, orjson.loads(job.output or b"")) == ("succeeded", DONE)
     assert counted(calls) == {"flow": 2, "first": 1, "second": 1}
