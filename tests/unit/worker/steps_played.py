@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from longrun.errors import Canceled
+from longrun.models import isolated_registry, model
 from longrun.worker.runner import event_loop
 from longrun.worker.runner.async_executor import AsyncExecutor
 from longrun.worker.runner.context import Context
@@ -26,7 +27,17 @@ KEY = (ID, FENCE)
 
 def at_once(model: str, data: Any) -> tuple[str, bytes]:
     """Every child returns its input."""
-    return "succeeded", orjson.dumps(data)
+    return "succeeded", orjson.dumps(data["data"])
+
+
+with isolated_registry():
+
+    def _child(name: str) -> Any:
+        def child(data: Any = None) -> Any: ...
+
+        return model(name=name)(child)
+
+    CHILDREN = {name: _child(name) for name in ("draw", "brand", "judge", "slow", "quick", "clean")}
 
 
 class PlayedWorker:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -12,24 +11,14 @@ import pytest
 
 from longrun.errors import Canceled, SoftTimeLimit, StepFailed
 from longrun.models import Job, isolated_registry, model
-from longrun.models.steps.awaits import Step, Want
 
-from .steps_played import PlayedWorker, at_once, settled
+from .steps_played import CHILDREN, PlayedWorker, at_once, settled
 
 Code = Callable[[Job], Awaitable[Any]]
 
 
-async def step(job: Any, name: str, data: Any = None, *, key: str = "") -> Any:
-    port = job.port()
-    want = Want("run", name, key, sha256(str(data).encode()).hexdigest()[:12], port.flow.branch().place(name))
-    waiting = port.flow.begin([Step(want, ("run", name, orjson.dumps(data), [], {}))])
-    await port.wait(waiting)
-    waiting.check()
-    outcome = waiting.steps[0].outcome
-    error = outcome.error(waiting.steps[0].key)
-    if error is not None:
-        raise error
-    return orjson.loads(outcome.data)
+async def step(job: Job, name: str, data: Any = None) -> Any:
+    return await job.run(CHILDREN[name], data=data)
 
 
 def parent_of(code: Code) -> Any:

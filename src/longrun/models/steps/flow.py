@@ -19,7 +19,7 @@ says so by `awake`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -77,7 +77,7 @@ class Flow:
         self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
         self._spent: dict[str, float] = {}
         self._closed: Callable[[], BaseException] | None = None
-        self._not_started: dict[object, str] = {}
+        self._not_started: dict[Coroutine[Any, Any, Any], str] = {}
 
     # -- for `job.…` ------------------------------------------------------------------------------------------------------
 
@@ -210,11 +210,11 @@ class Flow:
         """Whether a step of this name was there when the attempt began."""
         return any(prefix + name in self._history.entries for prefix in _PREFIXES)
 
-    def expect(self, call: object, what: str) -> None:
+    def expect(self, call: Coroutine[Any, Any, Any], what: str) -> None:
         """A call was made that has to be awaited, else the run fails (S39)."""
         self._not_started[call] = what
 
-    def started(self, call: object) -> None:
+    def started(self, call: Coroutine[Any, Any, Any]) -> None:
         """It is awaited now."""
         self._not_started.pop(call, None)
 
@@ -291,8 +291,12 @@ class Flow:
         """
         if failed:
             return self._outbox.rest()
-        if self._not_started:
-            names = ", ".join(dict.fromkeys(self._not_started.values()))
+        # One that was closed was given to somebody who has canceled it before it began.
+        not_started = [what for call, what in self._not_started.items() if getattr(call, "cr_frame", None) is not None]
+        for call in self._not_started:
+            call.close()
+        if not_started:
+            names = ", ".join(dict.fromkeys(not_started))
             raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")
         unused = [key for key in self._identities.unused() if key not in self._history.dropped]
         for key in unused:

@@ -201,12 +201,11 @@ class Executor(ABC):
     def _port(self, run: Run) -> Steps:
         """What is asked for the first time when the code asks for a step. Raises StepRefused, LongrunError: steps do not work here."""
         check_not_forked()
+        if run.closed:
+            raise LongrunError(f"{run.id} has ended, and can ask for no steps any more")
         steps = self._steps_of(run.key)
         if steps is None:
-            if run.closed:
-                raise LongrunError(f"{run.id} has ended: it can ask for no steps any more")
             steps = run.steps = self._new_steps(run)
-        steps.check_place()
         return steps
 
     async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:

@@ -17,6 +17,7 @@ from longrun.errors import (
     ResultTooLarge,
     RetryAfter,
     StepFailed,
+    StepNotAwaited,
     ValidationFailed,
 )
 from longrun.errors.catching import is_caught_by
@@ -32,7 +33,7 @@ Done = tuple[str, Fence, str, bytes, Times, Any]
 #: Values that a generator may yield: each is an event of its own, whatever its size.
 _MOST = 1_000_000
 #: Exceptions that have a code of their own, which their subclasses share.
-_CODED = (RetryAfter, InvalidOutput, BadInput, ResultTooLarge, ValidationFailed, BlobsFull, BlobsUnavailable, JobError)
+_CODED = (RetryAfter, InvalidOutput, BadInput, ResultTooLarge, StepNotAwaited, ValidationFailed, BlobsFull, BlobsUnavailable, JobError)
 
 
 class Items:
@@ -85,6 +86,8 @@ def is_stop(error: BaseException) -> bool:
 
 def error_code(raised: Raised) -> str:
     """The stable code of an exception raised by a model."""
+    if is_caught_by(raised.error, StepFailed):
+        return "step-failed"
     for each in _CODED:
         if is_caught_by(raised.error, each):
             return each.code

@@ -55,12 +55,19 @@ class Steps(ABC):
 
     def begin(self, history: History) -> None:
         """What is known of earlier attempts; before its code runs."""
-        self.flow = Flow(self._start, history, warn=self._warn, stale=self._stale)
+        self._flow = Flow(self._start, history, warn=self._warn, stale=self._stale)
+
+    @property
+    def flow(self) -> Flow:
+        """Its state, for its own code. Raises LongrunError: what asks is a forked child, or runs where steps cannot be awaited."""
+        check_not_forked()
+        self.check_place()
+        return self._flow
 
     @property
     def silent(self) -> bool:
         """Whether its code repeats what it has reported before, or is being unwound."""
-        return self.flow.silent or self.run.is_let_go
+        return self._flow.silent or self.run.is_let_go
 
     # -- the port ---------------------------------------------------------------------------------------------------------
 
@@ -95,9 +102,9 @@ class Steps(ABC):
         """Raise the reason to stop where this is awaited, and, unless it is but the time limit, wherever a step is awaited from now on."""
         if self.run.kind is SoftTimeLimit:
             waiting.stop(self.run.stop_error)
-            self.flow.abandon(waiting, drop=False)
+            self._flow.abandon(waiting, drop=False)
         else:
-            self.flow.stop(self.run.stop_error)
+            self._flow.stop(self.run.stop_error)
 
     def end(self, *, failed: bool) -> None:
         """Its code has ended: send what is left to be written.
@@ -114,7 +121,7 @@ class Steps(ABC):
                 if not failed:
                     raise self.run.stop_error()
             elif self.run.kind is None or self.run.kind is SoftTimeLimit:
-                self.send(self.flow.end(failed=failed))
+                self.send(self._flow.end(failed=failed))
         finally:
             self._ended()
 
@@ -188,14 +195,14 @@ class Steps(ABC):
 
     def note_parked(self) -> None:
         """Its code is left, or entered again, if the worker has said so."""
-        if self._away != self.flow.parked:
-            self._away = self.flow.parked
+        if self._away != self._flow.parked:
+            self._away = self._flow.parked
             (self.run.leave_code if self._away else self.run.enter_code)(monotonic())
             self._moved_over()
 
     def go_on(self) -> None:
         """Its code goes on, and the worker knows or is to be informed by others."""
-        self.flow.awake()
+        self._flow.awake()
         self.note_parked()
 
     @abstractmethod

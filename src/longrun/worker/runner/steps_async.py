@@ -88,7 +88,7 @@ class AsyncSteps(Steps):
     def begin(self, history: History) -> None:
         """See `Steps`."""
         super().begin(history)
-        self.flow.main = self._branch
+        self._flow.main = self._branch
 
     async def wait(self, waiting: Await) -> None:
         """See `Port`."""
@@ -110,7 +110,7 @@ class AsyncSteps(Steps):
             await future
         except asyncio.CancelledError:
             self._goes_on()
-            self.flow.abandon(waiting, drop=self.run.reason is None)
+            self._flow.abandon(waiting, drop=self.run.reason is None)
             self._look_soon()
             raise
 
@@ -140,11 +140,11 @@ class AsyncSteps(Steps):
             return
         self._turns = 0
         stands = needed == STANDS or self._quiet(now) >= needed
-        self.send(self.flow.turn(idle=stands, hold=now - self._progress < _HOLD))
-        if self.flow.woke:
+        self.send(self._flow.turn(idle=stands, hold=now - self._progress < _HOLD))
+        if self._flow.woke:
             self._progress = now
             self._look_soon()
-        elif self.flow.waiting and not stands:
+        elif self._flow.waiting and not stands:
             self._watch.add(self)
 
     def _patience(self) -> float:
@@ -166,8 +166,8 @@ class AsyncSteps(Steps):
         if self.closed:
             return
         self._progress = monotonic()
-        self.flow.feed(kind, n, *rest)
-        if self.flow.parked and self._patience() >= WORKS:
+        self._flow.feed(kind, n, *rest)
+        if self._flow.parked and self._patience() >= WORKS:
             self._goes_on()
         self.note_parked()
         self._look_soon()
@@ -188,7 +188,7 @@ class AsyncSteps(Steps):
 
     def _goes_on(self) -> None:
         """Its code goes on though no step has ended."""
-        self.send(self.flow.awake())
+        self.send(self._flow.awake())
         self.note_parked()
 
     # -- how it is stopped ------------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class AsyncSteps(Steps):
         self._loop.call_soon_threadsafe(self._unwind)
 
     def _unwind(self) -> None:
-        if self.flow.parked and not self.closed and self.run.reason is None:
+        if self._flow.parked and not self.closed and self.run.reason is None:
             self.run.request_stop(LetGo, is_async=True)
             self.interrupt()
 
@@ -208,8 +208,8 @@ class AsyncSteps(Steps):
         self.run.interrupted = True
         self._task.cancel()
         if self.run.kind is not SoftTimeLimit:
-            self.flow.stop(self.run.stop_error)
+            self._flow.stop(self.run.stop_error)
 
     def _ended(self) -> None:
         # Who still waits for a step is a task that the code has left behind.
-        self.flow.stop(asyncio.CancelledError)
+        self._flow.stop(asyncio.CancelledError)

@@ -49,16 +49,16 @@ class SyncSteps(Steps):
                 self.go_on()
                 self.stop_here(waiting)
                 return
-            self.send(self.flow.turn(idle=True))
+            self.send(self._flow.turn(idle=True))
             if not waiting.done:
                 self._take(self._inbox.get())
 
     def _take(self, what: tuple[Any, ...] | Literal["look", "let go"]) -> None:
         if what == "let go":
-            if self.flow.parked and self.run.reason is None:
+            if self._flow.parked and self.run.reason is None:
                 self.run.request_stop(LetGo, is_async=False)
         elif what != "look":
-            self.flow.feed(*what)
+            self._flow.feed(*what)
             self.note_parked()
 
     async def aside(self, work: Callable[[], T]) -> T:
