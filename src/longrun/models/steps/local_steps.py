@@ -70,6 +70,8 @@ async def _called(port: Port, found: Step, call: Callable[[], Any], schema: Outp
         returned = call()
         if inspect.isawaitable(returned):
             if not port.is_async:
+                if inspect.iscoroutine(returned):
+                    returned.close()
                 raise TypeError("job.step: an async function needs an async model")
             returned = await returned
         return await _encoded(port, schema, returned, store_large=True)
