@@ -20,12 +20,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from longrun.jobs.failure import StoppedBy
 from longrun.jobs.fence import Fence
+from longrun.jobs.flow import Flow
 from longrun.store.claims import Claim
 from longrun.worker.backlog import Backlog
 from longrun.worker.stopping import StopReason, steps
@@ -48,7 +48,7 @@ class Sink(Protocol):
 class Asking:
     """What a run asks of the worker, see `steps`, and how far it has been answered."""
 
-    requests: deque[tuple[str, Sequence[Any]]] = field(default_factory=deque)  #: frames that are not answered: name and members
+    requests: deque[Any] = field(default_factory=deque)  #: of type `steps.Request`: those that are not answered, in their order
     answering: bool = False  #: the first of them is being answered
     seen: int = -1  #: how many ends of its steps it has been told; -1 = none of them
     due: dict[str, int] = field(default_factory=dict)  #: when its sleeps and waits are over: ms by the server's clock, by key of the step
@@ -166,7 +166,11 @@ class Run:
 
     def begin_anew(self, group: str) -> None:
         """It is to run again, with whom it shares `group` alone: as if it had not begun."""
-        self.claim, self.group = replace(self.claim, suspect=group), group
+        flow = self.claim.flow
+        if self.asking is not None:
+            # What it has asked for is in its journal by now.
+            flow, self.asking = replace(flow or Flow(), journal=True), None
+        self.claim, self.group = replace(self.claim, suspect=group, flow=flow), group
         self.started = self.deadline = self.hard = None
         self.ran = self.waits = 0.0
         self.waits_since = time.monotonic()

@@ -28,6 +28,8 @@ from longrun.worker.tables import Recount, Spawn, Tables
 
 log = Log("longrun.worker")
 _FULL_PAUSE = 1.0
+#: Seconds between two looks whether what a run has asked for last is answered.
+_LOOK = 0.002
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ class Settler:
 
     def _succeeded(self, run: Run, ending: Ending) -> None:
         """Where nothing but the outcome is left to be written, what succeeds in one turn of the loop is written together."""
-        if run.waiting or not self.emitter.is_done_with(run):
+        if not self._has_said_all(run):
             self._persist(run, lambda: self._finish_one(run, ending))
             return
         if not self._successes:
@@ -142,7 +144,7 @@ class Settler:
     async def _write(self, run: Run, write: Callable[[], Awaitable[str | None]]) -> None:
         while True:
             try:
-                await self.emitter.flush(run)
+                await self._hear_out(run)
                 status = await write()
             except StorageFull:
                 log.warning("store is full, the outcome waits", job_id=run.id)
@@ -151,6 +153,16 @@ class Settler:
                 return self._not_stored(run, error)
             else:
                 return self._finished(run, status)
+
+    def _has_said_all(self, run: Run) -> bool:
+        """Whether nothing but its outcome is left to be written."""
+        return (run.asking is None or not (run.waiting or run.asking.answering)) and self.emitter.is_done_with(run)
+
+    async def _hear_out(self, run: Run) -> None:
+        """Write what else it has said: the entries of its journal, which are refused after the outcome, and the rest of the events."""
+        while run.asking is not None and run.asking.answering:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        await self.emitter.flush(run)
 
     def _not_stored(self, run: Run, error: Exception) -> None:
         # Not to be written at all: without heartbeats the lease runs out, and the job runs again or fails by its crash budget.
@@ -217,8 +229,7 @@ class Settler:
         while runs:
             try:
                 for run in runs:
-                    if not self.emitter.is_done_with(run):
-                        await self.emitter.flush(run)
+                    await self._hear_out(run)
                 statuses = await self.steps.let_go([(run.id, run.fence, int(run.ran * 1000), _usage(run)) for run in runs])
             except StorageFull:
                 log.warning("store is full, jobs that wait are held on to", jobs=len(runs))

@@ -32,6 +32,7 @@ MOST_REQUESTS, _PIECE = 1000, 100
 _PAUSE = 1.0
 #: Requests that are answered under their number, the first of their members.
 _NUMBERED = frozenset({"ask", "journal", "history", "files"})
+_WRITES, _READS = frozenset({"journal", "drop", "unsignal"}), frozenset({"history", "files"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,21 @@ class Request:
 
     @property
     def wanted(self) -> bool:
-        """Whether the store is asked: not for a run that is lost, and once time is over for what is paid alone; no step is begun then."""
-        paid = self.name in ("journal", "history", "files")
-        return not self.run.settled and (self.run.stop is None or (self.run.stop == "timeout" and paid))
+        """Whether the store is asked.
+
+        What was paid for is kept until the outcome is written, also when the runner has died meanwhile. No step is begun for a run that is
+        to stop, and nothing is asked for one that is lost.
+        """
+        if self.run.stop == "lost":
+            return False
+        if self.name in _WRITES:
+            return True
+        return self.here and not self.run.settled and (self.run.stop is None or self.name in _READS)
 
     def answer(self, name: str, *members: Any) -> None:
-        """Send a frame about the run."""
-        self.seat.answer(name, self.run, *members)
+        """Send a frame about the run, unless its runner is another one by now."""
+        if self.here:
+            self.seat.answer(name, self.run, *members)
 
     def refuse(self) -> None:
         """Its claim is stale, or it is to stop, or nobody can read it."""
@@ -83,11 +92,13 @@ class StepRequests:
             return  # it has ended, or was given up
         if run.asking is None:
             run.asking = Asking()
-        if len(run.asking.requests) >= MOST_REQUESTS:
-            log.warning("a job asks for more at once than is answered", job_id=run.id, attempt=run.attempt, request=name)
+        crowded = len(run.asking.requests) >= MOST_REQUESTS
+        if crowded or run.settled:
             Request(seat, run, run.asking, name, members).refuse()
-            return
-        self._put(seat, run, run.asking, name, members)
+        else:
+            self._put(seat, run, run.asking, name, members)
+        if crowded:
+            log.warning("a job asks for more at once than is answered", job_id=run.id, attempt=run.attempt, request=name)
 
     def resume(self, seat: Seat, run: Run) -> None:
         """A parked run has its slot again."""
@@ -95,17 +106,15 @@ class StepRequests:
         self._put(seat, run, run.asking, "resume", ())
 
     def _put(self, seat: Seat, run: Run, asking: Asking, name: str, members: Sequence[Any]) -> None:
-        asking.requests.append((name, members))
+        asking.requests.append(Request(seat, run, asking, name, members))
         if not asking.answering:
             asking.answering = True
-            self.spawn(self._answer_all(seat, run, asking))
+            self.spawn(self._answer_all(asking))
 
-    async def _answer_all(self, seat: Seat, run: Run, asking: Asking) -> None:
+    async def _answer_all(self, asking: Asking) -> None:
         try:
             while asking.requests:
-                request = Request(seat, run, asking, *asking.requests.popleft())
-                if request.here:
-                    await self._answer(request)
+                await self._answer(asking.requests.popleft())
         finally:
             asking.answering = False
 
@@ -127,7 +136,7 @@ class StepRequests:
     async def _until_done(self, request: Request, work: Callable[[], Awaitable[T]]) -> T | None:
         """What the store answers, however long it takes. None: the claim is stale, or the run is to stop or has ended."""
         run = request.run
-        while request.here and request.wanted:
+        while request.wanted:
             try:
                 await self.emitter.flush(run)
                 return await work()

@@ -10,12 +10,14 @@ import pytest
 from tests.unit.worker.played import Desk, frames, started, tables_of
 
 from longrun.errors import StorageFull, StoreUnavailable
+from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec, Retry, isolated_registry, model
 from longrun.store.connection import StoreError
 from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep
 from longrun.worker import steps
 from longrun.worker.run import Run
+from longrun.worker.supervise.exits import Exit
 from longrun.worker.supervise.seat import Seat
 
 with isolated_registry():
@@ -185,19 +187,55 @@ async def test_who_has_lost_its_claim_or_asks_what_the_store_cannot_do_is_told_s
     assert (frames(seat, "stale"), frames(seat, "answer"), run.parked) == ([("job_1", "1/n", 1)], [], False)
 
 
-@pytest.mark.parametrize("reason", ["canceled", "lost", "timeout", "settled"])
-async def test_no_step_is_begun_for_a_run_that_is_to_stop_and_after_a_time_limit_what_was_paid_is_kept(reason: Any) -> None:
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("canceled", ["journal", "history", "drop"]), ("timeout", ["journal", "history", "drop"]), ("lost", []), ("", [])]
+)
+async def test_no_step_is_begun_for_a_run_that_is_to_stop_and_what_was_paid_is_kept(reason: Any, kept: list[str]) -> None:
     desk, seat, run = desk_with()
-    if reason == "settled":
-        run.settle()
-    else:
+    if reason:
         desk.limits.request_stop(run, reason)
+    else:
+        run.settle()
     await desk.ask(run, item())
+    await send(desk, "awake")
     await send(desk, "journal", 2, [["l:a", b"d m 1"]], [])
+    await send(desk, "history", 3)
     await send(desk, "drop", ["n:a"])
-    kept = reason == "timeout"
-    assert [call[0] for call in desk.steps.calls] == (["journal"] if kept else [])
-    assert [frame[2] for frame in frames(seat, "stale")] == ([1] if kept else [1, 2])
+    assert [call[0] for call in desk.steps.calls] == kept
+    assert [frame[2] for frame in frames(seat, "stale")] == ([1] if kept else [1, 2, 3])
+
+
+@pytest.mark.parametrize("end", ["done", "waited", "dies"])
+async def test_s28_what_a_job_has_journaled_last_is_written_before_it_ends_or_goes_back(end: str) -> None:
+    desk, seat, run = desk_with()
+    order: list[str] = []
+
+    def noted(owner: Any, name: str) -> None:
+        call = getattr(owner, name)
+
+        async def noting(*args: Any, **named: Any) -> Any:
+            order.append(name)
+            return await call(*args, **named)
+
+        setattr(owner, name, noting)
+
+    for owner, name in ((desk.steps, "journal"), (desk.steps, "drop"), (desk.steps, "let_go")):
+        noted(owner, name)
+    for name in ("finish_all", "hand_back"):
+        noted(desk.claims, name)
+    desk.requests.take(seat, "journal", "job_1", "1/n", [1, [["l:a", b"d m 1"]], []])
+    desk.requests.take(seat, "drop", "job_1", "1/n", [["n:b"]])
+    desk.requests.take(seat, "ask", "job_1", "1/n", [2, 0, 1, 0, []])
+    if end == "dies":
+        runs = seat.runs()
+        seat.take_off("job_1", run.fence)
+        desk.settler.on_runner_end(runs, set(), Exit(-11))
+    else:
+        desk.settler.on_done(seat, [["job_1", "1/n", "ok" if end == "done" else end, b"1", (0.2, 0.0, 0.1), None]])
+    await desk.effects.settled()
+    last = {"done": "finish_all", "waited": "let_go", "dies": "hand_back"}[end]
+    assert order == ["journal", "drop", last]
+    assert (desk.tables.runs, frames(seat, "answer")) == ({}, [])
 
 
 async def test_the_journal_is_written_in_pieces_and_says_what_counts() -> None:
@@ -277,6 +315,28 @@ async def test_what_cannot_be_read_is_refused_and_harms_nobody(members: Any) -> 
     assert frames(seat, "stale") == ([("job_1", "1/n", 1)] if members[:1] == (1,) else [])
     await desk.ask(run, item())
     assert run.parked, "the next one is answered"
+
+
+async def test_an_answer_that_comes_when_the_runner_is_another_one_goes_nowhere() -> None:
+    desk, seat, run = desk_with()
+    ask = desk.steps.ask
+
+    async def asked(*args: Any, **named: Any) -> Any:
+        seat.take_off(run.id, run.fence)
+        return await ask(*args, **named)
+
+    desk.steps.ask = asked  # type: ignore[method-assign]
+    desk.requests.take(seat, "ask", "job_1", "1/n", [1, 0, 1, 0, []])
+    await desk.effects.settled()
+    assert (frames(seat, "answer"), frames(seat, "stale"), run.parked) == ([], [], False)
+
+
+async def test_who_runs_once_more_by_itself_begins_with_what_its_journal_has() -> None:
+    desk, seat, run = desk_with()
+    await desk.ask(run, item(), need=0)
+    seat.take_off(run.id, run.fence)
+    desk.tables.lane_of(run).run_alone(run)
+    assert (run.asking, run.claim.flow) == (None, Flow(journal=True))
 
 
 async def test_a_runner_that_floods_the_worker_with_requests_is_refused_what_is_too_much() -> None:
