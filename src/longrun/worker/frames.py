@@ -23,10 +23,18 @@
 | `back`, [[id, fence], …]                          | recalled jobs that had not begun, and will not                  |
 | `fits`, model, n                                  | its memory has room for batches of `n` items                    |
 | `pong`, n, memory                                 | memory = of GPUs: bytes allocated, reserved, most ever reserved; or nil |
+| `ask`, id, fence, n, seen, need, until, [step, …] | its code asks for steps, and, where `need` > 0, waits: see "Steps"      |
+| `journal`, id, fence, n, [[field, value], …], [key, …] | entries of its journal; then these children are to be stopped      |
+| `drop`, id, fence, [key, …]                       | its code does not wait for these any more: they are to be stopped       |
+| `unsignal`, id, fence, name                       | the value of this signal did not fit                                    |
+| `history`, id, fence, n                           | before its code runs: its journal is wanted                             |
+| `files`, id, fence, n, [file id, …]               | where files lie that its steps have made                                |
+| `awake`, id, fence                                | its code goes on though nothing was answered: by a timer of its own, say |
 
 `fence`: of the claim, see `jobs.fence`; one job may be here twice, when the store has forgotten the first claim.
 Kinds of outcomes: `ok` and `partial` (data = output, extra = nil; partial = what the model had when its time was over), `error` (data =
-failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short) and `canceled` (extra = how).
+failure, extra = [retryable, seconds to wait or nil, how]), `memory` (the same, because memory was short), `canceled` (extra = how) and
+`waited` (data empty, extra = nil: its code was unwound when it was let go).
 `how` it was stopped: `flag`, `exception`, nil.
 `times` = [seconds that it took up its place in the runner, when its code was first entered (monotonic), seconds in its code]; the last two
 are nil when it was not entered. `code_times` has them of a runner that does not answer.
@@ -38,6 +46,11 @@ Requests of one run are answered in order, under their `n`; of more than 1,000 t
 one again with an `answer` of n = 0, which comes when there is room, with its own `awake` or another `ask`, and with a `cancel`.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
 (`jobs.file_refs`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before what names it.
+
+Steps. `n` numbers requests, and comes back; those of the code itself (`ask`, `journal`) are over 0, others below. `seen`: how many ends of
+steps it has been informed of, -1 = of none. `need`: it waits until so many more have ended, or until `until` (ms; 0 = never) has come.
+A step: [key, mark, "run", model, input, [file id, …], {timeout, stream, detached}], [key, mark, "sleep", seconds] or
+[key, mark, "wait", name, seconds, question, schema]; what it asks and the schema are JSON, `mark` is kept in the journal as it is.
 """
 
 from __future__ import annotations

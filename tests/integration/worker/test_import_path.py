@@ -34,7 +34,7 @@ async def hiding(caller, start_worker, tmp_path):
     plain = tmp_path / "plain"
     plain.mkdir()
     shutil.copy(EACH_KIND, plain / "app.py")
-    worker = start_worker(app=plain / "app.py", models="modules,submits")
+    worker = start_worker(app=plain / "app.py", models="modules,submits", LONGRUN_MODELS_MAY_SUBMIT="1")
     # What is imported by a job of a job is loaded here too; the names of this run are those of the runner's own.
     await caller.run("submits", text="a", to="modules")
     loaded = (await caller.run("modules")).output

@@ -95,23 +95,24 @@ class Await:
         steps: in the order of the author's arguments.
         fail_fast: also when one has failed.
         first: it is over when one has succeeded, or all have failed; `winner` is that one.
+        of: the one whose steps are given up with this one.
 
     Attributes:
         spare: it is over when no more than so many of them are left.
-        done: it is over, whichever way.
+        done: it is over, whichever way; `failed`: one of its steps has.
         on_done: called once when that happens; set by the port.
     """
 
-    def __init__(self, steps: list[Step], *, fail_fast: bool = False, first: bool = False) -> None:
+    def __init__(self, steps: list[Step], *, fail_fast: bool = False, first: bool = False, of: Await | None = None) -> None:
         self.steps: list[Step] = []
-        self.fail_fast, self.first = fail_fast, first
+        self.fail_fast, self.first, self.of = fail_fast, first, of
         self.spare = 0
         self.winner: Step | None = None
         self.done = False
         self.on_done: Callable[[], None] | None = None
         self._error: Callable[[], BaseException] | None = None
         self.left = 0  # counted, not looked for: there may be ten thousand
-        self._failed = False
+        self.failed = False
         for step in steps:
             self.add(step)
 
@@ -136,13 +137,13 @@ class Await:
 
     def _count(self, step: Step) -> None:
         succeeded = step.outcome is not None and step.outcome.state == "succeeded"
-        self._failed = self._failed or not succeeded
+        self.failed = self.failed or not succeeded
         if succeeded and self.winner is None:
             self.winner = step
 
     def look(self) -> bool:
         """Whether it is over; if so, `on_done` has been called."""
-        over = self.left <= self.spare or (self.fail_fast and self._failed) or (self.first and self.winner is not None)
+        over = self.left <= self.spare or (self.fail_fast and self.failed) or (self.first and self.winner is not None)
         if over and not self.done:
             self._end()
         return self.done

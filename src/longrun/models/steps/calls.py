@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
 from longrun.errors import StepRefused, ValidationFailed
 from longrun.models.definitions import spec_of
@@ -17,7 +16,7 @@ from longrun.models.steps.awaits import Outcome, Step, Want
 from longrun.models.steps.inputs import Store, step_input
 
 #: Keywords of `job.call` that say how a step is run. A model may have input fields of the same names.
-OPTIONS = ("key", "timeout", "stream", "detached", "input")
+OPTIONS = ("key", "timeout", "stream", "detached")
 LONGEST_NAME = 200
 
 
@@ -49,29 +48,34 @@ class Call:
         return bool(self.options.get("detached"))
 
 
-def call_of(model: Any, given: Any, named: Mapping[str, Any], fields: Mapping[str, Any]) -> Call:
+def call_of(model: Any, whole: Any, given: Mapping[str, Any]) -> Call:
     """The call that an author's arguments describe.
 
     Args:
         model: a model class or function, or a name.
-        given: the whole input, when it was given as such.
-        named: `OPTIONS` that were given.
-        fields: input fields that were given as keywords.
+        whole: the input, when it was given as such; None: it was not.
+        given: keywords: input fields, `OPTIONS`, and `input` for the whole input.
 
     Raises:
         TypeError: `model` is no model, or it cannot be told what belongs to the input.
         ValueError: an option has no such value.
     """
-    spec = _spec(model)
-    name = spec.name if spec is not None else str(model)
-    key, options = named.get("key") or "", _options(named)
+    spec, fields = _spec(model), dict(given)
+    if spec is None:
+        return Call(str(model), None, {}, "", {}, StepRefused("unknown-model", f"The application has no model {model!r:.80}."))
+    if whole is None and "input" in fields and _is_whole(spec, fields["input"]):
+        whole = fields.pop("input")
+    named = {name: fields.pop(name) for name in OPTIONS if name in fields}
+    both = [name for name in named if name in spec.input.fields]
+    if both and whole is None:
+        raise TypeError(
+            f"job.call: {spec.name} has an input field {both[0]!r}, and {both[0]}= is an option of the call too:"
+            f" give the whole input as input={{{both[0]!r}: …}}; {both[0]}= beside it is the option"
+        )
+    key = named.get("key") or ""
     if key:
         check_name(key)
-    if spec is None:
-        return Call(name, None, {}, key, options, StepRefused("unknown-model", f"The application has no model {name}.", step=key))
-    _check_unambiguous(spec, given, named)
-    data = _whole(spec, given, fields) if given is None or not fields else _joined(given, fields)
-    return Call(name, spec, data, key, options)
+    return Call(spec.name, spec, _input(spec, whole, fields), key, _options(named))
 
 
 def step_of(call: Call, place: str, store: Store) -> Step:
@@ -128,35 +132,24 @@ def _options(named: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _check_unambiguous(spec: ModelSpec, given: Any, named: Mapping[str, Any]) -> None:
-    """An option that is called like an input field could mean either, unless the input was given as a whole."""
-    fields = set(spec.input.fields)
-    both = [name for name in OPTIONS if name in named and name in fields and name != "input"]
-    if both and given is None:
-        raise TypeError(
-            f"job.call: {spec.name} has an input field {both[0]!r}, and {both[0]}= is an option of the call too:"
-            f" give the whole input as input={{{both[0]!r}: …}}, beside which {both[0]}= is the option"
-        )
-    if (
-        "input" in fields
-        and "input" in named
-        and not (isinstance(given, BaseModel) or (isinstance(given, Mapping) and given.keys() <= fields))
-    ):
-        raise TypeError(f"job.call: {spec.name} has an input field 'input': give the whole input as input={{'input': …}}")
+def _is_whole(spec: ModelSpec, value: Any) -> bool:
+    """Whether `input=` is the whole input, also of a model that has a field of this name."""
+    fields = spec.input.fields
+    if "input" not in fields:
+        return True
+    return isinstance(value, Mapping) and "input" in value and value.keys() <= set(fields)
 
 
-def _whole(spec: ModelSpec, given: Any, fields: Mapping[str, Any]) -> Any:
-    if given is not None:
-        return given
+def _input(spec: ModelSpec, whole: Any, fields: Mapping[str, Any]) -> Any:
+    if whole is not None:
+        if not fields:
+            return whole
+        if not isinstance(whole, Mapping):
+            raise TypeError("job.call: give the input as a whole, or field by field")
+        return {**whole, **fields}
     if spec.signature.model is not None and len(fields) == 1:
         # By the name of the parameter, as one would call the function.
-        (name, value), *_ = fields.items()
+        ((name, value),) = fields.items()
         if isinstance(value, spec.signature.model) and name == spec.signature.parameters[0].name and name not in spec.input.fields:
             return value
     return dict(fields)
-
-
-def _joined(given: Any, fields: Mapping[str, Any]) -> Any:
-    if not isinstance(given, Mapping):
-        raise TypeError("job.call: give the input as a whole, or field by field")
-    return {**given, **fields}

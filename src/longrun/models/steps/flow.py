@@ -19,7 +19,7 @@ says so by `awake`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -68,7 +68,7 @@ class Flow:
         self._history = history or History()
         self._identities = Identities(self._history.entries, start.code)
         self._outbox = Outbox()
-        self._warn, self._now, self._stale = warn, now, stale
+        self.warn, self._now, self._stale = warn, now, stale
         self._steps: dict[str, Step] = {}
         self._undecided: list[Step] = []
         self._awaits: dict[Await, None] = {}
@@ -77,7 +77,7 @@ class Flow:
         self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
         self._spent: dict[str, float] = {}
         self._closed: Callable[[], BaseException] | None = None
-        self._not_started: dict[object, str] = {}
+        self._not_started: dict[Coroutine[Any, Any, Any], str] = {}
 
     # -- for `job.…` ------------------------------------------------------------------------------------------------------
 
@@ -115,9 +115,9 @@ class Flow:
             self._awaits[waiting] = None
         return waiting
 
-    def sent(self) -> Await:
-        """Wait until all that was asked for is on its way: thus not all inputs of many steps are here at once."""
-        waiting = Await([])
+    def sent(self, of: Await) -> Await:
+        """Wait until all that was asked for is on its way: thus not all inputs of many steps are here at once. To be given up with `of`."""
+        waiting = Await([], of=of)
         if self._undecided or self._outbox.has_asks:
             self._sending.append(waiting)
         else:
@@ -149,7 +149,7 @@ class Flow:
             self.silent = False
             return step, True
         if found.changed:
-            self._warn(changed_input(want, named=True))
+            self.warn(changed_input(want, named=True))
         step.outcome = outcome
         self._give(step)
         return step, False
@@ -164,6 +164,12 @@ class Flow:
         step.outcome = Outcome("failed" if failed else "succeeded", data)
         self._give(step)
         return waiting
+
+    def leave(self, step: Step, outcome: Outcome) -> None:
+        """A local step has come to nothing that is journaled; who else waits for it gets this."""
+        self._steps.pop(step.key, None)
+        step.outcome = outcome
+        self._give(step)
 
     def _journal(self, step: Step, kind: str, data: bytes) -> Await:
         kept = Step(step.want, state="asked")
@@ -204,11 +210,11 @@ class Flow:
         """Whether a step of this name was there when the attempt began."""
         return any(prefix + name in self._history.entries for prefix in _PREFIXES)
 
-    def expect(self, call: object, what: str) -> None:
+    def expect(self, call: Coroutine[Any, Any, Any], what: str) -> None:
         """A call was made that has to be awaited, else the run fails (S39)."""
         self._not_started[call] = what
 
-    def started(self, call: object) -> None:
+    def started(self, call: Coroutine[Any, Any, Any]) -> None:
         """It is awaited now."""
         self._not_started.pop(call, None)
 
@@ -264,7 +270,7 @@ class Flow:
         self._sending = [each for each in self._sending if each is not waiting]
         waiting.stop(Canceled)
         if drop and self._closed is None:
-            self._drop(waiting)
+            self._drop(waiting.of or waiting)
 
     def stop(self, error: Callable[[], BaseException], *, for_good: bool = True) -> None:
         """Raise this wherever the code waits for steps; `for_good`: and wherever it asks for one from now on, and nothing more is sent."""
@@ -285,14 +291,18 @@ class Flow:
         """
         if failed:
             return self._outbox.rest()
-        if self._not_started:
-            names = ", ".join(dict.fromkeys(self._not_started.values()))
+        # One that was closed was given to somebody who has canceled it before it began.
+        not_started = [what for call, what in self._not_started.items() if getattr(call, "cr_frame", None) is not None]
+        for call in self._not_started:
+            call.close()
+        if not_started:
+            names = ", ".join(dict.fromkeys(not_started))
             raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")
         unused = [key for key in self._identities.unused() if key not in self._history.dropped]
         for key in unused:
             self._outbox.journal(f"u:{key}", b"1")
         if unused:
-            self._warn(unused_steps(unused))
+            self.warn(unused_steps(unused))
         return self._outbox.rest()
 
     @property
@@ -319,7 +329,7 @@ class Flow:
         step.key, step.mark = found.key, self._mark(step.want)
         self._steps[step.key] = step
         if found.changed:
-            self._warn(changed_input(step.want, named=bool(step.want.name)))
+            self.warn(changed_input(step.want, named=bool(step.want.name)))
         if found.entry is None:
             self.silent = False
         elif step.key in self._history.dropped and found.entry.mark.code == self.start.code:

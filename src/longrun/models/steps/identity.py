@@ -47,7 +47,7 @@ class Identities:
 
     def __init__(self, entries: Mapping[str, Entry], code: str) -> None:
         self._entries = entries
-        self._used: dict[str, Want] = {}
+        self._names: dict[str, Want] = {}
         #: Of unnamed steps that no call has been yet, in the order of their numbers.
         self._by_content: dict[tuple[str, ...], dict[str, None]] = {}
         self._by_place: dict[str, dict[str, None]] = {}
@@ -70,8 +70,8 @@ class Identities:
             StepConflict: another call of this attempt has the name.
         """
         key = self._key_of_name(want)
-        before = self._used.get(key, want)
-        self._use(key, before)
+        before = self._names.setdefault(_NAMED[want.kind] + want.name, want)
+        self._use(key)
         if before is not want and want.kind != "wait" and (before.group != want.group or _differ(before.digest, want.digest)):
             raise StepConflict(want.name, before.group, want.group)
         entry = self._entries.get(key)
@@ -128,18 +128,17 @@ class Identities:
             self._by_content[index].pop(key, None)
         self._by_place.get(entry.mark.place, {}).pop(key, None)
         self._left[want.group] -= 1
-        self._use(key, want)
+        self._use(key)
         return Found(key, entry, _differ(entry.mark.digest, want.digest))
 
     def _new(self, want: Want) -> Found:
         number = self._numbers.get(_base(want), 0)
         self._numbers[_base(want)] = number + 1
         key = f"{_base(want)}:{number}"
-        self._use(key, want)
+        self._use(key)
         return Found(key)
 
-    def _use(self, key: str, want: Want) -> None:
-        self._used[key] = want
+    def _use(self, key: str) -> None:
         self._unused.discard(key)
 
 
