@@ -15,6 +15,8 @@ from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
 LIBRARY = ("lib.lua", "lib_trees.lua", "lib_lanes.lua", "lib_steps.lua", "lib_ends.lua", "lib_burial.lua", "lib_processes.lua")
+#: Functions that nothing which plain jobs do calls.
+RARE = frozenset({"flow_of", "take_from_tree", "child_ended", "leave_steps", "sleep_on", "take_over", "leave_tree"})
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
@@ -39,6 +41,11 @@ class Definition:
     text: str
     defined: frozenset[str]
     names: frozenset[str]
+
+    @property
+    def rare(self) -> bool:
+        """Whether it is one of `RARE`."""
+        return not self.defined.isdisjoint(RARE)
 
 
 @lru_cache(maxsize=8)
@@ -87,14 +94,36 @@ def with_library(definitions: Sequence[Definition], script: str) -> str:
     """A script behind the definitions that it names, and those that they name; without comments.
 
     The server makes all functions of the text anew in every run: the whole library costs 3 µs a run, more than most scripts themselves.
+    What only a function of `RARE` names is made inside it, when it is called.
     """
     script = _COMMENT.sub("", script)
-    named, needed = set(_named(script)), [script]
-    for definition in reversed(definitions):
-        if not named.isdisjoint(definition.defined):
-            named |= definition.names
-            needed.append(definition.text)
-    return "".join(reversed(needed))
+    needed = _needed(definitions, _named(script))
+    return "".join([_text(definitions, at, needed) for at in sorted(needed)] + [script])
+
+
+def _needed(definitions: Sequence[Definition], names: frozenset[str]) -> set[int]:
+    """Places of the definitions that make these names, and those that they name themselves, but for what rare ones name."""
+    named, needed = set(names), set[int]()
+    for at in reversed(range(len(definitions))):
+        if not named.isdisjoint(definitions[at].defined):
+            needed.add(at)
+            if not definitions[at].rare:
+                named |= definitions[at].names
+    # One value for all who name it: it is no function.
+    for at in [at for at in needed if definitions[at].rare]:
+        inside = _needed(definitions[:at], definitions[at].names)
+        needed |= {each for each in inside if not definitions[each].text.startswith("local function")}
+    return needed
+
+
+def _text(definitions: Sequence[Definition], at: int, outside: set[int]) -> str:
+    """The text of a definition; what a rare one needs beside those that stand `outside` stands at its beginning."""
+    definition = definitions[at]
+    if not definition.rare:
+        return definition.text
+    inside = sorted(_needed(definitions[:at], definition.names) - outside)
+    head, _, body = definition.text.partition("\n")
+    return "\n".join([head, "".join(_text(definitions, each, {*outside, *inside}) for each in inside) + body])
 
 
 def _named(text: str) -> frozenset[str]:

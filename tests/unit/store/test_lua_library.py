@@ -43,6 +43,39 @@ def test_a_name_inside_a_longer_one_does_not_count() -> None:
     assert with_library(LIBRARY, "return fourteen, my_two\n") == "return fourteen, my_two\n"
 
 
+RARELY = parse_library("""local clock
+local function now()
+  clock = clock or 1
+  return clock
+end
+local function plain() return 2 end
+local function deep() return now() + plain() end
+local function child_ended(id)
+  return deep()
+end
+""")
+
+
+def test_what_only_a_rare_function_names_is_made_inside_it_and_what_others_name_too_is_not() -> None:
+    assert with_library(RARELY, "return plain() or child_ended('x')\n") == (
+        "local clock\nlocal function plain() return 2 end\nlocal function child_ended(id)\n"
+        "local function now()\n  clock = clock or 1\n  return clock\nend\nlocal function deep() return now() + plain() end\n"
+        "  return deep()\nend\nreturn plain() or child_ended('x')\n"
+    ), "a value stands outside: all who name it have the same one"
+
+
+@pytest.mark.parametrize("name", ["claim", "finish", "read", "append", "submit", "heartbeat"])
+def test_the_scripts_of_plain_jobs_make_no_function_that_only_steps_need(name: str) -> None:
+    made = set(
+        re.findall(
+            r"^local function (\w+)",
+            load_scripts("p:", ticket_template())[name].source.decode().split("\nlocal function child_ended")[0],
+            re.M,
+        )
+    )
+    assert made.isdisjoint({"wake_up", "enqueue", "step_ended", "take_over", "keeper"})
+
+
 def test_the_scripts_are_put_together_once_for_all_stores_of_a_process() -> None:
     assert load_scripts("p:", ticket_template()) is load_scripts("p:", ticket_template())
 

@@ -16,18 +16,6 @@ local marks = {}
 -- How many are claimed here, and those of them that one more crash would end.
 local claimed, last = 0, {}
 
--- What a claim says of the steps of a job. A step, and a parent that was let go, start without a word to receivers.
-local function flow_of(id, k)
-  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept')
-  local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
-  return {text = table.concat(text, ' '), slept = r[6], silent = r[5] or r[6]}
-end
-
-local function take_from_tree(id, k, lane)
-  redis.call('ZREM', tree_of(lane), id)
-  redis.call('HDEL', k, 'slept', 'waits')
-end
-
 local function claim(id)
   local k = record(id)
   local r = redis.call('HMGET', k, 'status', 'nonce', 'attempt', 'input', 'policy', 'suspect', 'errors', 'created', 'queue', 'model', 'priority',

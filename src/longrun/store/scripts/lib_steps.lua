@@ -145,3 +145,16 @@ local function take_over(from, to, again)
   redis.call('HSET', record(to), 'epoch', epoch, 'again', again and epoch or r[2] or 0, 'signals', r[3] or 0,
     'kids', int(redis.call('LLEN', ends_of(to)) + redis.call('ZCARD', timers_of(to))))
 end
+
+-- What a claim says of the steps of a job. A step, and a parent that was let go, start without a word to receivers.
+local function flow_of(id, k)
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept')
+  local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
+  return {text = table.concat(text, ' '), slept = r[6], silent = r[5] or r[6]}
+end
+
+-- It is claimed, and stands there no longer.
+local function take_from_tree(id, k, lane)
+  redis.call('ZREM', tree_of(lane), id)
+  redis.call('HDEL', k, 'slept', 'waits')
+end
