@@ -51,8 +51,8 @@ FILE_MUTANTS = [
     Mutant(
         "each attempt's own count of files",
         "store/scripts/claim.lua",
-        ", 'repushed', 'made')",
-        ", 'repushed')",
+        ", 'repushed', 'made', unpack(",
+        ", 'repushed', unpack(",
         f"{JOB_FILES}::test_an_attempt_makes_a_thousand_files_and_an_output_at_most_whatever_was_given_or_made_before",
     ),
     Mutant(
@@ -100,7 +100,7 @@ FILE_MUTANTS = [
     Mutant(
         "files of the attempt that runs now",
         "store/scripts/needed_files.lua",
-        " or (job and owns(record(job), fence))",
+        " or (job and has_claim(record(job), fence))",
         "",
         f"{FILES}::test_what_is_named_needed_in_use_or_in_the_trash_is_not_to_be_swept",
     ),

@@ -90,8 +90,8 @@ TREE_MUTANTS = [
     Mutant(
         "links that stream",
         "store/scripts/append.lua",
-        "streams = {}, p[2], tonumber(p[3] or 0), p[4]\n",
-        "streams = {}, p[2], tonumber(p[3] or 0), redis.call('HGET', own_k, 'parent')\n",
+        "streams = {}, tonumber(p[3] or 0), p[4]\n",
+        "streams = {}, tonumber(p[3] or 0), redis.call('HGET', own_k, 'parent')\n",
         f"{TREES}::test_it_goes_on_to_the_parent_above_if_that_link_streams[False]",
     ),
     Mutant(

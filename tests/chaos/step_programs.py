@@ -1,5 +1,5 @@
-"""Programs of parents, as generators: each yields what it wants of its steps and gets what became of them. They are run again from the start whenever their
-job is, so nothing in them may depend on chance or time."""
+"""Programs of parents, as generators: each yields what it wants of its steps and gets what became of them. They are run again from the
+start whenever their job is, so nothing in them may depend on chance or time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Call = Job | Nap | Question
 
 @dataclass
 class Ask:
-    """Steps; what comes back is {key: value}, of those that have ended. `catch`: a failure is a value too (None); else it raises StepFailed."""
+    """Steps; what comes back is {key: value}, of those that have ended. `catch`: a failure is a value too (None), and raises nothing."""
 
     calls: list[Call]
     need: Need = "all"
@@ -163,8 +163,10 @@ def dropper(spec: Spec, attempt: int) -> Program:
 
 def failing(spec: Spec, attempt: int) -> Program:
     yield Ask([leaf("good"), Job("deep", "flow", spec["sub"][0])], catch=True)
-    yield Ask([leaf("bad", fail="always")])
-    return None
+    calls: list[Call] = [leaf("bad", fail="first"), leaf("open"), Job("open-too", "flow", {"p": "fan", "n": 4, "ms": 0, "sub": []})]
+    # It fails while others are open; a retry waits for them all.
+    yield Ask(calls, need="any")
+    return len((yield Ask(calls)))
 
 
 PROGRAMS = {each.__name__: each for each in (chain, fan, nest, race, human, sleepy, fallback, once, again, dropper, failing)}
@@ -177,8 +179,8 @@ def program(spec: Spec, attempt: int) -> Program:
 
 def random_spec(rng: random.Random, depth: int = 0) -> Spec:
     """The input of a flow, with flows below it, at most two deep."""
-    simple = ["chain", "fan", "race", "human", "sleepy", "fallback", "once", "dropper"]
-    kind = rng.choice(simple + (["nest"] * 3 + ["again", "failing"] if depth < 2 else []))
+    simple = ["chain", "fan", "race", "human", "sleepy", "fallback", "once", "once", "dropper"]
+    kind = rng.choice(simple + (["nest"] * 3 + ["again"] * 2 + ["failing"] * 3 if depth < 2 else []))
     sizes = {"chain": 5, "fan": rng.choice([1, 4, 20])}
     below = [random_spec(rng, depth + 1) for _ in range(rng.choice([1, 2, 3]))] if kind in ("nest", "again", "failing") else []
     return {"p": kind, "n": sizes.get(kind, 0), "ms": rng.choice([1, 20, 100_000] if kind == "human" else [1, 5, 30]), "sub": below}

@@ -113,22 +113,18 @@ class Worker:
     def _take(self) -> None:
         world = self.world
         for lane in ("gpu.flow", "gpu.leaf"):
+            steps = world.redis.zrange(f"{world.prefix}tree:{lane}", 0, -1)
             ids = [job_id.decode() for job_id in world.now.send("pop", lane, 1)[2::3]]
-            world.see_popped(lane, ids)
+            world.see_popped(lane, ids, steps)
             for job_id in ids:
                 if world.rng.random() < DIE:
                     raise Died
                 claim = self.verb(world.claims.claim(job_id, f"{self.name}-{next(self._nonces)}", self.name, "cpu"))
                 if claim is not None:
-                    self._see_claimed(job_id)
+                    assert not world.is_orphan(job_id, most=1), "a step has begun that nobody can join"
                     self.runs.append(Run(claim))
             if ids:
                 return
-
-    def _see_claimed(self, job_id: str) -> None:
-        parent = (self.world.redis.hget(f"{self.world.prefix}job:{job_id}", "parent") or b"").decode()
-        if parent and self.world.status(parent) in ("succeeded", "failed", "canceled", "expired"):
-            assert self.world.redis.zcard(f"{self.world.prefix}reap"), "a step has begun that nobody can join and nobody will stop"
 
     def _tend(self, run: Run, room: bool) -> None:
         """One that waits: it is let go, or goes on."""
@@ -143,13 +139,15 @@ class Worker:
         return None
 
     def _end(self, run: Run, outcome: str, data: bytes = FAILED) -> None:
+        # The success of one that was stopped with its parent counts, but a retry of the parent may have begun without it.
+        stopped = self.world.status(run.id) == "canceling" or self.world.is_orphan(run.id)
         ended = self.verb(self.world.claims.finish(run.id, run.fence, outcome, data, USED))
         self.runs.remove(run)
         if ended is None:
             return
         before = self.world.accepted.setdefault(run.id, run.fence)
         assert before == run.fence, "two ends of one job were accepted"
-        if outcome == "succeeded" and not run.is_flow and run.claim.flow is not None:
+        if outcome == "succeeded" and not stopped and not run.is_flow and run.claim.flow is not None:
             self.world.paid[run.claim.flow.origin] = self.world.paid.get(run.claim.flow.origin, 0) + 1
 
     def _go(self, run: Run) -> None:
@@ -287,6 +285,7 @@ class Worker:
             losers = [call.key for call in wanted.calls if call.key != winner]
             kept = self._journal(run, wanted.key, b"d m " + orjson.dumps(winner), losers)
             if kept is not None:
+                self._see_stopped(run, wanted)
                 self._deliver(run, orjson.loads(kept.split(b" ", 4)[4]))
             return None
         bad = [key for key, result in ended.items() if result.state != "succeeded"]
@@ -298,6 +297,11 @@ class Worker:
             return self._deliver(run, None, StepFailed())
         values = {key: orjson.loads(result.data) if result.state == "succeeded" else None for key, result in ended.items()}
         return self._deliver(run, values)
+
+    def _see_stopped(self, run: Run, wanted: Race) -> None:
+        entries = self.world.redis.hmget(f"{self.world.prefix}steps:{run.id}", [call.key for call in wanted.calls])
+        found = {self.world.status(entry.split(b" ")[1].decode()) for entry in entries if entry}
+        assert not found & {"queued", "running", "waiting", "asleep"}, "those that lost the race were not stopped"
 
     def _see_answer(self, run: Run, key: str, result: Result) -> None:
         """A signal that the store has taken is the one that the wait is answered with."""

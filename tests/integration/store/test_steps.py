@@ -287,6 +287,13 @@ async def test_one_that_was_let_go_goes_on_where_it_was(store: Store) -> None:
     assert orjson.loads(await again.field("usage") or "") == {"tokens": 7}
 
 
+async def test_one_that_is_let_go_when_its_step_has_ended_is_queued(store: Store) -> None:
+    job = await parent(store)
+    (made,) = await job.made("n:a", need=1)
+    await run(store, made.id)
+    assert await job.let_go() == "queued"
+
+
 async def test_of_one_that_does_not_wait_letting_go_is_giving_it_back(store: Store) -> None:
     job = await parent(store)
     await job.made("n:a")
@@ -438,6 +445,24 @@ async def test_a_retry_of_the_parent_does_again_what_had_failed_and_nothing_else
     assert states(again) == ["succeeded", "pending", "pending", "failed"]
     await store.connection.command("HSET", f"{store.prefix}job:{job.id}", "again", 1)
     assert (await job.made("n:d"))[0].id != unknown.id, "a person has decided that it may be done twice"
+
+
+async def test_a_step_that_is_made_anew_keeps_what_it_had_finished(store: Store) -> None:
+    job = await parent(store, Policy(max_attempts=3))
+    (middle,) = await job.made("n:m")
+    held = await claim(store, middle.id)
+    done, bad = await held.made("n:a", "n:b")
+    await run(store, done.id)
+    await run(store, bad.id, outcome="failed")
+    await held.finish("failed")
+    await store.claims.retry_later(job.id, job.fence, 0, FAILURE)
+    await store.upkeep.release_due()
+    (anew,) = await (await claim(store, job.id)).made("n:m")
+    assert anew.id != middle.id and await field(store, anew.id, "retry_of") == middle.id
+    again = await claim(store, anew.id)
+    assert again.claim.flow is not None and again.claim.flow.origin == held.claim.flow.origin  # type: ignore[union-attr]
+    kept, new = await again.made("n:a", "n:b")
+    assert (kept.id, kept.state) == (done.id, "succeeded") and new.id != bad.id
 
 
 async def test_an_open_child_of_the_job_that_was_retried_is_nobody_elses(store: Store) -> None:

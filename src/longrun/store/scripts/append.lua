@@ -56,7 +56,8 @@ end
 if #added == 0 then return {1} end
 
 -- Into the log of the job, and if that is a child that streams, its outputs into that of its parent, whoever runs that, and so on up.
-local own, own_k = id, k
+-- Readers begin anew with another attempt of who put it out, which it says.
+local own, own_k, again = id, k, attempt ~= '1' and '"attempt":' .. attempt .. ',' or ''
 repeat
   local count = log(own, added)
   -- The limits. Each call lets go of a bounded number of entries, more than it brought: what one large event leaves to do is done by the next calls.
@@ -82,9 +83,8 @@ repeat
   local c = redis.call('HMGET', own_k, 'parent', 'step')
   own, own_k = c[1], record(c[1])
   local p = redis.call('HMGET', own_k, 'status', 'attempt', 'base', 'stream')
-  -- Readers begin anew with another attempt of the child, which says so.
-  local head = '{"step":' .. cjson.encode(c[2]) .. ',' .. (attempt ~= '1' and '"attempt":' .. attempt .. ',' or '')
-  added, attempt, base, streams = {}, p[2], tonumber(p[3] or 0), p[4]
-  for i, data in ipairs(outputs) do added[i] = entry(attempt, t, 'step_output', head .. string.sub(data, 2)) end
+  local head = '{"step":' .. cjson.encode(c[2]) .. ',' .. again
+  added, base, streams = {}, tonumber(p[3] or 0), p[4]
+  for i, data in ipairs(outputs) do added[i] = entry(p[2], t, 'step_output', head .. string.sub(data, 2)) end
 until not p[1] or TERMINAL[p[1]]
 return {1}

@@ -28,6 +28,9 @@ local function claim(id)
       expire(id, k, t, attempt)
       return {0, 'expired'}
     end
+    -- Nothing begins that nobody can join: reap.lua has not come to it yet.
+    local over = flow and end_orphan(id, k, t, attempt, flow)
+    if over then return {0, over} end
     local lane = r[9] .. '.' .. r[10]
     if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
       redis.call('HSET', suspects_of(lane), id, r[6])

@@ -76,6 +76,14 @@ local function stop(id, k, t, status, attempt, worker)
   return status
 end
 
+-- A step that is queued does not begin when its parent or its root has ended or is to stop. Returns what it is then; nil: it may begin.
+local function end_orphan(id, k, t, attempt, flow)
+  for _, above in ipairs(flow.parent and {flow.parent, flow.root} or {}) do
+    local status = redis.call('HGET', record(above), 'status')
+    if not status or status == 'canceling' or TERMINAL[status] then return stop(id, k, t, 'queued', attempt) end
+  end
+end
+
 -- Stop the child that this entry of a parent's journal names. One that a retry has taken over may be another's by now.
 local function stop_step(parent, e, t)
   local child = string.match(e or '', '^c (%S+) ')

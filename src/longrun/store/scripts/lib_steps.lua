@@ -148,9 +148,9 @@ end
 
 -- What a claim says of the steps of a job. A step, and a parent that was let go, start without a word to receivers.
 local function flow_of(id, k)
-  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept')
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root')
   local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
-  return {text = table.concat(text, ' '), slept = r[6], silent = r[5] or r[6]}
+  return {text = table.concat(text, ' '), slept = r[6], silent = r[5] or r[6], parent = r[5], root = r[7]}
 end
 
 -- It is claimed, and stands there no longer.
