@@ -15,8 +15,21 @@ from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
 LIBRARY = ("lib.lua", "lib_trees.lua", "lib_lanes.lua", "lib_steps.lua", "lib_ends.lua", "lib_burial.lua", "lib_processes.lua")
-#: Functions that nothing which plain jobs do calls.
-RARE = frozenset({"flow_of", "take_from_tree", "end_orphan", "child_ended", "leave_steps", "sleep_on", "take_over", "leave_tree"})
+#: Functions that plain jobs do not call, or once in a long while.
+RARE = frozenset(
+    {
+        "flow_of",
+        "take_from_tree",
+        "end_orphan",
+        "child_ended",
+        "leave_steps",
+        "sleep_on",
+        "take_over",
+        "leave_tree",
+        "expire",
+        "count_items",
+    }
+)
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
