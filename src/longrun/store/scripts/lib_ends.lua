@@ -87,7 +87,7 @@ local function flow_of(id, k) -- lazy
     silent = r[5] or r[6],
     -- Nobody can join it.
     is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
-    stop = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
+    cancel = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
     take = function(lane)
       redis.call('ZREM', tree_of(lane), id)
       redis.call('HDEL', k, 'slept', 'waits')
