@@ -16,10 +16,12 @@ _ASKS = [
     ("finish", "owned(r[3], r[14], r[6], fence)", "owned(r[3], r[14], r[6], {})", "fence", "k"),
     ("retry_later", "owns(k, fence)", "owns(k, {})", "fence", "k"),
     ("hand_back", "has_claim(k, ARGV[2])", "has_claim(k, {})", "ARGV[2]", "k"),
-    ("ask", "is_claim(attempt, r[2], status, ARGV[2])", "is_claim(attempt, r[2], status, {})", "ARGV[2]", "k"),
     ("let_go", "has_claim(k, fence)", "has_claim(k, {})", "fence", "k"),
     ("journal", "has_claim(k, fence)", "has_claim(k, {})", "fence", "k"),
-    *[(script, "has_claim(k, ARGV[2])", "has_claim(k, {})", "ARGV[2]", "k") for script in ("resume", "drop", "forget_signal", "history")],
+    *[
+        (script, "has_claim(k, ARGV[2])", "has_claim(k, {})", "ARGV[2]", "k")
+        for script in ("ask", "resume", "drop", "forget_signal", "history")
+    ],
 ]
 _NO_NONCE = [
     Mutant(
@@ -59,7 +61,7 @@ CLAIM_MUTANTS = [
     Mutant(
         "earlier run of a job that was claimed again",
         "worker/leases.py",
-        "            self._has_lost(earlier)\n",
+        "        self._has_lost(earlier)\n",
         "",
         f"{LEASES}::test_a_claim_of_a_job_that_runs_here_says_that_the_earlier_run_has_lost_it",
     ),

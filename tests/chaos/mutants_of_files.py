@@ -51,8 +51,8 @@ FILE_MUTANTS = [
     Mutant(
         "each attempt's own count of files",
         "store/scripts/claim.lua",
-        ", 'repushed', 'made', unpack(",
-        ", 'repushed', unpack(",
+        ", 'repushed', 'made')",
+        ", 'repushed')",
         f"{JOB_FILES}::test_an_attempt_makes_a_thousand_files_and_an_output_at_most_whatever_was_given_or_made_before",
     ),
     Mutant(

@@ -63,8 +63,8 @@ STEP_MUTANTS = [
     Mutant(
         "journal of what was made",
         "store/scripts/ask.lua",
-        "if not places[key] and not (found[n] and counts(key, found[n])) then",
-        "if not places[key] then",
+        "  redis.call('HSET', journal, unpack(entries))\n",
+        "",
         f"{STEPS}::test_a_step_that_is_asked_for_again_is_the_same_job_whoever_asks_and_however_often",
     ),
     Mutant(
@@ -119,8 +119,8 @@ STEP_MUTANTS = [
     Mutant(
         "nothing begins that nobody can join",
         "store/scripts/claim.lua",
-        "flow and end_orphan(id, k, t, attempt, flow)\n",
-        "nil\n",
+        "if flow and flow.is_over() then",
+        "if false then",
         f"{LANES}::test_a_step_that_nobody_can_join_does_not_begin",
     ),
     Mutant(
@@ -177,7 +177,14 @@ STEP_MUTANTS = [
         "store/scripts/claim.lua",
         "if not (r[13] or r[6] or flow) then",
         "if not (r[13] or r[6]) then",
-        f"{LANES}::test_a_step_is_not_taken_for_overtaken_and_is_no_evidence_either",
+        f"{LANES}::test_a_step_that_was_claimed_does_not_say_that_a_ticket_is_lost",
+    ),
+    Mutant(
+        "steps have no tickets that could be lost",
+        "store/scripts/overtaken.lua",
+        "and not r[6] and not r[7] and",
+        "and not r[6] and",
+        f"{LANES}::test_a_step_is_not_taken_for_overtaken",
     ),
     Mutant(
         "format of the data",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
@@ -15,27 +15,14 @@ from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
 LIBRARY = ("lib.lua", "lib_trees.lua", "lib_lanes.lua", "lib_steps.lua", "lib_ends.lua", "lib_burial.lua", "lib_processes.lua")
-#: Functions that plain jobs do not call, or once in a long while.
-RARE = frozenset(
-    {
-        "flow_of",
-        "take_from_tree",
-        "end_orphan",
-        "child_ended",
-        "leave_steps",
-        "sleep_on",
-        "take_over",
-        "leave_tree",
-        "expire",
-        "count_items",
-    }
-)
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
 _DEFINED = re.compile(r"local (?:function )?(\w+(?:, *\w+)*)")
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'")
 _NAMES = re.compile(r"\w+")
+#: At the end of the first line of a definition that is lazy, see there.
+_LAZY = " -- lazy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +43,9 @@ class Definition:
     names: frozenset[str]
 
     @property
-    def rare(self) -> bool:
-        """Whether it is one of `RARE`."""
-        return not self.defined.isdisjoint(RARE)
+    def lazy(self) -> bool:
+        """Whether what only it needs stands inside it: most runs of most scripts do not call it."""
+        return self.text.partition("\n")[0].endswith(_LAZY)
 
 
 @lru_cache(maxsize=8)
@@ -107,36 +94,31 @@ def with_library(definitions: Sequence[Definition], script: str) -> str:
     """A script behind the definitions that it names, and those that they name; without comments.
 
     The server makes all functions of the text anew in every run: the whole library costs 3 µs a run, more than most scripts themselves.
-    What only a function of `RARE` names is made inside it, when it is called.
+    So what only a lazy definition needs is made inside it, when it is called.
     """
     script = _COMMENT.sub("", script)
-    needed = _needed(definitions, _named(script))
-    return "".join([_text(definitions, at, needed) for at in sorted(needed)] + [script])
+    needed = _needed(definitions, _named(script), through=lambda definition: not definition.lazy)
+    return "".join(_filled(definitions, each, needed) for each in needed) + script
 
 
-def _needed(definitions: Sequence[Definition], names: frozenset[str]) -> set[int]:
-    """Places of the definitions that make these names, and those that they name themselves, but for what rare ones name."""
-    named, needed = set(names), set[int]()
-    for at in reversed(range(len(definitions))):
-        if not named.isdisjoint(definitions[at].defined):
-            needed.add(at)
-            if not definitions[at].rare:
-                named |= definitions[at].names
-    # One value for all who name it: it is no function.
-    for at in [at for at in needed if definitions[at].rare]:
-        inside = _needed(definitions[:at], definitions[at].names)
-        needed |= {each for each in inside if not definitions[each].text.startswith("local function")}
-    return needed
+def _needed(definitions: Sequence[Definition], names: frozenset[str], through: Callable[[Definition], bool]) -> list[Definition]:
+    """The definitions of these names, and of those that they name; of those that `through` lets through."""
+    named, needed = set(names), list[Definition]()
+    for definition in reversed(definitions):
+        if not named.isdisjoint(definition.defined):
+            needed.append(definition)
+            if through(definition):
+                named |= definition.names
+    return needed[::-1]
 
 
-def _text(definitions: Sequence[Definition], at: int, outside: set[int]) -> str:
-    """The text of a definition; what a rare one needs beside those that stand `outside` stands at its beginning."""
-    definition = definitions[at]
-    if not definition.rare:
+def _filled(definitions: Sequence[Definition], definition: Definition, outside: Sequence[Definition]) -> str:
+    """The text of a definition; in that of a lazy one stands what it needs and nobody outside."""
+    if not definition.lazy:
         return definition.text
-    inside = sorted(_needed(definitions[:at], definition.names) - outside)
     head, _, body = definition.text.partition("\n")
-    return "\n".join([head, "".join(_text(definitions, each, {*outside, *inside}) for each in inside) + body])
+    inside = _needed(definitions, definition.names - definition.defined, through=lambda _: True)
+    return head.removesuffix(_LAZY) + "\n" + "".join(each.text for each in inside if each not in outside) + body
 
 
 def _named(text: str) -> frozenset[str]:

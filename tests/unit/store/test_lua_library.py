@@ -43,39 +43,6 @@ def test_a_name_inside_a_longer_one_does_not_count() -> None:
     assert with_library(LIBRARY, "return fourteen, my_two\n") == "return fourteen, my_two\n"
 
 
-RARELY = parse_library("""local clock
-local function now()
-  clock = clock or 1
-  return clock
-end
-local function plain() return 2 end
-local function deep() return now() + plain() end
-local function child_ended(id)
-  return deep()
-end
-""")
-
-
-def test_what_only_a_rare_function_names_is_made_inside_it_and_what_others_name_too_is_not() -> None:
-    assert with_library(RARELY, "return plain() or child_ended('x')\n") == (
-        "local clock\nlocal function plain() return 2 end\nlocal function child_ended(id)\n"
-        "local function now()\n  clock = clock or 1\n  return clock\nend\nlocal function deep() return now() + plain() end\n"
-        "  return deep()\nend\nreturn plain() or child_ended('x')\n"
-    ), "a value stands outside: all who name it have the same one"
-
-
-@pytest.mark.parametrize("name", ["claim", "finish", "read", "append", "submit", "heartbeat"])
-def test_the_scripts_of_plain_jobs_make_no_function_that_only_steps_need(name: str) -> None:
-    made = set(
-        re.findall(
-            r"^local function (\w+)",
-            load_scripts("p:", ticket_template())[name].source.decode().split("\nlocal function child_ended")[0],
-            re.M,
-        )
-    )
-    assert made.isdisjoint({"wake_up", "enqueue", "step_ended", "take_over", "keeper"})
-
-
 def test_the_scripts_are_put_together_once_for_all_stores_of_a_process() -> None:
     assert load_scripts("p:", ticket_template()) is load_scripts("p:", ticket_template())
 
@@ -100,3 +67,27 @@ def test_every_placeholder_of_a_ticket_is_a_parameter() -> None:
     pieces = [piece.strip("'") if piece.startswith("'") else values[piece] for piece in found[2].split(" .. ")]
     assert found[1].split(", ") == list(values)
     assert json.loads("".join(pieces))["headers"]["id"] == "job_1"
+
+
+LAZY = parse_library("""local P = 'p:'
+local function near() return P end
+local function far() return near() end
+local function farther() return far() end
+local function seldom(id) -- lazy
+  return farther() .. near()
+end
+""")
+
+
+def test_what_only_a_lazy_definition_needs_is_made_inside_it() -> None:
+    assert with_library(LAZY, "return seldom(near())\n") == (
+        "local P = 'p:'\nlocal function near() return P end\nlocal function seldom(id)\nlocal function far() return near() end\n"
+        "local function farther() return far() end\n  return farther() .. near()\nend\nreturn seldom(near())\n"
+    )
+
+
+def test_the_end_of_a_plain_job_makes_no_functions_of_trees() -> None:
+    scripts = load_scripts("p:", ticket_template())
+    for name, lazy in (("finish", "end_in_tree"), ("claim", "flow_of"), ("heartbeat", "has_come")):
+        before, _, _ = scripts[name].source.decode().partition(f"local function {lazy}(")
+        assert "\nlocal function ends_of(" not in before and "\nlocal function stop(" not in before
