@@ -287,7 +287,7 @@ local function leave_tree(id, k, t, tombstone, r) -- lazy
   if r[1] then return end
   if r[2] then redis.call('HSET', k, 'retried_by', r[2]) end
   if r[3] then redis.call('HSET', k, 'retry_of', r[3]) end
-  if keeper(r[2]) then return redis.call('PERSIST', k) end
+  if kept_root(r[2]) then return redis.call('PERSIST', k) end
   local before = r[3]
   while before do
     local b = redis.call('HMGET', record(before), 'gone', 'retry_of')

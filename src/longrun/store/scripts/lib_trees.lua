@@ -8,7 +8,7 @@ local function theirs(k, tenant, ...)
   if not r[1] or (tenant and r[1] ~= tenant) then return nil, {'none'} end
   local over = r[3]
   if over == 'tree' then
-    -- As `keeper` does it: most who ask need no more than this function.
+    -- As `kept_root` does it: most who ask need no more than this function.
     local root = redis.call('HGET', k, 'root')
     while root and not theirs(record(root), false) do root = redis.call('HGET', record(root), 'retried_by') end
     over = not root
@@ -20,7 +20,7 @@ local function theirs(k, tenant, ...)
 end
 
 -- The job with which a tree is kept: the one at its top, or else the one that is the retry of it, which has taken over what was finished. nil: there is none.
-local function keeper(root)
+local function kept_root(root)
   while root and not theirs(record(root), false) do root = redis.call('HGET', record(root), 'retried_by') end
   return root or nil
 end
