@@ -25,9 +25,12 @@ class Port(Protocol):
     """
 
     is_async: bool
-    flow: Flow
     #: Opens the files that steps have made; their refs have an id, a size and a digest, but no `key`: ask the worker (`files`) for that.
     attached: Attached
+
+    @property
+    def flow(self) -> Flow:
+        """The state of its steps. Raises LongrunError: steps do not work where this is asked."""
 
     async def wait(self, waiting: Await) -> None:
         """Return when `waiting.done`; raise nothing of its own (`waiting.check()` raises what stops the code, and is called by the caller).

@@ -39,10 +39,10 @@ def run_through(work: Coroutine[Any, Any, T]) -> T:
 def tracked(flow: Flow, what: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
     """A coroutine that has to be awaited: the run fails when it was not begun by its end (S39)."""
     mark = object()
-    flow.expect(mark, what)
+    flow.not_started[mark] = what
 
     async def begin() -> T:
-        flow.started(mark)
+        flow.not_started.pop(mark, None)
         return await make()
 
     begin.__qualname__ = what
