@@ -133,6 +133,9 @@ class Settings(BaseSettings):
         description="Whether `longrun.submit` works inside models: their runners are then given the store's URL, in memory. Steps need "
         "nothing of this.",
     )
+    rehearse: bool = Field(
+        False, description="Let a job go at every wait for its steps, so that its code runs again from the beginning: a trial of replays."
+    )
     max_tree: int = Field(10_000, ge=1, description="Most jobs below a job, as its steps; a model's `max_tree` counts up to this.")
     events: bool = Field(False, description="Send Celery task events, for Flower.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")

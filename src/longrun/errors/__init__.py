@@ -13,6 +13,7 @@ LongrunError
 │   ├── WebhookEndpointNotFound · WebhookDeliveryNotFound · QuotaExceeded
 │   ├── BatchNotFound ── BatchLost
 │   ├── JobNotFound ── JobLost
+│   ├── NotARoot · AlreadyAnswered · WaitTimeout · JobEnded
 │   └── BatchGone · JobGone · EventsLost · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
 │   └── Failure · RetryAfter · BadInput · InvalidOutput · ResultTooLarge · StepNotAwaited

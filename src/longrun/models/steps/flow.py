@@ -13,7 +13,7 @@ says so by `awake`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -71,7 +71,7 @@ class Flow:
         self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
         self._spent: dict[str, float] = {}
         self._closed: Callable[[], BaseException] | None = None
-        self.not_started: dict[object, str] = {}  #: calls that have to be awaited, and were not yet (S39)
+        self.not_started: dict[Coroutine[Any, Any, Any], str] = {}  #: calls that have to be awaited, and were not yet (S39)
 
     # -- for `job.…` ------------------------------------------------------------------------------------------------------
 
@@ -279,8 +279,12 @@ class Flow:
         """
         if failed:
             return self._outbox.rest()
-        if self.not_started:
-            names = ", ".join(dict.fromkeys(self.not_started.values()))
+        # One that was closed was given to somebody who has canceled it before it began.
+        not_started = [what for call, what in self.not_started.items() if getattr(call, "cr_frame", None) is not None]
+        for call in self.not_started:
+            call.close()
+        if not_started:
+            names = ", ".join(dict.fromkeys(not_started))
             raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")
         unused = [key for key in self._identities.unused() if key not in self._history.dropped]
         for key in unused:

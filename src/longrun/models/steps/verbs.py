@@ -38,15 +38,15 @@ def run_through(work: Coroutine[Any, Any, T]) -> T:
 
 def tracked(flow: Flow, what: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
     """A coroutine that has to be awaited: the run fails when it was not begun by its end (S39)."""
-    mark = object()
-    flow.not_started[mark] = what
 
     async def begin() -> T:
-        flow.not_started.pop(mark, None)
+        flow.not_started.pop(call, None)
         return await make()
 
     begin.__qualname__ = what
-    return begin()
+    call = begin()
+    flow.not_started[call] = what
+    return call
 
 
 async def run(port: Port, call: Call) -> Any:
