@@ -354,6 +354,14 @@ async def test_of_local_results_the_first_counts(store: Store) -> None:
     assert await store.steps.history(job.id, job.fence) == ({"l:a": entries[0], "l:b": entries[1], "u:n:old": b"0"}, [])
 
 
+async def test_a_mark_that_a_step_was_not_used_says_what_that_has_cost(store: Store) -> None:
+    job = await parent(store)
+    (made,) = await job.made("n:old")
+    await run(store, made.id, usage=b'{"cost_usd":0.5}')
+    marks = [("u:n:old", b"1"), ("u:l:old", b"1"), ("u:n:nobody", b"1")]
+    assert await store.steps.journal(job.id, job.fence, marks) == [b'{"cost_usd":0.5}', b"1", b"1"]
+
+
 async def test_what_is_done_once_is_begun_once_and_a_person_may_have_it_done_again(store: Store) -> None:
     job = await parent(store, Policy(max_attempts=5))
 
