@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from longrun.jobs.policy import Policy, narrow
-from longrun.models import ModelSpec
+from longrun.models import ModelOptions, ModelSpec
 from longrun.service.policies import model_policy, step_policy
 from longrun.settings import Settings
 from longrun.store.steps import Answer, Call, Child, Result, SignalWait, Sleep, Terms
@@ -76,9 +76,10 @@ def files_named(items: Iterable[Any]) -> set[str]:
     return {str(each) for item in items if len(item) > 5 and item[2] == "run" for each in item[5]}
 
 
-def terms_of(spec: ModelSpec) -> Terms:
-    """The limits of a tree whose root is a job of this model."""
-    return Terms()
+def terms_of(options: ModelOptions, settings: Settings) -> Terms:
+    """The limits of a tree whose root is a job of a model with these options."""
+    budget = orjson.dumps(dict(options.budget)) if options.budget else b""
+    return Terms(options.max_depth, min(options.max_tree, settings.max_tree), budget)
 
 
 def as_bytes(text: Any) -> bytes:

@@ -12,11 +12,13 @@ from tests.unit.worker.played import Desk, frames, started, tables_of
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
-from longrun.models import ModelSpec, Retry, isolated_registry, model
+from longrun.models import ModelOptions, ModelSpec, Retry, isolated_registry, model
+from longrun.settings import Settings
 from longrun.store.connection import StoreError
-from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep
+from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep, Terms
 from longrun.worker import steps
 from longrun.worker.run import Run
+from longrun.worker.step_calls import terms_of
 from longrun.worker.supervise.exits import Exit
 from longrun.worker.supervise.seat import Seat
 
@@ -85,6 +87,12 @@ async def test_s19_a_childs_total_timeout_is_cut_to_what_its_parent_has_left(lef
         run.since = time.monotonic() + left - 1000
     policy = Policy.from_json((await child_of(desk, run, **options)).policy)
     assert policy.total_timeout == pytest.approx(total, abs=0.1 if total >= 1 else 0)
+
+
+def test_s27_the_limits_of_a_tree_are_those_of_the_model_of_its_root_and_the_operators() -> None:
+    assert terms_of(ModelOptions(), Settings()) == Terms(10, 1000, b"")
+    options = ModelOptions(max_depth=3, max_tree=50_000, budget={"cost_usd": 2})
+    assert terms_of(options, Settings(max_tree=20_000)) == Terms(3, 20_000, b'{"cost_usd":2.0}')
 
 
 async def test_what_a_job_has_said_is_stored_before_its_steps_which_may_name_its_files() -> None:
