@@ -241,7 +241,7 @@ class Steps:
         """The whole journal and the keys of what has ended, in that order, by pieces. None: the claim is stale.
 
         Fields: entries by their keys, and `v:<name>` (JSON of a signal, or `!`: the wait was over first), `x:<key>` (dropped in
-        this epoch), `u:<key>` (not used).
+        this epoch), `u:<key>` (epoch in which it was not used).
         """
         fields: dict[str, bytes] = {}
         ends: list[str] = []

@@ -33,7 +33,7 @@ for i = 4, 2 + 2 * n, 2 do
     if i == 4 then ours = first end
     out[#out + 1] = redis.call('HGET', journal, key)
   else
-    if string.sub(key, 1, 2) == 'u:' then redis.call('HSET', journal, key, '1') end
+    if string.sub(key, 1, 2) == 'u:' then redis.call('HSET', journal, key, epoch) end
     out[#out + 1] = '1'
   end
 end
