@@ -70,6 +70,8 @@ async def _called(port: Port, found: Step, call: Callable[[], Any], schema: Outp
         returned = call()
         if inspect.isawaitable(returned):
             if not port.is_async:
+                if inspect.iscoroutine(returned):
+                    returned.close()
                 raise TypeError("job.step: an async function needs an async model")
             returned = await returned
         return await _encoded(port, schema, returned, store_large=True)
@@ -105,7 +107,7 @@ async def _encoded(port: Port, schema: OutputSchema, value: Any, *, store_large:
 async def wait_for(port: Port, name: str, kind: Any, ask: Any, timeout: float) -> Any:
     """Wait for a signal, and read its value as this type."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(f"job.wait_for: a signal is called by 1 to 100 of A-Z a-z 0-9 . _ : -, beginning with none of . : -; got {name!r}")
+        raise ValueError(f"job.wait_for: a signal is called by 1 to 64 of A-Z a-z 0-9 . _ : -, beginning with none of . : -; got {name!r}")
     flow, (validator, schema) = port.flow, _signal(kind)
     length = check_seconds("timeout=", timeout, LONGEST)
     shown = await _encoded(port, _ANYTHING, ask)

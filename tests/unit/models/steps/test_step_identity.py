@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from tests.unit.models.steps.programs import Line, Program, Store, play, size
 
 from longrun.errors import StepConflict
 from longrun.models.steps.awaits import Want
 from longrun.models.steps.identity import Identities
 from longrun.models.steps.journal import Entry, Mark
-from tests.unit.models.steps.programs import Line, Program, Store, play, size
 
 PROGRAMS = 5_000
 
