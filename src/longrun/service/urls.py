@@ -1,4 +1,4 @@
-"""URLs of files that open for whoever has them, and for a while only."""
+"""URLs that open for whoever has them, and for a while only: of files, and of what jobs ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from functools import partial
 
-from longrun.blobs.signing import LONGEST, sign
+from longrun.blobs.signing import LONGEST, sign, sign_signal
 from longrun.jobs.events import OUTPUTS, Event
 from longrun.jobs.file_refs import holds_files, with_urls
 from longrun.jobs.record import JobRecord
@@ -38,6 +38,11 @@ class UrlSigner:
     async def url(self, tenant: str, file_id: str, base: str) -> str:
         """The URL of a file of `tenant`; `base` is what stands before `/files`. Raises StoreUnavailable."""
         return _signed(await self.know(), tenant, base, file_id)
+
+    async def signal(self, tenant: str, job_id: str, name: str, until: int, base: str) -> str:
+        """The URL at which a job of `tenant` is answered up to `until` (ms). The same each time. Raises StoreUnavailable."""
+        query = sign_signal(await self.know(), tenant=tenant, job=job_id, name=name, until=until / 1000)
+        return f"{base}/jobs/{job_id}/signals/{name}?{query}"
 
     async def rendered(self, data: bytes, tenant: str, base: str) -> bytes:
         """JSON text with the URLs of its files. The files are signed for as those of `tenant`, whatever the text names."""

@@ -18,11 +18,13 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   hook                JSON of the job's webhook: `url`, `events`, and `secret` if it brought one
   unsettled           webhooks of the job that are neither delivered nor given up: it does not expire before they are
   files               JSON, file id → `jobs.file_refs.FileRef`: the input files, a large input among them
-  gone                1: a tombstone; only `tenant` is left beside it
+  gone                1: a tombstone; only `tenant` is left beside it, and of a job at the top of a tree `retried_by` and `retry_of`. That
+                      one stays as long as the retry, which has taken over what was finished
   batch, batch_index  of an item: its batch, and its place there. It has no `expires`: it goes with the batch
   flow                1: a job of a tree, which has steps, is one or is the retry of one that had some. It has no ticket, see `tree:`
-  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:` or `dead:`, and
-                      its `expires` is `tree`: it goes with its root
+  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:` and no `dead:`,
+                      and its `expires` is `tree`: it goes with its root, or with the retry of that. One made anew has `retry_of`, the
+                      id of the one before it
   depth, stream       of a child: how far below its root; 1: its output goes to its parent's log too. Its `place` is that of its root
   shown               of a child: 1: its parent's log has an event about it
   origin              of a child: its idempotency key; of a retried root: the first of the chain. `job.key` is made of it instead of the id
@@ -35,16 +37,17 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   kids_usage          of a child: JSON sum of the usage of its ended children, with theirs
   limits, tree, tree_usage   of a root: JSON of its model's limits, since its first step; how many jobs were made below it; JSON sum of what
                       those of them have used that have ended
-  reaped              how far reap.lua is in the journal
+  signals             how many signals it has, names that nobody waits for among them
+  reaped, buried      how far reap.lua and bury.lua are in the journal
 steps:<parent>      hash, as the record. The journal of a parent: step key → entry; `mark` is the runner's, `at` ms:
                       `c <child> <epoch> <at> <mark>` a child; `d <epoch> <at> <mark> <JSON or @ref>` a result that the parent made itself,
                       or the id of a detached job; `f <epoch> <at> <mark> <failure JSON>`; `b <epoch> <at> <mark> <attempt>` begun, of what
                       is done once; `t <due> <at> <mark>` a sleep; `w <due> <at> <mark> <JSON ask, schema>` a wait, under `s:<name>`
   v:<name>            JSON of a signal; `!<epoch>`: the wait for it was over first
   x:<key>             epoch in which the await of that step was given up
-  u:<key>             1: the step was not used
+  u:<key>             epoch in which the step was not used
 ends:<parent>       list, as the record. Keys of its children, sleeps and waits in the order in which they ended
-timers:<parent>     zset, until its end. Keys of its open sleeps and waits → ms when they are over
+timers:<parent>     zset, as the record. Keys of its open sleeps and waits → ms when they are over
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
                     each `attempt at type data`
 idem:<tenant>:<key> string, as its record or tombstone. `<job id> <fingerprint>`
@@ -62,7 +65,8 @@ lease               zset. Id → ms when the claim runs out
 due                 zset. Id → ms when a delayed or retrying job is to be queued, or a parent that waits is to be woken
 deadline            zset. Id → ms when a job that waits expires (`start_within` before its first start, `total_timeout`)
 reap                zset. Parent → ms since when its open children are to be stopped
-expire              zset. Finished id → ms when the record goes
+bury                zset. Erased job that had steps → ms when they are to be erased; or one whose data are gone (`retain_for` 0): theirs too
+expire              zset. Finished id → ms when the record goes, or of an item or a step, when somebody is to look whether it goes
 dead:<tenant>       zset. Failed id → finished ms: the dead letters, until retried or expired
 lanes               set. Lanes that ever had a job
 stats               hash. `<model>:<what>` → how many jobs have ended so

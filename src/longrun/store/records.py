@@ -161,6 +161,10 @@ class Records:
         position, values = JOB.found(job_id, await self._run("read", job_id, tenant, "" if most_output is None else most_output))
         return JobRecord.from_fields(job_id, values, position or None)
 
+    async def owner(self, job_id: str) -> str:
+        """The tenant of a job, also of one that is gone; empty: there is no such job."""
+        return (await self._command("HGET", f"{self._prefix}job:{job_id}", "tenant") or b"").decode()
+
     async def list(
         self,
         tenant: str,

@@ -7,6 +7,8 @@ import binascii
 import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Literal
 
 import orjson
@@ -24,6 +26,8 @@ MOST_NODES, _PIECE = 100, 500
 Signaled = Literal["new", "same", "other", "ended", "over", "full"]
 Kind = Literal["child", "step", "sleep", "wait"]
 _NUMBERS = re.compile(r"(\d*)(\D*)")
+#: Steps by their keys: when each was made (ms), and its mark.
+_Made = dict[bytes, tuple[int, bytes]]
 _KINDS: dict[bytes, Kind] = {b"c": "child", b"d": "step", b"f": "step", b"b": "step", b"t": "sleep", b"w": "wait"}
 
 
@@ -116,27 +120,34 @@ class Trees:
             ValidationFailed: the cursor is not one of ours.
         """
         made = await self._made(job_id, tenant)
-        keys = sorted(made, key=lambda key: (made[key][0], _natural(made[key][1]), key))
-        first = keys.index(_read_cursor(cursor, made)) + 1 if cursor else 0
-        piece = keys[first : first + min(limit, MOST_NODES)]
+        last = _read_cursor(cursor, made) if cursor else b""
+        keys = _following(made, last, min(limit, MOST_NODES) + 1)
+        piece = keys[: min(limit, MOST_NODES)]
         rows = JOB.found(job_id, await self._run("tree_nodes", job_id, tenant, *piece))[1]
-        nodes = [_node(key, row) for key, row in zip(piece, rows, strict=True) if row]
-        return TreePage(nodes, _cursor(piece[-1]) if first + len(piece) < len(keys) else "")
+        nodes = [_node(key.decode(), row) for key, row in zip(piece, rows, strict=True) if row]
+        return TreePage(nodes, _cursor(piece[-1]) if len(keys) > len(piece) else "")
 
-    async def _made(self, job_id: str, tenant: str) -> dict[str, tuple[int, str]]:
-        """Keys of all steps: when each was made, and where. Read in pieces: a job may have made ten thousand."""
-        made, place = dict[str, tuple[int, str]](), b"0"
+    async def _made(self, job_id: str, tenant: str) -> _Made:
+        """All steps, read in pieces: a job may have made ten thousand."""
+        made, at = _Made(), b"0"
         while True:
-            place, found = JOB.found(job_id, await self._run("tree", job_id, tenant, place, _PIECE))
-            made |= {found[i].decode(): (int(found[i + 1]), _place(found[i + 2])) for i in range(0, len(found), 3)}
-            if place == b"0":
+            at, found = JOB.found(job_id, await self._run("tree", job_id, tenant, at, _PIECE))
+            made |= zip(found[::3], zip(map(int, found[1::3]), found[2::3], strict=True), strict=True)
+            if at == b"0":
                 return made
 
 
-def _ask(name: bytes, until: bytes, asked: bytes) -> Ask:
-    """`asked`: JSON of `ask` and `schema`, as the wait was journaled."""
-    both = orjson.loads(asked)
-    return Ask(name.decode(), int(until), orjson.dumps(both.get("ask")), orjson.dumps(both.get("schema")))
+def _following(made: _Made, last: bytes, most: int) -> list[bytes]:
+    """Keys of the steps behind the one with the key `last` (empty: from the first), in the order in which they were made; up to `most`."""
+    first = made[last][0] if last else 0
+    keys: list[bytes] = []
+    # Only what is needed is put into the order of its places, which takes long.
+    for at, together in groupby(sorted((at, key) for key, (at, _) in made.items() if at >= first), itemgetter(0)):
+        ordered = sorted((key for _, key in together), key=lambda key: (_natural(_place(made[key][1])), key))
+        keys += ordered[ordered.index(last) + 1 :] if last and at == first else ordered
+        if len(keys) >= most:
+            break
+    return keys[:most]
 
 
 def _place(mark: bytes) -> str:
@@ -147,6 +158,12 @@ def _place(mark: bytes) -> str:
 def _natural(place: str) -> list[tuple[int, str]]:
     """To sort by, with numbers in their order: the tenth call stands behind the second."""
     return [(int(number or 0), text) for number, text in _NUMBERS.findall(place)]
+
+
+def _ask(name: bytes, until: bytes, asked: bytes) -> Ask:
+    """`asked`: JSON of `ask` and `schema`, as the wait was journaled."""
+    both = orjson.loads(asked)
+    return Ask(name.decode(), int(until), orjson.dumps(both.get("ask")), orjson.dumps(both.get("schema")))
 
 
 def _node(key: str, row: Sequence[Any]) -> Node:
@@ -170,16 +187,17 @@ def _number(value: bytes | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _cursor(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+def _cursor(key: bytes) -> str:
+    return base64.urlsafe_b64encode(key).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str, made: Container[str]) -> str:
+def _read_cursor(cursor: str, made: Container[bytes]) -> bytes:
     """The key of the last step of the page before. Raises ValidationFailed."""
     try:
-        key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
+        key = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError):
-        key = ""
+        key = b""
     if key not in made:
-        raise ValidationFailed("The cursor is not one that this service has given for this job.")
+        finding = {"pointer": "/query/cursor", "detail": "not a cursor of the tree of this job"}
+        raise ValidationFailed("The cursor is not valid. Take it from `next` of the page before, unchanged.", errors=[finding])
     return key

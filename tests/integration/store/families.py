@@ -10,7 +10,7 @@ from tests.integration.store.test_scripts import FAILURE, new_job
 from longrun.jobs.fence import Fence
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim
-from longrun.store.steps import Answer, Call, Child, Result, Terms
+from longrun.store.steps import Answer, Call, Child, Refused, Result, Terms
 from longrun.store.store import Store
 
 POLICY = Policy().to_json()
@@ -38,6 +38,14 @@ class Parent:
         answer = await self.ask(*calls, **given)
         assert answer is not None
         return answer.results
+
+    async def refusal(self, *calls: Call | str, terms: Terms | None = None) -> tuple[str, str]:
+        """Code and text with which these are refused; empty when they are not."""
+        try:
+            await self.ask(*calls, terms=terms)
+        except Refused as refused:
+            return refused.code, refused.detail
+        return "", ""
 
     async def let_go(self, ran: int = 0, usage: bytes = b"") -> str | None:
         """Hold it no longer."""

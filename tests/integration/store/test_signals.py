@@ -75,7 +75,8 @@ async def test_one_that_comes_before_the_job_has_run_is_kept_and_loses_no_ticket
 async def test_one_that_comes_after_the_time_of_its_wait_is_refused_for_good(store: Store) -> None:
     """By the server's clock, also when nobody has looked at the wait since."""
     held = await parent(store)
-    await wait(store, held, "late", seconds=0)
+    await wait(store, held, "late", seconds=0.01)
+    await asyncio.sleep(0.02)
     assert await store.trees.signal(held.id, "t", "late", b"1") == "over"
     assert await store.trees.signal(held.id, "t", "late", b"1") == "over"
     assert await ends(store, held.id) == [b"s:late"]

@@ -183,6 +183,16 @@ async def test_from_the_cancel_on_no_step_of_the_tree_is_made(store: Store) -> N
     assert await held.ask("n:b") is None
 
 
+async def test_a_step_that_nobody_can_join_does_not_begin(store: Store) -> None:
+    job = await parent(store)
+    (middle,) = await job.made("n:m")
+    held = await claim(store, middle.id)
+    (below,) = await held.made("n:a", need=1)
+    await job.finish()
+    assert await store.claims.claim(below.id, "n", "w", "cpu") is None, "before the chore has come to it"
+    assert await statuses(store, [middle.id, below.id]) == ["waiting", "canceled"]
+
+
 async def test_a_parent_hears_that_its_child_alone_was_canceled(store: Store) -> None:
     job = await parent(store)
     (made,) = await job.made("n:a", need=1)

@@ -12,6 +12,7 @@ from tests.integration.store.trees import MARK, child, claim, end, entry, field,
 
 from longrun.errors import JobNotFound, ValidationFailed
 from longrun.jobs.states import Status
+from longrun.queues.celery.app import build_app
 from longrun.settings import Settings
 from longrun.store.store import Store
 from longrun.store.trees import Node
@@ -55,14 +56,16 @@ async def test_a_tree_shows_each_kind_of_step_and_what_became_of_it(store: Store
         "s:late": ("w 1", " {}"),
         "s:ok": (f"w {_LATER}", " {}"),
         "now:main.0:0": ("d 0", " 1"),
+        "now:0011:0": (f"c {job_id} 0", ""),
         "first:0011": ("d 0", ' "n:draw"'),
     }
     for at, (key, (head, tail)) in enumerate(entries.items(), 2):
         await entry(store, held.id, key, f"{head} {at} {mark('main.0')}{tail}")
-    await entry(store, held.id, "u:l:post", "1")
+    for key, epoch in (("l:post", 0), ("l:once", 1)):
+        await entry(store, held.id, f"u:{key}", str(epoch))
     assert await store.trees.signal(held.id, "t", "ok", b"1") == "new"
     seen = {node.key: node for node in await nodes(store, held.id)}
-    assert list(seen) == ["l:post", "l:bad", "l:once", "z:60:0", "z:0:0", "s:open", "s:late", "s:ok", "n:draw"]
+    assert list(seen) == ["l:post", "l:bad", "l:once", "z:60:0", "z:0:0", "s:open", "s:late", "s:ok", "now:0011:0", "n:draw"]
     draw = seen["n:draw"]
     assert (draw.kind, draw.id, draw.model, draw.status, draw.attempt) == ("child", job_id, "m", Status.SUCCEEDED, 1)
     assert (draw.place, draw.done) == ("main.0/Draw.0", True)
@@ -70,6 +73,7 @@ async def test_a_tree_shows_each_kind_of_step_and_what_became_of_it(store: Store
         ("step", True), ("step", True), ("step", False), ("sleep", False), ("sleep", True),
     ]  # fmt: skip
     assert (seen["l:post"].unused, seen["l:post"].epoch, seen["l:bad"].error) == (True, 1, FAILURE)
+    assert not seen["l:once"].unused, "of another epoch"
     waits = [(node.name, node.until, node.done, node.answered) for node in list(seen.values())[5:8]]
     assert waits == [("open", _LATER, False, False), ("late", 1, True, False), ("ok", _LATER, True, True)]
 
@@ -260,3 +264,24 @@ async def test_of_very_many_attempts_the_latest_hundred_rows_are_given(store: St
         fields = [f"a:{n}", orjson.dumps({"worker": "w", "at": n}), f"z:{n}", f"{n} {'waited' if n % 2 else 'crashed'} "]
         await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "attempt", n, *fields)
     assert [row.attempt for row in await store.records.attempts(held.id, "t")] == list(range(201, 301))
+
+
+# -- to people from Celery ---------------------------------------------------------------------------------------------------
+
+
+async def test_celery_sees_a_parent_that_sleeps_as_started_and_no_child_of_an_erased_root(store: Store, settings: Settings) -> None:
+    tools = build_app(settings.redis_url, settings.prefix)
+    held = await parent(store)
+    job_id = await child(store, held, "n:a")
+    await end(store, job_id)
+
+    def states() -> list[str]:
+        return [tools.AsyncResult(each).status for each in (held.id, job_id)]
+
+    assert states() == ["STARTED", "SUCCESS"]
+    await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "status", "asleep")
+    assert states() == ["STARTED", "SUCCESS"]
+    await store.connection.command("HSET", f"{store.prefix}job:{held.id}", "status", "running")
+    await end(store, held.id, held=held)
+    await store.records.delete(held.id, "t")
+    assert states() == ["UNKNOWN", "UNKNOWN"]

@@ -67,3 +67,20 @@ def test_every_placeholder_of_a_ticket_is_a_parameter() -> None:
     pieces = [piece.strip("'") if piece.startswith("'") else values[piece] for piece in found[2].split(" .. ")]
     assert found[1].split(", ") == list(values)
     assert json.loads("".join(pieces))["headers"]["id"] == "job_1"
+
+
+LAZY = parse_library("""local P = 'p:'
+local function near() return P end
+local function far() return near() end
+local function farther() return far() end
+local function seldom(id) -- lazy
+  return farther() .. near()
+end
+""")
+
+
+def test_what_only_a_lazy_definition_needs_is_made_inside_it() -> None:
+    assert with_library(LAZY, "return seldom(near())\n") == (
+        "local P = 'p:'\nlocal function near() return P end\nlocal function seldom(id)\nlocal function far() return near() end\n"
+        "local function farther() return far() end\n  return farther() .. near()\nend\nreturn seldom(near())\n"
+    )

@@ -28,6 +28,7 @@ from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs import npy
 from longrun.jobs.file_refs import referenced, with_urls
 from longrun.jobs.record import expires_at
+from longrun.jobs.states import status_of
 from longrun.version import API_PREFIX
 from longrun.wire import JobProblem
 
@@ -36,7 +37,6 @@ STATES = {
     "queued": "PENDING",
     "running": "STARTED",
     "waiting": "STARTED",
-    "asleep": "STARTED",
     "canceling": "STARTED",
     "retrying": "RETRY",
     "succeeded": "SUCCESS",
@@ -79,7 +79,7 @@ class StoreBackend(Backend):  # type: ignore[misc]
         status, output, error, gone, finished, expires, model, worker, attempt, progress, root = values
         if status is None or _is_over(gone, expires) or not self._is_kept(root):
             return {"status": "UNKNOWN", "result": None, "task_id": task_id, "traceback": None, "children": []}
-        state = STATES[status.decode()]
+        state = STATES[status_of(status)]
         result: Any = None
         if state == "SUCCESS":
             result = self._output(output)

@@ -8,22 +8,23 @@
 -- was made) | {-2} (data of before there were steps). Data that have no room are `more`. Sent twice: all is in the journal already, nothing is made again.
 if FORMAT < 2 then return {-2} end
 local parent, k, journal, seen, need = ARGV[1], record(ARGV[1]), journal_of(ARGV[1]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local r = redis.call('HMGET', k, 'attempt', 'nonce', 'status', 'tenant', 'priority', 'root', 'depth', 'kids', 'epoch', 'again', 'place', 'queued', 'created', 'tags',
+local mine, status, attempt = has_claim(k, ARGV[2])
+if not mine or status == 'canceling' then return {0, status or 'gone'} end
+local r = redis.call('HMGET', k, 'tenant', 'priority', 'root', 'depth', 'kids', 'epoch', 'again', 'place', 'queued', 'created', 'tags',
   'flow', 'origin', 'limits')
-local attempt, status, tenant, priority, root = r[1], r[3], r[4], r[5], r[6] or parent
-if not is_claim(attempt, r[2], status, ARGV[2]) or status == 'canceling' then return {0, status or 'gone'} end
+local tenant, priority, root = r[1], r[2], r[3] or parent
 local top = root == parent and {status} or redis.call('HMGET', record(root), 'status')
 if not top[1] or top[1] == 'canceling' or TERMINAL[top[1]] then return {0, status} end
-local at, epoch, again = instant(), r[9] or '0', tonumber(r[10] or 0)
-local t, kids, depth, size = math.floor(at), tonumber(r[8] or 0), tonumber(r[7] or 0) + 1, 0
+local at, epoch, again = instant(), r[6] or '0', tonumber(r[7] or 0)
+local t, kids, depth, size = math.floor(at), tonumber(r[5] or 0), tonumber(r[4] or 0) + 1, 0
 for i = 10, #ARGV, 9 do size = size + #ARGV[i + 5] end
 -- The first write: a full store refuses it when the inputs are large, and nothing has changed.
 if size <= SMALL then pass_when_full() end
 local marked = {}
-if not r[15] then marked = {'flow', 1} end
-if root == parent and not r[17] then
-  r[17] = '{"depth":' .. int(ARGV[4]) .. ',"tree":' .. int(ARGV[5]) .. (ARGV[6] ~= '' and ',"budget":' .. ARGV[6] or '') .. '}'
-  marked[#marked + 1], marked[#marked + 2] = 'limits', r[17]
+if not r[12] then marked = {'flow', 1} end
+if root == parent and not r[14] then
+  r[14] = '{"depth":' .. int(ARGV[4]) .. ',"tree":' .. int(ARGV[5]) .. (ARGV[6] ~= '' and ',"budget":' .. ARGV[6] or '') .. '}'
+  marked[#marked + 1], marked[#marked + 2] = 'limits', r[14]
 end
 
 -- Whether the entry of a step counts. What had failed before the latest retry is done again; not so what may have been done, unless a person wants that.
@@ -56,7 +57,7 @@ end
 
 -- Why no jobs are to be made, if so: the limits of the tree, files, lanes.
 local function refusal()
-  local limits, u = r[17], redis.call('HMGET', record(root), 'limits', 'tree', 'tree_usage')
+  local limits, u = r[14], redis.call('HMGET', record(root), 'limits', 'tree', 'tree_usage')
   limits = u[1] or limits
   local most, deepest = tonumber(string.match(limits, '"tree":(%d+)')), tonumber(string.match(limits, '"depth":(%d+)'))
   if tonumber(u[2] or 0) + jobs > most then return {-1, 'too-many-steps', 'A job may have ' .. most .. ' jobs below it, and has ' .. (u[2] or 0) .. '.'} end
@@ -91,8 +92,8 @@ if #marked > 0 then redis.call('HSET', k, unpack(marked)) end
 -- Where the steps of this tree stand in their lanes: in the place of its root. The listing knows when it was submitted to the microsecond; when it was queued
 -- later is known to the millisecond, and nothing that came in that one is to stand behind its steps.
 local function place_of_steps()
-  if root ~= parent then return r[11] end
-  return not r[11] and r[12] == r[13] and redis.call('ZSCORE', P .. 'idx:' .. tenant, parent) or int((r[11] or r[12]) + 1)
+  if root ~= parent then return r[8] end
+  return not r[8] and r[9] == r[10] and redis.call('ZSCORE', P .. 'idx:' .. tenant, parent) or int((r[8] or r[9]) + 1)
 end
 
 -- What the new steps write to keys that they share: a command for each key, not for each step.
@@ -122,16 +123,16 @@ local function make_job(a, key, known)
   local files = {}
   for each in pairs(json ~= '' and cjson.decode(json) or {}) do files[#files + 1] = each end
   if kind == 'detached' then
-    new_job(id, tenant, model, queue, priority, input, policy, at, 0, files, given('tags', r[14], 'files', json))
+    new_job(id, tenant, model, queue, priority, input, policy, at, 0, files, given('tags', r[11], 'files', json))
     return 'd ' .. epoch .. ' ' .. int(t) .. ' ' .. mark .. ' "' .. id .. '"'
   end
   -- One that is made anew takes over what the one before it had finished.
   local before = string.match(known or '', '^c (%S+)')
   place = place or place_of_steps()
   kids = kids + 1
-  local origin, shown = 'key_' .. redis.sha1hex((r[16] or parent) .. ' ' .. key), kids <= SHOWN
+  local origin, shown = 'key_' .. redis.sha1hex((r[13] or parent) .. ' ' .. key), kids <= SHOWN
   create(id, tenant, model, queue, priority, input, int(t), false, 'policy', policy, 'flow', 1, 'expires', 'tree', 'parent', parent, 'root', root,
-    'step', key, 'depth', int(depth), 'place', place, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[14], 'files', json, 'retry_of', before))
+    'step', key, 'depth', int(depth), 'place', place, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[11], 'files', json, 'retry_of', before))
   if before then take_over(before, id, again == tonumber(epoch)) end
   for _, each in ipairs(files) do bind_file(each, id) end
   local limit, score = start_limit(policy, 0), place_in_tree(priority, place)
@@ -190,7 +191,7 @@ if seen < 0 then
 end
 local known = #keys > 0 and redis.call('HMGET', journal, unpack(keys)) or {}
 for n, key in ipairs(keys) do
-  local state, data, usage, id, due = result_of(journal, key, known[n], t)
+  local state, data, usage, id, due = result_of(journal, key, known[n] or '', t)
   if state ~= 'pending' then open = false end
   if room <= 0 and #data > 0 then state, data, usage = 'pending', 'more', '' end
   room = room - #data

@@ -7,26 +7,12 @@
 local nonce, lease, groups, t = ARGV[1], tonumber(ARGV[5]), ARGV[6], now()
 local worker = '{"worker":' .. cjson.encode(ARGV[3])
 local begun = worker .. ',"device":' .. cjson.encode(ARGV[4]) .. ',"nonce":' .. cjson.encode(nonce) .. ',"at":' .. int(t) .. ',"queued":'
-local started, resumed = worker .. ',"resumed":false}', worker .. ',"resumed":true}'
--- Of one that was let go it stays: what runs again of it says nothing.
-local PROGRESS = {'progress', 'progress_at'}
+local started = worker .. ',"resumed":false}'
 local deadlines = redis.call('ZCARD', P .. 'deadline') > 0
 -- A ticket from the tail was popped, so every ticket pushed to its list before it has been: what overtaken.lua goes by. The latest such job, by list.
 local marks = {}
 -- How many are claimed here, and those of them that one more crash would end.
 local claimed, last = 0, {}
-
--- What a claim says of the steps of a job. A step, and a parent that was let go, start without a word to receivers.
-local function flow_of(id, k)
-  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept')
-  local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
-  return {text = table.concat(text, ' '), slept = r[6], silent = r[5] or r[6]}
-end
-
-local function take_from_tree(id, k, lane)
-  redis.call('ZREM', tree_of(lane), id)
-  redis.call('HDEL', k, 'slept', 'waits')
-end
 
 local function claim(id)
   local k = record(id)
@@ -40,6 +26,8 @@ local function claim(id)
       expire(id, k, t, attempt)
       return {0, 'expired'}
     end
+    -- Nothing begins that nobody can join: reap.lua has not come to it yet.
+    if flow and flow.is_over() then return {0, flow.stop(t, attempt)} end
     local lane = r[9] .. '.' .. r[10]
     if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
       redis.call('HSET', suspects_of(lane), id, r[6])
@@ -48,7 +36,7 @@ local function claim(id)
     attempt, at = int(attempt + 1), int(t)
     local first, to
     if flow and flow.silent then
-      first, to = entry(attempt, t, 'started', flow.slept and resumed or started), {}
+      first, to = entry(attempt, t, 'started', flow.slept and worker .. ',"resumed":true}' or started), {}
     else
       first, to = entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
     end
@@ -58,9 +46,11 @@ local function claim(id)
     zrem(P .. 'wait:' .. lane, id)
     if r[6] then redis.call('HDEL', suspects_of(lane), id) end
     if attempt ~= '1' or r[13] then
-      redis.call('HDEL', k, 'due', 'error', 'local', 'beside', 'repushed', 'made', unpack(flow and flow.slept and {} or PROGRESS))
+      redis.call('HDEL', k, 'due', 'error', 'local', 'beside', 'repushed', 'made')
+      -- That of one which was let go stays: what runs again of it reports none.
+      if not (flow and flow.slept) then redis.call('HDEL', k, 'progress', 'progress_at') end
     end
-    if flow then take_from_tree(id, k, lane) end
+    if flow then flow.take(lane) end
     claimed = claimed + 1
     if at_its_last(id, r[6]) then last[#last + 1] = id end
     count('times', r[10], 'queue', (t - r[12]) * 1000)

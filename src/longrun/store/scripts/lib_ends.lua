@@ -40,19 +40,13 @@ local function finalize(id, k, t, status, output, err, more, r)
     for _, set in ipairs({'wait:' .. r[7] .. '.' .. model, 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
     redis.call('HDEL', suspects_of(r[7] .. '.' .. model), id)
     redis.call('HDEL', k, 'due')
-    if r[15] then redis.call('ZREM', tree_of(r[7] .. '.' .. model), id) end
   end
   if status == 'failed' and not step[1] then zadd(P .. 'dead:' .. tenant, int(t), id) end
   count('stats', model, status, 1)
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
   if r[13] then count_items(r[13], t, status, 1) end
-  if step[2] then leave_steps(id, k, t, step[2]) end
-  if step[1] then
-    -- What a step was given is of no more use when it succeeded, and grows with every turn of an agent.
-    if status == 'succeeded' and redis.call('HSTRLEN', k, 'input') > SMALL then redis.call('HDEL', k, 'input') end
-    child_ended(id, k, t, status, model)
-  end
+  if r[15] then end_in_tree(id, k, t, status, r[7], model, step[1], step[2]) end
 end
 
 -- Ask a job that has not been asked yet, and has not ended, to stop. Returns the status after.
@@ -74,6 +68,31 @@ local function stop(id, k, t, status, attempt, worker)
     return 'canceled'
   end
   return status
+end
+
+-- What a claim has to know of a job of a tree, and to do with it.
+local function flow_of(id, k) -- lazy
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root')
+  local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
+
+  local function ends(job)
+    local status = redis.call('HGET', record(job), 'status')
+    return not status or status == 'canceling' or TERMINAL[status]
+  end
+
+  return {
+    text = table.concat(text, ' '),
+    slept = r[6],
+    -- A step, and a parent that was let go, start without a word to receivers.
+    silent = r[5] or r[6],
+    -- Nobody can join it.
+    is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
+    stop = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
+    take = function(lane)
+      redis.call('ZREM', tree_of(lane), id)
+      redis.call('HDEL', k, 'slept', 'waits')
+    end,
+  }
 end
 
 -- Stop the child that this entry of a parent's journal names. One that a retry has taken over may be another's by now.

@@ -8,13 +8,10 @@ local function timers_of(id) return P .. 'timers:' .. id end
 local SHOWN, ROOM = 200, 1000000
 
 -- Whether the claim with this fence has the job: also while it waits, unlike `owned`. Returns the status too, and the attempt.
-local function is_claim(attempt, nonce, status, fence)
-  return attempt and nonce and attempt .. '/' .. nonce == fence and (status == 'running' or status == 'waiting' or status == 'canceling'), status, attempt
-end
-
 local function has_claim(k, fence)
   local r = redis.call('HMGET', k, 'attempt', 'nonce', 'status')
-  return is_claim(r[1], r[2], r[3], fence)
+  local attempt, nonce, status = r[1], r[2], r[3]
+  return attempt and nonce and attempt .. '/' .. nonce == fence and (status == 'running' or status == 'waiting' or status == 'canceling'), status, attempt
 end
 
 -- The event of a step, as the parent's log holds it.
@@ -39,7 +36,7 @@ local function go_on(id, k)
 end
 
 -- Whether a parent that waits has what it waits for. `w`: its `wake_at` and `until`.
-local function has_come(id, t, w)
+local function has_come(id, t, w) -- lazy
   return redis.call('LLEN', ends_of(id)) >= tonumber(w[1] or 0) or (w[2] and tonumber(w[2]) <= t)
 end
 
@@ -126,6 +123,16 @@ end
 local function leave_steps(id, k, t, kids)
   if tonumber(kids) > redis.call('LLEN', ends_of(id)) then redis.call('ZADD', P .. 'reap', int(t), id) end
   redis.call('HDEL', k, 'asks', 'wake_at', 'until', 'ran')
+end
+
+-- What the end of a job is to the tree that it is in.
+local function end_in_tree(id, k, t, status, queue, model, parent, kids) -- lazy
+  redis.call('ZREM', tree_of(queue .. '.' .. model), id)
+  if kids then leave_steps(id, k, t, kids) end
+  if not parent then return end
+  -- What a step was given is of no more use when it succeeded, and grows with every turn of an agent.
+  if status == 'succeeded' and redis.call('HSTRLEN', k, 'input') > SMALL then redis.call('HDEL', k, 'input') end
+  child_ended(id, k, t, status, model)
 end
 
 -- What a job has journaled is that of the one too that is made anew in its place: what was finished is neither done nor paid again. Sleeps go on. Waits that are

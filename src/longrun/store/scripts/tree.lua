@@ -4,10 +4,13 @@ local r, refusal = theirs(record(ARGV[1]), ARGV[2])
 if not r then return refusal end
 local piece, found = redis.call('HSCAN', journal_of(ARGV[1]), ARGV[3], 'COUNT', ARGV[4]), {}
 for i = 1, #piece[2], 2 do
-  local key, at, mark = piece[2][i], string.match(piece[2][i + 1], '^[dfbtw] %S+ (%d+) (%S+)')
-  if not at then at, mark = string.match(piece[2][i + 1], '^c %S+ %d+ (%d+) (%S+)') end
-  -- The time and the winners that it has read are kept there too (`now:`, `first:`); they are no steps.
-  if at and not string.find(key, '^now:') and not string.find(key, '^first:') then
+  local key, at, mark = piece[2][i], string.match(piece[2][i + 1], '^c %S+ %d+ (%d+) (%S+)')
+  if not at then
+    at, mark = string.match(piece[2][i + 1], '^[dfbtw] %S+ (%d+) (%S+)')
+    -- The time and the winners that it has read are kept there too; they are no steps.
+    if string.find(key, '^now:') or string.find(key, '^first:') then at = nil end
+  end
+  if at then
     found[#found + 1], found[#found + 2], found[#found + 3] = key, at, mark
   end
 end

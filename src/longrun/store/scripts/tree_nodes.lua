@@ -2,7 +2,7 @@
 -- Returns {'', {row, …}} | {'none'} | {'gone'}. A row: kind (of the journal's entry), made ms, mark, 1 (the code did not ask for it last) or 0, 1 (it has its
 -- result) or 0, and then of a child: id, epoch, fields of its record; of a sleep or a wait: when it is over, 1 (a signal has come) or 0;
 -- of a step in the job itself: epoch, failure JSON ('' = none). '' stands for a key that is not there.
-local r, refusal = theirs(record(ARGV[1]), ARGV[2])
+local r, refusal = theirs(record(ARGV[1]), ARGV[2], 'epoch')
 if not r then return refusal end
 local journal, rows, t = journal_of(ARGV[1]), {}, now()
 
@@ -10,7 +10,7 @@ local function row(key)
   local e = redis.call('HMGET', journal, key, 'u:' .. key)
   local kind, what, rest = string.match(e[1] or '', '^([cdfbtw]) (%S+) (.*)$')
   if not kind then return '' end
-  local unused = e[2] == '1' and 1 or 0
+  local unused = e[2] == (r[4] or '0') and 1 or 0
   if kind == 'c' then
     local epoch, at, mark = string.match(rest, '^(%d+) (%d+) (%S+)')
     local c = redis.call('HMGET', record(what), 'model', 'status', 'created', 'started', 'finished', 'attempt', 'usage', 'error', 'kids', 'kids_usage')
