@@ -252,9 +252,22 @@ async def test_a_waiting_neighbour_does_not_keep_a_runner_that_is_to_be_killed_u
         parent, hanging = started(desk.tables, "job_1", "job_2", delivery=delivery)
         seat = await desk.ask(parent)
         desk.limits.request_stop(hanging, "canceled")
-        desk.limits.look(time.monotonic() + 5)
+        seat.pong_at = time.monotonic() + 5
+        desk.limits.look(seat.pong_at)
         assert (seat.doomed == {hanging}) is killed
         await desk.effects.settled()
+
+
+async def test_who_waits_is_no_company_for_those_that_run() -> None:
+    desk = Desk(tables_of(concurrency=2))
+    parent, other = started(desk.tables, "job_1", "job_2")
+    (seat,) = desk.tables.seats
+    assert seat.had_company(other.id, other.fence)
+    await desk.ask(parent)
+    assert not seat.had_company(other.id, other.fence)
+    assert desk.tables.busy
+    await desk.ask(other)
+    assert not desk.tables.busy
 
 
 # -- it is let go -------------------------------------------------------------------------------------------------------------
@@ -270,13 +283,30 @@ async def test_who_is_let_go_unwinds_and_sleeps_with_the_time_that_it_ran_and_wh
     for run in runs:
         desk.parking.wake(run)
         run.ran = 1.5
-    assert frames(seat, "answer")[3:] == [], "who is to unwind is not woken"
+    assert list(seat.leaving.values()) == runs, "who is to unwind is not woken"
     desk.settler.on_done(seat, [waited(run.id) for run in runs])
     await desk.effects.settled()
     used = b'{"run_s":0.1,"wait_s":0.0}'
     assert desk.steps.calls[3:] == [("let_go", *[(run.id, 1500, used) for run in runs])]
     assert [args[1] for args in desk.effects.named("post")] == ["asleep", "queued", "stale"]
     assert (desk.tables.runs, [lane.held for lane in desk.tables.lanes.values()], seat.empty) == ({}, [0], True)
+
+
+async def test_who_was_woken_and_finds_no_room_here_is_let_go_for_another_worker_may_have_some() -> None:
+    desk = Desk(tables_of(concurrency=1))
+    (lane,) = desk.tables.lanes.values()
+    seat, (run,) = await parked(desk, "job_1")
+    started(desk.tables, "job_2")
+    desk.parking.wake(run)
+    now = time.monotonic()
+    desk.parking.look_at(seat, now + parking.NO_ROOM - 1)
+    assert frames(seat, "let_go") == []
+    desk.parking.look_at(seat, now + parking.NO_ROOM + 1)
+    assert frames(seat, "let_go") == [([("job_1", "1/n")],)]
+    assert (lane.resuming, lane.held, aboard(seat)) == ({}, 1, ["job_2"])
+    desk.settler.on_done(seat, [waited("job_1")])
+    await desk.effects.settled()
+    assert (desk.steps.calls[-1][0], lane.held) == ("let_go", 1)
 
 
 async def test_who_is_let_go_waits_for_a_full_store(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ local function stop(id, k, t, status, attempt, worker)
     return 'canceling'
   end
   if status ~= 'canceling' and not TERMINAL[status] then
-    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled before it ran.', attempt))
+    finalize(id, k, t, 'canceled', nil, failure('canceled', status == 'asleep' and 'The job was canceled.' or 'The job was canceled before it ran.', attempt))
     return 'canceled'
   end
   return status
@@ -87,7 +87,7 @@ local function flow_of(id, k) -- lazy
     silent = r[5] or r[6],
     -- Nobody can join it.
     is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
-    stop = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
+    cancel = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
     take = function(lane)
       redis.call('ZREM', tree_of(lane), id)
       redis.call('HDEL', k, 'slept', 'waits')
@@ -122,7 +122,7 @@ local function limit_wait(id, k, policy)
   if total then redis.call('ZADD', P .. 'deadline', int(redis.call('HGET', k, 'created') + total * 1000), id) end
 end
 
-local function expire(id, k, t, attempt)
+local function expire(id, k, t, attempt) -- lazy
   local why = tonumber(attempt) > 0 and 'The job had not ended within its total_timeout.' or 'The job did not start within its time limit.'
   finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
 end
@@ -282,7 +282,7 @@ end
 
 -- A job that had to do with others went: bury.lua sees to what it has made. The tombstone of one at the top of a tree says which
 -- job is the retry of it, and stays as long as that one: what was finished has been taken over.
-local function leave_tree(id, k, t, tombstone, r)
+local function leave_tree(id, k, t, tombstone, r) -- lazy
   if redis.call('EXISTS', journal_of(id)) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
   if r[1] then return end
   if r[2] then redis.call('HSET', k, 'retried_by', r[2]) end
