@@ -147,7 +147,6 @@ class Steps(ABC):
     def send(self, frames: Sequence[Frame]) -> None:
         """Send what its flow has to say, after what the run has said before: the files that it has made, above all."""
         if frames:
-            check_not_forked()
             run = self.run
             with self._context.capture.lock:
                 run.flush()
