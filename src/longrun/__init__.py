@@ -27,15 +27,19 @@ if TYPE_CHECKING:
         Failure,
         JobError,
         JobFailed,
+        LetGo,
         LongrunError,
         RetryAfter,
         SettingsError,
         SoftTimeLimit,
+        StepConflict,
+        StepFailed,
+        StepRefused,
         StreamBroken,
         Unreachable,
     )
     from longrun.inprocess import JobHandle, close, submit
-    from longrun.models import Audio, File, Image, Job, Limits, Model, Retry, batched, model
+    from longrun.models import Audio, File, Image, Job, Limits, Model, Retry, batched, chain, fan_out, model
     from longrun.version import VERSION as __version__  # noqa: N811 - the name that tools look for
     from longrun.wiring import create_app
 
@@ -56,6 +60,7 @@ __all__ = [
     "JobError",
     "JobFailed",
     "JobHandle",
+    "LetGo",
     "Limits",
     "LongrunError",
     "Model",
@@ -63,12 +68,17 @@ __all__ = [
     "RetryAfter",
     "SettingsError",
     "SoftTimeLimit",
+    "StepConflict",
+    "StepFailed",
+    "StepRefused",
     "StreamBroken",
     "Unreachable",
     "__version__",
     "batched",
+    "chain",
     "close",
     "create_app",
+    "fan_out",
     "model",
     "submit",
 ]
@@ -76,10 +86,10 @@ __all__ = [
 #: Where each name lives. Loaded on first use: a runner must not pay for a web framework, nor `longrun jobs ls` for pydantic.
 _HOMES = {
     "longrun.client": "AsyncClient Client",
-    "longrun.errors": "ApiError AuthoringError BadInput CallError Canceled DownloadBroken Failure JobError JobFailed LongrunError "
-    "RetryAfter SettingsError SoftTimeLimit StreamBroken Unreachable",
+    "longrun.errors": "ApiError AuthoringError BadInput CallError Canceled DownloadBroken Failure JobError JobFailed LetGo LongrunError "
+    "RetryAfter SettingsError SoftTimeLimit StepConflict StepFailed StepRefused StreamBroken Unreachable",
     "longrun.inprocess": "JobHandle close submit",
-    "longrun.models": "Audio File Image Job Limits Model Retry batched model",
+    "longrun.models": "Audio File Image Job Limits Model Retry batched chain fan_out model",
     "longrun.wiring": "create_app",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

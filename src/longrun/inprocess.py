@@ -22,6 +22,7 @@ from longrun.service.caller import Caller
 from longrun.service.parts import Parts
 from longrun.service.presence import stay_announced
 from longrun.service.request import parse_request
+from longrun.service.signals import asks_of
 from longrun.service.submit import submit as accept
 from longrun.service.uploads import Uploads
 from longrun.service.watch import whole_output
@@ -45,7 +46,7 @@ class JobHandle:
         """The job as `GET /jobs/{id}` shows it. Raises JobNotFound, JobGone."""
         caller = _caller(self.tenant)
         job = await caller.urls.job(await read.get(caller, self.id), caller.base)
-        view: dict[str, Any] = orjson.loads(wire.encode(wire.Job.of(job, caller.base)))
+        view: dict[str, Any] = orjson.loads(wire.encode(wire.Job.of(job, caller.base, asks=await asks_of(caller, job))))
         return view
 
     async def result(self, timeout: float = 3600.0) -> Any:

@@ -129,8 +129,14 @@ class Settings(BaseSettings):
         True, description="What a model prints while it runs a job becomes `log` events of that job, which its caller can read."
     )
     models_may_submit: bool = Field(
-        True, description="Whether `longrun.submit` works inside models: their runners are then given the store's URL, in memory."
+        False,
+        description="Whether `longrun.submit` works inside models: their runners are then given the store's URL, in memory. Steps need "
+        "nothing of this.",
     )
+    rehearse: bool = Field(
+        False, description="Let a job go at every wait for its steps, so that its code runs again from the beginning: a trial of replays."
+    )
+    max_tree: int = Field(10_000, ge=1, description="Most jobs below a job, as its steps; a model's `max_tree` counts up to this.")
     events: bool = Field(False, description="Send Celery task events, for Flower.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe message that is logged.")
 
@@ -284,8 +290,9 @@ def check_store_may_be_used() -> None:
         )
     if _given is not None and not load_settings().models_may_submit:
         raise SettingsError(
-            "longrun.submit does not work inside models here, because LONGRUN_MODELS_MAY_SUBMIT is 0. Set LONGRUN_MODELS_MAY_SUBMIT=1 for "
-            "the worker and start it again, or submit from outside the model."
+            "longrun.submit does not work inside models, unless LONGRUN_MODELS_MAY_SUBMIT is 1. To run another model and have its result, "
+            "write job.run(Model, …). For jobs that have nothing to do with this one, job.call(…, detached=True), or set "
+            "LONGRUN_MODELS_MAY_SUBMIT=1 for the worker and start it again."
         )
 
 

@@ -252,6 +252,7 @@ def run_worker(
         name=name or f"longrun-{os.getpid()}-{own[:6]}@{socket.gethostname()}",
         target=target,
         specs=wanted,
+        models={spec.name: spec for spec in specs},
         settings=settings,
         # A worker's calls carry their own, long deadlines; this one is for the few that do not.
         open_store=lambda: open_store(settings, url, timeout=10.0),

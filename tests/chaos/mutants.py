@@ -197,16 +197,16 @@ STORE_MUTANTS = [
     ),
     Mutant(
         "whatever is one tenant's, hidden from another",
-        "store/scripts/lib.lua",
+        "store/scripts/lib_trees.lua",
         "(tenant and r[1] ~= tenant)",
         "false",
         f"{TENANTS}::test_what_is_another_tenants_is_not_there[read]",
     ),
     Mutant(
         "records whose time is over",
-        "store/scripts/lib.lua",
-        "(r[3] and tonumber(r[3]) <= now())",
-        "false",
+        "store/scripts/lib_trees.lua",
+        "    over = tonumber(over) <= now()\n",
+        "    over = false\n",
         f"{TENANTS}::test_what_has_expired_is_gone_before_a_chore_has_run[read]",
     ),
     Mutant(

@@ -11,11 +11,17 @@ LEASES = "tests/unit/worker/test_leases.py"
 
 #: A script, and where it asks whether the claim still has the job: in the mutant it asks by the number of the attempt alone.
 _ASKS = [
-    ("heartbeat", "owns(record(ARGV[i]), ARGV[i + 1])", "owns(record(ARGV[i]), {})", "ARGV[i + 1]", "record(ARGV[i])"),
-    ("append", "owns(k, fence)", "owns(k, {})", "fence", "k"),
+    ("heartbeat", "has_claim(k, ARGV[i + 1])", "has_claim(k, {})", "ARGV[i + 1]", "k"),
+    ("append", "has_claim(k, fence)", "has_claim(k, {})", "fence", "k"),
     ("finish", "owned(r[3], r[14], r[6], fence)", "owned(r[3], r[14], r[6], {})", "fence", "k"),
     ("retry_later", "owns(k, fence)", "owns(k, {})", "fence", "k"),
-    ("hand_back", "owns(k, ARGV[2])", "owns(k, {})", "ARGV[2]", "k"),
+    ("hand_back", "has_claim(k, ARGV[2])", "has_claim(k, {})", "ARGV[2]", "k"),
+    ("let_go", "has_claim(k, fence)", "has_claim(k, {})", "fence", "k"),
+    ("journal", "has_claim(k, fence)", "has_claim(k, {})", "fence", "k"),
+    *[
+        (script, "has_claim(k, ARGV[2])", "has_claim(k, {})", "ARGV[2]", "k")
+        for script in ("ask", "resume", "drop", "forget_signal", "history")
+    ],
 ]
 _NO_NONCE = [
     Mutant(
@@ -55,7 +61,7 @@ CLAIM_MUTANTS = [
     Mutant(
         "earlier run of a job that was claimed again",
         "worker/leases.py",
-        "            self._has_lost(earlier)\n",
+        "        self._has_lost(earlier)\n",
         "",
         f"{LEASES}::test_a_claim_of_a_job_that_runs_here_says_that_the_earlier_run_has_lost_it",
     ),
@@ -76,8 +82,8 @@ CLAIM_MUTANTS = [
     Mutant(
         "nonce in the keys of files that are swept",
         "store/scripts/needed_files.lua",
-        "owns(record(job), fence))",
-        "owns(record(job), string.match(fence, '^[^/]*') .. '/' .. redis.call('HGET', record(job), 'nonce')))",
+        "has_claim(record(job), fence))",
+        "has_claim(record(job), string.match(fence, '^[^/]*') .. '/' .. redis.call('HGET', record(job), 'nonce')))",
         f"{FENCE}::test_the_files_of_a_forgotten_claim_are_swept_while_the_other_one_runs",
     ),
     Mutant(

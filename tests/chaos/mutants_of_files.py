@@ -100,7 +100,7 @@ FILE_MUTANTS = [
     Mutant(
         "files of the attempt that runs now",
         "store/scripts/needed_files.lua",
-        " or (job and owns(record(job), fence))",
+        " or (job and has_claim(record(job), fence))",
         "",
         f"{FILES}::test_what_is_named_needed_in_use_or_in_the_trash_is_not_to_be_swept",
     ),

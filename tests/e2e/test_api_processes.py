@@ -246,7 +246,7 @@ def test_two_services_of_several_processes_never_share_a_port(alone: subprocess.
     assert "is in use" in ended.stderr
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "257", "many"])
+@pytest.mark.parametrize("value", ["257", "many", *(pytest.param(each, marks=pytest.mark.slow) for each in ("0", "-1"))])
 def test_a_number_that_cannot_be_is_refused(value: str) -> None:
     ended = longrun("api", HELLO, LONGRUN_API_PROCESSES=value)
     assert ended.returncode == 2

@@ -60,9 +60,17 @@ def test_a_folder_of_files_named_like_libraries_hides_none_of_them_from_any_proc
     ("lines", "says"),
     [
         ("import sys\nsys.exit('bye')\n", "app.py:6 ends the process ('bye'); importing it must only define models"),
-        ("import argparse\nargparse.ArgumentParser().parse_args()\n", "app.py:6 reads a command line by argparse"),
-        ("raise KeyboardInterrupt\n", "app.py:5 raises KeyboardInterrupt"),
-        ("import asyncio\nraise asyncio.CancelledError('stop')\n", "app.py cannot be served: CancelledError: stop"),
+        pytest.param(
+            "import argparse\nargparse.ArgumentParser().parse_args()\n",
+            "app.py:6 reads a command line by argparse",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("raise KeyboardInterrupt\n", "app.py:5 raises KeyboardInterrupt", marks=pytest.mark.slow),
+        pytest.param(
+            "import asyncio\nraise asyncio.CancelledError('stop')\n",
+            "app.py cannot be served: CancelledError: stop",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_file_that_ends_the_process_at_import_is_said_to_do_that_once(tmp_path: Path, lines: str, says: str) -> None:

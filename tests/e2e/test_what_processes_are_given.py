@@ -14,7 +14,8 @@ KEY = "a-key-of-a-tenant"
 
 
 def test_only_those_that_answer_callers_have_the_keys_and_no_model_has_the_way_to_the_store(serve: Serve, tmp_path: Path) -> None:
-    service = serve(f"{LOOK}:Looker,calls,leaf", folder=tmp_path, LONGRUN_API_KEYS=f"me={KEY}", LONGRUN_KEY=KEY, LONGRUN_CONCURRENCY="2")
+    env = {"LONGRUN_API_KEYS": f"me={KEY}", "LONGRUN_KEY": KEY, "LONGRUN_CONCURRENCY": "2", "LONGRUN_MODELS_MAY_SUBMIT": "1"}
+    service = serve(f"{LOOK}:Looker,calls,leaf", folder=tmp_path, **env)
     with longrun.Client(service.url, KEY) as client:
         looked = json.loads(client.run("looker"))
         assert client.run("calls") == "done"

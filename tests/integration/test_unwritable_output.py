@@ -43,7 +43,7 @@ def nowhere(kind: str) -> Iterator[int]:
         os.close(number)
 
 
-@pytest.mark.parametrize("kind", ["unread pipe", "full disk"])
+@pytest.mark.parametrize("kind", [pytest.param("unread pipe", marks=pytest.mark.slow), "full disk"])
 def test_a_service_whose_output_goes_nowhere_works_and_stops(kind: str, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(MODELS)
     url = f"http://127.0.0.1:{free_port()}"

@@ -10,6 +10,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ STRANGERS: dict[str, tuple[str, ...]] = {
     "api.http.parameters:re.sub": ("sub", "«\\»", "«\\a»"),
     "api.limits:_SUBMIT": ("fullmatch", "/api/v1/models/«a»", "/api/v1/models/«a/jobs»"),
     "api.limits:_BATCH": ("fullmatch", "/api/v1/models/«a»", "/api/v1/models/«a/batches»"),
-    "api.middleware.access:_SIGNED": ("fullmatch", "/api/v1/files/«a»", "/api/v1/files/«a/content»"),
+    "api.limits:_SIGNAL": ("fullmatch", "/api/v1/jobs/«a»", "/api/v1/jobs/«a/signals/»", "/api/v1/jobs/a/signals/«a»/"),
+    "api.middleware.access:_CONTENT": ("fullmatch", "/api/v1/files/«a»", "/api/v1/files/«a/content»"),
+    "api.middleware.access:_SIGNAL": ("fullmatch", "/api/v1/jobs/«a»", "/api/v1/jobs/«a/signals/»", "/api/v1/jobs/a/signals/«a»/"),
     "api.middleware.access:_PORT": ("sub", "«:1»x", ":«1»x", "«:»x"),
     "api.middleware.request_id:_REQUEST_ID": ("fullmatch",),
     "api.routes.files:_RANGE": ("fullmatch", "bytes=«1»", "bytes=1-«1»"),
@@ -56,6 +59,7 @@ STRANGERS: dict[str, tuple[str, ...]] = {
         "{'descr': '<f4', 'fortran_order': False, 'shape': («1, »", "{'descr': '<f4', 'fortran_order': False, 'shape': («, »",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }« »",
     ),
+    "jobs.signals:NAME": ("fullmatch",),
     "media.audio:_NOT_ZERO": ("search",),
     "media.audio:_ID3": ("match", "«ID3»"),
     "media.containers:_DOC_TYPE": ("search", "«B\x82»", "«B\x82\x84web»"),
@@ -98,6 +102,7 @@ STRANGERS: dict[str, tuple[str, ...]] = {
     "webhooks.urls:_AUTHORITY": ("fullmatch", "[«:»", "«a.»:", "a:«1»"),
     "webhooks.urls:_FOREIGN": ("search",),
     "webhooks.urls:_LABEL": ("fullmatch",),
+    "store.trees:_NUMBERS": ("findall", "«1»", "«a»", "«1a»"),
     "webhooks.urls:_LIKE_A_NUMBER": ("fullmatch", "0x«0»!"),
     "worker.runner.job_files:_TYPE": ("fullmatch",),
     "worker.runner.job_files:_ACTIVE": ("search", "«/xm»", "«scrip»"),
@@ -136,10 +141,20 @@ LUA = {
     "'^{\"run_s\":([%d.e+-]+),\"wait_s\":([%d.e+-]+)'", "'%.%d+$'", "'%.(%d+)$'", "'[^%w%.@_:-]'", "'^.*/(.*)$'",
     "'^(job_%x+)/(%d+)/'", "'^(job_%x+)/(%d+/.+)/'",
     "'^file_[0-9a-f]+$'", "'^(%d+) %d+ output '", "'^(%d+) (.*)$'", "'^(%d+) (%d+)$'", "'^(%d+)/(.*)'", "'^[^/]*'", "'/(.*)'",
+    # Of journals: their members are without spaces.
+    "'^(%a) (.*)$'", "'^%d+'", "'^(%S+) (%d+)'", "'\"tree\":(%d+)'", "'\"depth\":(%d+)'", "'^c (%S+)'", "'^w (%d+) %d+ %S+ (.*)$'",
+    "'^%d+ waited'", "'^[dw] %S+ %S+ %S+ '", "'^(%d+) (%d)$'", "'^c (%S+) '", "'^w (%d+) '", "'^(!?)%d*$'", "'^[vx]:'",
+    "'^(%a) (%d+) %d+ %S+ (.*)$'", "'^([dfb]) (%S+ .*)$'", "'^%S+'", "'^%S+ %S+ %S+ (.*)$'", "'^c %S+ %d+ (%d+) (%S+)'",
+    "'^[dfbtw] %S+ (%d+) (%S+)'", "'^now:'", "'^first:'", "'^([cdfbtw]) (%S+) (.*)$'", "'^(%d+) (%d+) (%S+)'", "'^(%d+) (%S+) ?(.*)$'",
 }  # fmt: skip
 
 #: What is tried of each pattern besides.
 _COMMON = (*" \t\n\r\0a0A9.:;,=/\\\"'-_+<>[](){}!?*%#&@|~$^\xff", "a ", "a0", " ,", "a=", "=a", '""', "\r\n", "\\\\", "a.", "./")
+
+
+@cache
+def _calls() -> dict[str, ast.Call]:
+    return dict(_found())
 
 
 def _found() -> Iterator[tuple[str, ast.Call]]:
@@ -185,21 +200,18 @@ def _lua_patterns(text: str) -> Iterator[str]:
             yield arguments[1].strip()
 
 
-_CALLS = dict(_found())
-
-
 def _pattern(name: str) -> re.Pattern[Any]:
     module, _, what = name.partition(":")
     known = import_module(f"longrun.{module}")
     if not what.startswith("re."):
         found: re.Pattern[Any] = getattr(known, what)
         return found
-    written = _CALLS[name].args[0]
+    written = _calls()[name].args[0]
     return re.compile(written.value if isinstance(written, ast.Constant) else getattr(known, ast.unparse(written)))  # type: ignore[arg-type]
 
 
 def test_every_pattern_is_entered_here() -> None:
-    assert set(_CALLS) == STRANGERS.keys() | OURS.keys() | FORMS
+    assert set(_calls()) == STRANGERS.keys() | OURS.keys() | FORMS
 
 
 def test_every_pattern_of_the_scripts_is_entered_here() -> None:

@@ -75,7 +75,14 @@ def test_a_setting_that_is_a_secret_is_kept_from_models(name: str) -> None:
 
 def test_a_model_has_the_settings_of_its_worker_and_not_those_of_the_environment(in_runner: Any, tmp_path: Path) -> None:
     settings = Settings(
-        host="0.0.0.0", api_keys={"me": SecretStr("k")}, prefix="p:", lease=7, heartbeat=1, data=Path("here"), queues=("a", "b")
+        host="0.0.0.0",
+        api_keys={"me": SecretStr("k")},
+        prefix="p:",
+        lease=7,
+        heartbeat=1,
+        data=Path("here"),
+        queues=("a", "b"),
+        models_may_submit=True,
     )
     in_runner(settings)
     read = load_settings()
@@ -88,9 +95,9 @@ def test_a_model_has_the_settings_of_its_worker_and_not_those_of_the_environment
 
 
 def test_a_model_that_may_not_submit_has_no_url(in_runner: Any) -> None:
-    in_runner(Settings(models_may_submit=False))
+    in_runner(Settings())
     assert load_settings().redis_url == ""
-    with pytest.raises(SettingsError, match="Set LONGRUN_MODELS_MAY_SUBMIT=1 for the worker"):
+    with pytest.raises(SettingsError, match="set LONGRUN_MODELS_MAY_SUBMIT=1 for the worker"):
         check_store_may_be_used()
     # A file that holds models and an application is imported in runners too.
     assert create_app(models=[])

@@ -10,6 +10,7 @@ from longrun.api.http.jsonl import is_lines
 from longrun.api.http.multipart import is_multipart
 from longrun.api.middleware.access import BodyLimits
 from longrun.errors import UnknownModel
+from longrun.jobs.signals import MOST_VALUE
 from longrun.models import Registry
 from longrun.service.input_files import MOST_FILES
 from longrun.settings import Settings
@@ -17,6 +18,7 @@ from longrun.version import API_PREFIX
 
 _SUBMIT = re.compile(rf"{API_PREFIX}/models/([^/]+)/jobs")
 _BATCH = re.compile(rf"{API_PREFIX}/models/[^/]+/batches")
+_SIGNAL = re.compile(rf"{API_PREFIX}/jobs/[^/]+/signals/[^/]+")
 _FILES = f"{API_PREFIX}/files"
 #: What a form has around its file.
 _AROUND = 64 * 1024
@@ -25,12 +27,14 @@ _AROUND = 64 * 1024
 def body_limits(models: Registry, settings: Settings) -> BodyLimits:
     """Bytes that the body of a request may have.
 
-    JSON: `max_body`. Lines of a batch: `max_file`. A form: `max_body`, and what its files may have.
+    JSON: `max_body`; an answer to what a job asks: 64 KB. Lines of a batch: `max_file`. A form: `max_body`, and what its files may have.
     """
 
     def limit(path: str, headers: Headers) -> int:
         if path == _FILES:
             return settings.max_file + _AROUND
+        if _SIGNAL.fullmatch(path):
+            return min(MOST_VALUE, settings.max_body)
         if _BATCH.fullmatch(path) and is_lines(headers.get("content-type")):
             return settings.max_file
         found = _SUBMIT.fullmatch(path)

@@ -41,6 +41,8 @@ async def run_chores(store: Store, settings: Settings, blobs: Blobs) -> None:
         every(2.0, "republish", lambda: _until_done(lambda: store.upkeep.republish(DOUBT_AFTER_S))),
         every(SECOND_LOOK_S, "refill", lanes.look),
         every(2.0, "expire", lambda: _until_done(store.upkeep.expire)),
+        every(2.0, "bury", lambda: _until_none(store.upkeep.bury)),
+        every(0.5, "reap", lambda: _until_none(store.steps.reap)),
         every(1.0, "batches", lambda: go_on_with_batches(store, blobs)),
         every(2.0, "expire_files", lambda: _until_done(store.files.expire)),
         every(2.0, "trash", files.empty_trash),
@@ -78,6 +80,12 @@ async def _until_done(piece: Callable[[], Awaitable[int]]) -> None:
     looked_at = _MOST
     while looked_at >= _MOST:
         looked_at = await piece()
+
+
+async def _until_none(piece: Callable[[], Awaitable[int]]) -> None:
+    """Repeat a chore that looks at one tree a call, of whatever size, until it has nothing left."""
+    while await piece():
+        pass
 
 
 async def go_on_with_batches(store: Store, blobs: Blobs) -> None:

@@ -36,5 +36,6 @@ def build() -> typer.Typer:
     app.add_typer(jobs.app, name="jobs")
     app.add_typer(files.app, name="files")
     app.add_typer(dead.app, name="dead")
+    app.command()(jobs.signal)
     app.command()(jobs.models)
     return app

@@ -1,7 +1,8 @@
-"""`longrun jobs …` and `longrun models`: list, show, cancel and retry what a server has."""
+"""`longrun jobs …`, `longrun signal` and `longrun models`: list, show, cancel and retry what a server has, and answer what jobs ask."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -12,6 +13,8 @@ from longrun.cli.http import connect, for_each
 from longrun.cli.options import AsJson, Key, Url, usage
 from longrun.cli.run import finish, leave_running
 from longrun.cli.show import describe, describe_failure, print_json, print_list, print_output, print_table, say, write
+from longrun.cli.tree import HEADERS, rows
+from longrun.cli.values import read_value
 
 if TYPE_CHECKING:
     from longrun.client import Client
@@ -79,17 +82,45 @@ def show(
 
 
 def print_job(job: dict[str, Any]) -> None:
-    """A job's members, without its output; why it failed goes to stderr."""
-    hidden = ("urls", "output", "error", "terminal", "version", "policy")
-    print_table(("", ""), [(name, _cell(value)) for name, value in job.items() if name not in hidden and value not in (None, [], {})])
+    """A job's members, without its output, and what it asks; why it failed goes to stderr."""
+    hidden = ("urls", "output", "error", "terminal", "version", "policy", "asks")
+    shown = [(name, _cell(value)) for name, value in job.items() if name not in hidden and value not in (None, [], {})]
+    print_table(("", ""), [*shown, *(row for ask in job.get("asks") or [] for row in _asked(job["id"], ask))])
     if job.get("error"):
         say(describe_failure(job))
+
+
+def _asked(job_id: str, ask: dict[str, Any]) -> list[tuple[str, str]]:
+    asked, schema = (json.dumps(ask[name], ensure_ascii=False) for name in ("ask", "schema"))
+    return [
+        ("asks", f"{ask['name']}, until {ask['until']}"),
+        ("", asked),
+        ("schema", schema),
+        ("answer", f"longrun signal {job_id} {ask['name']} VALUE"),
+    ]
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{name}={each}" for name, each in value.items() if each is not None)
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@app.command("tree")
+def tree(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a job.")],
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a job is made of: the jobs that it has made, what it did itself, what it waits for.
+
+    In a pipe: step (two spaces for each level), model or kind, state, run seconds, cost, id; tab-separated, without a header. Seconds and
+    cost are those of a job with all its steps.
+    """
+    client = open_client(url, key)
+    found = client.job(job_id).tree(deep=True)
+    print_list(found, HEADERS, rows(found), as_json=as_json)
 
 
 @app.command("cancel")
@@ -123,6 +154,22 @@ def each_job(job_ids: list[str], act: Callable[[str], dict[str, Any]], *, as_jso
     if as_json:
         print_json(done)
     raise typer.Exit(code)
+
+
+def signal(
+    job_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a job.")],
+    name: Annotated[str, typer.Argument(help="What the job asks under; `longrun jobs show ID` says.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE|@FILE|-", help="The answer as JSON, or as text where a text is asked for.")],
+    url: Url = None,
+    key: Key = None,
+) -> None:
+    """Answer what a job asks."""
+    client = open_client(url, key)
+    job = client.job(job_id)
+    schema: Any = next((each["schema"] for each in job.asks if each["name"] == name), {})
+    with usage():
+        answer = read_value(value, schema if isinstance(schema, dict) else {})
+    job.signal(name, answer)
 
 
 def models(

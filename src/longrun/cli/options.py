@@ -24,6 +24,7 @@ Processes = Annotated[int | None, typer.Option(help="Runner processes per model.
 Concurrency = Annotated[int | None, typer.Option(help="Jobs at once in a runner. Default: the model's own setting.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps. Default: auto.")]
 Queues = Annotated[str | None, typer.Option(help="Queues to serve, comma-separated. Default: all.")]
+Rehearse = Annotated[bool | None, typer.Option("--rehearse", help="Let jobs go at every wait for their steps, to try how they replay.")]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from longrun.cli.ending import bound_end, in_time
-from longrun.cli.options import ApiProcesses, App, Concurrency, Data, Device, Host, Port, Processes, Queues
+from longrun.cli.options import ApiProcesses, App, Concurrency, Data, Device, Host, Port, Processes, Queues, Rehearse
 from longrun.cli.show import say
 from longrun.cli.supervisor import WRONG_START
 from longrun.errors import LongrunError, needs_extra
@@ -98,6 +98,7 @@ def worker(
     device: Device = None,
     data: Data = None,
     name: Annotated[str | None, typer.Option(help="Name of the worker, which no other running worker may have.")] = None,
+    rehearse: Rehearse = None,
     events: Annotated[bool | None, typer.Option("--events", "-E", help="Send Celery task events, for Flower.")] = None,
     identity: Annotated[str | None, typer.Option(hidden=True, help="By which the one that starts it reports its death.")] = None,
 ) -> None:
@@ -116,7 +117,15 @@ def worker(
         # Nobody calls a worker: it has no use for API keys, nor has the address that would ask for them any meaning.
         no_api: dict[str, Any] = {"api_keys": {}, "host": LOOPBACK[0]}
         settings = load_settings(
-            app=app, processes=processes, concurrency=concurrency, queues=queues, device=device, data=data, events=events, **no_api
+            app=app,
+            processes=processes,
+            concurrency=concurrency,
+            queues=queues,
+            device=device,
+            data=data,
+            rehearse=rehearse,
+            events=events,
+            **no_api,
         )
         configure_logging(settings.log_level)
         _refuse_unsafe(settings, find_store_url(settings))

@@ -15,7 +15,7 @@ from longrun.cli.ending import in_time
 from longrun.cli.http import glance
 from longrun.cli.listen import url_of
 from longrun.cli.options import ApiProcesses as Apis
-from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues
+from longrun.cli.options import App, Concurrency, Data, Device, Host, Port, Processes, Queues, Rehearse
 from longrun.cli.report import Reporter
 from longrun.cli.show import say, shown_url, write
 from longrun.cli.supervisor import Child, Supervisor, stop_patience
@@ -44,6 +44,7 @@ def serve(
     concurrency: Concurrency = None,
     device: Device = None,
     queues: Queues = None,
+    rehearse: Rehearse = None,
 ) -> None:
     """Serve a file of models: an embedded Valkey, the API and a worker.
 
@@ -64,6 +65,7 @@ def serve(
         concurrency=concurrency,
         device=device,
         queues=queues,
+        rehearse=rehearse,
     )
     if not settings.app:
         raise SettingsError("nothing to serve: name a file or module with models, as in `longrun serve app.py`, or set LONGRUN_APP")
@@ -134,6 +136,7 @@ def child_environment(env: dict[str, str], settings: Settings, redis_url: str, u
         "concurrency": settings.concurrency,
         "device": settings.device,
         "queues": ",".join(settings.queues),
+        "rehearse": settings.rehearse or None,
         "grace": chosen_grace(settings),
         "redis_url": redis_url,
     }

@@ -144,7 +144,20 @@ def describe_event(event: Event) -> str | None:
     if kind == "retrying":
         reason = data.get("reason") or {}
         return f"retrying at {data.get('next_attempt_at')} after {reason.get('code', 'an error')}: {reason.get('detail', '')}"
-    return kind if kind in ("waiting", "canceling") else None
+    if kind == "step":
+        return _CONTROL.sub(" ", f"step {data.get('key')}: {data.get('status')}")
+    if kind == "waiting":
+        return describe_wait(data)
+    return "canceling" if kind == "canceling" else None
+
+
+def describe_wait(data: Json) -> str:
+    """What a job waits for."""
+    names = [_CONTROL.sub(" ", str(name)) for name in data.get("for") or []]
+    if not names or names == ["steps"]:
+        return "waiting for its steps"
+    until = f" until {data['until']}" if data.get("until") else ""
+    return f"waiting{until} to be answered: {', '.join(names)}; see `longrun signal`"
 
 
 def describe_failure(job: Json) -> str:

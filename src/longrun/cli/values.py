@@ -1,12 +1,13 @@
 """Turns `key=value` words into a model's input, and an example input into words, by its schema (JSON Schema 2020-12).
 
-Pure, except that `key=@file` reads a text file.
+Pure, except that `key=@file` reads a text file, and an answer may come from stdin.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +56,18 @@ def parse_assignments(words: Sequence[str], schema: Schema) -> dict[str, Any]:
             raise ValueError(f"{key} is given twice")
         fields[key] = _file(key, text) if takes == "one" else _value(key, _text(key, text), field, schema)
     return fields
+
+
+def read_value(text: str, schema: Schema) -> Any:
+    """The one value that VALUE, @FILE (a text file) or - (stdin) describes: as the values of `parse_assignments`.
+
+    Raises:
+        ValueError: a file cannot be read, or the value is not the JSON that the schema asks for.
+    """
+    try:
+        return _value("VALUE", sys.stdin.read() if text == "-" else _text("VALUE", text), schema, schema)
+    except UnicodeDecodeError:
+        raise ValueError("VALUE: stdin is not a UTF-8 text") from None
 
 
 def file_field(field: Schema, root: Schema, depth: int = 0) -> Literal["one", "many", ""]:

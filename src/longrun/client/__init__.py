@@ -8,7 +8,7 @@
 
 from longrun.client.aio import AsyncClient
 from longrun.client.protocol.batches import BatchItem
-from longrun.client.protocol.events import Event
+from longrun.client.protocol.events import Event, StepPiece
 from longrun.client.protocol.options import BatchOptions, Options
 from longrun.client.resources.batches import AsyncRemoteBatch, RemoteBatch
 from longrun.client.resources.files import AsyncRemoteFile, RemoteFile
@@ -30,4 +30,5 @@ __all__ = [
     "RemoteBatch",
     "RemoteFile",
     "RemoteJob",
+    "StepPiece",
 ]

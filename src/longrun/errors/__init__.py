@@ -13,15 +13,19 @@ LongrunError
 │   ├── WebhookEndpointNotFound · WebhookDeliveryNotFound · QuotaExceeded
 │   ├── BatchNotFound ── BatchLost
 │   ├── JobNotFound ── JobLost
+│   ├── NotARoot · AlreadyAnswered · WaitTimeout · JobEnded
 │   └── BatchGone · JobGone · EventsLost · NotRetryable · NotFinished · JobUnsuccessful
 ├── JobError                  how an attempt failed; `code` is what callers see in `job.error.code`
-│   └── Failure · RetryAfter · BadInput · InvalidOutput · ResultTooLarge
+│   └── Failure · RetryAfter · BadInput · InvalidOutput · ResultTooLarge · StepNotAwaited
+├── StepFailed                a step of a job failed; raised where its parent awaits it
+│   └── StepRefused           it was not made
+├── StepConflict              one name for two steps
 ├── CallError                 a call through `longrun.Client` had no success
 │   └── ApiError · Unreachable · DownloadBroken
 ├── JobFailed                 the job that `result()` waited for ended without an output
 ├── StreamBroken              the pieces that `stream()` has given do not belong to what follows
 Canceled(BaseException)       raised inside a model whose job is to stop; `except Exception` does not catch it
-└── SoftTimeLimit
+└── SoftTimeLimit · LetGo
 """
 
 from typing import TYPE_CHECKING

@@ -186,3 +186,52 @@ class Canceled(BaseException):
 
 class SoftTimeLimit(Canceled):
     """The job's `soft_timeout` (or `timeout`) is over; the model may still return what it has. Raised once."""
+
+
+class StepFailed(LongrunError):
+    """A step of a job failed for good; raised where the parent awaits it. It is always this class, never what was raised in the step: a
+    replay takes the same branch.
+
+    Args:
+        code: why, such as `model-error` or `timeout`; see "Codes of jobs" in `docs/http.md`.
+        detail: text for the caller.
+        cause: class name of the exception, when there was one.
+        step: the key of the step in its parent's journal.
+        job_id: the child; None: it was no child, or was not made.
+    """
+
+    def __init__(self, code: str, detail: str = "", *, cause: str | None = None, step: str = "", job_id: str | None = None) -> None:
+        super().__init__(f"{step}: {code}: {detail}" if step else f"{code}: {detail}")
+        self.code, self.detail, self.cause, self.step, self.job_id = code, detail, cause, step, job_id
+
+
+class StepRefused(StepFailed):
+    """A step was not made: `too-many-steps`, `over-budget`, `validation-failed`, an unknown model, or where steps do not work."""
+
+
+class StepConflict(LongrunError):
+    """One name was used for two different steps in one attempt. Raised before the second is made.
+
+    Args:
+        name: as `key=` or `job.step` gave it.
+        one: what the first call was, such as the name of its model.
+        other: what the second is.
+    """
+
+    def __init__(self, name: str, one: str, other: str) -> None:
+        which = f"{one} and {other}" if one != other else f"two calls of {one} with different inputs"
+        super().__init__(f"the name {name!r} is used for {which}: give each step a name of its own")
+        self.name = name
+
+
+class StepNotAwaited(JobError):
+    """The model has returned, and a `job.…` call of it was never awaited, so its step was never made."""
+
+    code, title = "step-not-awaited", "A step of the job was never awaited"
+
+
+class LetGo(Canceled):
+    """The job is waiting for steps and gives up its place in memory: it goes on later, maybe elsewhere, with a replay.
+
+    Clean up as for any cancellation; steps that are asked for meanwhile raise it again.
+    """

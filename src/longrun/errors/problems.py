@@ -239,6 +239,30 @@ class NotFinished(Problem):
     code, status, title, retryable = "not-finished", 409, "The job has not finished", True
 
 
+class NotARoot(Problem):
+    """The job is a step of another one, and this is done with the job at the top of the tree, which the member `root` names."""
+
+    code, status, title = "not-a-root", 409, "The job is a step of another one"
+
+
+class AlreadyAnswered(Problem):
+    """The job has another answer to this already."""
+
+    code, status, title = "already-answered", 409, "It has been answered"
+
+
+class WaitTimeout(Problem):
+    """The time in which the job waited for this answer is over."""
+
+    code, status, title = "wait-timeout", 409, "The time for the answer is over"
+
+
+class JobEnded(Problem):
+    """The job has ended, and waits for no answer."""
+
+    code, status, title = "job-ended", 409, "The job has ended"
+
+
 class JobUnsuccessful(Problem):
     """The job ended without an output; the problem shown is the job's own."""
 

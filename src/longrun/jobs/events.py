@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TYPES = frozenset({"queued", "started", "progress", "output", "log", "retrying", "waiting", "canceling", "gap", "done", "error"})
+TYPES = frozenset(
+    {
+        "queued", "started", "progress", "output", "step_output", "step", "log", "retrying", "waiting", "canceling", "gap", "done", "error",
+    }
+)  # fmt: skip
+#: Those that bring values which a model has given.
+OUTPUTS = frozenset({"output", "step_output"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,10 @@ TITLES = {
     "upstream-rate-limited": "An upstream service asked to wait",
     "upstream-error": "An upstream service failed",
     "step-failed": "A step of the job failed",
+    "step-not-awaited": "A step of the job was never awaited",
+    "too-many-steps": "The job may have no more steps",
+    "over-budget": "The jobs of the tree have used what they may",
+    "wait-timeout": "Nobody answered in time",
     "result-too-large": "The output is larger than allowed",
     "validation-failed": "The input does not fit the model",
     "storage-full": "There was no room for a file that the model made",
@@ -42,6 +46,8 @@ RETRYABLE_CODES = frozenset(
 )
 #: What is known of the death of a process: members that only such failures have.
 DEATH = ("signal", "exit_code", "peak_memory", "hint")
+#: What is known of the step that failed: its key, the job that it was, the code of its own error.
+STEP = ("step", "job_id", "step_code")
 #: How a job was stopped: members that only canceled and timed-out jobs have, when their work had begun.
 STOP = ("stopped_by", "run_s", "stop_s")
 #: The step that stopped it: it looked at its flag (or ended by itself when asked to), an exception was raised in its code, its process
@@ -67,6 +73,9 @@ class JobFailure:
         stopped_by: the step that stopped it.
         run_s: seconds that its code had run when it had stopped.
         stop_s: seconds from the request (or the end of the limit) until it had stopped.
+        step: of `step-failed`, the key of the step in the job's journal.
+        job_id: the job that this step was; None: it was none.
+        step_code: the code of the step's own failure.
     """
 
     code: str
@@ -81,6 +90,9 @@ class JobFailure:
     stopped_by: StoppedBy | None = None
     run_s: float | None = None
     stop_s: float | None = None
+    step: str | None = None
+    job_id: str | None = None
+    step_code: str | None = None
 
     def to_json(self) -> bytes:
         """The failure as stored in the record; absent members are left out, long texts are cut.
@@ -93,7 +105,7 @@ class JobFailure:
             members["cause"] = _text(self.cause, _LONGEST_CAUSE)
         if self.debug:
             members["debug"] = _text(self.debug, _LONGEST_DEBUG)
-        members |= {name: value for name in (*DEATH, *STOP) if (value := getattr(self, name)) is not None}
+        members |= {name: value for name in (*DEATH, *STEP, *STOP) if (value := getattr(self, name)) is not None}
         return orjson.dumps(members)
 
 

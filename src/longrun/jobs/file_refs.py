@@ -70,6 +70,16 @@ def only_file(data: bytes) -> str | None:
     return str(shown["id"]) if url == f"{_PLACEHOLDER}{shown['id']}" and shown.keys() <= _SHOWN else None
 
 
+def shown_file(value: Any) -> FileRef | None:
+    """The file that a part of an output names, with its id, size and digest, and without its key; None: it names none."""
+    if not isinstance(value, dict) or not value.keys() <= _SHOWN or value.get("url") != f"{_PLACEHOLDER}{value.get('id')}":
+        return None
+    try:
+        return FileRef(value["id"], "", int(value["size"]), value["digest"], value["content_type"], value.get("name", ""))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def with_urls(data: bytes, url_of: Callable[[str], str]) -> bytes:
     """JSON text with URLs in the place of placeholders.
 

@@ -10,14 +10,18 @@ import orjson
 
 from longrun.jobs.file_refs import FileRef, referenced
 from longrun.jobs.policy import Policy
-from longrun.jobs.states import TERMINAL, Status
+from longrun.jobs.states import TERMINAL, Status, status_of
 
 #: Fields of the hash that a read returns, in this order (the scripts get the same list). `input` is left out: no answer shows it.
 FIELDS = (
     "tenant", "model", "queue", "status", "version", "priority", "attempt", "created", "queued", "started", "finished", "expires", "due",
     "errors", "progress", "progress_at", "output", "error", "usage", "tags", "metadata", "policy", "retry_of", "retried_by", "worker",
-    "partial", "hook", "batch", "batch_index",
+    "partial", "hook", "batch", "batch_index", "flow",
 )  # fmt: skip
+#: Those that follow when `flow` is there: of a job that has steps, is one, or is the retry of another.
+TREE_FIELDS = ("parent", "root", "step", "depth", "epoch", "asks", "kids_usage", "tree_usage")
+#: What stands for `expires` in a step: it goes with its root.
+WITH_TREE = b"tree"
 
 #: Figures of `usage` that are ours, of each attempt or of the job. What a model reports by one of these names is not kept.
 OUR_FIGURES = frozenset({"queue_s", "wait_s", "run_s", "store_s", "batch_size", "batch_wait_s"})
@@ -30,6 +34,11 @@ def typed(names: Sequence[str], values: Sequence[bytes | None], *, ints: Contain
         for name, value in zip(names, values, strict=True)
         if value is not None
     }
+
+
+def expires_at(stored: bytes | None) -> int | None:
+    """When a job goes (ms), from its field `expires`; None: it has no time of its own."""
+    return None if stored is None or stored == WITH_TREE else int(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,14 @@ class JobRecord:
     hook: bytes | None = None
     batch: str | None = None  #: the batch whose item it is
     batch_index: int | None = None  #: its place there, from 0
+    parent: str | None = None  #: the job that runs it as a step
+    root: str | None = None  #: the job that nobody runs, at the top of that
+    step: str | None = None  #: its key among the steps of its parent
+    depth: int = 0  #: how many jobs are above it
+    epoch: int = 0  #: how often steps that had not succeeded were to run anew
+    asks: str | None = None  #: names of what it asks people for, with spaces between them
+    kids_usage: bytes | None = None  #: what its children that have ended have used, with theirs
+    tree_usage: bytes | None = None  #: of a root: what the jobs below it have used
     partial: bool = False  #: the output is what the model had when its time was over
     position: int | None = None  #: place in its lane, 1 = next; only while queued
 
@@ -85,12 +102,15 @@ class JobRecord:
 
     @classmethod
     def from_fields(cls, job_id: str, values: Sequence[bytes | None], position: int | None = None) -> JobRecord:
-        """Build the record from the values of `FIELDS`."""
-        given = typed(FIELDS, values, ints=_INTS, texts=_TEXTS)
+        """Build the record from the values of `FIELDS`, and of `TREE_FIELDS` if there are more."""
+        names = FIELDS + TREE_FIELDS if len(values) > len(FIELDS) else FIELDS
+        given = typed(names, values, ints=_INTS - {"expires"}, texts=_TEXTS)
+        given.pop("flow", None)
+        given["expires"] = expires_at(given.get("expires"))
         if (ref := referenced(given.get("output"))) is not None:
             given |= {"output": None, "output_ref": ref}
         given["partial"] = "partial" in given
-        given["status"] = Status(given["status"].decode())
+        given["status"] = status_of(given["status"])
         return cls(id=job_id, position=position, **given)
 
 
@@ -109,7 +129,7 @@ class AttemptRecord:
     queued: int | None  #: None: a version that did not note it has claimed it
     started: int
     finished: int | None
-    outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed; None while it runs
+    outcome: str | None  #: succeeded, failed, retrying, canceled, released, crashed, waited (see `Records.attempts`); None while it runs
     error: dict[str, Any] | None
     usage: dict[str, Any] | None = None  #: figures that it has reported
 

@@ -11,7 +11,7 @@ class Status(StrEnum):
     SCHEDULED = "scheduled"  #: waits for its `delay` to pass
     QUEUED = "queued"  #: waits for a worker
     RUNNING = "running"  #: a worker has claimed it
-    WAITING = "waiting"  #: waits for child jobs
+    WAITING = "waiting"  #: waits for its steps: in a worker, or held by nobody (`asleep` in the store)
     RETRYING = "retrying"  #: failed, and runs again at `next_attempt_at`
     CANCELING = "canceling"  #: asked to stop while running
     SUCCEEDED = "succeeded"
@@ -31,7 +31,7 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.RUNNING: frozenset(
         {Status.SUCCEEDED, Status.FAILED, Status.RETRYING, Status.QUEUED, Status.WAITING, Status.CANCELING, Status.CANCELED}
     ),
-    Status.WAITING: frozenset({Status.QUEUED, Status.CANCELED, Status.FAILED}),
+    Status.WAITING: frozenset({Status.RUNNING, Status.QUEUED, Status.CANCELING, Status.CANCELED, Status.FAILED, Status.EXPIRED}),
     Status.RETRYING: frozenset({Status.QUEUED, Status.CANCELED, Status.EXPIRED}),
     Status.CANCELING: frozenset({Status.SUCCEEDED, Status.CANCELED}),
     Status.SUCCEEDED: frozenset(),
@@ -39,3 +39,12 @@ MOVES: dict[Status, frozenset[Status]] = {
     Status.CANCELED: frozenset(),
     Status.EXPIRED: frozenset(),
 }
+
+
+#: How the store says that a waiting job is held by no worker. Scripts need the difference, nobody else does.
+ASLEEP = b"asleep"
+
+
+def status_of(stored: bytes) -> Status:
+    """The status that the field of a record holds."""
+    return Status.WAITING if stored == ASLEEP else Status(stored.decode())

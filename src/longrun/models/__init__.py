@@ -7,6 +7,7 @@ from longrun.models.model import Model, model
 from longrun.models.options import Batched, ModelOptions, Retry, batched
 from longrun.models.registry import Registry, default_registry, isolated_registry
 from longrun.models.spec import ModelSpec
+from longrun.models.steps.chains import chain, fan_out
 from longrun.models.target import HeavyImportWarning, load_target
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
     "Registry",
     "Retry",
     "batched",
+    "chain",
     "default_registry",
+    "fan_out",
     "isolated_registry",
     "load_target",
     "model",

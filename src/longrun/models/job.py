@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from longrun.errors import Canceled
+from longrun.models.handle import Handle
+from longrun.models.steps.job_steps import JobSteps
+from longrun.models.steps.local import LocalPort, in_loop
+from longrun.models.steps.local_models import LocalTree
+from longrun.models.steps.port import Port
+from longrun.models.steps.start import Start
 
 #: Most that can be reported as used in one go.
 _LARGEST = 10**15
@@ -15,8 +21,8 @@ _MOST_NAMES, _LONGEST_NAME = 64, 64
 LEVELS = ("debug", "info", "warning", "error")
 
 
-class Job:
-    """The running job, as the model sees it. A bare `Job()` works without a server, for tests and scripts.
+class Job(JobSteps, Handle):
+    """The running job, as the model sees it. A bare `Job()` works without a server, for tests and scripts: steps run in place.
 
     A parameter of `predict` that is annotated `Job` or `Job | None` receives it; it is never part of the input.
     Every report (`progress`, `log`, `usage`) is also the place where a model that was asked to stop does stop: it raises `Canceled`.
@@ -27,6 +33,10 @@ class Job:
         attempt: which claim of the job this is, from 1; never reused.
         emit: takes each report as (type, data); None keeps nothing but `last_progress`.
         canceled: says whether the job was asked to stop: the exception class to raise, or None.
+        idempotency_key: see the property; empty: the id.
+        port: gives what its steps are run with, when it is first needed; None: they run in place.
+        signals: what `wait_for` gives there, by name; TimeoutError for one that nobody answers.
+        sleeps: whether `sleep` takes time there.
     """
 
     def __init__(
@@ -37,6 +47,10 @@ class Job:
         attempt: int = 1,
         emit: Callable[[str, dict[str, Any]], None] | None = None,
         canceled: Callable[[], type[Canceled] | None] | None = None,
+        idempotency_key: str = "",
+        port: Callable[[], Port] | None = None,
+        signals: Mapping[str, Any] | None = None,
+        sleeps: bool = False,
     ) -> None:
         self.id = id
         self.model = model
@@ -45,14 +59,21 @@ class Job:
         self._names: set[str] = set()
         self._emit = emit
         self._canceled = canceled
+        self._key = idempotency_key
+        self._port: Port | None = None
+        self._new_port = port
+        self._local = signals or {}, sleeps
 
     def __repr__(self) -> str:
         return f"Job(id={self.id!r}, model={self.model!r}, attempt={self.attempt})"
 
     @property
     def idempotency_key(self) -> str:
-        """A key for upstream services, the same in every attempt of the job: they then never do the work twice."""
-        return self.id
+        """A key for upstream services, the same in every attempt of the job: they then never do the work twice.
+
+        Of a step it derives from the first job of its parent's chain of retries, so it is the same in those too.
+        """
+        return self._key or self.id
 
     def progress(self, fraction: float, step: str | None = None, message: str | None = None) -> None:
         """Say how far the job is.
@@ -122,10 +143,31 @@ class Job:
         if reason is not None and not reason.raised:
             raise reason(f"{self.id} was asked to stop")
 
+    def _steps(self) -> Port:
+        """What its steps are run with. Raises StepRefused: steps do not work here."""
+        if self._port is None:
+            self._port = self._new_port() if self._new_port is not None else self._in_place()
+        return self._port
+
+    def _in_place(self) -> Port:
+        signals, sleeps = self._local
+        tree = LocalTree(_child, signals, sleeps, lambda text: self.log(text, "warning"))
+        return LocalPort(tree, Start(self.id, self.model), is_async=in_loop())
+
     def _report(self, kind: str, data: dict[str, Any]) -> None:
         if self._emit is not None:
             self._emit(kind, data)
         self.check()
+
+
+def _child(job_id: str, model: str, attempt: int, port: Port, used: dict[str, float]) -> Job:
+    """The job of a step that runs in place; what it uses is added to `used`."""
+
+    def emit(kind: str, data: dict[str, Any]) -> None:
+        for name, value in data.items() if kind == "usage" else ():
+            used[name] = used.get(name, 0.0) + value
+
+    return Job(id=job_id, model=model, attempt=attempt, emit=emit, idempotency_key=port.flow.start.origin, port=lambda: port)
 
 
 def _number(name: str, value: float) -> float:

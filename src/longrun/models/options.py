@@ -142,6 +142,9 @@ class ModelOptions:
     max_memory: int | None = None  #: bytes; a runner that holds more when a job has ended is replaced
     load_timeout: float = 1800.0  #: a runner that has not loaded by then is replaced
     retain_for: float | None = None  #: how long a finished job is kept
+    max_depth: int = 10  #: of its steps: children below each other
+    max_tree: int = 1000  #: of its steps: jobs below one of its own; at most `LONGRUN_MAX_TREE` counts
+    budget: Mapping[str, float] | None = None  #: most that all jobs below one of its own may use, by name of `usage`; then no step is made
 
     def __post_init__(self) -> None:
         if not isinstance(self.queue, str) or not NAME.fullmatch(self.queue):
@@ -152,6 +155,9 @@ class ModelOptions:
             raise AuthoringError(f"retry: write retry=Retry(4), or leave it out; got {self.retry!r}")
         _whole("gpus", self.gpus, 0)
         _whole("processes", self.processes, 1)
+        _whole("max_depth", self.max_depth, 1)
+        _whole("max_tree", self.max_tree, 1)
+        object.__setattr__(self, "budget", _budget(self.budget))
         for name in ("concurrency", "threads", "max_crashes", "max_jobs_per_runner", "max_memory"):
             if (value := getattr(self, name)) is not None:
                 _whole(name, value, 1)
@@ -196,6 +202,17 @@ def _number(what: str, value: object, *, zero: bool = False) -> None:
         raise AuthoringError(f"{what} is a number {'of at least' if zero else 'over'} 0; got {value!r}")
     if value > MAX_DURATION:
         raise AuthoringError(f"{what} is {MAX_DURATION:.0f} (ten years of seconds) at most; got {value!r}")
+
+
+def _budget(given: object) -> Mapping[str, float] | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not given or not all(isinstance(name, str) and name for name in given):
+        raise AuthoringError(f'budget: write what may be used by its name in `job.usage`, budget={{"cost_usd": 2}}; got {given!r}')
+    for name, most in given.items():
+        if isinstance(most, bool) or not isinstance(most, int | float) or not math.isfinite(most) or most <= 0:
+            raise AuthoringError(f"budget: {name} is a number over 0; got {most!r}")
+    return {name: float(most) for name, most in given.items()}
 
 
 def _exception_classes(what: str, given: object) -> tuple[type[BaseException], ...]:

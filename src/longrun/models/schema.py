@@ -26,6 +26,7 @@ from longrun.models.file_annotations import with_files
 from longrun.models.file_schema import MARK, PLACE, Anything, Attached, FilePlace, Known, Looking, TooManyFiles, file_rules, files_first
 from longrun.models.large import LARGE, checker, reads_decoded
 from longrun.models.pointers import findings, places
+from longrun.models.readback import Reader
 from longrun.models.refusals import AMBIGUOUS, BROKEN, ROOT, found_in, json_type, refused
 from longrun.models.signature import NO_DEFAULT, Parameter
 
@@ -247,6 +248,7 @@ class OutputSchema:
         self.is_text_stream = stream and self._item.is_text  #: whether the yielded texts are joined to one
         listed = stream and not self.is_text_stream
         self._whole = _Encoder(list[annotation]) if listed else self._item
+        self._reader = Reader(list[annotation] if listed else annotation)
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON Schema of the whole output (for a stream, of what it adds up to); yours to change."""
@@ -276,6 +278,10 @@ class OutputSchema:
             InvalidOutput: the value does not fit the return annotation, or JSON cannot hold it.
         """
         return self._item.encode(value)
+
+    def decode(self, data: bytes, attached: Attached | None) -> Any:
+        """The whole output as a value again, its files not opened; `attached`: how they are. Raises InvalidOutput."""
+        return self._reader.read(data, attached)
 
     def join(self, items: Sequence[bytes]) -> bytes:
         """The whole output of a stream from its encoded items: one text, or a list."""

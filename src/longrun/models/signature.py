@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from longrun.errors import AuthoringError
 from longrun.models.aliases import unaliased
-from longrun.models.job import Job
+from longrun.models.handle import Handle
 from longrun.models.options import Batched
 from longrun.models.place import Place
 
@@ -151,7 +151,7 @@ def _without_none(annotation: Any) -> Any:
 
 def _is_one_job(annotation: Any) -> bool:
     annotation = _without_none(annotation)
-    return isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, Job)
+    return isinstance(annotation, type) and get_origin(annotation) is None and issubclass(annotation, Handle)
 
 
 def _is_job_list(annotation: Any) -> bool:

@@ -34,6 +34,7 @@ async def retry(caller: Caller, job_id: str) -> JobRecord:
     Raises:
         JobNotFound, JobGone
         NotRetryable: it has not failed, nor was it canceled, nor has it expired.
+        NotARoot: it is a step of another job, and that one is to be retried.
         StoreUnsafe: no job is accepted now.
     """
     await caller.admission.admit()
@@ -47,6 +48,7 @@ async def delete(caller: Caller, job_id: str) -> None:
     Raises:
         JobNotFound, JobGone
         NotFinished: it has not ended.
+        NotARoot: it is a step of another job, and goes with that one.
     """
     await caller.store.records.delete(known_form(job_id), caller.tenant)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from longrun.clock import new_job_id
@@ -13,15 +13,15 @@ from longrun.jobs.file_refs import FileRef
 from longrun.jobs.policy import Policy, narrow
 from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
-from longrun.models import ModelOptions, ModelSpec
+from longrun.models import ModelSpec
 from longrun.service.aside import aside
 from longrun.service.caller import Caller
 from longrun.service.input_files import attach, by_digest
 from longrun.service.jsontext import canonical, compact, compacted
+from longrun.service.policies import model_policy
 from longrun.service.request import BatchOptions, SubmitRequest
 from longrun.service.uploads import Uploads
 from longrun.service.webhooks import check_url
-from longrun.settings import Settings
 from longrun.store.records import Accepted, NewJob
 
 
@@ -175,21 +175,6 @@ def policy_of(caller: Caller, spec: ModelSpec) -> Policy:
 def policy_in_force(allowed: Policy, request: SubmitRequest | BatchOptions) -> Policy:
     """What is allowed, narrowed by what the request asks for."""
     return narrow(allowed, request.policy.model_dump(exclude_none=True)) if request.policy.model_fields_set else allowed
-
-
-def model_policy(options: ModelOptions, settings: Settings) -> Policy:
-    """The policy of a model's jobs when a request asks for nothing."""
-    plain = Policy(
-        timeout=options.timeout,
-        soft_timeout=options.soft_timeout,
-        start_within=options.start_within,
-        total_timeout=options.total_timeout,
-        retain_for=settings.retention if options.retain_for is None else options.retain_for,
-        delivery=options.delivery,
-        max_crashes=options.max_crashes or settings.max_crashes,
-    )
-    retry = options.retry
-    return plain if retry is None else replace(plain, max_attempts=retry.attempts, backoff=retry.backoff, max_delay=retry.max_delay)
 
 
 def check_delay(policy: Policy, delay: float) -> None:

@@ -1,4 +1,4 @@
-"""URLs of files that open for whoever has them, and for a while only."""
+"""URLs that open for whoever has them, and for a while only: of files, and of what jobs ask."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from dataclasses import replace
 from functools import partial
 
-from longrun.blobs.signing import LONGEST, sign
-from longrun.jobs.events import Event
+from longrun.blobs.signing import LONGEST, sign, sign_signal
+from longrun.jobs.events import OUTPUTS, Event
 from longrun.jobs.file_refs import holds_files, with_urls
 from longrun.jobs.record import JobRecord
 from longrun.store.store import Store
@@ -39,6 +39,11 @@ class UrlSigner:
         """The URL of a file of `tenant`; `base` is what stands before `/files`. Raises StoreUnavailable."""
         return _signed(await self.know(), tenant, base, file_id)
 
+    async def signal(self, tenant: str, job_id: str, name: str, until: int, base: str) -> str:
+        """The URL at which a job of `tenant` is answered up to `until` (ms). The same each time. Raises StoreUnavailable."""
+        query = sign_signal(await self.know(), tenant=tenant, job=job_id, name=name, until=until / 1000)
+        return f"{base}/jobs/{job_id}/signals/{name}?{query}"
+
     async def rendered(self, data: bytes, tenant: str, base: str) -> bytes:
         """JSON text with the URLs of its files. The files are signed for as those of `tenant`, whatever the text names."""
         if not holds_files(data):
@@ -56,9 +61,9 @@ class UrlSigner:
 
     async def events(self, events: list[Event], tenant: str, base: str) -> list[Event]:
         """Events whose outputs are ready to be shown."""
-        if not any(event.type == "output" and holds_files(event.data) for event in events):
+        if not any(event.type in OUTPUTS and holds_files(event.data) for event in events):
             return events
-        return [replace(event, data=await self.rendered(event.data, tenant, base)) if event.type == "output" else event for event in events]
+        return [replace(event, data=await self.rendered(event.data, tenant, base)) if event.type in OUTPUTS else event for event in events]
 
 
 def _signed(secret: bytes, tenant: str, base: str, file_id: str) -> str:

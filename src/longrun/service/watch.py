@@ -50,7 +50,7 @@ async def events(caller: Caller, job_id: str, after: int, *, limit: int = PAGE, 
     loss = caller.store.losses.latest
     if after > page.latest and loss is not None and page.created <= loss.end:
         raise lost_events(job_id, after, loss)
-    shown = await caller.urls.events(page.events, caller.tenant, caller.base)
+    shown = await _shown(caller, page.events)
     return replace(page, events=[await _render(caller, job_id, event) for event in shown])
 
 
@@ -94,7 +94,7 @@ async def follow(caller: Caller, job_id: str, after: int) -> AsyncGenerator[Sequ
                 if fresh:
                     after = fresh[-1].seq
                     log.given(fresh)
-                    yield await caller.urls.events(fresh, caller.tenant, caller.base)
+                    yield await _shown(caller, fresh)
                 if not in_step:
                     break
 
@@ -172,6 +172,12 @@ async def _render(caller: Caller, job_id: str, event: Event) -> Event:
     return event
 
 
+async def _shown(caller: Caller, events: list[Event]) -> list[Event]:
+    """Events as they are announced, with what callers see in place of what is stored."""
+    shown = await caller.urls.events(events, caller.tenant, caller.base)
+    return [replace(event, data=waiting_data(event.data)) if event.type == "waiting" else event for event in shown]
+
+
 def done_data(job: JobRecord, base: str, *, debug: bool = False) -> bytes:
     """The `done` event's data: the job, without an output of more than 64 KB."""
     small = job.output is None or len(job.output) <= INLINE_OUTPUT
@@ -183,6 +189,13 @@ def retrying_data(stored: bytes, instance: str, *, debug: bool = False) -> bytes
     members: dict[str, Any] = orjson.loads(stored)
     reason = wire.JobProblem.of(members["reason"], instance, debug=debug)
     return wire.encode({"reason": reason, "next_attempt_at": rfc3339(int(members["next_attempt_at"]))})
+
+
+def waiting_data(stored: bytes) -> bytes:
+    """The `waiting` event's data for callers: the time as RFC 3339."""
+    members: dict[str, Any] = orjson.loads(stored)
+    until = members.get("until")
+    return orjson.dumps(members | {"until": None if until is None else rfc3339(int(until))})
 
 
 async def output_so_far(caller: Caller, job_id: str) -> tuple[wire.OutputSoFar, FileRef | None]:

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 
 from longrun.errors import LongrunError
 from longrun.jobs.fence import Fence, attempt_of, fence_of
+from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
 from longrun.log import Log
 from longrun.settings import Settings
@@ -39,6 +40,7 @@ class Claim:
     claimed: int
     files: bytes = b""  #: JSON, file id → `FileRef.members()` of the input files; empty = none
     priority: int = 5  #: 9 = most urgent
+    flow: Flow | None = None  #: what it has to do with steps; None: nothing
 
     @property
     def attempt(self) -> int:
@@ -142,7 +144,7 @@ class Claims:
         return [Suspect(*(member.decode() for member in flat[at : at + 4])) for at in range(0, len(flat), 4)]
 
     async def heartbeat(self, held: Sequence[tuple[str, Fence]], timeout: float) -> list[int]:
-        """Renew up to 100 claims. For each: 1 kept, 2 kept and to be canceled, 0 lost."""
+        """Renew up to 100 claims. For each: 1 kept, 2 kept and to be canceled, 3 kept and what it waits for has come, 0 lost."""
         flat = [value for pair in held for value in pair]
         return list(await self._run("heartbeat", self._lease, *flat, timeout=timeout))
 
@@ -251,6 +253,18 @@ def _claim(job_id: str, nonce: str, reply: Any) -> Claim | None:
         return None
     if reply[0] == 0:
         return None
-    attempt, data, policy, suspect, errors, created, claimed, files, priority = reply
+    attempt, data, policy, suspect, errors, created, claimed, files, priority, flow = reply
     fence = fence_of(attempt, nonce)
-    return Claim(job_id, fence, data, Policy.from_json(policy), suspect.decode(), errors, created, int(claimed), files, priority)
+    return Claim(
+        job_id,
+        fence,
+        data,
+        Policy.from_json(policy),
+        suspect.decode(),
+        errors,
+        created,
+        int(claimed),
+        files,
+        priority,
+        Flow.from_text(flow),
+    )

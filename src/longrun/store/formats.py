@@ -16,7 +16,7 @@ A raise has four parts, all in one change:
 | format | since | what is new in it |
 |---|---|---|
 | 1 | 0.1.0 | |
-| 2 | 0.2.0 | every write of a worker is fenced by the attempt and the nonce of its claim; 0.1.0 fences by the attempt alone |
+| 2 | 0.2.0 | every write of a worker is fenced by the attempt and the nonce of its claim; 0.1.0 fences by the attempt alone; steps |
 """
 
 from __future__ import annotations

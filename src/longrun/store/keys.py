@@ -18,14 +18,43 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
   hook                JSON of the job's webhook: `url`, `events`, and `secret` if it brought one
   unsettled           webhooks of the job that are neither delivered nor given up: it does not expire before they are
   files               JSON, file id → `jobs.file_refs.FileRef`: the input files, a large input among them
-  gone                1: a tombstone; only `tenant` is left beside it
+  gone                1: a tombstone; only `tenant` is left beside it, and of a job at the top of a tree `retried_by` and `retry_of`. That
+                      one stays as long as the retry, which has taken over what was finished
   batch, batch_index  of an item: its batch, and its place there. It has no `expires`: it goes with the batch
+  flow                1: a job of a tree, which has steps, is one or is the retry of one that had some. It has no ticket, see `tree:`
+  parent, root, step  of a child: whose step it is, the job at the top of its tree, its key. It is in no `idx:` and no `dead:`,
+                      and its `expires` is `tree`: it goes with its root, or with the retry of that. One made anew has `retry_of`, the
+                      id of the one before it
+  depth, stream       of a child: how far below its root; 1: its output goes to its parent's log too. Its `place` is that of its root
+  shown               of a child: 1: its parent's log has an event about it
+  origin              of a child: its idempotency key; of a retried root: the first of the chain. `job.key` is made of it instead of the id
+  kids                of a parent: children, sleeps and waits that were made; `ends:` has those of them that have ended
+  wake_at, until      of a parent that waits: how many ends it waits for; ms when it is woken at the latest
+  waits, slept        how often the attempt has waited; 1: it was let go, so the next attempt goes on and does not start
+  asks                names of the open waits, spaces between
+  epoch, again        grows with each retry, after which what failed is done again; the epoch of the latest retry by a caller
+  ran                 ms that its code had run when it was let go; gone when it begins again
+  kids_usage          of a child: JSON sum of the usage of its ended children, with theirs
+  limits, tree, tree_usage   of a root: JSON of its model's limits, since its first step; how many jobs were made below it; JSON sum of what
+                      those of them have used that have ended
+  signals             how many signals it has, names that nobody waits for among them
+  reaped, buried      how far reap.lua and bury.lua are in the journal
+steps:<parent>      hash, as the record. The journal of a parent: step key → entry; `mark` is the runner's, `at` ms:
+                      `c <child> <epoch> <at> <mark>` a child; `d <epoch> <at> <mark> <JSON or @ref>` a result that the parent made itself,
+                      or the id of a detached job; `f <epoch> <at> <mark> <failure JSON>`; `b <epoch> <at> <mark> <attempt>` begun, of what
+                      is done once; `t <due> <at> <mark>` a sleep; `w <due> <at> <mark> <JSON ask, schema>` a wait, under `s:<name>`
+  v:<name>            JSON of a signal; `!<epoch>`: the wait for it was over first
+  x:<key>             epoch in which the await of that step was given up
+  u:<key>             epoch in which the step was not used
+ends:<parent>       list, as the record. Keys of its children, sleeps and waits in the order in which they ended
+timers:<parent>     zset, as the record. Keys of its open sleeps and waits → ms when they are over
 ev:<id>             list, as the record. The event log; element i is event seq base+i+2 (event 1, `queued`, is rendered from the record),
                     each `attempt at type data`
 idem:<tenant>:<key> string, as its record or tombstone. `<job id> <fingerprint>`
 idx:<tenant>        zset, as the records. Job id → created ms: the listing
 wait:<queue>.<model>      zset. Waiting ids → (9 − priority)·10¹³ + queued ms: depth, position, oldest age
 <queue>.<model>[:<n>]     list. The lane's tickets (Celery messages); n = 9 − priority, absent for 0; LPUSH in, RPOP out
+tree:<queue>.<model>      zset. Waiting ids of jobs of trees, which have no tickets → place as in `wait:`, that of their root
 suspects:<queue>.<model>  hash. Waiting ids that are suspects → group
 held:<group>        string, one lease. The worker that runs this group of suspects, or gets a runner ready for it
 wake:<queue>.<model>      list of at most one element. Workers that wait for the lane block on it
@@ -33,9 +62,11 @@ wake:@<worker>            list, one lease. Interrupts the wait of one worker (it
 mark                zset. `<lane>:<n>` → queued ms of the latest job claimed by a ticket from that list's tail: all before it were popped
 doubt               zset. Id → ms when its ticket was popped and not yet claimed
 lease               zset. Id → ms when the claim runs out
-due                 zset. Id → ms when a delayed or retrying job is to be queued
+due                 zset. Id → ms when a delayed or retrying job is to be queued, or a parent that waits is to be woken
 deadline            zset. Id → ms when a job that waits expires (`start_within` before its first start, `total_timeout`)
-expire              zset. Finished id → ms when the record goes
+reap                zset. Parent → ms since when its open children are to be stopped
+bury                zset. Erased job that had steps → ms when they are to be erased; or one whose data are gone (`retain_for` 0): theirs too
+expire              zset. Finished id → ms when the record goes, or of an item or a step, when somebody is to look whether it goes
 dead:<tenant>       zset. Failed id → finished ms: the dead letters, until retried or expired
 lanes               set. Lanes that ever had a job
 stats               hash. `<model>:<what>` → how many jobs have ended so
@@ -94,5 +125,6 @@ about               hash. `format` of the data (`store.formats`), `id` of this s
 nothing             never written: see `pass_when_full` in lib.lua
 
 Channels: `note:<id>` (something about the job or batch changed; `jobs.events.carried` reads those that bring events), `ctl:<worker>`
-(commands to a worker: `cancel <id>`), `hooks` (webhooks are due), `hooks-announced` (never; see `silent_apis` in lib.lua).
+(commands to a worker: `cancel <id>`, and `step <id>`: the parent has what it waits for), `hooks` (webhooks are due), `hooks-announced`
+(never; see `silent_apis` in lib.lua).
 """

@@ -8,11 +8,11 @@ from typing import Literal
 
 import orjson
 
-from longrun.errors import NotFinished, NotRetryable, ValidationFailed
+from longrun.errors import NotARoot, NotFinished, NotRetryable, ValidationFailed
 from longrun.jobs.events import Event, decode, gap
 from longrun.jobs.file_refs import FileRef
 from longrun.jobs.record import AttemptRecord, JobRecord
-from longrun.jobs.states import Status
+from longrun.jobs.states import Status, status_of
 from longrun.settings import Settings
 from longrun.store.connection import Connection, Cursor, cursor_after, given
 from longrun.store.file_records import MOST_FILES
@@ -142,10 +142,13 @@ class Records:
 
         Raises:
             JobNotFound, JobGone, NotRetryable
+            NotARoot: it is a step of another job.
         """
         outcome, made = JOB.found(job_id, await self._run("resubmit", job_id, tenant, new_id))
         if outcome == b"new":
             return str(made.decode())
+        if outcome == b"child":
+            raise not_a_root(job_id, made.decode(), "retry")
         raise NotRetryable(f"Job {job_id} is {made.decode()}; only a failed, canceled or expired job can be retried.")
 
     async def read(self, job_id: str, tenant: str, *, most_output: int | None = None) -> JobRecord:
@@ -157,6 +160,10 @@ class Records:
         """
         position, values = JOB.found(job_id, await self._run("read", job_id, tenant, "" if most_output is None else most_output))
         return JobRecord.from_fields(job_id, values, position or None)
+
+    async def owner(self, job_id: str) -> str:
+        """The tenant of a job, also of one that is gone; empty: there is no such job."""
+        return (await self._command("HGET", f"{self._prefix}job:{job_id}", "tenant") or b"").decode()
 
     async def list(
         self,
@@ -182,12 +189,13 @@ class Records:
         return int(await self._command("ZCARD", f"{self._prefix}dead:{tenant}"))
 
     async def attempts(self, job_id: str, tenant: str) -> Sequence[AttemptRecord]:
-        """The job's attempts, oldest first, the latest hundred at most. Raises as `read` does."""
-        count, *rows = JOB.found(job_id, await self._run("attempts", job_id, tenant))
-        first = max(1, count - 99)
-        return [
-            AttemptRecord.from_fields(first + i // 3, rows[i], rows[i + 1] or None, rows[i + 2] or None) for i in range(0, len(rows), 3)
-        ]
+        """The job's attempts, oldest first, the latest hundred at most. Those that only waited, one after the other, are one.
+
+        Raises as `read` does.
+        """
+        _, *rows = JOB.found(job_id, await self._run("attempts", job_id, tenant))
+        pieces = [rows[at : at + 4] for at in range(0, len(rows), 4)]
+        return [AttemptRecord.from_fields(n, begun, ended or None, usage or None) for n, begun, ended, usage in reversed(pieces)]
 
     async def events(self, job_id: str, tenant: str, after: int, limit: int, most_bytes: int = PAGE_BYTES) -> EventPage:
         """Up to `limit` events with a seq over `after`, `most_bytes` at most unless the first one alone is larger.
@@ -200,12 +208,12 @@ class Records:
         kept = [decode(first + i, data) for i, data in enumerate(stored)]
         if kept and first > (wanted := max(after + 1, 2)):
             events.append(gap(wanted, kept[0]))
-        return EventPage(Status(status.decode()), int(attempt), latest, int(created), cut, (events + kept)[:limit])
+        return EventPage(status_of(status), int(attempt), latest, int(created), cut, (events + kept)[:limit])
 
     async def cancel(self, job_id: str, tenant: str) -> Status:
         """Ask the job to stop; the status after that. Raises as `read` does."""
         (status,) = JOB.found(job_id, await self._run("cancel", job_id, tenant))
-        return Status(status.decode())
+        return status_of(status)
 
     async def delete(self, job_id: str, tenant: str) -> None:
         """Erase the job and leave a tombstone.
@@ -213,8 +221,11 @@ class Records:
         Raises:
             JobNotFound, JobGone
             NotFinished: the job has not ended.
+            NotARoot: it is a step of another job.
         """
-        (outcome,) = JOB.found(job_id, await self._run("delete", job_id, tenant, self._tombstone))
+        outcome, *root = JOB.found(job_id, await self._run("delete", job_id, tenant, self._tombstone))
+        if outcome == b"child":
+            raise not_a_root(job_id, root[0].decode(), "delete")
         if outcome == b"unended":
             raise NotFinished(f"Job {job_id} has not ended. Cancel it first, then delete it.")
 
@@ -235,6 +246,11 @@ class Records:
         workers, ended, claimed, _now, pairs, times = await self._run("overview")
         trouble = {pairs[i].decode(): pairs[i + 1].decode() for i in range(0, len(pairs), 2)}
         return workers, _numbers(ended), claimed, trouble, _numbers(times)
+
+
+def not_a_root(job_id: str, root: str, verb: str) -> NotARoot:
+    """The error for what can be done with a whole tree alone."""
+    return NotARoot(f"Job {job_id} is a step of job {root}, and goes with it: {verb} that one.", root=root)
 
 
 def _queue_and_model(lane: bytes) -> tuple[str, str]:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from types import MappingProxyType
 
-from longrun.jobs.record import FIELDS
+from longrun.jobs.record import FIELDS, TREE_FIELDS
 from longrun.store.formats import FORMAT
 
 #: What stands in front of scripts, in this order: a definition names what comes before it.
-LIBRARY = ("lib.lua", "lib_ends.lua", "lib_processes.lua")
+LIBRARY = ("lib.lua", "lib_trees.lua", "lib_lanes.lua", "lib_steps.lua", "lib_ends.lua", "lib_burial.lua", "lib_processes.lua")
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 #: A definition of the library, which begins a line, up to the next one; what it defines; and all that a text may name.
 _DEFINITION = re.compile(r"^local .*?(?=^local |\Z)", re.MULTILINE | re.DOTALL)
 _DEFINED = re.compile(r"local (?:function )?(\w+(?:, *\w+)*)")
 _STRING = re.compile(r"'(?:\\.|[^'\\])*'")
 _NAMES = re.compile(r"\w+")
+#: At the end of the first line of a definition that is lazy, see there.
+_LAZY = " -- lazy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,11 @@ class Definition:
     defined: frozenset[str]
     names: frozenset[str]
 
+    @property
+    def lazy(self) -> bool:
+        """Whether what only it needs stands inside it: most runs of most scripts do not call it."""
+        return self.text.partition("\n")[0].endswith(_LAZY)
+
 
 @lru_cache(maxsize=8)
 def load_scripts(prefix: str, ticket: str, format: int = FORMAT) -> Mapping[str, Script]:
@@ -52,9 +59,11 @@ def load_scripts(prefix: str, ticket: str, format: int = FORMAT) -> Mapping[str,
         format: of the data, see `store.formats`: `FORMAT` in a script.
     """
     texts = dict(_texts())
-    fields = ", ".join("output" if name == "output" else f"'{name}'" for name in FIELDS)
+    fields, more = (", ".join("output" if name == "output" else f"'{name}'" for name in names) for names in (FIELDS, TREE_FIELDS))
     library = "".join(texts.pop(name) for name in LIBRARY)
-    library = library.replace("@PREFIX@", prefix).replace("@FORMAT@", str(format)).replace("@FIELDS@", fields)
+    library = (
+        library.replace("@PREFIX@", prefix).replace("@FORMAT@", str(format)).replace("@FIELDS@", fields).replace("@TREE_FIELDS@", more)
+    )
     definitions = parse_library(library.replace("@TICKET@", _filled_in(ticket)))
     scripts = {}
     for file, text in texts.items():
@@ -85,14 +94,31 @@ def with_library(definitions: Sequence[Definition], script: str) -> str:
     """A script behind the definitions that it names, and those that they name; without comments.
 
     The server makes all functions of the text anew in every run: the whole library costs 3 µs a run, more than most scripts themselves.
+    So what only a lazy definition needs is made inside it, when it is called.
     """
     script = _COMMENT.sub("", script)
-    named, needed = set(_named(script)), [script]
+    needed = _needed(definitions, _named(script), through=lambda definition: not definition.lazy)
+    return "".join(_filled(definitions, each, needed) for each in needed) + script
+
+
+def _needed(definitions: Sequence[Definition], names: frozenset[str], through: Callable[[Definition], bool]) -> list[Definition]:
+    """The definitions of these names, and of those that they name; of those that `through` lets through."""
+    named, needed = set(names), list[Definition]()
     for definition in reversed(definitions):
         if not named.isdisjoint(definition.defined):
-            named |= definition.names
-            needed.append(definition.text)
-    return "".join(reversed(needed))
+            needed.append(definition)
+            if through(definition):
+                named |= definition.names
+    return needed[::-1]
+
+
+def _filled(definitions: Sequence[Definition], definition: Definition, outside: Sequence[Definition]) -> str:
+    """The text of a definition; in that of a lazy one stands what it needs and nobody outside."""
+    if not definition.lazy:
+        return definition.text
+    head, _, body = definition.text.partition("\n")
+    inside = _needed(definitions, definition.names - definition.defined, through=lambda _: True)
+    return head.removesuffix(_LAZY) + "\n" + "".join(each.text for each in inside if each not in outside) + body
 
 
 def _named(text: str) -> frozenset[str]:

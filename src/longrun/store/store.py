@@ -15,6 +15,8 @@ from longrun.store.losses import Losses
 from longrun.store.presence import Presence
 from longrun.store.records import Records
 from longrun.store.scripts import Script, load_scripts
+from longrun.store.steps import Steps
+from longrun.store.trees import Trees
 from longrun.store.upkeep import Upkeep
 from longrun.store.webhooks import Webhooks
 
@@ -31,7 +33,9 @@ class Store:
     Attributes:
         records: what the API needs: submit, read, list, cancel, delete.
         batches: records of batches, and the making of their jobs.
+        trees: what jobs that run jobs are made of, and signals to them.
         claims: what a worker needs: claim, heartbeat, append, finish.
+        steps: the steps of a job that a worker runs: ask, resume, let go.
         upkeep: what chores need: sweep, release, republish, expire.
         webhooks: endpoints, secrets and deliveries.
         files: records of files, and what becomes of their bytes.
@@ -52,7 +56,9 @@ class Store:
         self.connection = Connection(url, load, f"{settings.prefix}about", timeout=limit, patience=min(limit, 5.0))
         self.records = Records(self.connection, settings)
         self.batches = Batches(self.connection, settings)
+        self.trees = Trees(self.connection)
         self.claims = Claims(self.connection, settings)
+        self.steps = Steps(self.connection, settings)
         self.upkeep = Upkeep(self.connection, settings)
         self.webhooks = Webhooks(self.connection, settings)
         self.files = Files(self.connection, settings)

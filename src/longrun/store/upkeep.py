@@ -70,3 +70,10 @@ class Upkeep:
     async def expire(self) -> int:
         """Remove records whose time is over; how many were looked at."""
         return int(await self._run("expire", self._tombstone, MOST))
+
+    async def bury(self) -> int:
+        """Have the children of jobs go that went, or whose data did; how many entries of journals were looked at.
+
+        Children whose tree a retry has taken over stay.
+        """
+        return int(await self._run("bury", self._tombstone, MOST))

@@ -23,12 +23,15 @@ from longrun.wire.operations import (  # fmt: skip
     WorkerList,
 )
 from longrun.wire.problems import Finding, JobProblem, JobUnsuccessful, Problem
+from longrun.wire.signals import Ask, AskUrls, Signal
+from longrun.wire.steps import Step, StepUrls, Tree
 from longrun.wire.webhooks import Delivery, DeliveryPage, DeliveryTry, Endpoint, EndpointList, Secret
 
 __all__ = [
-    "Answer", "Attempt", "AttemptList", "Batch", "BatchCounts", "BatchPage", "BatchResult", "BatchUrls", "Delivery", "DeliveryPage",
-    "DeliveryTry", "Endpoint", "EndpointList", "Event", "EventPage", "File", "FileForm", "Finding", "Job", "JobMessage", "JobPage",
-    "JobProblem", "JobUnsuccessful", "JobUrls", "Lane", "LaneBatches", "Live", "Model", "ModelList", "ModelStats", "OutputFile",
-    "OutputSoFar", "Policy", "Problem", "Queue", "QueueList", "Ready", "Redriven", "RedrivenJob", "Scale", "Secret", "SkippedJob",
-    "Stats", "StreamedEvent", "Webhook", "WorkerList", "as_it_is", "encode", "event_json", "event_view",
+    "Answer", "Ask", "AskUrls", "Attempt", "AttemptList", "Batch", "BatchCounts", "BatchPage", "BatchResult", "BatchUrls", "Delivery",
+    "DeliveryPage", "DeliveryTry", "Endpoint", "EndpointList", "Event", "EventPage", "File", "FileForm", "Finding", "Job", "JobMessage",
+    "JobPage", "JobProblem", "JobUnsuccessful", "JobUrls", "Lane", "LaneBatches", "Live", "Model", "ModelList", "ModelStats",
+    "OutputFile", "OutputSoFar", "Policy", "Problem", "Queue", "QueueList", "Ready", "Redriven", "RedrivenJob", "Scale", "Secret",
+    "Signal", "SkippedJob", "Stats", "Step", "StepUrls", "StreamedEvent", "Tree", "Webhook", "WorkerList", "as_it_is", "encode",
+    "event_json", "event_view",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Self
 
@@ -15,6 +16,7 @@ from longrun.jobs.states import Status
 from longrun.wire.base import Answer, Json, Members, Texts, Time, about, as_it_is
 from longrun.wire.files import OutputFile
 from longrun.wire.problems import JobProblem
+from longrun.wire.signals import Ask
 
 _DELAYED = frozenset({Status.RETRYING, Status.SCHEDULED})
 _ITS_STATUS = about("treat one that you do not know as unfinished")
@@ -82,12 +84,13 @@ class JobUrls(Answer):
     events: str
     ws: str
     cancel: str
+    tree: str
 
     @classmethod
     def of(cls, job_id: str, base: str) -> Self:
         """`base` is what stands before `/jobs`."""
         root = f"{base}/jobs/{job_id}"
-        return cls(root, f"{root}/result", f"{root}/events", f"{root}/ws", f"{root}/cancel")
+        return cls(root, f"{root}/result", f"{root}/events", f"{root}/ws", f"{root}/cancel", f"{root}/tree")
 
 
 class Job(Answer):
@@ -119,23 +122,28 @@ class Job(Answer):
     webhook: Webhook | None
     retry_of: str | None
     retried_by: str | None
-    parent: str | None
+    parent: Annotated[str | None, about("the job whose step it is")]
+    root: Annotated[str | None, about("the job at the top of the tree that it belongs to; null: it is no step")]
     batch: Annotated[str | None, about("the batch whose item it is")]
     batch_index: Annotated[int | None, about("its place there, from 0")]
     urls: JobUrls
+    asks: Annotated[list[Ask] | UnsetType, about("what it waits to be answered; left out of lists")] = UNSET
     output: Annotated[Json | UnsetType, about("what the model returned; left out of lists")] = UNSET
     output_file: Annotated[
         OutputFile | UnsetType | None, about("where the output is that is too large to stand here; left out of lists")
     ] = UNSET
 
     @classmethod
-    def of(cls, job: JobRecord, base: str, *, with_output: bool = True, debug: bool = False, **more: bool) -> Self:
+    def of(
+        cls, job: JobRecord, base: str, *, asks: Sequence[Ask] = (), with_output: bool = True, debug: bool = False, **more: bool
+    ) -> Self:  # fmt: skip
         """A job as callers see it. Stored JSON is passed on, not parsed.
 
         Args:
             job: the record; `parts.urls.job` has put the URLs of its files in.
             base: what stands before `/jobs` in the URLs.
-            with_output: False leaves `output` and `output_file` out.
+            asks: what it waits to be answered, `service.signals.asks_of`.
+            with_output: False leaves `asks`, `output` and `output_file` out.
             debug: whether errors carry the operator's text.
             more: further members.
         """
@@ -148,17 +156,18 @@ class Job(Answer):
             next_attempt_at=rfc3339(job.due) if job.status in _DELAYED else None, position=job.position,
             progress=None if job.progress is None else Progress.stored(job.progress, job.progress_at),
             error=None if job.error is None else JobProblem.of(job.error, urls.self, debug=debug),
-            partial=job.partial, usage=_usage(job), tags=Raw(job.tags or b"[]"), metadata=Raw(job.metadata or b"{}"),
+            partial=job.partial, usage=usage_of(job), tags=Raw(job.tags or b"[]"), metadata=Raw(job.metadata or b"{}"),
             policy=Policy.stored(job.policy), webhook=None if job.hook is None else Webhook.stored(job.hook),
-            retry_of=job.retry_of, retried_by=job.retried_by, parent=None, batch=job.batch, batch_index=job.batch_index,
-            urls=urls,
+            retry_of=job.retry_of, retried_by=job.retried_by, parent=job.parent, root=job.root, batch=job.batch,
+            batch_index=job.batch_index, urls=urls, asks=list(asks) if with_output else UNSET,
             output=Raw(job.output or b"null") if with_output else UNSET,
             output_file=_output_file(job) if with_output else UNSET,
             **more,
         )  # fmt: skip
 
 
-def _usage(job: JobRecord) -> Raw:
+def usage_of(job: JobRecord) -> Raw:
+    """What a job itself has used."""
     used = orjson.loads(job.usage) if job.usage is not None else {}
     return as_it_is({"queue_s": _queued(job), **{name: value for name, value in used.items() if name != "queue_s"}})
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 import orjson
 from msgspec import UNSET, UnsetType
 
-from longrun.jobs.failure import DEATH, RETRYABLE_CODES, STOP, TITLES, StoppedBy
+from longrun.jobs.failure import DEATH, RETRYABLE_CODES, STEP, STOP, TITLES, StoppedBy
 from longrun.wire.base import Answer, about
 
 
@@ -44,6 +44,9 @@ class JobProblem(_Kind):
     exit_code: Annotated[int | UnsetType, about("exit status of the job's process, when no signal ended it")] = UNSET
     peak_memory: Annotated[int | UnsetType, about("most bytes that the job's process held, the loaded model included")] = UNSET
     hint: Annotated[str | UnsetType, about("what is known, or guessed, of the cause")] = UNSET
+    step: Annotated[str | UnsetType, about("key of the step that failed, with `step-failed`")] = UNSET
+    job_id: Annotated[str | UnsetType, about("the job that this step was")] = UNSET
+    step_code: Annotated[str | UnsetType, about("the code of the step's own error")] = UNSET
     stopped_by: Annotated[StoppedBy | UnsetType, about("the step that stopped a canceled or timed-out job")] = UNSET
     run_s: Annotated[float | UnsetType, about("seconds it had run when it had stopped")] = UNSET
     stop_s: Annotated[float | UnsetType, about("seconds from the request, or the end of the limit, until it had stopped")] = UNSET
@@ -61,17 +64,17 @@ class JobProblem(_Kind):
         """
         held: dict[str, Any] = orjson.loads(stored) if isinstance(stored, bytes) else stored
         code = held["code"]
-        known = {name: held[name] for name in (*DEATH, *STOP) if name in held}
+        known = {name: held[name] for name in (*DEATH, *STEP, *STOP) if name in held}
         return cls(
             type=f"urn:longrun:problem:{code}", title=TITLES.get(code, "The job did not succeed"), status=424,
             detail=held.get("detail", ""), instance=instance, code=code, retryable=code in RETRYABLE_CODES,
             attempt=held.get("attempt", 0), cause=held.get("cause"), debug=held.get("debug", UNSET) if debug else UNSET,
-            **known, **more,
+            **{**known, **more},
         )  # fmt: skip
 
 
 class JobUnsuccessful(JobProblem, kw_only=True):
-    """The job's own problem, in answer to a request for its output."""
+    """The job's own problem, in answer to a request for its output. Here `job_id` is that job."""
 
     job_id: str
     request_id: str

@@ -16,8 +16,11 @@ from longrun.log import Log
 from longrun.settings import Settings
 from longrun.store.claims import Claims
 from longrun.store.formats import FORMAT, OLDEST
+from longrun.store.store import Store
 from longrun.version import VERSION
 from longrun.worker.dispatch.lane import Lane
+from longrun.worker.plan import WorkerPlan
+from longrun.worker.supervise.memory import memory_of
 from longrun.worker.supervise.seat import Seat
 from longrun.worker.tables import Tables
 
@@ -49,6 +52,26 @@ async def take_name(claims: Claims, identity: str, name: str, settings: Settings
             where = f"process {has['pid']} on {has['host']}"
             raise SettingsError(f"--name {name}: a worker of this name runs already ({where}): stop it, or choose another name")
         await asyncio.sleep(_LOOK)
+
+
+async def announce_for_ever(plan: WorkerPlan, store: Store, tables: Tables) -> None:
+    """Say it again and again, until another worker has the name."""
+    settings = plan.settings
+    while True:
+        try:
+            held = await asyncio.to_thread(memory_of, {seat.pid for seat in tables.seats})
+            await store.ping()  # once there is a connection, the format of the data is known
+            entry = announcement(plan.identity, plan.name, tables, settings, held, format=store.format)
+            other = await store.claims.announce(plan.identity, entry, name=plan.name)
+        except Exception as error:
+            log.warning("worker could not announce itself", error=str(error))
+        else:
+            if other is not None:
+                # The store did not hear of us for a lease. Our runs go by our identity: they are ours still, where their leases held.
+                plan.on_wrong_start()
+                log.error("another worker has got the name of this one, which stops", **other_worker(other))
+                return
+        await asyncio.sleep(settings.heartbeat)
 
 
 def other_worker(entry: bytes) -> dict[str, Any]:
@@ -89,7 +112,7 @@ def _runner(seat: Seat, held: int | None) -> dict[str, Any]:
         "gpus": seat.place.env.get("CUDA_VISIBLE_DEVICES"),
         "threads": seat.place.threads,
         "loaded": seat.loaded,
-        "running": len(seat.runs()),
+        "running": sum(map(len, seat.aboard.values())),
         "memory": held,
         "gpu_memory": None if seat.gpu_memory is None else {"allocated": allocated, "reserved": reserved, "peak": peak},
     }

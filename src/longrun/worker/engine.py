@@ -23,23 +23,26 @@ from longrun.log import Log
 from longrun.settings import without_settings
 from longrun.steps import await_steps, log_failure
 from longrun.store.claims import Suspect
-from longrun.worker.announce import announcement, other_worker
+from longrun.worker.announce import announce_for_ever
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.emitter import Emitter
 from longrun.worker.leases import Leases
 from longrun.worker.limits import Limits
+from longrun.worker.parking import Parking
 from longrun.worker.plan import WorkerPlan
 from longrun.worker.recycle import Recycler
 from longrun.worker.run import Run, Sink
 from longrun.worker.runner.copies import remove_left
 from longrun.worker.runner.settings import RunnerSettings
 from longrun.worker.settle import Settler
+from longrun.worker.step_calls import StepCalls
+from longrun.worker.steps import StepRequests
+from longrun.worker.stopping import StopReason
 from longrun.worker.supervise.cores import find_cores
 from longrun.worker.supervise.devices import visible_gpus
 from longrun.worker.supervise.exits import Exit
 from longrun.worker.supervise.guard import Guard
 from longrun.worker.supervise.layout import concurrency_of, lay_out
-from longrun.worker.supervise.memory import memory_of
 from longrun.worker.supervise.seat import Group, Seat
 from longrun.worker.supervise.terms import Terms
 from longrun.worker.suspects import Suspects
@@ -109,7 +112,8 @@ class Engine:
 
     def cancel_waiting(self, job_id: str) -> None:
         """A job that waits was revoked, and its ticket dropped. It must not wait for ever because of that."""
-        self.loop.call_soon_threadsafe(lambda: self.spawn(self._cancel_waiting(job_id)))
+        plan, cancel = self.plan, self.settler.cancel_waiting
+        self.loop.call_soon_threadsafe(lambda: self.spawn(cancel(job_id, self._new_nonce(), plan.identity, plan.name)))
 
     def cancel(self, job_id: str) -> None:
         """Stop this job, if it is here, and no other."""
@@ -171,20 +175,25 @@ class Engine:
         asyncio.set_event_loop(self.loop)
         self.store = self.plan.open_store()
         claims, tables, spawn, recount = self.store.claims, self.tables, self.spawn, self.recount
-        self.emitter = Emitter(claims, spawn, lambda run: self.limits.request_stop(run, "lost"))
-        self.settler = Settler(tables, claims, self.emitter, spawn, recount, self.post)
+        plan, settings, steps = self.plan, self.settings, self.store.steps
+        self.emitter = Emitter(claims, spawn, lambda run: self._request_stop(run, "lost"))
+        self.settler = Settler(tables, claims, self.emitter, spawn, recount, self.post, steps)
         self.recycler = Recycler(tables, self.guard, spawn, recount)
-        self.limits = Limits(tables, self.settings.cancel_grace, self.settler, recount, self.recycler.replace)
+        grace, calls = settings.cancel_grace, StepCalls(plan.models, settings)
+        self.parking = Parking(tables, self.settler, grace, settings.rehearse, recount, self._request_stop, self._resume)
+        self.limits = Limits(tables, grace, self.settler, recount, self.recycler.replace, self.parking.rouse)
+        self.requests = StepRequests(tables, steps, self.emitter, self.parking, calls, spawn)
         call = lambda found: self.post(lambda: self.hand_in(found))  # noqa: E731
         self.suspects = Suspects(self.plan.identity, tables, claims, self.settler, spawn, recount, call)
-        self.leases = Leases(tables, claims, self.settings.lease, self.limits.request_stop, spawn)
+        self.leases = Leases(tables, claims, settings.lease, self._request_stop, spawn, self.parking.wake)
         for seat in tables.seats:
             self.spawn(seat.start())
         beat = partial(self.leases.beat_for_ever, self.settings.heartbeat)
         listen = partial(self.leases.listen_for_ever, self.store.follower, self.store.worker_channel(self.plan.identity))
-        for essential in (beat, listen, self.limits.watch_for_ever, self.recycler.watch_for_ever, self.suspects.watch_for_ever):
+        watching = self.limits.watch_for_ever, self.recycler.watch_for_ever, self.suspects.watch_for_ever, self.parking.watch_for_ever
+        for essential in (beat, listen, *watching):
             self.spawn(self._keep(essential))
-        self.spawn(self._announce_for_ever())
+        self.spawn(announce_for_ever(self.plan, self.store, tables))
         self.loop.run_in_executor(None, remove_left)
         for background in self.plan.background:
             self.spawn(background(self.store))
@@ -221,6 +230,12 @@ class Engine:
         if not self._woken:
             self._woken = True
             self._wake()
+
+    def _request_stop(self, run: Run, reason: StopReason) -> None:
+        self.limits.request_stop(run, reason)
+
+    def _resume(self, seat: Seat, run: Run) -> None:
+        self.requests.resume(seat, run)
 
     # -- from ticket to runner --------------------------------------------------------------------------------------------
 
@@ -269,9 +284,6 @@ class Engine:
         self._nonces += 1
         return f"{self.plan.identity}-{self._nonces}"
 
-    async def _cancel_waiting(self, job_id: str) -> None:
-        await self.settler.cancel_waiting(job_id, self._new_nonce(), self.plan.identity, self.plan.name)
-
     def dispatch(self, lane: Lane) -> None:
         """Send waiting jobs of a lane to runners with room."""
         if self.tables.closing:
@@ -285,6 +297,8 @@ class Engine:
         """The seat's runner came or went, or has room again: capacities change, waiting jobs of all its lanes may go."""
         for lane in self.tables.lanes_of(seat):
             lane.count_capacity()
+            if lane.resuming:
+                self.parking.resume_next(lane, seat)
             if lane.pending or lane.apart:
                 self.dispatch(lane)
             self._credit_returned(lane)
@@ -311,6 +325,8 @@ class Engine:
                 run = seat.find(job_id, fence)
                 if run is not None and not run.settled:
                     self.emitter.add(run, events)
+            case ["ask" | "journal" | "drop" | "unsignal" | "history" | "files" | "awake" as request, job_id, fence, *members]:
+                self.requests.take(seat, request, job_id, fence, members)
             case ["back", keys]:
                 self.settler.on_back(seat, keys)
             case ["pong", ping, gpu_memory]:
@@ -330,6 +346,7 @@ class Engine:
                 log.warning("batches of the model are of another size, for its memory", model=model, size=size, pid=seat.pid)
 
     def _on_end(self, seat: Seat, aboard: list[Run], doomed: set[Run], end: Exit) -> None:
+        self.parking.has_ended(seat, aboard)
         self.recount(seat)
         self.settler.on_runner_end(aboard, doomed, end)
         if seat.role == "apart":
@@ -337,25 +354,7 @@ class Engine:
         elif not self.tables.closing and self.recycler.next_here(seat):
             self.spawn(seat.start())
 
-    # -- announcing and stopping ------------------------------------------------------------------------------------------
-
-    async def _announce_for_ever(self) -> None:
-        identity, name = self.plan.identity, self.plan.name
-        while True:
-            try:
-                held = await asyncio.to_thread(memory_of, {seat.pid for seat in self.tables.seats})
-                await self.store.ping()  # once there is a connection, the format of the data is known
-                entry = announcement(identity, name, self.tables, self.settings, held, format=self.store.format)
-                other = await self.store.claims.announce(identity, entry, name=name)
-            except Exception as error:
-                log.warning("worker could not announce itself", error=str(error))
-            else:
-                if other is not None:
-                    # The store did not hear of us for a lease. Our runs go by our identity: they are ours still, where their leases held.
-                    self.plan.on_wrong_start()
-                    log.error("another worker has got the name of this one, which stops", **other_worker(other))
-                    return
-            await asyncio.sleep(self.settings.heartbeat)
+    # -- stopping ---------------------------------------------------------------------------------------------------------
 
     async def _shutdown(self, end: float) -> None:
         await await_steps(

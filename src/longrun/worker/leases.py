@@ -16,7 +16,7 @@ from longrun.worker.stopping import StopReason
 from longrun.worker.tables import Spawn, Tables
 
 log = Log("longrun.worker")
-_LOST, _CANCEL = 0, 2
+_LOST, _CANCEL, _WAKE = 0, 2, 3
 _WHY_LOST = "another attempt has the job, or it has ended, or the store has lost this claim"
 _MOST = 100
 #: A canceled job that is not here is looked for so often, at this distance in seconds.
@@ -32,6 +32,7 @@ class Leases:
     lease: float  #: seconds that a claim holds
     stop: Callable[[Run, StopReason], None]  #: called with a run that must stop, and why
     spawn: Spawn
+    wake: Callable[[Run], None]  #: called with a run whose wait for steps is over
 
     def hold(self, run: Run) -> bool:
         """Take up a run whose job was claimed just now. False: its claim is here already, for its ticket came twice.
@@ -75,15 +76,19 @@ class Leases:
                     self._has_lost(run)
                 elif answer == _CANCEL:
                     self.stop(run, "canceled")
+                elif answer == _WAKE:
+                    self.wake(run)
 
     async def listen_for_ever(self, follower: Follower, channel: str) -> None:
-        """Obey `cancel <id>` as it is announced; the heartbeat is the fallback."""
+        """Obey `cancel <id>`, and `step <id>` for a run whose wait is over, as they are announced; the heartbeat is the fallback."""
         async with follower.listen(channel) as listener:
             while True:
                 for message in await listener.wait(60.0):
                     verb, _, job_id = message.decode().partition(" ")
                     if verb == "cancel":
                         self.cancel(job_id)
+                    elif verb == "step" and (run := self.tables.runs.get(job_id)) is not None:
+                        self.wake(run)
 
     def cancel(self, job_id: str) -> None:
         """Stop a job, if it is here or comes within a second: this order may overtake the answer to the claim, on another connection."""

@@ -37,6 +37,8 @@ def excuse(seats: Iterable[Seat], since: float, span: float) -> None:
             if run.stop is not None and run.stop_at <= since:
                 run.exception_at += span
                 run.kill_at += span
+            if run.leaves and run.leaves <= since:
+                run.leaves += span
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class Limits:
     settler: Settler  #: writes how a run has ended, or gives it back
     recount: Recount
     replace: Callable[[Seat, str], None]  #: called with a seat whose runner is of little use, and why
+    rouse: Callable[[Run], bool]  #: called with a run that waits for steps and is to stop: its code goes on, and takes up a slot
 
     async def watch_for_ever(self) -> None:
         """Look ten times a second."""
@@ -114,6 +117,9 @@ class Limits:
         seat = self.tables.seat_of(run)
         if seat is None:
             return
+        if run.waits:
+            self.rouse(run)
+            run.go_on(run.stop_at)
         mates = self.tables.mates(seat, run)
         if reason != "timeout" and any(other.stop is None and not other.settled for other in mates):
             self.settler.stop(run, "fenced")
@@ -150,6 +156,8 @@ class Limits:
             for other in seat.runs()
             # One that was asked to stop is wanted until its own time to do so is over.
             if other is not run and not other.settled and other.started is not None and (other.stop is None or now < other.kill_at)
+            # One that waits for steps loses nothing, unless it must not run twice: it sleeps on.
+            if other.once or not other.waits
         ]
         # Items of one batch are one call: what is stopped for one is stopped for all.
         return Company(

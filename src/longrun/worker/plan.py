@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,3 +29,4 @@ class WorkerPlan:
     background: Sequence[Background] = ()
     on_wrong_start: Callable[[], None] = lambda: None  #: called, on the engine's thread, when another worker has got the name meanwhile
     given: dict[str, Any] = field(default_factory=dict, repr=False)  #: settings of the service for models, from `settings.given_to_models`
+    models: Mapping[str, ModelSpec] = field(default_factory=dict)  #: by name, all of the application: those that jobs may run as steps

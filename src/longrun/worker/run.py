@@ -6,6 +6,8 @@
 | waiting | `Lane.add`                           | until a runner has room, or a batch is complete                                   |
 | sent    | `Lane.dispatch`, `Seat.send`         | a runner has it, and perhaps others before it                                     |
 | started | `Lane.begin_next`, `Run.begin`       | its code runs: time limits count                                                  |
+| parked  | `Parking.park`, `.wake`, `.resume`   | its code waits for steps and holds no slot; woken, it takes the next one and goes on |
+| let go  | `Parking.let_go`                     | parked too long, or its place is needed: its code is unwound, and runs again later  |
 | ended   | `Settler.on_done`, `.on_runner_end`  | the runner has answered, or died; or nobody waits for the answer (`stopping`)     |
 | settled | `Run.settle`, `Settler`              | its outcome is being written, and later ones are ignored                          |
 | gone    | `Settler._finished`                  | the store has it: `Sink.finished` is called                                       |
@@ -15,12 +17,15 @@ From any stage before the last it may be handed back instead, and is then settle
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from longrun.jobs.failure import StoppedBy
 from longrun.jobs.fence import Fence
+from longrun.jobs.flow import Flow
 from longrun.store.claims import Claim
 from longrun.worker.backlog import Backlog
 from longrun.worker.stopping import StopReason, steps
@@ -37,6 +42,18 @@ class Sink(Protocol):
 
     def stale(self) -> None:
         """The ticket named nothing that can be claimed."""
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Asking:
+    """What a run asks of the worker, see `steps`, and how far it has been answered."""
+
+    requests: deque[Any] = field(default_factory=deque)  #: of type `steps.Request`: those that are not answered, in their order
+    answering: bool = False  #: the first of them is being answered
+    seen: int = -1  #: how many ends of its steps it has been told; -1 = none of them
+    due: dict[str, int] = field(default_factory=dict)  #: when its sleeps and waits are over: ms by the server's clock, by key of the step
+    timer: asyncio.TimerHandle | None = None  #: wakes it when the first sleep or wait is over
+    woken: float = 0.0  #: when it was woken, perhaps before it waited; 0 = it was not
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -67,6 +84,16 @@ class Run:
     kill_at: float = 0.0  #: when its runner is ended
     stopped_by: StoppedBy | None = None  #: how it was stopped, and `stop_s` how long that took
     stop_s: float = 0.0
+    # -- it waits for steps, see `parking`
+    ran: float = (
+        0.0  #: seconds that its code has run towards `timeout`, until it waited last; of this attempt and those that were let go before
+    )
+    waits: float = 0.0  #: since when its code waits for steps; 0 = it does not
+    parked: bool = False  #: it holds no slot, and is not in `Lane.held`
+    leaves: float = 0.0  #: when it was asked to unwind; 0 = it was not
+    waiting: bool = False  #: the store says so, as far as is known: it takes no outcome before `Steps.resume`
+    asking: Asking | None = None  #: what it asks for; None = nothing so far
+    _counts_from: float = 0.0  #: since when running time counts
     # -- ended
     run_s: float | None = None  #: seconds in its code; None = that was not entered, as far as is known
     wait_s: float = 0.0  #: seconds that it waited before that
@@ -101,22 +128,51 @@ class Run:
 
     def begin(self, now: float) -> None:
         """Its code runs from now on: the time limits count."""
-        policy = self.claim.policy
         self.started = now
-        self.hard, self.hard_limit = now + policy.timeout, f"timeout of {policy.timeout:g} s"
-        if policy.total_timeout is not None:
-            waited = (self.claim.claimed - self.claim.created) / 1000 + (now - self.since)
-            end = now + max(0.0, policy.total_timeout - waited)
-            if end < self.hard:
-                self.hard, self.hard_limit = end, f"total_timeout of {policy.total_timeout:g} s"
+        if self.claim.flow is not None:
+            self.ran = self.claim.flow.ran_ms / 1000
+        self._limit(now)
+
+    def _limit(self, now: float) -> None:
+        """Running time counts from now on, beside what it has run before; the total counts always."""
+        policy, self._counts_from = self.claim.policy, now
+        self.hard, self.hard_limit = now + max(0.0, policy.timeout - self.ran), f"timeout of {policy.timeout:g} s"
+        total = self.total_end
+        if total is not None and total < self.hard:
+            self.hard, self.hard_limit = max(now, total), f"total_timeout of {policy.total_timeout:g} s"
         self.deadline, self.limit = self.hard, self.hard_limit
-        if policy.soft_timeout is not None and now + policy.soft_timeout < self.hard:
-            self.deadline, self.limit = now + policy.soft_timeout, f"soft_timeout of {policy.soft_timeout:g} s"
+        if policy.soft_timeout is not None and now + policy.soft_timeout - self.ran < self.hard:
+            self.deadline, self.limit = now + max(0.0, policy.soft_timeout - self.ran), f"soft_timeout of {policy.soft_timeout:g} s"
+
+    @property
+    def total_end(self) -> float | None:
+        """When its `total_timeout` is over; None = it has none."""
+        total = self.claim.policy.total_timeout
+        return None if total is None else self.since + total - (self.claim.claimed - self.claim.created) / 1000
+
+    def wait(self, now: float) -> None:
+        """Its code waits for steps: running time stands still, the total does not."""
+        self.waits = now
+        self.ran += now - self._counts_from
+        self.deadline = self.hard = self.total_end
+        if self.deadline is not None:
+            self.limit = self.hard_limit = f"total_timeout of {self.claim.policy.total_timeout:g} s"
+
+    def go_on(self, now: float) -> None:
+        """Its code goes on."""
+        self.waits = 0.0
+        if self.stop is None:
+            self._limit(now)
 
     def begin_anew(self, group: str) -> None:
         """It is to run again, with whom it shares `group` alone: as if it had not begun."""
-        self.claim, self.group = replace(self.claim, suspect=group), group
+        flow = self.claim.flow
+        if self.asking is not None:
+            # What it has asked for is in its journal by now.
+            flow, self.asking = replace(flow or Flow(), journal=True), None
+        self.claim, self.group = replace(self.claim, suspect=group, flow=flow), group
         self.started = self.deadline = self.hard = None
+        self.ran = self.waits = 0.0
         self.waits_since = time.monotonic()
         self.batch = self.batch_size = 0
 

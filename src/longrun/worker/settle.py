@@ -17,6 +17,7 @@ from longrun.jobs.record import OUR_FIGURES
 from longrun.jobs.retry import retry_delay
 from longrun.log import Log
 from longrun.store.claims import Claims, Ending, FilesLost, Mode
+from longrun.store.steps import Steps
 from longrun.worker import stopping
 from longrun.worker.blame import groups_of
 from longrun.worker.emitter import Emitter
@@ -27,6 +28,8 @@ from longrun.worker.tables import Recount, Spawn, Tables
 
 log = Log("longrun.worker")
 _FULL_PAUSE = 1.0
+#: Seconds between two looks whether what a run has asked for last is answered.
+_LOOK = 0.002
 
 
 @dataclass(slots=True)
@@ -39,7 +42,9 @@ class Settler:
     spawn: Spawn
     recount: Recount
     post: Callable[..., None]  #: makes a call on the hub's thread
+    steps: Steps  #: the store's, for runs that wait
     _successes: list[tuple[Run, Ending]] = field(default_factory=list)
+    _let_gos: list[Run] = field(default_factory=list)
 
     # -- the runner has answered ------------------------------------------------------------------------------------------
 
@@ -64,17 +69,22 @@ class Settler:
                 lane.run_alone(run)
                 log.warning("out of memory beside other jobs, the job runs again alone", job_id=run.id, attempt=run.attempt)
                 continue
-            lane.held -= 1
-            lane.mean.add(held_s)
+            if not run.parked:
+                lane.held -= 1
+            if run.asking is None:
+                lane.mean.add(held_s)
             self._ended(run, "error" if said == "memory" else said, data, extra)
         for name in lanes:
             self.tables.lanes[name].begin_next(seat)
         self.recount(seat)
 
     def _ended(self, run: Run, kind: str, data: bytes, extra: Any) -> None:
-        if run.stop is not None and kind in ("canceled", "error") and not run.settled:
-            run.has_stopped((extra if kind == "canceled" else extra[2]) or "flag", time.monotonic())
+        if run.stop is not None and kind in ("canceled", "error", "waited") and not run.settled:
+            run.has_stopped((extra[2] if kind == "error" else extra) or "flag", time.monotonic())
         if not run.settle():
+            return
+        if kind == "waited" and run.stop is None:
+            self._let_go(run)
             return
         if kind in ("ok", "partial"):
             self._succeeded(run, Ending(run.id, run.fence, "succeeded", data, _usage(run), kind == "partial", len(run.backlog.made)))
@@ -88,7 +98,7 @@ class Settler:
 
     def _succeeded(self, run: Run, ending: Ending) -> None:
         """Where nothing but the outcome is left to be written, what succeeds in one turn of the loop is written together."""
-        if not self.emitter.is_done_with(run):
+        if not self._has_said_all(run):
             self._persist(run, lambda: self._finish_one(run, ending))
             return
         if not self._successes:
@@ -122,12 +132,19 @@ class Settler:
 
     def _persist(self, run: Run, write: Callable[[], Awaitable[str | None]]) -> None:
         """Write the rest of the events and the outcome, however long the store is full; then the run has left the worker."""
-        self.spawn(self._write(run, write))
+
+        async def write_outcome() -> str | None:
+            if run.waiting and run.asking is not None and run.stop != "lost":
+                # Its code went on without a word of the store, to stop or by itself: one that waits has no outcome.
+                await self.steps.resume(run.id, run.fence, run.asking.seen, go=True)
+            return await write()
+
+        self.spawn(self._write(run, write_outcome))
 
     async def _write(self, run: Run, write: Callable[[], Awaitable[str | None]]) -> None:
         while True:
             try:
-                await self.emitter.flush(run)
+                await self._hear_out(run)
                 status = await write()
             except StorageFull:
                 log.warning("store is full, the outcome waits", job_id=run.id)
@@ -136,6 +153,16 @@ class Settler:
                 return self._not_stored(run, error)
             else:
                 return self._finished(run, status)
+
+    def _has_said_all(self, run: Run) -> bool:
+        """Whether nothing but its outcome is left to be written."""
+        return (run.asking is None or not (run.waiting or run.asking.answering)) and self.emitter.is_done_with(run)
+
+    async def _hear_out(self, run: Run) -> None:
+        """Write what else it has said: the entries of its journal, which are refused after the outcome, and the rest of the events."""
+        while run.asking is not None and run.asking.answering:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK)
+        await self.emitter.flush(run)
 
     def _not_stored(self, run: Run, error: Exception) -> None:
         # Not to be written at all: without heartbeats the lease runs out, and the job runs again or fails by its crash budget.
@@ -184,19 +211,54 @@ class Settler:
             failure = JobFailure("canceled", "The job was revoked before it ran.", claim.attempt)
             await self.claims.finish(job_id, claim.fence, "canceled", failure.to_json())
 
+    # -- it waits for steps, see `parking` --------------------------------------------------------------------------------
+
+    def release(self, run: Run) -> None:
+        """Give back a run that waits, without its runner's answer: it sleeps, with the time that it ran."""
+        if run.settle():
+            self._let_go(run)
+
+    def _let_go(self, run: Run) -> None:
+        """It is held no longer. Those of one turn of the loop are written together."""
+        if not self._let_gos:
+            asyncio.get_running_loop().call_soon(lambda: self.spawn(self._let_go_together()))
+        self._let_gos.append(run)
+
+    async def _let_go_together(self) -> None:
+        runs, self._let_gos = self._let_gos, []
+        while runs:
+            try:
+                for run in runs:
+                    await self._hear_out(run)
+                statuses = await self.steps.let_go([(run.id, run.fence, int(run.ran * 1000), _usage(run)) for run in runs])
+            except StorageFull:
+                log.warning("store is full, jobs that wait are held on to", jobs=len(runs))
+                await asyncio.sleep(_FULL_PAUSE)
+            except Exception as error:
+                for run in runs:
+                    self._not_stored(run, error)
+                return
+            else:
+                for run, status in zip(runs, statuses, strict=True):
+                    self._finished(run, status)
+                return
+
     # -- its runner has died ----------------------------------------------------------------------------------------------
 
     def on_runner_end(self, aboard: Sequence[Run], doomed: set[Run], end: Exit) -> None:
-        """A runner has ended with jobs in it. One that ran alone is charged; several are suspects; those that had not started are free."""
-        started = [run for run in aboard if run.started is not None and run not in doomed]
+        """A runner has ended with jobs in it. One that ran alone is charged; several are suspects; whose code did not run is free."""
+        started = [run for run in aboard if run.started is not None and not run.waits and run not in doomed]
         groups = groups_of({run.id: run.claim.suspect for run in started}, apart=all(run.group for run in started))
         for run in aboard:
-            self.tables.lane_of(run).held -= 1
+            if not run.parked:
+                self.tables.lane_of(run).held -= 1
             if run in doomed:
                 self.stop(run, "kill")
                 continue
-            mode: Mode = "unstarted" if run.started is None else "release" if doomed else "crash" if len(started) == 1 else "suspect"
-            failure = lost_failure(run.attempt, end, mode, len(started) - 1)
+            if run.waits and not run.once:
+                self.release(run)
+                continue
+            failure = lost_failure(run.attempt, end, mode := _mode(run, started, bool(doomed)), len(started) - 1, waited=bool(run.waits))
             self._hand_back(run, mode, failure.to_json(), groups.get(run.id, ""))
 
     # -- it is given back -------------------------------------------------------------------------------------------------
@@ -255,12 +317,20 @@ class Settler:
         for run in held:
             self._measure(run)
             run.settled = True
-        await asyncio.gather(*[self._release(run) for run in held])
+        self._let_gos += [run for run in held if run.waits and not run.once]
+        await asyncio.gather(self._let_go_together(), *[self._release(run) for run in held if run.once or not run.waits])
 
     async def _release(self, run: Run) -> None:
         # Only a job that must not run twice ends here, and needs a reason.
         reason = JobFailure("worker-lost", "The worker was stopped before the job had ended.", run.attempt).to_json() if run.once else b""
         await self._write_back(run, "unstarted" if run.started is None else "release", reason, "")
+
+
+def _mode(run: Run, started: Sequence[Run], killed: bool) -> Mode:
+    """How a job goes back whose runner has ended: with these whose code ran; `killed`: for the sake of another job."""
+    if run.started is None:
+        return "unstarted"
+    return "release" if killed or run.waits else "crash" if len(started) == 1 else "suspect"
 
 
 def _past_total(run: Run, delay: float) -> bool:

@@ -94,7 +94,7 @@ class Suspects:
         alone = {seat.alone for seat in lane.seats if seat.alone is not None}
         runs = self.tables.runs.values() if self._since else ()
         last = [run.id for run in runs if run.claim.suspect and is_last_chance(run.claim.suspect)]
-        return {group for group in alone if lane.items_for_group(group)} | self._mixed, Company(bool(self.tables.runs), last)
+        return {group for group in alone if lane.items_for_group(group)} | self._mixed, Company(self.tables.busy, last)
 
     def group_of(self, claim: Claim) -> str:
         """With whom a claimed job is to run, empty = with anybody."""

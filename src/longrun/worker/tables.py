@@ -30,6 +30,11 @@ class Tables:
         """Of all groups."""
         return [seat for group in self.groups for seat in group.seats]
 
+    @property
+    def busy(self) -> bool:
+        """Whether there are runs that are not parked."""
+        return len(self.runs) > sum(len(seat.leaving) + sum(map(len, seat.parked.values())) for seat in self.seats)
+
     def lane_of(self, run: Run) -> Lane:
         """Where it waits or has waited."""
         return self.lanes[run.lane]

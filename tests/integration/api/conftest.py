@@ -94,7 +94,7 @@ class PlayedWorker:
             await self.append(claim, 0, *[("output", {"value": value}) for value in outputs])
         assert await self.store.claims.finish(job_id, claim.fence, "succeeded", output, b'{"run_s":0.5}') == "succeeded"
 
-    async def fail(self, job_id: str, code: str = "model-error", **members: Any) -> None:
+    async def fail(self, job_id: str, /, code: str = "model-error", **members: Any) -> None:
         """Claim a job and end it with an error."""
         claim = await self.claim(job_id)
         error = orjson.dumps({"code": code, "detail": "it broke", "attempt": claim.attempt} | members)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from tests.integration.api.conftest import API, PlayedWorker, app_of, calling, listening
 from tests.integration.api.test_events import read, types
+from tests.integration.api.trees import ask
 
 from longrun.embedded import EmbeddedValkey
 from longrun.queues.celery.tickets import ticket_template
@@ -123,4 +124,21 @@ async def test_a_full_store_is_507_and_nothing_is_stored(own: Settings) -> None:
         await store.connection.command("CONFIG", "SET", "maxmemory", "0")
         assert (await caller.get(f"{API}/jobs")).json()["jobs"] == []
         assert (await caller.post(ECHO, json={"input": {"value": 1}})).status_code == 202
+    await store.close()
+
+
+async def test_a_small_answer_to_what_a_job_asks_gets_into_a_full_store_and_a_large_one_when_there_is_room(own: Settings) -> None:
+    """Jobs that wait for people can end, or nothing would ever drain."""
+    store = Store(own.redis_url, own, ticket_template())
+    async with calling(app_of(own)) as caller:
+        job_id = (await caller.post(ECHO, json={"input": {"value": 1}})).json()["id"]
+        await ask(store, job_id, "small", "large", schema=True)
+        await store.connection.command("CONFIG", "SET", "maxmemory", "1")
+        signals, large = f"{API}/jobs/{job_id}/signals", "x" * 10_000
+        assert {each["name"] for each in (await caller.get(f"{API}/jobs/{job_id}")).json()["asks"]} == {"small", "large"}
+        refused = await caller.post(f"{signals}/large", json=large)
+        assert (refused.status_code, refused.json()["code"]) == (507, "storage-full")
+        assert (await caller.post(f"{signals}/small", json=1)).status_code == 200
+        await store.connection.command("CONFIG", "SET", "maxmemory", "0")
+        assert (await caller.post(f"{signals}/large", json=large)).status_code == 200
     await store.close()

@@ -15,11 +15,19 @@ from tests.integration.store.test_scripts import FAILURE, claimed, status, submi
 
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim
+from longrun.store.steps import Child, Terms
 from longrun.store.store import Store
 from longrun.store.webhooks import Due
 
 HOOK = {"url": "https://example.com/a", "description": "", "secret": "whsec_1", "events": ["job.started", "job.retrying", "job.succeeded"]}
 USAGE = b'{"run_s":0.5}'
+CHILD = Child("n:a", "mark", "m", "gpu", b"1", Policy().to_json())
+
+
+async def let_go(store: Store, claim: Claim) -> str | None:
+    (status,) = await store.steps.let_go([(claim.id, claim.fence, 5, USAGE)])
+    return status
+
 
 #: Each write of a claim, by its script; what it answers when it is refused.
 WRITES: dict[str, tuple[Callable[[Store, Claim], Awaitable[Any]], Any]] = {
@@ -28,9 +36,17 @@ WRITES: dict[str, tuple[Callable[[Store, Claim], Awaitable[Any]], Any]] = {
     "finish": (lambda store, claim: store.claims.finish(claim.id, claim.fence, "succeeded", b'"x"', USAGE), None),
     "retry_later": (lambda store, claim: store.claims.retry_later(claim.id, claim.fence, 60, FAILURE, USAGE), None),
     "hand_back": (lambda store, claim: store.claims.hand_back(claim.id, claim.fence, "crash", FAILURE, usage=USAGE), None),
+    "ask": (lambda store, claim: store.steps.ask(claim.id, claim.fence, [CHILD], seen=-1, need=1, terms=Terms()), None),
+    "resume": (lambda store, claim: store.steps.resume(claim.id, claim.fence, 0, go=True), None),
+    "let_go": (let_go, None),
+    "journal": (lambda store, claim: store.steps.journal(claim.id, claim.fence, [("l:a", b"d m 1")]), None),
+    "drop": (lambda store, claim: store.steps.drop(claim.id, claim.fence, ["n:a"]), False),
+    "forget_signal": (lambda store, claim: store.steps.forget_signal(claim.id, claim.fence, "ok"), False),
+    "history": (lambda store, claim: store.steps.history(claim.id, claim.fence), None),
+    "step_files": (lambda store, claim: store.steps.files(claim.id, claim.fence, ["file_1"]), None),
 }
 #: Those that end the attempt, and so must be answered alike when they are sent twice.
-ENDS = ["finish", "retry_later", "hand_back"]
+ENDS = ["finish", "retry_later", "hand_back", "let_go"]
 
 
 def made(claim: Claim) -> list[tuple[str, bytes]]:
@@ -162,7 +178,7 @@ async def test_a_script_that_takes_a_claims_write_has_its_row_here() -> None:
             continue
         takes = text.partition("ARGV")[2].partition("Returns")[0]
         assert not re.search(r"\bid, (attempt|try)\b", takes), f"{file.name} takes a number without a nonce"
-        if re.search(r"\b(owns|owned|own_end)\(", text):
+        if re.search(r"\b(owns|owned|own_end|has_claim)\(", text):
             asking.add(file.name.removesuffix(".lua"))
     assert asking == {*WRITES, "needed_files"}
 

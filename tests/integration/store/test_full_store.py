@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from tests.integration.store import families
 from tests.integration.store.test_batches import LINES, accepted
+from tests.integration.store.test_fence import contents
 from tests.integration.store.test_files import all_trash, expire_all, made_by, new_ref, told, uploaded
 from tests.integration.store.test_files import claimed as claimed_with
 from tests.integration.store.test_scripts import FAILURE, claimed, new_job, status, submit, tickets
+from tests.integration.store.trees import bury_all, child, claim, end, ends, field, parent, wait
 
 from longrun.embedded import EmbeddedValkey
 from longrun.errors import StorageFull
@@ -17,6 +20,7 @@ from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.claims import Ending
+from longrun.store.steps import Sleep
 from longrun.store.store import Store
 
 
@@ -177,3 +181,63 @@ async def test_a_batch_is_canceled_in_a_full_store(store: Store) -> None:
     assert await store.batches.cancel_items(batch) == 0
     record = await store.batches.read(batch, "t")
     assert (record.status, record.canceled, record.left) == ("canceled", 200, 0)
+
+
+async def test_a_small_answer_counts_and_a_large_one_is_refused_whole(store: Store) -> None:
+    held = await parent(store)
+    for name in ("small", "large"):
+        await wait(store, held, name)
+    await full(store)
+    assert await store.trees.signal(held.id, "t", "small", b"1") == "new"
+    large = b'"' + b"x" * 10_000 + b'"'
+    with pytest.raises(StorageFull):
+        await store.trees.signal(held.id, "t", "large", large)
+    assert await ends(store, held.id) == [b"s:small"]
+    assert (await store.records.read(held.id, "t")).asks == "large"
+    await full(store, "0")
+    assert await store.trees.signal(held.id, "t", "large", large) == "new"
+
+
+async def test_a_retry_of_a_tree_is_refused_whole(store: Store) -> None:
+    held = await parent(store)
+    await end(store, await child(store, held, "n:a"))
+    await end(store, held.id, "failed", FAILURE, held)
+    await full(store)
+    fresh = new_job().id
+    with pytest.raises(StorageFull):
+        await store.records.resubmit(held.id, "t", fresh)
+    assert await store.connection.command("EXISTS", *(f"{store.prefix}{kind}:{fresh}" for kind in ("job", "steps", "ends"))) == 0
+    assert (await store.records.read(held.id, "t")).retried_by is None
+
+
+async def test_a_tree_that_is_deleted_makes_room_and_what_is_small_goes_into_the_logs_above(store: Store) -> None:
+    held = await parent(store)
+    run = await claim(store, await child(store, held, "n:a", stream=True))
+    await full(store)
+    assert await store.claims.append(run.id, run.fence, 0, b"", [("output", b'{"value":1}')])
+    assert [event.type for event in (await store.records.events(held.id, "t", 0, 10)).events][-1] == "step_output"
+    with pytest.raises(StorageFull):
+        await store.claims.append(run.id, run.fence, 1, b"", [("output", b'{"value":"%s"}' % (b"x" * 10_000))])
+    assert [event.type for event in (await store.records.events(run.id, "t", 0, 10)).events].count("output") == 1
+    await end(store, run.id, held=run)
+    await end(store, held.id, held=held)
+    await store.records.delete(held.id, "t")
+    await bury_all(store)
+    assert await field(store, run.id, "gone") == b"1"
+
+
+async def test_a_parent_goes_on_and_large_inputs_of_its_steps_wait_for_room(store: Store) -> None:
+    job = await families.parent(store)
+    await full(store)
+    large = families.child("n:b", input=b'"' + b"x" * 10_000 + b'"')
+    before = await contents(store)
+    with pytest.raises(StorageFull):
+        await job.ask("n:a", large)
+    assert await contents(store) == before
+    (small,) = await job.made("n:a", need=1)
+    await families.run(store, small.id)
+    assert await store.steps.resume(job.id, job.fence, 0, go=True) is not None
+    await job.ask(Sleep("z:9:1", "m", 9), need=1)
+    assert await job.let_go() == "asleep"
+    assert await store.records.cancel(job.id, "t") == "canceled"
+    await full(store, "0")

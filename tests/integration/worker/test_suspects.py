@@ -29,7 +29,7 @@ PLACES = pytest.mark.parametrize("place", [{}, pytest.param(ON_A_GPU, marks=pyte
 
 @pytest.fixture
 def start(start_worker: Any, tmp_path: Path) -> Start:
-    return lambda *arguments, **more: start_worker(*arguments, app=APP, folder=tmp_path, **more)  # type: ignore[no-any-return]
+    return lambda *arguments, **more: start_worker(*arguments, app=APP, folder=tmp_path, LONGRUN_MODELS_MAY_SUBMIT="1", **more)  # type: ignore[no-any-return]
 
 
 async def jobs(caller: Caller) -> list[JobRecord]:

@@ -61,7 +61,7 @@ async def test_what_stands_beside_runners_has_no_settings_in_its_environment(
 
 
 async def test_a_model_may_submit_but_not_what_it_starts(start_worker: Start, caller: Caller, tmp_path: Path) -> None:
-    start_worker(app=APP, models="calls,children_call,leaf", folder=tmp_path, LONGRUN_CONCURRENCY="2")
+    start_worker(app=APP, models="calls,children_call,leaf", folder=tmp_path, LONGRUN_CONCURRENCY="2", LONGRUN_MODELS_MAY_SUBMIT="1")
     assert orjson.loads((await caller.run("calls")).output or b"") == "done"
     found = orjson.loads((await caller.run("children_call")).output or b"")
     assert found["fork"] == "done"
@@ -74,9 +74,9 @@ async def test_where_models_may_not_submit_the_error_names_the_setting(
 ) -> None:
     # A file that would lead there all the same.
     (tmp_path / ".env").write_text(f"LONGRUN_REDIS_URL={settings.redis_url}\nLONGRUN_PREFIX={settings.prefix}\n")
-    start_worker(app=APP, models="calls,children_call,leaf", folder=tmp_path, LONGRUN_CONCURRENCY="2", LONGRUN_MODELS_MAY_SUBMIT="0")
+    start_worker(app=APP, models="calls,children_call,leaf", folder=tmp_path, LONGRUN_CONCURRENCY="2")
     said = orjson.loads((await caller.run("calls")).output or b"")
-    assert said.startswith("SettingsError: longrun.submit does not work inside models here, because LONGRUN_MODELS_MAY_SUBMIT is 0.")
+    assert said.startswith("SettingsError: longrun.submit does not work inside models, unless LONGRUN_MODELS_MAY_SUBMIT is 1.")
     found = orjson.loads((await caller.run("children_call")).output or b"")
     assert "LONGRUN_MODELS_MAY_SUBMIT" in found["fork"]
     assert found["spawn"].startswith("SettingsError: This process was started by a model")

@@ -8,9 +8,10 @@ import pytest
 from longrun.errors import ValidationFailed
 from longrun.jobs.policy import Policy
 from longrun.models import ModelOptions, Retry
+from longrun.service.policies import model_policy
 from longrun.service.read import make_cursor, parse_cursor
 from longrun.service.request import parse_request
-from longrun.service.submit import model_policy, policy_in_force
+from longrun.service.submit import policy_in_force
 from longrun.service.watch import joined, retrying_data
 from longrun.settings import Settings
 

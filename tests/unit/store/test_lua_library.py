@@ -67,3 +67,27 @@ def test_every_placeholder_of_a_ticket_is_a_parameter() -> None:
     pieces = [piece.strip("'") if piece.startswith("'") else values[piece] for piece in found[2].split(" .. ")]
     assert found[1].split(", ") == list(values)
     assert json.loads("".join(pieces))["headers"]["id"] == "job_1"
+
+
+LAZY = parse_library("""local P = 'p:'
+local function near() return P end
+local function far() return near() end
+local function farther() return far() end
+local function seldom(id) -- lazy
+  return farther() .. near()
+end
+""")
+
+
+def test_what_only_a_lazy_definition_needs_is_made_inside_it() -> None:
+    assert with_library(LAZY, "return seldom(near())\n") == (
+        "local P = 'p:'\nlocal function near() return P end\nlocal function seldom(id)\nlocal function far() return near() end\n"
+        "local function farther() return far() end\n  return farther() .. near()\nend\nreturn seldom(near())\n"
+    )
+
+
+def test_the_end_of_a_plain_job_makes_no_functions_of_trees() -> None:
+    scripts = load_scripts("p:", ticket_template())
+    for name, lazy in (("finish", "end_in_tree"), ("claim", "flow_of"), ("heartbeat", "has_come")):
+        before, _, _ = scripts[name].source.decode().partition(f"local function {lazy}(")
+        assert "\nlocal function ends_of(" not in before and "\nlocal function stop(" not in before

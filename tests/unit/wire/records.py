@@ -7,15 +7,18 @@ from typing import Any
 
 import orjson
 
+from longrun import wire
 from longrun.jobs.events import Event
 from longrun.jobs.failure import JobFailure
 from longrun.jobs.file_refs import FileRef
 from longrun.jobs.policy import Policy
-from longrun.jobs.record import FIELDS, AttemptRecord, JobRecord
+from longrun.jobs.record import FIELDS, TREE_FIELDS, AttemptRecord, JobRecord
+from longrun.jobs.states import Status
 from longrun.service.overview import Overview
 from longrun.store.batches import BatchRecord
 from longrun.store.file_records import FileRecord
 from longrun.store.records import LaneDepth
+from longrun.store.trees import Node
 from longrun.store.webhooks import Delivery, Endpoint, Try
 
 BASE = "https://example.org/ai/api/v1"
@@ -27,6 +30,10 @@ FAILURE = JobFailure(
 ).to_json()
 
 
+STEP_FAILED = b'{"code":"step-failed","detail":"The step draw failed.","attempt":2,"step":"n:draw","job_id":"job_1","step_code":"timeout"}'
+ASK = wire.Ask.of("approve", HARD, b'{"type":"boolean"}', 1_700_000_000_123, f"{BASE}/jobs/{JOB_ID}/signals/approve?expires=1&sig=a")
+
+
 def job(**given: Any) -> JobRecord:
     """A job with these stored fields."""
     stored: dict[str, Any] = {
@@ -34,7 +41,9 @@ def job(**given: Any) -> JobRecord:
         "created": 1_700_000_000_123,
     }  # fmt: skip
     stored |= given
-    values = [value if value is None or isinstance(value, bytes) else str(value).encode() for value in map(stored.get, FIELDS)]
+    values = [
+        value if value is None or isinstance(value, bytes) else str(value).encode() for value in map(stored.get, FIELDS + TREE_FIELDS)
+    ]
     return JobRecord.from_fields(JOB_ID, values, given.get("position"))
 
 
@@ -48,7 +57,7 @@ def full_job(**given: Any) -> JobRecord:
         "progress": b'{"fraction":0.30000000000000004,"step":"decoding","message":null}', "progress_at": 1_700_000_009_000,
         "usage": b'{"tokens":120,"cost_usd":0.002,"flops":1e+22,"run_s":9.007}', "policy": policy.to_json(), "retry_of": "job_1",
         "retried_by": "job_2", "hook": b'{"url":"https://a.example/x?y=1","events":["job.succeeded"],"secret":"whsec_x"}',
-        "batch": BATCH_ID, "batch_index": 7, "partial": b"1",
+        "batch": BATCH_ID, "batch_index": 7, "partial": b"1", "parent": f"job_{'0d' * 16}", "root": f"job_{'0e' * 16}", "step": "n:draw",
     }  # fmt: skip
     return job(**members | given)
 
@@ -67,12 +76,44 @@ JOBS: dict[str, tuple[JobRecord, dict[str, Any]]] = {
     "job-failed-for-the-operator": (full_job(status="failed", output=None, error=FAILURE), {"debug": True}),
     "job-of-a-code-nobody-knows": (job(status="failed", error=b'{"code":"new"}'), {}),
     "job-retrying": (job(status="retrying", due=1_700_000_099_999, errors=1, policy=Policy(4).to_json(), error=FAILURE), {}),
+    "job-that-asks": (job(status="waiting", asks="approve"), {"asks": [ASK]}),
+    "job-failed-by-a-step": (job(status="failed", error=STEP_FAILED), {}),
     "job-running": (job(status="running", started=1_700_000_000_000, progress=b'{"fraction":1}', usage=b'{"queue_s":7}'), {}),
     "job-with-a-large-output": (
         replace(job(status="succeeded"), output_ref=file_ref(), output_url=f"{BASE}/files/{FILE_ID}/content?sig=1&b=2"), {},
     ),
     "job-with-an-output-without-a-name": (replace(job(status="succeeded"), output_ref=file_ref(name=""), output_url="u"), {}),
 }  # fmt: skip
+
+_CHILD = Node(
+    "child",
+    "n:draw",
+    "p",
+    1_700_000_000_123,
+    id=f"job_{'0d' * 16}",
+    model="draw",
+    status=Status.FAILED,
+    created=1_700_000_000_124,
+    started=1_700_000_000_200,
+    finished=1_700_000_001_200,
+    attempt=2,
+    usage=b'{"run_s":1.5}',
+    error=FAILURE,
+    kids=3,
+    unused=True,
+    done=True,
+)
+STEPS = {
+    "step-child": _CHILD,
+    "step-child-that-is-queued": replace(_CHILD, status=Status.QUEUED, started=None, finished=None, attempt=0, usage=None, error=None),
+    "step-done": Node("step", "l:list", "p", 1_700_000_000_123, done=True),
+    "step-failed": Node("step", "l:list", "p", 1_700_000_000_123, done=True, error=b'{"code":"model-error","detail":"no"}'),
+    "step-begun": Node("step", "l:pay", "p", 1_700_000_000_123),
+    "step-sleep": Node("sleep", "z:60:1", "p", 1_700_000_000_123, until=1_700_000_060_123),
+    "step-wait": Node("wait", "s:approve", "p", 1_700_000_000_123, name="approve", until=1_700_000_060_123),
+    "step-wait-answered": Node("wait", "s:approve", "p", 1, name="approve", until=2, done=True, answered=True),
+    "step-wait-over": Node("wait", "s:approve", "p", 1, name="approve", until=2, done=True),
+}
 
 _BEGUN = b'{"worker":"w1@h","device":"cuda:0","at":1700000001000,"queued":1700000000400}'
 ATTEMPTS = {
@@ -83,6 +124,7 @@ ATTEMPTS = {
 
 EVENTS = {
     "event-output": Event(7, 2, 1_700_000_000_123, "output", b'{"value":"a \xc3\xa9 b"}'),
+    "event-step-output": Event(8, 2, 1_700_000_000_123, "step_output", b'{"step":"n:think","value":"a"}'),
     "event-queued": Event(1, 0, 1_700_000_000_000, "queued", b"{}"),
 }
 

@@ -27,7 +27,8 @@ from longrun.errors import JobNotFound, Problem, SubmitUnconfirmed, ValidationFa
 from longrun.service import overview
 from longrun.service.batch_view import batch_view
 from longrun.service.files import file_view
-from longrun.service.watch import done_data, retrying_data
+from longrun.service.tree import step_view
+from longrun.service.watch import done_data, retrying_data, waiting_data
 from longrun.service.webhooks import batch_message, delivery_view, endpoint_view, message
 from longrun.settings import Settings
 from longrun.store.webhooks import Due
@@ -59,6 +60,11 @@ def structs() -> dict[str, wire.Answer]:
     error = wire.JobProblem.of(r.FAILURE, INSTANCE)
     shown: dict[str, wire.Answer] = {name: wire.Job.of(job, r.BASE, **options) for name, (job, options) in r.JOBS.items()}
     shown |= {name: wire.Attempt.of(each, INSTANCE) for name, each in r.ATTEMPTS.items()}
+    shown |= {name: step_view(caller(), r.job(status="waiting"), each) for name, each in r.STEPS.items()}
+    tree = r.full_job(tree_usage=b'{"cost_usd":0.5,"tokens":1}')
+    shown |= {"tree": wire.Tree.of(tree, [step_view(caller(), tree, r.STEPS["step-wait"])]), "tree-of-nothing": wire.Tree.of(r.job(), [])}
+    asked = wire.Ask.of("approve", b'"why?"', b"true", 1_700_000_000_123)
+    shown |= {"signal": wire.Signal("approve", r.JOB_ID, True, asked), "signal-given": wire.Signal("approve", r.JOB_ID, False, None)}
     shown |= {name: wire.event_view(each) for name, each in r.EVENTS.items()}
     shown |= {name: batch_view(each, r.BASE) for name, each in r.BATCHES.items()}
     shown |= {name: endpoint_view(each) for name, each in r.ENDPOINTS.items()}
@@ -90,6 +96,8 @@ def texts() -> dict[str, Callable[[], bytes]]:
     return {
         "done-data": lambda: done_data(done, r.BASE),
         "retrying-data": lambda: retrying_data(b'{"reason":%b,"next_attempt_at":1700000000999}' % r.FAILURE, "/x"),
+        "waiting-data": lambda: waiting_data(b'{"for":["approve"],"until":1700000000999}'),
+        "waiting-data-without-an-end": lambda: waiting_data(b'{"for":["steps"],"until":null}'),
         "webhook-test": lambda: message(due("webhook.test"), None, r.BASE),
         "webhook-succeeded": lambda: message(due("job.succeeded"), done, r.BASE),
         "webhook-too-large": lambda: message(due("job.succeeded"), large, r.BASE),

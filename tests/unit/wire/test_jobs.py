@@ -48,7 +48,7 @@ def test_a_job_has_exactly_the_members_of_the_contract() -> None:
     assert example
     contract = list(orjson.loads(example[0].replace(",…", "")))
     assert list(shown(record())) == contract
-    assert list(shown(record(), with_output=False)) == [name for name in contract if name not in ("output", "output_file")]
+    assert list(shown(record(), with_output=False)) == [name for name in contract if name not in ("asks", "output", "output_file")]
 
 
 def test_times_are_rfc_3339_and_durations_seconds() -> None:

@@ -9,13 +9,24 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from longrun.jobs.file_refs import FileRef
+from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
 from longrun.models import ModelSpec, batched, isolated_registry, model
+from longrun.settings import Settings
 from longrun.store.claims import Claim, Claims
+from longrun.store.steps import Answer, Steps
+from longrun.store.steps import Terms as TreeTerms
 from longrun.worker.dispatch.lane import Lane
 from longrun.worker.emitter import Emitter
+from longrun.worker.limits import Limits
+from longrun.worker.parking import Parking
 from longrun.worker.run import Run, Sink
 from longrun.worker.runner.settings import RunnerSettings
+from longrun.worker.settle import Settler
+from longrun.worker.step_calls import StepCalls
+from longrun.worker.steps import StepRequests
+from longrun.worker.stopping import StopReason
 from longrun.worker.supervise.devices import Place
 from longrun.worker.supervise.process import RunnerProcess
 from longrun.worker.supervise.seat import Group, Seat
@@ -27,6 +38,11 @@ with isolated_registry():
     @model
     def echo(text: str = "") -> str:
         """One job after another."""
+        return text
+
+    @model
+    async def chat(text: str = "") -> str:
+        """Many jobs at once."""
         return text
 
     class Ask(BaseModel):
@@ -42,6 +58,7 @@ with isolated_registry():
 
 
 ECHO: ModelSpec = echo.__longrun__  # type: ignore[attr-defined]
+CHAT: ModelSpec = chat.__longrun__  # type: ignore[attr-defined]
 TOGETHER: ModelSpec = together.__longrun__  # type: ignore[attr-defined]
 
 
@@ -80,13 +97,12 @@ def tables_of(spec: ModelSpec = ECHO, *, concurrency: int = 1, seats: int = 1, t
     return tables
 
 
-def waiting(tables: Tables, *job_ids: str, suspect: str = "", **policy: Any) -> list[Run]:
+def waiting(tables: Tables, *job_ids: str, suspect: str = "", flow: Flow | None = None, **policy: Any) -> list[Run]:
     """Claimed jobs that wait for a runner."""
     (lane,) = tables.lanes.values()
     now = int(time.time() * 1000)
-    runs = [
-        Run(Claim(each, "1/n", b"{}", Policy(**policy), suspect, 0, now, now), lane.name, PlayedSink(), group=suspect) for each in job_ids
-    ]
+    claims = [Claim(each, "1/n", b"{}", Policy(**policy), suspect, 0, now, now, flow=flow) for each in job_ids]  # type: ignore[arg-type]
+    runs = [Run(claim, lane.name, PlayedSink(), group=suspect) for claim in claims]
     for run in runs:
         tables.runs[run.id] = run
         lane.held += 1
@@ -171,6 +187,80 @@ class PlayedClaims:
 
     async def requeue(self, job_ids: Sequence[str]) -> None:
         self.calls.append(("requeue", list(job_ids)))
+
+
+class PlayedSteps:
+    """The store's verbs about steps, noted; `answers` are what they return or raise, in that order, else what a store would say first."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.answers = list(answers)
+
+    def _answer(self, default: Any, *call: Any) -> Any:
+        self.calls.append(call)
+        answer = self.answers.pop(0) if self.answers else default
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def ask(self, parent: str, fence: str, calls: Sequence[Any], *, seen: int, need: int, terms: TreeTerms, until: int = 0) -> Any:
+        return self._answer(Answer(max(0, seen), need > 0, 1000), "ask", parent, [*calls], seen, need, until)
+
+    async def resume(self, parent: str, fence: str, seen: int, *, go: bool) -> Any:
+        return self._answer(Answer(seen, False, 1000), "resume", parent, seen, go)
+
+    async def let_go(self, runs: Sequence[tuple[str, str, int, bytes]]) -> Any:
+        return self._answer(["asleep"] * len(runs), "let_go", *[(parent, ran, usage) for parent, _, ran, usage in runs])
+
+    async def journal(self, parent: str, fence: str, entries: Sequence[tuple[str, bytes]], stop: Sequence[str] = ()) -> Any:
+        return self._answer([text for _, text in entries], "journal", parent, [*entries], [*stop])
+
+    async def drop(self, parent: str, fence: str, keys: Sequence[str]) -> None:
+        self._answer(None, "drop", parent, [*keys])
+
+    async def forget_signal(self, parent: str, fence: str, name: str) -> None:
+        self._answer(None, "forget_signal", parent, name)
+
+    async def history(self, parent: str, fence: str) -> Any:
+        return self._answer(({}, []), "history", parent)
+
+    async def files(self, parent: str, fence: str, ids: Sequence[str]) -> Any:
+        return self._answer([FileRef(each, f"key-of-{each}", 1, "sha-256=x") for each in ids], "files", parent, [*ids])
+
+
+class Desk:
+    """The parts of a worker that runs with steps go through, over a store and runners that are played."""
+
+    def __init__(self, tables: Tables, *answers: Any, rehearse: bool = False, models: Sequence[ModelSpec] = ()) -> None:
+        self.tables, self.effects, self.claims, self.steps = tables, Recorder(), PlayedClaims(), PlayedSteps(*answers)
+        self.emitter, spawn = emitter_of(self.claims, self.effects), self.effects.spawn
+        store = cast(Steps, self.steps)
+        self.settler = Settler(tables, cast(Claims, self.claims), self.emitter, spawn, self.recount, self.effects.post, store)
+        self.parking = Parking(tables, self.settler, 1.0, rehearse, self.recount, self._stop, self._resume)
+        self.limits = Limits(tables, 1.0, self.settler, self.recount, self.effects.replace, self.parking.rouse)
+        calls = StepCalls({each.name: each for each in (ECHO, TOGETHER, *models)}, Settings())
+        self.requests = StepRequests(tables, store, self.emitter, self.parking, calls, spawn)
+
+    def _stop(self, run: Run, reason: StopReason) -> None:
+        self.limits.request_stop(run, reason)
+
+    def _resume(self, seat: Seat, run: Run) -> None:
+        self.requests.resume(seat, run)
+
+    def recount(self, seat: Seat) -> None:
+        """As the engine does."""
+        for lane in self.tables.lanes_of(seat):
+            lane.count_capacity()
+            self.parking.resume_next(lane, seat)
+            lane.dispatch()
+
+    async def ask(self, run: Run, *items: Any, need: int = 1, seen: int = 0, until: int = 0) -> Seat:
+        """The run asks for these steps, and is answered."""
+        seat = self.tables.seat_of(run)
+        assert seat is not None
+        self.requests.take(seat, "ask", run.id, run.fence, [1, seen, need, until, list(items)])
+        await self.effects.settled()
+        return seat
 
 
 def emitter_of(claims: PlayedClaims, effects: Recorder) -> Emitter:

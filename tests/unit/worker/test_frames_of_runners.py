@@ -27,6 +27,13 @@ FRAMES: dict[str, tuple[list[Any], list[str]]] = {
     "back": ([[]], ["on_back"]),
     "fits": (["echo", 2], []),
     "pong": ([7.0, [1, 2, 3]], []),
+    "ask": (["job_1", "1/n", 1, -1, 0, 0, []], ["take"]),
+    "journal": (["job_1", "1/n", 2, [], []], ["take"]),
+    "drop": (["job_1", "1/n", ["n:a"]], ["take"]),
+    "unsignal": (["job_1", "1/n", "ok"], ["take"]),
+    "history": (["job_1", "1/n", 3], ["take"]),
+    "files": (["job_1", "1/n", 4, []], ["take"]),
+    "awake": (["job_1", "1/n"], ["take"]),
 }
 
 
@@ -35,7 +42,7 @@ def engine() -> Iterator[Engine]:
     """One that was not started, with a job in its runner."""
     plan = WorkerPlan("1f3a9c", "w1", "app.py", [ECHO], Settings(), cast(Any, Store), cast(Blobs, None))
     engine = Engine(plan, nothing)
-    engine.emitter = engine.settler = engine.recycler = engine.suspects = cast(Any, Recorder())
+    engine.emitter = engine.settler = engine.recycler = engine.suspects = engine.requests = cast(Any, Recorder())
     (seat,), (run,) = engine.tables.seats, waiting(engine.tables, "job_1")
     seat.process = cast(RunnerProcess, PlayedProcess(1000))
     seat.send("echo", [run])

@@ -15,7 +15,7 @@ from longrun.worker.tables import Tables
 
 
 def run(stop: str | None, stop_at: float = 9.9) -> Any:
-    return SimpleNamespace(stop=stop, stop_at=stop_at, exception_at=stop_at + 0.4, kill_at=stop_at + 1)
+    return SimpleNamespace(stop=stop, stop_at=stop_at, exception_at=stop_at + 0.4, kill_at=stop_at + 1, leaves=0.0)
 
 
 def seat(*runs: Any, pong_at: float = 9.8) -> Any:
@@ -31,6 +31,13 @@ def test_its_runners_and_what_is_to_stop_get_the_time_that_it_stood_still() -> N
     assert (working.exception_at, working.kill_at) == pytest.approx((10.3, 10.9))
 
 
+def test_what_is_to_unwind_gets_that_time_too() -> None:
+    leaving = run(None)
+    leaving.leaves = 9.9
+    excuse([seat(leaving)], 10.0, 2.0)
+    assert leaving.leaves == pytest.approx(11.9)
+
+
 def test_what_is_asked_to_stop_when_it_goes_on_is_given_no_more_than_its_grace() -> None:
     canceled = run("canceled", stop_at=610.0)
     place = seat(canceled, pong_at=610.0)
@@ -42,7 +49,8 @@ def test_what_is_asked_to_stop_when_it_goes_on_is_given_no_more_than_its_grace()
 async def test_it_notices_by_its_own_clock_that_it_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
     spans: list[float] = []
     monkeypatch.setattr("longrun.worker.limits.excuse", lambda seats, since, span: spans.append(span))
-    limits = Limits(Tables([]), 1.0, settler=cast(Settler, None), recount=cast(Any, None), replace=cast(Any, None))
+    none = cast(Any, None)
+    limits = Limits(Tables([]), 1.0, settler=cast(Settler, None), recount=none, replace=none, rouse=none)
     watching = asyncio.ensure_future(limits.watch_for_ever())
     await asyncio.sleep(0.15)
     time.sleep(0.8)  # noqa: ASYNC251 - the loop does not turn

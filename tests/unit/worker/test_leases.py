@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,6 +14,7 @@ from tests.unit.worker.played import PlayedClaims, PlayedSink, Recorder, started
 from longrun.errors import StoreUnavailable
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim, Claims
+from longrun.store.follow import Follower, Listener
 from longrun.worker.leases import Leases
 from longrun.worker.run import Run
 from longrun.worker.tables import Tables
@@ -18,7 +22,7 @@ from longrun.worker.tables import Tables
 
 def leases(tables: Tables, *answers: Any) -> tuple[Leases, PlayedClaims, Recorder]:
     claims, effects = PlayedClaims(*answers), Recorder()
-    return Leases(tables, cast(Claims, claims), 10.0, effects.stop, effects.spawn), claims, effects
+    return Leases(tables, cast(Claims, claims), 10.0, effects.stop, effects.spawn, effects.wake), claims, effects
 
 
 async def test_the_answer_to_a_heartbeat_stops_what_is_lost_or_canceled() -> None:
@@ -29,6 +33,35 @@ async def test_the_answer_to_a_heartbeat_stops_what_is_lost_or_canceled() -> Non
     await it.beat()
     assert claims.calls == [("heartbeat", [(run.id, "1/n") for run in (kept, lost, canceled, settled)])]
     assert effects.named("stop") == [[lost, "lost"], [canceled, "canceled"]]
+
+
+async def test_a_wake_that_was_published_and_lost_is_found_by_the_next_heartbeat() -> None:
+    tables = tables_of(concurrency=2)
+    runs = started(tables, "job_1", "job_2")
+    it, _, effects = leases(tables, [1, 3])
+    await it.beat()
+    assert effects.calls == [("wake", runs[1])]
+
+
+async def test_orders_come_as_they_are_published_and_those_for_others_are_passed_over() -> None:
+    tables = tables_of(concurrency=2)
+    one, two = started(tables, "job_1", "job_2")
+    it, _, effects = leases(tables)
+    listener = Listener()
+    for message in (b"step job_1", b"step job_9", b"cancel job_2", b"something job_1"):
+        listener.put(message)
+
+    @asynccontextmanager
+    async def listen(channel: str) -> AsyncIterator[Listener]:
+        assert channel == "ctl:w"
+        yield listener
+
+    listening = asyncio.ensure_future(it.listen_for_ever(cast(Follower, SimpleNamespace(listen=listen)), "ctl:w"))
+    while listener.messages:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    listening.cancel()
+    assert effects.calls == [("wake", one), ("stop", two, "canceled")]
 
 
 def claimed(job_id: str, fence: str) -> Run:

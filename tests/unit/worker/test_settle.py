@@ -26,7 +26,7 @@ FAILURE = JobFailure("model-error", "It broke.", 1).to_json()
 def settler(tables: Tables, *answers: Any) -> tuple[Settler, PlayedClaims, Recorder]:
     claims, effects = PlayedClaims(*answers), Recorder()
     emitter = emitter_of(claims, effects)
-    return Settler(tables, cast(Claims, claims), emitter, effects.spawn, effects.recount, effects.post), claims, effects
+    return Settler(tables, cast(Claims, claims), emitter, effects.spawn, effects.recount, effects.post, cast(Any, None)), claims, effects
 
 
 def played(tables: Tables) -> PlayedProcess:

@@ -16,7 +16,7 @@ from longrun.worker.tables import Tables
 
 def limits(tables: Tables) -> tuple[Limits, Recorder]:
     effects = Recorder()
-    return Limits(tables, 1.0, cast(Settler, effects), effects.recount, effects.replace), effects
+    return Limits(tables, 1.0, cast(Settler, effects), effects.recount, effects.replace, effects.rouse), effects
 
 
 def test_a_job_that_waits_ends_at_once() -> None:

@@ -58,7 +58,8 @@ class Played:
         self.tables, self.effects, self.claims = tables, Recorder(), PlayedClaims()
         (self.lane,) = tables.lanes.values()
         self.called: list[str] = []
-        settler = Settler(tables, cast(Claims, self.claims), emitter_of(self.claims, self.effects), self.effects.spawn, nothing, nothing)
+        emitter, spawn = emitter_of(self.claims, self.effects), self.effects.spawn
+        settler = Settler(tables, cast(Claims, self.claims), emitter, spawn, nothing, nothing, cast(Any, None))
         self.it = Suspects("w", tables, cast(Claims, self.claims), settler, self._start, self.recount, self._call)
 
     def _start(self, work: Any) -> None:

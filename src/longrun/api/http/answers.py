@@ -19,11 +19,12 @@ from longrun.jobs.record import JobRecord
 from longrun.jobs.states import Status
 from longrun.service.aside import aside
 from longrun.service.caller import Caller
+from longrun.service.signals import asks_of
 
 _FIXED = ((b"cache-control", b"no-store"), (b"content-type", b"application/json"))
 _LONGEST_RETRY_AFTER = 60
 
-Page = wire.JobPage | wire.BatchPage | wire.DeliveryPage
+Page = wire.JobPage | wire.BatchPage | wire.DeliveryPage | wire.Tree
 
 
 class _Json(Response):
@@ -54,7 +55,7 @@ async def job_response(caller: Caller, job: JobRecord, *, status: int = 200, hea
     more = dict(headers or {})
     if not job.terminal:
         more["Retry-After"] = str(retry_after(job, time.time()))
-    return json_response(wire.Job.of(job, caller.base, debug=caller.debug), status, more)
+    return json_response(wire.Job.of(job, caller.base, asks=await asks_of(caller, job), debug=caller.debug), status, more)
 
 
 def page_response(caller: Caller, request: Request, path: str, page: Page, cursor: str | None) -> Response:

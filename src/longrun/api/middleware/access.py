@@ -21,7 +21,8 @@ from longrun.version import API_PREFIX
 
 DEFAULT_TENANT = "default"
 _OPEN_PATHS = frozenset({"/livez", "/readyz"})
-_SIGNED = re.compile(rf"{API_PREFIX}/files/[^/]+/content")
+_CONTENT = re.compile(rf"{API_PREFIX}/files/[^/]+/content")
+_SIGNAL = re.compile(rf"{API_PREFIX}/jobs/[^/]+/signals/[^/]+")
 #: Bytes that a body may have, by the request's path and headers.
 BodyLimits = Callable[[str, Headers], int]
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
@@ -85,9 +86,15 @@ class AccessControl:
         path = route_path(scope)
         if path in _OPEN_PATHS:
             return ""
-        if _SIGNED.fullmatch(path) and scope.get("method") in ("GET", "HEAD") and is_signed(scope.get("query_string", b"")):
+        if is_signed(scope.get("query_string", b"")) and takes_signature(scope.get("method", ""), path):
             return ""  # who has a signed URL needs no key; the handler judges the signature
         return tenant_of(headers.getlist("authorization") or bearer_protocols(scope.get("subprotocols", ())), self._keys)
+
+
+def takes_signature(method: str, path: str) -> bool:
+    """Whether a signed URL does instead of a key: to read a file, to see what a job asks, and to answer that."""
+    reads = method in ("GET", "HEAD")
+    return (reads and bool(_CONTENT.fullmatch(path))) or ((reads or method == "POST") and bool(_SIGNAL.fullmatch(path)))
 
 
 def is_signed(query: bytes) -> bool:

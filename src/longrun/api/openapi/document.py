@@ -37,6 +37,7 @@ _ALWAYS = (400, 403, 413, 415, 500, 503)
 _PATH_PARAMETERS = {
     "job_id": "The job's id.",
     "batch_id": "The batch's id.",
+    "name": "What the job asks under.",
     "file_id": "The file's id.",
     "endpoint_id": "The endpoint's id.",
     "delivery_id": "The delivery's id.",

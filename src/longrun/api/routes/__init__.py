@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, WebSocketRoute
 
 from longrun.api.http.router import table_of
-from longrun.api.routes import batches, events, files, jobs, models, operations, submit, webhooks
+from longrun.api.routes import batches, events, files, jobs, models, operations, steps, submit, webhooks
 from longrun.version import API_PREFIX
 
-ROUTES = [route for each in (submit, models, jobs, events, batches, files, webhooks, operations) for route in each.routes]
+ROUTES = [route for each in (submit, models, jobs, steps, events, batches, files, webhooks, operations) for route in each.routes]
 TABLE = table_of(ROUTES)
 
 

@@ -11,7 +11,7 @@ from longrun.api.http.answers import json_response
 from longrun.api.http.routing import Routes, gives
 from longrun.api.resources import caller_of
 from longrun.models import ModelSpec
-from longrun.service.submit import model_policy
+from longrun.service.policies import model_policy
 from longrun.settings import Settings
 
 routes = Routes("operations")

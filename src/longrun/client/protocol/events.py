@@ -77,16 +77,30 @@ class EventParser:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class StepPiece:
+    """A value that a step of a job has yielded.
+
+    Args:
+        step: the key of the step, as in `RemoteJob.tree()`.
+        value: what it yielded.
+    """
+
+    step: str
+    value: Any
+
+
 class Pieces:
     """The values of the `output` events of one attempt.
 
     Args:
         attempt: the attempt whose values count; those of earlier ones are left out.
         on_restart: called with the number of a later attempt that has begun, when values of an earlier one were given.
+        steps: give also the values of the steps, as `StepPiece`. They count whichever attempt it is.
     """
 
-    def __init__(self, attempt: int, on_restart: Callable[[int], object] | None) -> None:
-        self._attempt, self._on_restart = attempt, on_restart
+    def __init__(self, attempt: int, on_restart: Callable[[int], object] | None, *, steps: bool = False) -> None:
+        self._attempt, self._on_restart, self._steps = attempt, on_restart, steps
         self._given = False
 
     def take(self, event: Event) -> list[Any]:
@@ -105,6 +119,8 @@ class Pieces:
             if self._given and self._on_restart is not None:
                 self._on_restart(event.attempt)
             self._attempt, self._given = event.attempt, False
+        if event.type == "step_output" and self._steps:
+            return [StepPiece(str(event.data.get("step")), event.data.get("value"))]
         if event.type != "output" or event.attempt < self._attempt:
             return []
         self._given = True

@@ -13,6 +13,7 @@ from longrun.client.protocol.calls import delete, path_of
 from longrun.client.protocol.events import Event, Pieces
 from longrun.client.protocol.files import with_files
 from longrun.client.protocol.follow import follow
+from longrun.client.protocol.steps import signal, tree
 from longrun.client.protocol.wait import Awaited, await_end, refresh, result
 from longrun.client.resources.files import AsyncRemoteFile, RemoteFile
 from longrun.client.resources.views import JobView
@@ -81,7 +82,7 @@ class RemoteJob(JobView[Caller]):
             self.see(event)
             yield event
 
-    def stream(self, on_restart: Callable[[int], object] | None = None) -> Iterator[Any]:
+    def stream(self, on_restart: Callable[[int], object] | None = None, *, steps: bool = False) -> Iterator[Any]:
         """The values that the model yields, as they come; for a model that streams text, pieces of it.
 
         Only values of the current attempt, and none of them twice. When a later attempt begins after some were given, those do not count
@@ -90,15 +91,17 @@ class RemoteJob(JobView[Caller]):
         Args:
             on_restart: called with the number of the attempt that begins anew: forget what came before. Without it StreamBroken is raised,
                 and `stream()` can be called again.
+            steps: give also what its steps yield, where the model lets that through, each value as a `StepPiece`. Of these none is
+                given twice, and all count.
 
         Raises:
             StreamBroken: see above; or pieces are no longer kept by the server.
             JobFailed: the job ended without an output.
             ApiError, Unreachable: as with `wait`.
         """
-        pieces = Pieces(self.refresh().attempt, on_restart)
+        pieces = Pieces(self.refresh().attempt, on_restart, steps=steps)
         for event in self.events():
-            yield from map(self._with_files, pieces.take(event))
+            yield from map(self._piece, pieces.take(event))
         self.wait().check()
 
     def cancel(self) -> Self:
@@ -114,6 +117,27 @@ class RemoteJob(JobView[Caller]):
             Unreachable
         """
         return RemoteJob(self._caller, self._caller.request("POST", path_of("jobs", self.id, "/retry")))
+
+    def tree(self, *, deep: bool = False) -> Json:
+        """The job and what it has made: jobs, local steps, sleeps and waits, in `steps`, oldest first. Raises ApiError, Unreachable.
+
+        Args:
+            deep: also what those jobs have made, in `steps` of each, and so on.
+        """
+        return self._caller.run(tree, self.id, deep)
+
+    def signal(self, name: str, value: Any = None) -> None:
+        """Answer what the job asks, or will ask, under a name. The same value may be given again.
+
+        Args:
+            name: as in `asks`.
+            value: what JSON can hold, and what the `schema` there says.
+
+        Raises:
+            ApiError: `already-answered`, `wait-timeout`, `job-ended`, `validation-failed` or another problem.
+            Unreachable
+        """
+        self._caller.run(signal, self.id, name, value)
 
     def attempts(self) -> list[Json]:
         """Who ran it, when, and how each attempt ended: the latest hundred. Raises ApiError, Unreachable."""
@@ -154,12 +178,12 @@ class AsyncRemoteJob(JobView[AsyncCaller]):
                 self.see(event)
                 yield event
 
-    async def stream(self, on_restart: Callable[[int], object] | None = None) -> AsyncIterator[Any]:
+    async def stream(self, on_restart: Callable[[int], object] | None = None, *, steps: bool = False) -> AsyncIterator[Any]:
         """See `RemoteJob.stream`."""
-        pieces = Pieces((await self.refresh()).attempt, on_restart)
+        pieces = Pieces((await self.refresh()).attempt, on_restart, steps=steps)
         async for event in self.events():
             for piece in pieces.take(event):
-                yield self._with_files(piece)
+                yield self._piece(piece)
         (await self.wait()).check()
 
     async def cancel(self) -> Self:
@@ -170,6 +194,14 @@ class AsyncRemoteJob(JobView[AsyncCaller]):
     async def retry(self) -> AsyncRemoteJob:
         """See `RemoteJob.retry`."""
         return AsyncRemoteJob(self._caller, await self._caller.request("POST", path_of("jobs", self.id, "/retry")))
+
+    async def tree(self, *, deep: bool = False) -> Json:
+        """See `RemoteJob.tree`."""
+        return await self._caller.run(tree, self.id, deep)
+
+    async def signal(self, name: str, value: Any = None) -> None:
+        """See `RemoteJob.signal`."""
+        await self._caller.run(signal, self.id, name, value)
 
     async def attempts(self) -> list[Json]:
         """See `RemoteJob.attempts`."""

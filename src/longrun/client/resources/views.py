@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from longrun.client.http.steps import Json
 from longrun.client.progress_bar import ProgressBar
 from longrun.client.protocol.calls import path_of
-from longrun.client.protocol.events import Event
+from longrun.client.protocol.events import Event, StepPiece
 from longrun.client.protocol.wait import LONG_POLL, Awaited
 from longrun.errors import JobFailed
 
@@ -123,6 +123,27 @@ class JobView(View[C]):
     def _with_files(self, value: Any) -> Any:
         """A value of an output, with an object in place of each file's JSON."""
         return value
+
+    def _piece(self, piece: Any) -> Any:
+        """A piece of a stream, likewise."""
+        if isinstance(piece, StepPiece):
+            return StepPiece(piece.step, self._with_files(piece.value))
+        return self._with_files(piece)
+
+    @property
+    def asks(self) -> list[Json]:
+        """What it waits to be answered: `{name, ask, schema, until, urls}` each; left out of lists. `signal()` answers."""
+        return [{**each, "ask": self._with_files(each["ask"])} for each in self.body.get("asks") or []]
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the job whose step it is; None = it is nobody's."""
+        return self.body.get("parent")
+
+    @property
+    def root(self) -> str | None:
+        """Id of the job at the top of the tree that it is a step in; None = it is none."""
+        return self.body.get("root")
 
     @property
     def error(self) -> Json | None:

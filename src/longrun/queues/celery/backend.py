@@ -27,6 +27,8 @@ from redis import Redis
 from longrun.errors import JobNotFound, LongrunError
 from longrun.jobs import npy
 from longrun.jobs.file_refs import referenced, with_urls
+from longrun.jobs.record import expires_at
+from longrun.jobs.states import status_of
 from longrun.version import API_PREFIX
 from longrun.wire import JobProblem
 
@@ -42,11 +44,16 @@ STATES = {
     "expired": "FAILURE",
     "canceled": "REVOKED",
 }
-_FIELDS = ("status", "output", "error", "gone", "finished", "expires", "model", "worker", "attempt", "progress")
+_FIELDS = ("status", "output", "error", "gone", "finished", "expires", "model", "worker", "attempt", "progress", "root")
 
 
 class JobFailedError(LongrunError):
     """What `AsyncResult.get()` raises for a job that failed or expired: code and detail as in `job.error`."""
+
+
+def _is_over(gone: bytes | None, expires: bytes | None) -> bool:
+    at = expires_at(expires)
+    return gone is not None or (at is not None and at <= time.time() * 1000)
 
 
 class StoreBackend(Backend):  # type: ignore[misc]
@@ -69,10 +76,10 @@ class StoreBackend(Backend):  # type: ignore[misc]
     def get_task_meta(self, task_id: str, cache: bool = True) -> dict[str, Any]:
         """State and result of a job in Celery's terms."""
         values = cast(list[bytes | None], self._redis.hmget(f"{self._prefix}job:{task_id}", _FIELDS))
-        status, output, error, gone, finished, expires, model, worker, attempt, progress = values
-        if status is None or gone is not None or (expires is not None and int(expires) <= time.time() * 1000):
+        status, output, error, gone, finished, expires, model, worker, attempt, progress, root = values
+        if status is None or _is_over(gone, expires) or not self._is_kept(root):
             return {"status": "UNKNOWN", "result": None, "task_id": task_id, "traceback": None, "children": []}
-        state = STATES[status.decode()]
+        state = STATES[status_of(status)]
         result: Any = None
         if state == "SUCCESS":
             result = self._output(output)
@@ -94,6 +101,15 @@ class StoreBackend(Backend):  # type: ignore[misc]
             "retries": max(0, int(attempt or 0) - 1),
             "date_done": None if finished is None else int(finished) / 1000,
         }
+
+    def _is_kept(self, root: bytes | None) -> bool:
+        """Whether the tree of a job is kept, by the job at its top or by one that is the retry of it. None: it is in none."""
+        kept = root is None
+        while root is not None and not kept:
+            names = ("status", "gone", "expires", "retried_by")
+            status, gone, expires, retried_by = cast(list[bytes | None], self._redis.hmget(f"{self._prefix}job:{root.decode()}", names))
+            kept, root = status is not None and not _is_over(gone, expires), retried_by
+        return kept
 
     def _output(self, stored: bytes | None) -> Any:
         """What the model returned. Its files are named by the paths at which they are served; those need a key."""

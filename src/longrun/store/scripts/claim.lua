@@ -1,7 +1,8 @@
 -- Take queued jobs. ARGV: nonce, worker (its identity), its name, device, lease ms, groups of suspects that may be taken (each between spaces; '*' = all),
 -- 1 (other jobs run in this worker) or 0, those of them that one more crash would end (with spaces between), id, id, … (<= 100).
 -- A suspect of another group stays where it is, {0, 'suspect'}: it is queued until a worker has a runner for its group.
--- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority} | {0, status} | its error. The nonce makes a claim that was sent twice
+-- `flow` is '' for a job that has nothing to do with steps, else `<epoch> <again> <origin or -> <ran ms> <journal 0|1> <child 0|1>`.
+-- Returns for each {attempt, input, policy, suspect, errors, created, claimed at, files, priority, flow} | {0, status} | its error. The nonce makes a claim that was sent twice
 -- get its own answer again.
 local nonce, lease, groups, t = ARGV[1], tonumber(ARGV[5]), ARGV[6], now()
 local worker = '{"worker":' .. cjson.encode(ARGV[3])
@@ -16,8 +17,8 @@ local claimed, last = 0, {}
 local function claim(id)
   local k = record(id)
   local r = redis.call('HMGET', k, 'status', 'nonce', 'attempt', 'input', 'policy', 'suspect', 'errors', 'created', 'queue', 'model', 'priority',
-    'queued', 'repushed', 'tenant', 'hook', 'files', 'version', 'log_bytes', 'started')
-  local attempt, at = r[3], r[19]
+    'queued', 'repushed', 'tenant', 'hook', 'files', 'version', 'log_bytes', 'started', 'flow')
+  local attempt, at, flow = r[3], r[19], r[20] and flow_of(id, k)
   if not (r[1] == 'running' and r[2] == nonce) then
     if r[1] ~= 'queued' then return {0, r[1] or 'gone'} end
     local deadline = deadlines and redis.call('ZSCORE', P .. 'deadline', id)
@@ -25,24 +26,36 @@ local function claim(id)
       expire(id, k, t, attempt)
       return {0, 'expired'}
     end
+    -- Nothing begins that nobody can join: reap.lua has not come to it yet.
+    if flow and flow.is_over() then return {0, flow.cancel(t, attempt)} end
     local lane = r[9] .. '.' .. r[10]
     if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
       redis.call('HSET', suspects_of(lane), id, r[6])
       return {0, 'suspect'}
     end
     attempt, at = int(attempt + 1), int(t)
-    local first, to = entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
+    local first, to
+    if flow and flow.silent then
+      first, to = entry(attempt, t, 'started', flow.slept and worker .. ',"resumed":true}' or started), {}
+    else
+      first, to = entry(attempt, t, 'started', started), listeners(r[14], r[15], 'job.started')
+    end
     zadd(P .. 'lease', int(t + lease), id)
     redis.call('HSET', k, 'status', 'running', 'attempt', attempt, 'version', int(r[17] + 1), 'started', at, 'worker', ARGV[2], 'nonce', nonce,
       'log_bytes', int((r[18] or 0) + #first), 'a:' .. attempt, begun .. r[12] .. '}')
     zrem(P .. 'wait:' .. lane, id)
     if r[6] then redis.call('HDEL', suspects_of(lane), id) end
-    if attempt ~= '1' or r[13] then redis.call('HDEL', k, 'progress', 'progress_at', 'due', 'error', 'local', 'beside', 'repushed', 'made') end
+    if attempt ~= '1' or r[13] then
+      redis.call('HDEL', k, 'due', 'error', 'local', 'beside', 'repushed', 'made')
+      -- That of one which was let go stays: what runs again of it reports none.
+      if not (flow and flow.slept) then redis.call('HDEL', k, 'progress', 'progress_at') end
+    end
+    if flow then flow.take(lane) end
     claimed = claimed + 1
     if at_its_last(id, r[6]) then last[#last + 1] = id end
     count('times', r[10], 'queue', (t - r[12]) * 1000)
     if deadline then redis.call('ZREM', P .. 'deadline', id) end
-    if not (r[13] or r[6]) then
+    if not (r[13] or r[6] or flow) then
       local list = lane .. ':' .. int(9 - r[11])
       marks[list] = math.max(marks[list] or 0, tonumber(r[12]))
     end
@@ -50,7 +63,7 @@ local function claim(id)
     note(id, 'started')
     notify(to, id, k, t, r[14], attempt, nonce, 'job.started', '{"status":"running","attempt":' .. attempt .. '}')
   end
-  return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or '', tonumber(r[11])}
+  return {tonumber(attempt), r[4], r[5], r[6] or '', tonumber(r[7] or 0), tonumber(r[8]), at, r[16] or '', tonumber(r[11]), flow and flow.text or ''}
 end
 
 pass_when_full()

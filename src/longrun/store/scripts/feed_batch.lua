@@ -11,8 +11,9 @@ local lane = queue .. '.' .. model
 local wait, at = P .. 'wait:' .. lane, instant()
 local t = math.floor(at)
 local depth = redis.call('ZCARD', wait)
+local ahead = depth - redis.call('ZCARD', tree_of(lane))
 local came = (#ARGV - 5) / 3
-local n = math.min(came, ARGV[3] - depth, r[8] - fed)
+local n = math.min(came, ARGV[3] - ahead, r[8] - fed)
 if n <= 0 then
   redis.call('ZADD', P .. 'batch-due', int(t + 1000), batch)
   return {'full', fed, offset}

@@ -35,20 +35,15 @@ local function record(id) return P .. 'job:' .. id end
 -- The fields of a job's record that readers get; the output is left out before it is read, by asking for a field that no record has.
 local function fields_of(k, without_output)
   local output = without_output and 'nothing' or 'output'
-  return redis.call('HMGET', k, @FIELDS@)
+  local r = redis.call('HMGET', k, @FIELDS@)
+  -- The last one says whether the job has to do with others.
+  if r[#r] then
+    for _, value in ipairs(redis.call('HMGET', k, @TREE_FIELDS@)) do r[#r + 1] = value end
+  end
+  return r
 end
 
 local function note(id, what) redis.call('PUBLISH', P .. 'note:' .. id, what) end
-
--- Fields from the fourth value on of the record at `k` (a job, batch, file or delivery), when it is this tenant's (false: whoever's). Otherwise nil and what
--- the script answers then: {'none'} (it is not there or another tenant's: the same answer) or {'gone', whose it was} (deleted, or its time is over, also when no
--- chore has got to it yet); `store/kinds.py` reads both. Of one that is only over the fields come third, for those who erase it.
-local function theirs(k, tenant, ...)
-  local r = redis.call('HMGET', k, 'tenant', 'gone', 'expires', ...)
-  if not r[1] or (tenant and r[1] ~= tenant) then return nil, {'none'} end
-  if r[2] or (r[3] and tonumber(r[3]) <= now()) then return nil, {'gone', r[1]}, not r[2] and r end
-  return r
-end
 
 -- Which of these keys there are, by their numbers. Sixteen that are not there cost one command.
 local function present(keys)
@@ -138,38 +133,6 @@ end
 
 local function event(id, attempt, t, kind, data) log(id, {entry(attempt, t, kind, data)}) end
 
-local function ticket(id, model, lane, level) return @TICKET@ end
-
--- The list of a lane's tickets at one level. kombu pops from the right and serves list n = 0 first, so priority 9 is list 0.
-local function tickets_of(lane, level) return level > 0 and P .. lane .. ':' .. level or P .. lane end
-
--- Wake one of the workers that wait for a lane.
-local function wake(lane)
-  local list = P .. 'wake:' .. lane
-  if redis.call('LLEN', list) == 0 then redis.call('LPUSH', list, '1') end
-end
-
--- Push tickets to the end of a lane (LPUSH), or to where the next one is popped (RPUSH). Tickets are wake-up calls: one too many does no harm.
-local function push(command, lane, level, ...)
-  redis.call(command, tickets_of(lane, level), ...)
-  wake(lane)
-end
-
--- Push a ticket to the front. It stands out of the order of `queued` there; `repushed` says so, for overtaken.lua.
-local function push_front(id, model, queue, priority)
-  local lane, level = queue .. '.' .. model, 9 - priority
-  redis.call('HSET', record(id), 'repushed', int(now()))
-  push('RPUSH', lane, level, ticket(id, model, lane, level))
-end
-
--- Push the ticket of a job again if the job still waits for it. Returns how many were pushed.
-local function push_again(id)
-  local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority')
-  if r[1] ~= 'queued' then return 0 end
-  push_front(id, r[2], r[3], r[4])
-  return 1
-end
-
 -- Workers go by their identities. A name is for people, and one live worker has it. Returns the identity of the latest that had it, and until when (ms).
 local function holder(name) return string.match(redis.call('GET', P .. 'name:' .. name) or '', '^(%S+) (%d+)$') end
 
@@ -198,31 +161,6 @@ local function repeated(bound, print)
   if not held then return nil end
   local other, theirs = string.match(held, '^(%S+) (%S+)$')
   return {theirs == print and 'replay' or 'reused', other}
-end
-
--- The suspects that wait in a lane: id → group. They have no tickets: workers look there for groups that they have a runner for (suspects.lua).
-local function suspects_of(lane) return P .. 'suspects:' .. lane end
-
--- Put a job into its lane: the waiting set and a ticket. In front, it keeps the place its first queueing gave it.
-local function enqueue(id, k, front)
-  local r = redis.call('HMGET', k, 'model', 'queue', 'priority', 'queued', 'place', 'suspect')
-  local model, queue, priority = r[1], r[2], r[3]
-  local lane, level = queue .. '.' .. model, 9 - priority
-  local at = instant()
-  local since = front and tonumber(r[5] or r[4]) or at
-  redis.call('HSET', k, 'status', 'queued', 'queued', int(math.floor(at)))
-  -- How long it waits now is not how long it has been since it got its place.
-  if front then redis.call('HSET', k, 'place', int(math.floor(since))) elseif r[5] then redis.call('HDEL', k, 'place') end
-  redis.call('HINCRBY', k, 'version', 1)
-  redis.call('ZADD', P .. 'wait:' .. lane, place_in_lane(priority, since), id)
-  redis.call('SADD', P .. 'lanes', lane)
-  if r[6] then
-    redis.call('HSET', suspects_of(lane), id, r[6])
-  elseif front then
-    push_front(id, model, queue, priority)
-  else
-    push('LPUSH', lane, level, ticket(id, model, lane, level))
-  end
 end
 
 -- Seconds that a policy (JSON of jobs/policy.py) has under a name, nil = no limit. Parsing all of it costs more than many a script.
@@ -363,7 +301,7 @@ local function retain_batch(id, b, t)
 end
 
 -- `n` items of a batch have ended so; the last one ends the batch. A job counts in the script that ended it (`finalize`), and so exactly once.
-local function count_items(id, t, status, n)
+local function count_items(id, t, status, n) -- lazy
   local b = batch_key(id)
   redis.call('HINCRBY', b, status, int(n))
   if redis.call('HINCRBY', b, 'left', int(-n)) > 0 then return end

@@ -1,9 +1,9 @@
--- The second part of the library (see lib.lua): how jobs end or go back, what becomes of files, and how jobs begin that have some.
+-- The fourth part of the library (see lib.lua): how jobs end or go back, what becomes of files, and how jobs begin that have some.
 
 -- What `finalize` needs to know of a record.
 local function before_end(k)
   return redis.call('HMGET', k, 'tenant', 'model', 'attempt', 'started', 'hook', 'status', 'queue', 'policy', 'version', 'unsettled', 'log_bytes', 'usage',
-    'batch', 'nonce')
+    'batch', 'nonce', 'flow')
 end
 
 -- The one way into a terminal state. Writes record, last event, webhooks, expiry, dead letter and the announcement together.
@@ -11,7 +11,9 @@ end
 local function finalize(id, k, t, status, output, err, more, r)
   r = r or before_end(k)
   local tenant, model, attempt, before, kind, nonce = r[1], r[2], r[3], r[6], 'job.' .. status, r[14]
-  local last, to, f = entry(attempt, t, 'done', ''), listeners(tenant, r[5], kind), more or {}
+  local step = r[15] and redis.call('HMGET', k, 'parent', 'kids') or {}
+  -- Of a step its parent is told, and no receiver.
+  local last, to, f = entry(attempt, t, 'done', ''), step[1] and {} or listeners(tenant, r[5], kind), more or {}
   local function put(name, value) f[#f + 1], f[#f + 2] = name, value end
   put('status', status)
   put('finished', int(t))
@@ -23,41 +25,81 @@ local function finalize(id, k, t, status, output, err, more, r)
   local settled = #to == 0 and tonumber(r[10] or 0) == 0
   if settled then
     local expires = retain(id, t, r[8])
-    -- An item has no time of its own: it goes with its batch (expire.lua).
-    if not r[13] then put('expires', expires) end
+    -- An item has no time of its own: it goes with its batch, and a step with its root (expire.lua).
+    if not r[13] and not step[1] then put('expires', expires) end
   end
   redis.call('HSET', k, unpack(f))
   notify(to, id, k, t, tenant, attempt, nonce, kind, '')
   if before == 'running' or before == 'canceling' then
     -- Its claim took it out of the sets of those that wait, and its last error from the record.
     zrem(P .. 'lease', id)
+  elseif before == 'waiting' then
+    zrem(P .. 'lease', id)
+    redis.call('ZREM', P .. 'due', id)
   else
     for _, set in ipairs({'wait:' .. r[7] .. '.' .. model, 'due', 'deadline', 'doubt'}) do redis.call('ZREM', P .. set, id) end
     redis.call('HDEL', suspects_of(r[7] .. '.' .. model), id)
     redis.call('HDEL', k, 'due')
   end
-  if status == 'failed' then zadd(P .. 'dead:' .. tenant, int(t), id) end
+  if status == 'failed' and not step[1] then zadd(P .. 'dead:' .. tenant, int(t), id) end
   count('stats', model, status, 1)
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
   if r[13] then count_items(r[13], t, status, 1) end
+  if r[15] then end_in_tree(id, k, t, status, r[7], model, step[1], step[2]) end
 end
 
 -- Ask a job that has not been asked yet, and has not ended, to stop. Returns the status after.
 local function stop(id, k, t, status, attempt, worker)
-  if status == 'running' then
+  if status == 'running' or status == 'waiting' then
     redis.call('HSET', k, 'status', 'canceling')
     redis.call('HINCRBY', k, 'version', 1)
     event(id, attempt, t, 'canceling', '{}')
     note(id, 'canceling')
+    if redis.call('HEXISTS', k, 'kids') == 1 then
+      redis.call('ZREM', P .. 'due', id)
+      redis.call('ZADD', P .. 'reap', int(t), id)
+    end
     redis.call('PUBLISH', P .. 'ctl:' .. worker, 'cancel ' .. id)
     return 'canceling'
   end
   if status ~= 'canceling' and not TERMINAL[status] then
-    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled before it ran.', attempt))
+    finalize(id, k, t, 'canceled', nil, failure('canceled', status == 'asleep' and 'The job was canceled.' or 'The job was canceled before it ran.', attempt))
     return 'canceled'
   end
   return status
+end
+
+-- What a claim has to know of a job of a tree, and to do with it.
+local function flow_of(id, k) -- lazy
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root')
+  local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
+
+  local function ends(job)
+    local status = redis.call('HGET', record(job), 'status')
+    return not status or status == 'canceling' or TERMINAL[status]
+  end
+
+  return {
+    text = table.concat(text, ' '),
+    slept = r[6],
+    -- A step, and a parent that was let go, start without a word to receivers.
+    silent = r[5] or r[6],
+    -- Nobody can join it.
+    is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
+    cancel = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
+    take = function(lane)
+      redis.call('ZREM', tree_of(lane), id)
+      redis.call('HDEL', k, 'slept', 'waits')
+    end,
+  }
+end
+
+-- Stop the child that this entry of a parent's journal names. One that a retry has taken over may be another's by now.
+local function stop_step(parent, e, t)
+  local child = string.match(e or '', '^c (%S+) ')
+  local s = child and redis.call('HMGET', record(child), 'status', 'attempt', 'worker', 'parent')
+  if s and s[1] and s[4] == parent then stop(child, record(child), t, s[1], s[2], s[3]) end
 end
 
 -- The end of a job that was asked to stop while it ran.
@@ -80,9 +122,22 @@ local function limit_wait(id, k, policy)
   if total then redis.call('ZADD', P .. 'deadline', int(redis.call('HGET', k, 'created') + total * 1000), id) end
 end
 
-local function expire(id, k, t, attempt)
+local function expire(id, k, t, attempt) -- lazy
   local why = tonumber(attempt) > 0 and 'The job had not ended within its total_timeout.' or 'The job did not start within its time limit.'
   finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
+end
+
+-- A parent that waits, and that nobody holds any more, sleeps until its steps have ended; nobody is blamed. Returns the status after.
+local function sleep_on(id, k, t, attempt, policy)
+  local w = redis.call('HMGET', k, 'wake_at', 'until')
+  end_attempt(k, attempt, t, 'waited')
+  redis.call('ZREM', P .. 'lease', id)
+  redis.call('HDEL', k, 'nonce')
+  redis.call('HSET', k, 'status', 'asleep', 'slept', 1)
+  limit_wait(id, k, policy)
+  if not has_come(id, t, w) then return 'asleep' end
+  wake_up(id, k)
+  return 'queued'
 end
 
 -- Whether one more crash would end a job: then its group of suspects bears its own name, and the number of crashes that led there.
@@ -101,7 +156,10 @@ local function hand_back(id, k, t, mode, err, group)
     e.code, e.detail = 'outcome-unknown', e.detail .. ' Whether its work was done is not known. It is not run again.'
     return fail(id, k, t, attempt, cjson.encode(e))
   end
+  if status == 'waiting' then return sleep_on(id, k, t, attempt, r[3]) end
   if mode == 'crash' then
+    -- What was counted of its running time is for one that goes on, and this one begins again.
+    redis.call('HDEL', k, 'ran')
     local crashes = redis.call('HINCRBY', k, 'crashes', 1)
     -- Before a crash that would be its last, a job runs alone: nobody fails for what a neighbour did.
     -- How often it was a suspect before stays in the name of its group.
@@ -208,9 +266,10 @@ local function release_files(job, t, tombstone, most)
   return #gone
 end
 
--- Put a tombstone in the place of the record of a job or batch. Returns whose it was.
+-- Put a tombstone in the place of the record of a job or batch. Returns whose it was, and what is to be known of one that has to do with others.
 local function leave_tombstone(id, k, index, tombstone)
-  local r = redis.call('HMGET', k, 'tenant', 'idem')
+  local r = redis.call('HMGET', k, 'tenant', 'idem', 'flow')
+  local flow = r[3] and redis.call('HMGET', k, 'root', 'retried_by', 'retry_of')
   redis.call('DEL', k, P .. 'ev:' .. id)
   redis.call('HSET', k, 'gone', 1, 'tenant', r[1])
   redis.call('PEXPIRE', k, tombstone)
@@ -218,12 +277,29 @@ local function leave_tombstone(id, k, index, tombstone)
   if r[2] then redis.call('PEXPIRE', r[2], tombstone) end
   redis.call('ZREM', P .. index .. ':' .. r[1], id)
   note(id, 'gone')
-  return r[1]
+  return r[1], flow
+end
+
+-- A job that had to do with others went: bury.lua sees to what it has made. The tombstone of one at the top of a tree says which
+-- job is the retry of it, and stays as long as that one: what was finished has been taken over.
+local function leave_tree(id, k, t, tombstone, r) -- lazy
+  if redis.call('EXISTS', journal_of(id)) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
+  if r[1] then return end
+  if r[2] then redis.call('HSET', k, 'retried_by', r[2]) end
+  if r[3] then redis.call('HSET', k, 'retry_of', r[3]) end
+  if kept_root(r[2]) then return redis.call('PERSIST', k) end
+  local before = r[3]
+  while before do
+    local b = redis.call('HMGET', record(before), 'gone', 'retry_of')
+    if b[1] then redis.call('PEXPIRE', record(before), tombstone) end
+    before = b[2]
+  end
 end
 
 -- Erase a job. Returns how many of its files went, `most` at most.
 local function erase(id, k, t, tombstone, most)
-  local tenant = leave_tombstone(id, k, 'idx', tombstone)
+  local tenant, flow = leave_tombstone(id, k, 'idx', tombstone)
+  if flow then leave_tree(id, k, t, tombstone, flow) end
   redis.call('ZREM', P .. 'dead:' .. tenant, id)
   redis.call('ZREM', P .. 'expire', id)
   return release_files(id, t, tombstone, most)

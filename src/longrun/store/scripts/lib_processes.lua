@@ -1,4 +1,4 @@
--- What scripts about processes of several versions share. In front of it stands lib.lua; see there.
+-- The fifth part of the library: what scripts about processes of several versions share. In front of it stands lib.lua; see there.
 
 -- How many API processes are there that do not announce themselves, as those of 0.1.0 do not. Each listens to `hooks`; one that announces itself listens to
 -- `hooks-announced` too. A user who may not ask for that gets 0.

@@ -15,7 +15,7 @@ for i = 1, #found, 2 do
   for j = 7, #ARGV, 2 do
     local what, want = ARGV[j], ARGV[j + 1]
     if what == 'model' then fits = fits and r[4] == want
-    elseif what == 'status' then fits = fits and r[5] == want
+    elseif what == 'status' then fits = fits and (r[5] == want or (want == 'waiting' and r[5] == 'asleep'))
     else fits = fits and r[6] and string.find(r[6], want, 1, true) end
   end
   if fits then

@@ -8,7 +8,7 @@ for i = 1, #scan[2], 2 do
   local id = scan[2][i]
   local k = record(id)
   local r = redis.call('HMGET', k, 'worker', 'status', 'attempt')
-  if r[1] == ARGV[1] and (r[2] == 'running' or r[2] == 'canceling') then
+  if r[1] == ARGV[1] and (r[2] == 'running' or r[2] == 'waiting' or r[2] == 'canceling') then
     take_back(id, k, t, r[3], out)
   end
 end

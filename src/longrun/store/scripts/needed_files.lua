@@ -5,7 +5,7 @@ local out = {}
 for i, key in ipairs(ARGV) do
   local id = string.match(key, '^.*/(.*)$') or key
   local job, fence = string.match(key, '^(job_%x+)/(%d+/.+)/')
-  local keep = redis.call('HGET', file(id), 'key') == key or redis.call('ZSCORE', P .. 'trash', key) or (job and owns(record(job), fence))
+  local keep = redis.call('HGET', file(id), 'key') == key or redis.call('ZSCORE', P .. 'trash', key) or (job and has_claim(record(job), fence))
   if not keep and not job then
     local old, attempt = string.match(key, '^(job_%x+)/(%d+)/')
     keep = old and owns(record(old), attempt .. '/' .. (redis.call('HGET', record(old), 'nonce') or ''))

@@ -17,8 +17,13 @@ redis.call('ZREM', P .. 'lease', id)
 redis.call('ZADD', P .. 'due', due, id)
 event(id, attempt, t, 'retrying', '{"reason":' .. ARGV[4] .. ',"next_attempt_at":' .. due .. '}')
 note(id, 'retrying')
-local r = redis.call('HMGET', k, 'tenant', 'hook', 'policy')
+local r = redis.call('HMGET', k, 'tenant', 'hook', 'policy', 'flow', 'parent')
 limit_wait(id, k, r[3])
-notify(listeners(r[1], r[2], 'job.retrying'), id, k, t, r[1], attempt, string.match(fence, '/(.*)'), 'job.retrying',
+if r[4] then
+  -- What failed is done again by the next attempt, and its running time begins anew.
+  redis.call('HINCRBY', k, 'epoch', 1)
+  redis.call('HDEL', k, 'ran')
+end
+notify(r[5] and {} or listeners(r[1], r[2], 'job.retrying'), id, k, t, r[1], attempt, string.match(fence, '/(.*)'), 'job.retrying',
   '{"status":"retrying","attempt":' .. attempt .. ',"next_attempt_at":' .. due .. ',"error":' .. ARGV[4] .. '}')
 return {1, 'retrying'}

@@ -13,7 +13,7 @@ local bound = key_of(tenant, ARGV[10])
 local again = repeated(bound, ARGV[11])
 if again then return again end
 local depth = redis.call('ZCARD', wait)
-if depth >= tonumber(ARGV[9]) then return {'full', depth} end
+if depth >= tonumber(ARGV[9]) and depth - redis.call('ZCARD', P .. 'tree:' .. lane) >= tonumber(ARGV[9]) then return {'full', depth} end
 
 local files = {}
 if ARGV[12] ~= '' then

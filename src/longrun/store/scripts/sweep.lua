@@ -10,7 +10,7 @@ local out = {}
 for _, id in ipairs(overdue('lease', t, ARGV[2])) do
   local k = record(id)
   local r = redis.call('HMGET', k, 'status', 'attempt')
-  if r[1] == 'running' or r[1] == 'canceling' then
+  if r[1] == 'running' or r[1] == 'waiting' or r[1] == 'canceling' then
     take_back(id, k, t, r[2], out)
   else
     redis.call('ZREM', P .. 'lease', id)

@@ -109,7 +109,7 @@ class TicketRequest:
         self._left()
         if status == "succeeded":
             self._event("task-succeeded", result=status, runtime=run_s)
-        elif status in ("queued", "retrying"):
+        elif status in ("queued", "retrying", "asleep"):
             self._event("task-retried", exception=f"WorkerLostError('{status}')", traceback="")
         elif status in ("failed", "expired"):
             self._event("task-failed", exception=f"RuntimeError('{status}')", traceback="")

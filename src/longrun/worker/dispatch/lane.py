@@ -54,7 +54,9 @@ class Lane:
         self.inbox: deque[tuple[str, Sink]] = deque()
         self.pending: deque[Run] = deque()  #: claimed, waiting for a runner
         self.apart: list[Run] = []  #: those that wait for a runner that their group has to itself
-        self.held = 0  #: claims under way, waiting here or sent; written by the engine's thread only
+        #: Those that waited for steps in a runner, and go on when there is room in that one, before what is pending.
+        self.resuming: dict[Seat, deque[Run]] = {}
+        self.held = 0  #: claims under way, waiting here or sent, and not parked; written by the engine's thread only
         self.capacity = 0  #: how many jobs the ready runners can hold
         self._shut_since: float | None = None  #: no runner takes jobs of anybody since then
         self.was_full = True  #: the hub found no room when it looked last
@@ -136,7 +138,10 @@ class Lane:
 
     def room(self, seat: Seat) -> int:
         """How many more jobs (batched: batches) may be sent there now."""
-        return self._left(seat, self.concurrency + self.ahead()) if self._is_open(seat) else 0
+        if not self._is_open(seat):
+            return 0
+        first = len(self.resuming[seat]) if seat in self.resuming else 0
+        return self._left(seat, self.concurrency + self.ahead() - first)
 
     def room_for_group(self, seat: Seat, group: str) -> int:
         """As `room`, for suspects of `group`, which has the runner to itself."""
@@ -150,6 +155,30 @@ class Lane:
     def _left(self, seat: Seat, most: int) -> int:
         runs = self.aboard(seat)
         return max(0, most - (len(runs) if self.batched is None else len({run.batch for run in runs})))
+
+    # -- runs that go on --------------------------------------------------------------------------------------------------
+
+    def resume_later(self, seat: Seat, run: Run) -> None:
+        """A parked run is to go on: a place is kept for it."""
+        run.parked = False
+        self.held += 1
+        self.resuming.setdefault(seat, deque()).append(run)
+
+    def next_to_resume(self, seat: Seat) -> Run | None:
+        """The next that goes on there, if there is room: fewer than run at once, for its code is in the middle and runs at once."""
+        runs = self.resuming.get(seat)
+        if not runs or len(self.aboard(seat)) >= self.concurrency:
+            return None
+        run = runs.popleft()
+        if not runs:
+            del self.resuming[seat]
+        return run
+
+    def give_up_resuming(self, seat: Seat, run: Run) -> None:
+        """A run that was to go on does not."""
+        self.resuming[seat].remove(run)
+        if not self.resuming[seat]:
+            del self.resuming[seat]
 
     # -- jobs that wait ---------------------------------------------------------------------------------------------------
 

@@ -7,21 +7,24 @@ import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from longrun.errors import Canceled
 from longrun.jobs.file_refs import FileRef
 from longrun.models import ModelSpec
 from longrun.models.file_types import File
 from longrun.models.schema import Encoded
+from longrun.models.steps.branch import branch_of
+from longrun.worker.runner.branches import begin
 from longrun.worker.runner.context import Context
-from longrun.worker.runner.event_loop import new_task
 from longrun.worker.runner.exception_text import class_name
 from longrun.worker.runner.executor import END, Encode, Executor, encode_with_files
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.raised import Raised, describe_aside
 from longrun.worker.runner.run import Key, Run
+from longrun.worker.runner.steps import start_of
+from longrun.worker.runner.steps_async import AsyncSteps, Watch
 
 T = TypeVar("T")
 _THREADS = 8
@@ -43,6 +46,7 @@ class AsyncExecutor(Executor):
         self._loop = loop
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._done: list[Done] = []
+        self._watch = Watch(loop)
         # Not the loop's own threads: a model may keep all of those busy for long.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"{spec.name}-files")
 
@@ -54,7 +58,7 @@ class AsyncExecutor(Executor):
             self._start_task(group, self.run(group, self._report)).add_done_callback(partial(self._complete, group))
 
     def _start_task(self, runs: list[Run], steps: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = new_task(self._loop, steps, self.fresh_context())
+        task = begin(self._loop, steps, self.fresh_context())
         for run in runs:
             self._tasks[run.key] = task
         return task
@@ -93,7 +97,17 @@ class AsyncExecutor(Executor):
             # A task that has not begun, or is between two calls, looks at the flag before it goes on.
             if run.inside and run.unwanted:
                 run.interrupted = True
-                self._tasks[run.key].cancel()
+                if run.steps is not None:
+                    cast(AsyncSteps, run.steps).interrupt()
+                else:
+                    self._tasks[run.key].cancel()
+
+    def _new_steps(self, run: Run) -> AsyncSteps:
+        task = self._tasks[run.key]
+        branch = branch_of(task)
+        assert branch is not None
+        start = start_of(run, self.spec.name, self._code)
+        return AsyncSteps(run, self.context, start, task=task, branch=branch, watch=self._watch, off_loop=self._off_loop)
 
     def _call(self, runs: list[Run], code: Callable[[], Any]) -> Awaitable[Any]:
         return awaited(code(), runs)

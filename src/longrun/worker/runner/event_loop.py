@@ -6,60 +6,49 @@ import asyncio
 import os
 import selectors
 from collections import deque
-from contextvars import Context, ContextVar
 from typing import Any, NoReturn
 
 from longrun.errors import LongrunError
+from longrun.models.steps.branch import branch_of, here
+from longrun.worker.runner.branches import Factory
 from longrun.worker.runner.children import end_forked, forked
 from longrun.worker.runner.own_log import log
 from longrun.worker.runner.raised import Raised, when_described
 
-#: The call of a model whose code this is; tasks inherit it.
-_call: ContextVar[object] = ContextVar("call", default=None)
 _STRANDED = "this process was forked by an async job, and cannot wait on the event loop of the process that it comes from"
 #: Before 3.12 a task does not say in which context it runs.
 _KNOWS_CONTEXT = hasattr(asyncio.Task, "get_context")
-
-
-def new_task(loop: asyncio.AbstractEventLoop, code: Any, context: Context) -> asyncio.Task[Any]:
-    """A task with a call of its own. Not by the loop's own method: a factory that an author sets is for the author's tasks."""
-    context.run(_call.set, object())
-    return _owned_task(loop, code, context=context)
 
 
 async def _goes_on(*_: Any, **__: Any) -> None:
     """What the jobs share is not shut down by one of them."""
 
 
-def prepare(shared: asyncio.AbstractEventLoop) -> None:
+def prepare(shared: asyncio.AbstractEventLoop, *, branches: bool = True) -> None:
     """Have `asyncio.all_tasks` return those of the call that asks, and no others: programs wait for all of them, or cancel them.
 
     In a forked child the loop, whose jobs are not the child's, turns no further: it shares its selector with the parent.
+
+    Args:
+        branches: tasks know in which branch of their call they are.
     """
     every = asyncio.all_tasks
 
     def all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
         which = loop or asyncio.get_running_loop()
         tasks = every(which)
-        return tasks if which is not shared else {task for task in tasks if _owner(task) is _call.get()}
+        if which is not shared:
+            return tasks
+        branch = here()
+        main = None if branch is None else branch.main
+        return {task for task in tasks if (other := branch_of(task)) is branch or (other is not None and other.main is main)}
 
     all_tasks.__doc__ = every.__doc__
     asyncio.all_tasks = asyncio.tasks.all_tasks = all_tasks
     shared.shutdown_asyncgens = shared.shutdown_default_executor = _goes_on  # type: ignore[method-assign]
-    if not _KNOWS_CONTEXT:
-        shared.set_task_factory(_owned_task)
+    if branches or not _KNOWS_CONTEXT:
+        Factory(shared, branches=branches)
     os.register_at_fork(after_in_child=lambda: _strand(shared))
-
-
-def _owned_task(loop: asyncio.AbstractEventLoop, code: Any, **named: Any) -> asyncio.Task[Any]:
-    task: Any = asyncio.Task(code, loop=loop, **named)
-    context = named.get("context")
-    task.longrun_call = _call.get() if context is None else context.get(_call)
-    return task  # type: ignore[no-any-return]
-
-
-def _owner(task: Any) -> object:
-    return task.get_context().get(_call) if _KNOWS_CONTEXT else getattr(task, "longrun_call", None)
 
 
 def _strand(loop: Any) -> None:

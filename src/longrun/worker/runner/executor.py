@@ -14,16 +14,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import orjson
 
-from longrun.errors import Canceled
+from longrun.errors import Canceled, LongrunError, StepRefused
 from longrun.jobs.fence import attempt_of
 from longrun.jobs.file_refs import INLINE, FileRef, referenced
 from longrun.models import ModelSpec
 from longrun.models.file_types import Store, storing
 from longrun.models.schema import Encoded
+from longrun.models.steps.code import code_of
 from longrun.worker.runner.children import check_not_forked, end_if_forked
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.memory import Calls, Fit, release
@@ -31,9 +32,12 @@ from longrun.worker.runner.outcome import Done, Items, check_size, done_error, i
 from longrun.worker.runner.own_log import log
 from longrun.worker.runner.raised import Raised, describe, named
 from longrun.worker.runner.run import Key, Raw, Run, Times
+from longrun.worker.runner.steps import Steps
 
 T = TypeVar("T")
 Encode = Callable[[Any], Encoded]
+#: Where a run's `flow` says whether there is a journal.
+_JOURNAL = 3
 #: Python's own limit.
 _RECURSION = 1000
 #: A generator has yielded all.
@@ -56,6 +60,9 @@ class Executor(ABC):
         self._encode = partial(spec.output.encode, npy_over=INLINE)
         self._batches, self._streams, self._has_files = spec.batched is not None, spec.streams, spec.output.may_hold_files
         self.runs: dict[Key, Run] = {}
+        self._takes_job = spec.signature.job is not None
+        # To be asked now: later the file may be another.
+        self._code = code_of(spec) if self._takes_job else ""
 
     # -- what the worker asks for; called by the pipe's thread ------------------------------------------------------------
 
@@ -76,6 +83,23 @@ class Executor(ABC):
     def recall(self, keys: list[Key]) -> None:
         """Give back those that have not begun, if any wait here."""
         return
+
+    def let_go(self, keys: list[Key]) -> None:
+        """Have the code of those that are parked unwound."""
+        for key in keys:
+            steps = self._steps_of(key)
+            if steps is not None:
+                steps.let_go()
+
+    def reply(self, kind: str, key: Key, members: Sequence[Any]) -> None:
+        """The worker has answered what a run asked about its steps."""
+        steps = self._steps_of(key)
+        if steps is not None:
+            steps.reply(kind, *members)
+
+    def _steps_of(self, key: Key) -> Steps | None:
+        run = self.runs.get(key)
+        return None if run is None or run.steps is None else cast(Steps, run.steps)
 
     # -- the steps --------------------------------------------------------------------------------------------------------
 
@@ -103,8 +127,15 @@ class Executor(ABC):
             return
         try:
             outputs = await self._perform(runs, values)
+            for run in runs:
+                if run.steps is not None:
+                    end_if_forked()
+                    await run.steps.finish()
         except BaseException as error:
             end_if_forked(error)
+            for run in runs:
+                if run.steps is not None:
+                    run.steps.end(failed=True)
             await self._failed(runs, error, report, calls)
         else:
             end_if_forked()
@@ -147,12 +178,18 @@ class Executor(ABC):
         """Call the model: what it returned for each run; what it yielded as JSON already."""
         self.context.capture.enter(runs)
         if not self._batches:
-            handle = runs[0].handle(self.spec.name)
+            (run,) = runs
+            if run.flow is not None and run.flow[_JOURNAL]:
+                steps = run.steps = self._new_steps(run)
+                steps.begin(await self._off_loop(steps.read_history))
+                if run.reason is not None:
+                    raise run.stop_error()
+            handle = run.handle(self.spec.name, partial(self._port, run)) if self._takes_job else None
             if self._streams:
                 return [await self._collect(runs, self.instance.bind(values[0], handle))]
             with InCode(runs):
                 return [await self._call(runs, self.instance.bind(values[0], handle))]
-        handles = [run.handle(self.spec.name) for run in runs]
+        handles = [run.handle(self.spec.name, _no_steps_in_batches) for run in runs] if self._takes_job else None
         with InCode(runs):
             returned = await self._call(runs, self.instance.bind(values, handles))
         ended = monotonic()
@@ -160,6 +197,16 @@ class Executor(ABC):
             run.ended = ended
         self._adapt(self._fit.fitted, len(runs))
         return outputs_of_batch(returned, len(runs))
+
+    def _port(self, run: Run) -> Steps:
+        """What is asked for the first time when the code asks for a step. Raises StepRefused, LongrunError: steps do not work here."""
+        check_not_forked()
+        if run.closed:
+            raise LongrunError(f"{run.id} has ended, and can ask for no steps any more")
+        steps = self._steps_of(run.key)
+        if steps is None:
+            steps = run.steps = self._new_steps(run)
+        return steps
 
     async def _collect(self, runs: list[Run], code: Callable[[], Any]) -> bytes:
         """All that a generator yields: each value is an event, and a part of the output."""
@@ -249,6 +296,10 @@ class Executor(ABC):
     def _error(self, run: Run, raised: Raised, times: Times) -> Done:
         """The outcome of a run that raised or was stopped."""
         how = run.raised or None
+        if run.is_let_go:
+            if not is_stop(raised.error):
+                log.warning("job raised when it was let go", job_id=run.id, model=self.spec.name, exception=raised.text)
+            return run.id, run.fence, "waited", b"", times, None
         if run.reason is not None and is_stop(raised.error):
             return run.id, run.fence, "canceled", b"", times, how
         if raised.out_of_memory:
@@ -269,6 +320,10 @@ class Executor(ABC):
     @abstractmethod
     def _start(self, groups: list[list[Run]]) -> None:
         """Have `run` called for each group."""
+
+    @abstractmethod
+    def _new_steps(self, run: Run) -> Steps:
+        """Its code is about to ask for steps. Raises StepRefused: it cannot."""
 
     @abstractmethod
     async def _apart(self, part: list[Run], steps: Coroutine[Any, Any, None]) -> None:
@@ -305,6 +360,10 @@ class Executor(ABC):
     async def _encode_files(self, run: Run, encode: Encode, value: Any) -> Encoded:
         """What `encode` makes of a value that may hold files; they are stored."""
         return encode_with_files(run.files.store, encode, value)
+
+
+def _no_steps_in_batches() -> NoReturn:
+    raise StepRefused("not-supported", "a batched model cannot run steps: one call of it works for several jobs. Call it as a step instead")
 
 
 class InCode:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NoReturn, TextIO
 
 from longrun.errors import Canceled, LongrunError, SoftTimeLimit
+from longrun.jobs.fence import Fence
 from longrun.models import ModelSpec, load_target
 from longrun.models.patches import refuse_patches
 from longrun.observe.output import finish
@@ -114,7 +115,7 @@ class Host:
             end_if_forked()
             if any(spec.is_async for spec in specs):
                 self._loop = loop
-                prepare(loop)
+                prepare(loop, branches=any(spec.signature.job is not None and spec.batched is None for spec in specs))
                 loop.set_exception_handler(log_unretrieved)
             for spec in specs:
                 model = spec.name
@@ -159,6 +160,8 @@ class Host:
             "run": self._run,
             "recall": self._recall,
             "cancel": self._cancel,
+            "let_go": self._let_go,
+            **{kind: partial(self._reply, kind) for kind in ("answer", "kept", "history", "files", "stale")},
             "ping": self._ping,
         }
         for kind, *members in self.pipe.frames():
@@ -182,6 +185,14 @@ class Host:
         kind = SoftTimeLimit if reason == "timeout" else Canceled
         for executor in self.executors.values():
             executor.stop([(job_id, fence) for job_id, fence in pairs], kind, interrupt=interrupt)
+
+    def _let_go(self, pairs: list[Key]) -> None:
+        for executor in self.executors.values():
+            executor.let_go([(job_id, fence) for job_id, fence in pairs])
+
+    def _reply(self, kind: str, job_id: str, fence: Fence, *members: Any) -> None:
+        for executor in self.executors.values():
+            executor.reply(kind, (job_id, fence), members)
 
     def _ping(self, number: float) -> None:
         """Where jobs share an event loop, a loop that does not turn is as bad for them as a GIL that nobody gets: it answers itself."""

@@ -16,13 +16,15 @@ from longrun.errors import (
     JobError,
     ResultTooLarge,
     RetryAfter,
+    StepFailed,
+    StepNotAwaited,
     ValidationFailed,
 )
 from longrun.errors.catching import is_caught_by
 from longrun.jobs.failure import TITLES, JobFailure
 from longrun.jobs.fence import Fence, attempt_of
 from longrun.models import ModelSpec
-from longrun.worker.runner.exception_text import class_name
+from longrun.worker.runner.exception_text import class_name, plain_text
 from longrun.worker.runner.raised import Raised
 from longrun.worker.runner.run import Times
 
@@ -31,7 +33,7 @@ Done = tuple[str, Fence, str, bytes, Times, Any]
 #: Values that a generator may yield: each is an event of its own, whatever its size.
 _MOST = 1_000_000
 #: Exceptions that have a code of their own, which their subclasses share.
-_CODED = (RetryAfter, InvalidOutput, BadInput, ResultTooLarge, ValidationFailed, BlobsFull, BlobsUnavailable, JobError)
+_CODED = (RetryAfter, InvalidOutput, BadInput, ResultTooLarge, StepNotAwaited, ValidationFailed, BlobsFull, BlobsUnavailable, JobError)
 
 
 class Items:
@@ -84,6 +86,8 @@ def is_stop(error: BaseException) -> bool:
 
 def error_code(raised: Raised) -> str:
     """The stable code of an exception raised by a model."""
+    if is_caught_by(raised.error, StepFailed):
+        return "step-failed"
     for each in _CODED:
         if is_caught_by(raised.error, each):
             return each.code
@@ -93,6 +97,8 @@ def error_code(raised: Raised) -> str:
 def failure_of(raised: Raised, attempt: int) -> JobFailure:
     """The stored form of an exception. The caller's text never holds the exception's own, except where the author chose it (`Failure`)."""
     code = error_code(raised)
+    if is_caught_by(raised.error, StepFailed):
+        return _step_failure(raised, attempt)
     if is_caught_by(raised.error, JobError, BlobsFull, BlobsUnavailable):
         detail = raised.detail or TITLES[code]
     elif is_caught_by(raised.error, ValidationFailed):
@@ -100,6 +106,16 @@ def failure_of(raised: Raised, attempt: int) -> JobFailure:
     else:
         detail = f"{TITLES[code]} ({raised.name})."
     return JobFailure(code=code, detail=detail, attempt=attempt, cause=raised.cause, debug=raised.text)
+
+
+def _step_failure(raised: Raised, attempt: int) -> JobFailure:
+    """A step has failed, and the code has not caught that."""
+    held = object.__getattribute__(raised.error, "__dict__")  # without a call of the author's
+    code, step, job_id = (plain_text(value) if isinstance(value := held.get(name), str) else None for name in ("code", "step", "job_id"))
+    detail = f"{TITLES['step-failed']} ({': '.join(each for each in (step, code) if each)})."
+    if code == "model-error" and raised.detail and not raised.detail.startswith(TITLES[code]):
+        detail += f" {raised.detail}"  # the step's author has chosen it for callers (`Failure`)
+    return JobFailure("step-failed", detail, attempt, debug=raised.text, step=step, job_id=job_id, step_code=code)
 
 
 def is_retryable(error: BaseException, spec: ModelSpec) -> bool:

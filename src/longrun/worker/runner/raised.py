@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import longrun.errors as ours
-from longrun.errors import BlobsFull, BlobsUnavailable, JobError, RetryAfter
+from longrun.errors import BlobsFull, BlobsUnavailable, JobError, RetryAfter, StepFailed
 from longrun.errors.catching import is_caught_by
 from longrun.worker.runner.exception_text import ExceptionText, Part, class_name, cut, in_group, plain_text
 from longrun.worker.runner.hints import main_thread_hint
@@ -206,7 +206,7 @@ class _Asked:
 
 
 def _has_detail(error: BaseException) -> bool:
-    return is_caught_by(error, JobError, BlobsFull, BlobsUnavailable)
+    return is_caught_by(error, JobError, StepFailed, BlobsFull, BlobsUnavailable)
 
 
 def _is_plain(error: BaseException) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import orjson
 
-from longrun.errors import Canceled, SoftTimeLimit
+from longrun.errors import Canceled, LetGo, SoftTimeLimit
 from longrun.jobs.fence import Fence, attempt_of
 from longrun.models import Job
+from longrun.models.steps.port import Port
 from longrun.worker.runner.children import check_not_forked
 from longrun.worker.runner.context import GATHER, Context
 from longrun.worker.runner.exception_text import class_name, plain_text
 from longrun.worker.runner.job_files import JobFiles
-from longrun.worker.runner.lines import Flow, Lines, readable, shortened
+from longrun.worker.runner.lines import Flow as LineFlow
+from longrun.worker.runner.lines import Lines, readable, shortened
 from longrun.worker.runner.raising import shielded
 
 #: Integers up to this are the same in every reader of JSON.
@@ -26,11 +29,32 @@ _MOST, _LARGE = 500, 1 << 18
 _PLAIN = (str, int, float, bool, type(None))
 #: Kinds of which only the latest matters when nothing came in between.
 _LATEST = ("progress", "usage")
-#: Id, fence, input (JSON or a reference), the files of the input (JSON, empty = none), and whether its code must not run twice.
-Raw = tuple[str, Fence, bytes, bytes, bool]
+#: Kinds that are not said again by code that repeats what it has done before.
+_SILENCED = ("progress", "usage", "log")
+#: Of its steps, where there is something to know: epoch, epoch of the last retry by a caller, origin, whether there is a journal, whether
+#: it is a child.
+Flow = Sequence[Any] | None
+#: Id, fence, input (JSON or a reference), the files of the input (JSON, empty = none), whether its code must not run twice; and its `flow`,
+#: which may be left out.
+Raw = Sequence[Any]
+_WITH_FLOW, _ORIGIN, _IS_CHILD = 6, 2, 4
 Key = tuple[str, Fence]
 #: Seconds that it has taken up its place, when its code was first entered, and seconds in its code; None, None = it was not entered.
 Times = tuple[float, float | None, float | None]
+
+
+class AnySteps(Protocol):
+    """What a run knows of its steps."""
+
+    @property
+    def silent(self) -> bool:
+        """What its code reports now is not to be heard."""
+
+    async def finish(self) -> None:
+        """Its code has returned."""
+
+    def end(self, *, failed: bool) -> None:
+        """Its code has ended."""
 
 
 class Run:
@@ -51,10 +75,16 @@ class Run:
         begun: when its code was first entered; None = not yet. `run_s`: seconds in its code so far, without the visit that goes on.
         inside: its call of an async `predict` waits or runs.
         closed: its code has ended, and what is said in its name no longer counts.
+        steps: what it asks of the worker; None = nothing so far.
     """
 
+    flow: Flow = None
+    steps: AnySteps | None = None
+
     def __init__(self, raw: Raw, context: Context) -> None:
-        self.id, self.fence, self.input, self.input_files, self.once = raw
+        self.id, self.fence, self.input, self.input_files, self.once = raw[:5]
+        if len(raw) == _WITH_FLOW:
+            self.flow = raw[5]
         self.key: Key = self.id, self.fence
         self._context = context
         self.group: list[Run] = [self]
@@ -70,7 +100,7 @@ class Run:
         self._size, self._sent = 0, 0.0
         self._files: JobFiles | None = None
         self._usage: dict[str, float] | None = None
-        self._flow: Flow | None = None
+        self._line_flow: LineFlow | None = None
         self._lines: dict[int, Lines] | None = None
 
     @property
@@ -99,9 +129,18 @@ class Run:
             self._files = JobFiles(self._context.blobs, self.id, self.fence, self.emit, self.check)
         return self._files
 
-    def handle(self, model: str) -> Job:
-        """What the model gets as `job`."""
-        return Job(id=self.id, model=model, attempt=attempt_of(self.fence), emit=self.emit, canceled=self._asked_to_stop)
+    def handle(self, model: str, port: Callable[[], Port] | None = None) -> Job:
+        """What the model gets as `job`; `port` is for its steps."""
+        key = self.flow[_ORIGIN] if self.flow is not None and self.flow[_IS_CHILD] else ""
+        return Job(
+            id=self.id,
+            model=model,
+            attempt=attempt_of(self.fence),
+            emit=self.emit,
+            canceled=self._asked_to_stop,
+            idempotency_key=key,
+            port=port,
+        )
 
     def _asked_to_stop(self) -> type[Canceled] | None:
         check_not_forked()
@@ -133,6 +172,11 @@ class Run:
         """The reason, to be raised at a place where the job looks at its flag."""
         assert self.reason is not None
         return self.reason(f"{self.id} was asked to stop")
+
+    @property
+    def is_let_go(self) -> bool:
+        """It was to give up its place, and its code has got word of that: what it does since then does not count."""
+        return self.kind is LetGo and bool(self.raised)
 
     def check(self, stuck: bool) -> None:
         """While files are read and stored: raise the reason, unless it was raised before; what came after that is the work's own end.
@@ -174,6 +218,8 @@ class Run:
             LongrunError: this is a forked child.
         """
         check_not_forked()
+        if self.steps is not None and self.steps.silent and kind in _SILENCED:
+            return
         if isinstance(data, dict) and not all(type(value) in _PLAIN for value in data.values()):
             # What an author's objects say of themselves is asked here, in the author's own call: under the lock others would wait for it.
             data = orjson.loads(_to_json(data))
@@ -199,18 +245,20 @@ class Run:
         text = readable(shortened(message))
         with self._context.capture.lock:
             now = monotonic()
-            flow = self._flow = self._flow or Flow(now)
+            flow = self._line_flow = self._line_flow or LineFlow(now)
             if flow.lets_through(now):
                 self._log_left_out(flow)
                 self._add("log", orjson.dumps({"level": level, "message": text}))
 
-    def _log_left_out(self, flow: Flow) -> None:
+    def _log_left_out(self, flow: LineFlow) -> None:
         notice = flow.notice()
         if notice:
             self._add("log", _to_json({"level": "warning", "message": notice}))
 
     def written(self, source: int, data: bytes) -> None:
         """Its code has written this; `source` tells streams apart, each of which has lines of its own."""
+        if self.steps is not None and self.steps.silent:
+            return
         lines = self._lines = self._lines or {}
         for line in lines.setdefault(source, Lines()).feed(data):
             self.log("info", line)
@@ -249,8 +297,8 @@ class Run:
                     rest = lines.rest()
                     if rest:
                         self.log("info", rest)
-            if self._flow is not None:
-                self._log_left_out(self._flow)
+            if self._line_flow is not None:
+                self._log_left_out(self._line_flow)
             if self._events:
                 self.flush()
             self.closed = True

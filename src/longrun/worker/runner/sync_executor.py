@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextvars
 import queue
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from longrun.errors import Canceled
+from longrun.errors import Canceled, StepRefused
 from longrun.errors.catching import is_caught_by
 from longrun.models import ModelSpec
 from longrun.worker.runner.children import check_not_forked, end_if_forked
@@ -20,6 +21,12 @@ from longrun.worker.runner.executor import END, Executor
 from longrun.worker.runner.interrupts import Interrupts
 from longrun.worker.runner.outcome import Done
 from longrun.worker.runner.run import Key, Run
+from longrun.worker.runner.steps import start_of
+from longrun.worker.runner.steps_sync import SyncSteps
+from longrun.worker.runner.threads import start_thread
+
+#: Seconds that a spare thread waits for a job before it looks whether it is still wanted.
+_IDLE = 10.0
 
 
 class SyncExecutor(Executor):
@@ -42,25 +49,58 @@ class SyncExecutor(Executor):
         self._place = place
         self._inbox: queue.SimpleQueue[list[Run]] = queue.SimpleQueue()
         self._interrupts = Interrupts()
+        self._lock = threading.Lock()
+        # Threads that run jobs at most, those that serve and are not parked, and spare ones that were ever started.
+        self._wanted = self._here = self._spares = 0
 
     def serve(self) -> None:
-        """Run jobs for ever, on the calling thread.
-
-        Outcomes are sent before the next job starts: should that one kill the process, the worker knows which it was, and nothing is lost.
-        """
+        """Run jobs for ever, on the calling thread."""
+        with self._lock:
+            self._wanted += 1
+            self._here += 1
         while True:
-            group = self._inbox.get()
-            done: list[Done] = []
-            steps: Callable[[], None] = partial(self.fresh_context().run, _run_through, self.run(group, done.append))
-            what = "a signal handler"
-            try:
-                (self._place or _here)(steps)
-            except BaseException as error:  # a tracer of the author's, or an exception that another thread sends to this one
-                what = class_name(type(error))
-            self._complete(group, done, what)
-            for run in group:
-                self.runs.pop(run.key, None)
-            self.context.send("done", done)
+            self._run_group(self._inbox.get())
+
+    def _run_group(self, group: list[Run]) -> None:
+        """Outcomes are sent before the next job starts: should that one kill the process, the worker knows which it was."""
+        done: list[Done] = []
+        steps: Callable[[], None] = partial(self.fresh_context().run, _run_through, self.run(group, done.append))
+        what = "a signal handler"
+        try:
+            (self._place or _here)(steps)
+        except BaseException as error:  # a tracer of the author's, or an exception that another thread sends to this one
+            what = class_name(type(error))
+        self._complete(group, done, what)
+        for run in group:
+            self.runs.pop(run.key, None)
+        self.context.send("done", done)
+
+    def _on_parked(self, parked: bool) -> None:
+        """While a thread waits for steps another one takes jobs in its place. How many run is the worker's decision: it sends no more."""
+        with self._lock:
+            self._here += -1 if parked else 1
+            is_missing = self._here < self._wanted
+            self._here += is_missing
+            self._spares += is_missing
+        if is_missing:
+            start_thread(self._serve_for_a_while, f"{self.spec.name}-spare-{self._spares}")
+
+    def _serve_for_a_while(self) -> None:
+        """Run jobs on a spare thread, as long as there are no more threads than wanted."""
+        while True:
+            with suppress(queue.Empty):
+                self._run_group(self._inbox.get(timeout=_IDLE))
+            with self._lock:
+                if self._here > self._wanted:
+                    self._here -= 1
+                    return
+
+    def _new_steps(self, run: Run) -> SyncSteps:
+        if self._place is not None:
+            raise StepRefused(
+                "not-supported", "a model with main_thread=True cannot wait for steps: another job needs that thread meanwhile"
+            )
+        return SyncSteps(run, self.context, start_of(run, self.spec.name, self._code), on_parked=self._on_parked)
 
     def _complete(self, group: list[Run], done: list[Done], what: str) -> None:
         """Add the outcomes of jobs whose steps were cut short."""
@@ -88,6 +128,9 @@ class SyncExecutor(Executor):
             self._inbox.put(group)
 
     def _interrupt(self, runs: list[Run], now: bool) -> None:
+        for run in runs:
+            if run.steps is not None:
+                cast(SyncSteps, run.steps).look()
         if now:
             for run in runs:
                 self._interrupts.interrupt(run)

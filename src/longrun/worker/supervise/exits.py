@@ -58,8 +58,14 @@ class Exit:
         return "Somebody sent SIGKILL; it was not the kernel's out-of-memory killer, whose count did not rise."
 
 
-def lost_failure(attempt: int, end: Exit, mode: Mode, others: int) -> JobFailure:
-    """What the record of an attempt says when its runner ended with `others` more in it; `mode`: how the job is handed back."""
+def lost_failure(attempt: int, end: Exit, mode: Mode, others: int, *, waited: bool = False) -> JobFailure:
+    """What the record of an attempt says when its runner ended with `others` more in it; `mode`: how the job is handed back.
+
+    `waited`: its code did not run, but waited for steps.
+    """
+    if waited:
+        text = f"The process that held the job, which waited for its steps, died ({end.words})."
+        return JobFailure("worker-lost", text, attempt, signal=end.signal, exit_code=end.exit_code)
     if mode == "release":
         return JobFailure("worker-lost", "The process that ran the job was ended to stop another job in it.", attempt)
     text = f"The process that ran the job died ({end.words})."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -80,6 +80,9 @@ class Seat:
         self.gpu_memory: list[int] | None = None  #: bytes allocated, reserved and most ever reserved; None = it uses no GPU
         #: Runs sent and not answered, by lane, in the order they were sent.
         self.aboard: dict[str, dict[tuple[str, Fence], Run]] = {name: {} for name in self.group.lanes}
+        #: Those that hold no slot, for their code waits for steps: by lane, the longest first; and those of them that are to unwind.
+        self.parked: dict[str, dict[tuple[str, Fence], Run]] = {name: {} for name in self.group.lanes}
+        self.leaving: dict[tuple[str, Fence], Run] = {}
         self.alone: str | None = None  #: group of suspects that has the runner to itself
         self.reserved: str | None = None  #: group that waits for it to be empty; nobody else is sent there until then
         self.kept_since = 0.0  #: when one of these was set, or given up
@@ -128,7 +131,7 @@ class Seat:
     @property
     def empty(self) -> bool:
         """Whether no job is in it."""
-        return not any(self.aboard.values())
+        return not (any(self.aboard.values()) or any(self.parked.values()) or self.leaving)
 
     def serves(self, model: str) -> bool:
         """Whether jobs of `model` may be sent here, as far as there is room."""
@@ -252,11 +255,11 @@ class Seat:
         """Send runs of one lane to the runner; where the model is batched, they are run in one call."""
         assert self.process is not None
         self.aboard[runs[0].lane].update(((run.id, run.fence), run) for run in runs)
-        self.process.send("run", model, [(run.id, run.fence, run.claim.input, run.claim.files, run.once) for run in runs])
+        self.process.send("run", model, [_item(run) for run in runs])
 
     def take_off(self, job_id: str, fence: Fence) -> Run | None:
         """The run of this claim, which is here no longer. None: it was not here, so the frame is about something that was given up."""
-        for runs in self.aboard.values():
+        for runs in self._holds():
             run = runs.pop((job_id, fence), None)
             if run is not None:
                 self.jobs += 1
@@ -266,11 +269,16 @@ class Seat:
 
     def find(self, job_id: str, fence: Fence) -> Run | None:
         """The run of this claim, if it is here."""
-        return next((runs[job_id, fence] for runs in self.aboard.values() if (job_id, fence) in runs), None)
+        return next((runs[job_id, fence] for runs in self._holds() if (job_id, fence) in runs), None)
 
     def runs(self) -> list[Run]:
         """All runs that are here."""
-        return [run for runs in self.aboard.values() for run in runs.values()]
+        return [run for runs in self._holds() for run in runs.values()]
+
+    def _holds(self) -> Iterator[dict[tuple[str, Fence], Run]]:
+        yield from self.aboard.values()
+        yield from self.parked.values()
+        yield self.leaving
 
     def had_company(self, job_id: str, fence: Fence) -> bool:
         """Whether other work than its own batch ran here since this run began."""
@@ -278,7 +286,32 @@ class Seat:
         if run is None or run.started is None:
             return False
         others = (each for each in self.runs() if each is not run and not (run.batch and each.batch == run.batch))
-        return self.left_at > run.started or any(other.started is not None for other in others)
+        return self.left_at > run.started or any(other.started is not None and not other.waits for other in others)
+
+    def park(self, run: Run) -> None:
+        """Its code waits for steps; it holds no place."""
+        key = run.id, run.fence
+        self.parked[run.lane][key] = self.aboard[run.lane].pop(key)
+
+    def unpark(self, run: Run) -> None:
+        """It holds a place again: the first one, for its code goes on before that of what was sent ahead."""
+        key = run.id, run.fence
+        self.parked[run.lane].pop(key, None)
+        self.leaving.pop(key, None)
+        self.aboard[run.lane] = {key: run, **self.aboard[run.lane]}
+
+    def let_go(self, runs: Sequence[Run]) -> None:
+        """Have the runner unwind the code of these, which are parked here; it answers with outcomes of the kind `waited`."""
+        for run in runs:
+            key = run.id, run.fence
+            self.leaving[key] = self.parked[run.lane].pop(key)
+        if self.process is not None:
+            self.process.send("let_go", [(run.id, run.fence) for run in runs])
+
+    def answer(self, name: str, run: Run, *members: Any) -> None:
+        """Answer what a run has asked for."""
+        if self.process is not None:
+            self.process.send(name, run.id, run.fence, *members)
 
     def measure(self, run: Run, now: float) -> None:
         """Find out how long the code of a run that is here has run until `now`, without its runner's answer."""
@@ -296,6 +329,12 @@ class Seat:
         waiting = [(run.id, run.fence) for run in runs if run.started is None and run.stop is None and not run.settled]
         if waiting and self.process is not None:
             self.process.send("recall", waiting)
+
+
+def _item(run: Run) -> tuple[Any, ...]:
+    claim = run.claim
+    flow = claim.flow and (claim.flow.epoch, claim.flow.again, claim.flow.origin, claim.flow.journal, claim.flow.child)
+    return run.id, run.fence, claim.input, claim.files, run.once, flow
 
 
 def _not_loaded(why: str) -> bytes:
