@@ -12,23 +12,33 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
-from examples.design_studio import domain, pictures
-from examples.design_studio.calls import CallLog, read, tally
+from examples.demo import DemoError
+from examples.design_studio import domain, pictures, run
+from examples.design_studio.calls import CallLog, Line, read, tally
 from examples.design_studio.domain import MARKS, PALETTES, VERSIONS, Busy, Order, Style, Unavailable, Verdict, design
 from examples.design_studio.in_process import Threads
 from examples.design_studio.provider import HttpProvider, chosen_provider
 from PIL import Image
 from tests.studio_provider import StubProvider, served
+
+from longrun import Job
+from longrun.models import isolated_registry
+
+with isolated_registry():  # the names of its models must not meet those of other tests
+    from examples.design_studio import flow
 
 ORDER = Order("a tea house in the hills", "Jade")
 STYLE = Style("forest", list(MARKS), 0.2)
@@ -141,6 +151,18 @@ async def test_a_person_may_choose_in_this_process_too() -> None:
     with served(StubProvider(best=0)) as url:
         made = await design(ORDER, Threads(HttpProvider(url), CallLog(None), choose=third))
     assert (made.verdict.best, made.chosen, made.by_person) == (0, 2, True)
+
+
+@pytest.mark.parametrize(("answer", "chosen", "by"), [(TimeoutError, 2, "judge"), ({"version": 4}, 4, "person")])
+async def test_on_longrun_without_a_server(monkeypatch: pytest.MonkeyPatch, answer: Any, chosen: int, by: str) -> None:
+    stub = StubProvider(best=1)
+    with served(stub) as url:
+        monkeypatch.setenv("STUDIO_URL", url)
+        made = await flow.logo(ORDER.brief, ORDER.name, Job(signals={"choose": answer}))
+    assert (made.chosen, made.chosen_by, made.scores) == (chosen, by, [0.5, 0.9, 0.5, 0.5])
+    assert [version.pil().size for version in made.versions] == [(pictures.SIDE, pictures.SIDE)] * VERSIONS
+    assert made.picture.read() == made.versions[chosen - 1].read() != made.versions[0].read()
+    assert stub.bill == {"analyse": 1, "draw": VERSIONS, "judge": 1}
 
 
 def provider(status: int, body: Any = None, headers: dict[str, str] | None = None, seen: list[httpx.Request] | None = None) -> HttpProvider:
@@ -259,3 +281,64 @@ def test_a_call_that_raises_has_not_finished(tmp_path: Path) -> None:
         raise Busy(1)
     assert [line.event for line in read(tmp_path / "calls")] == ["began"]
     assert read(tmp_path / "none") == []
+
+
+def lines(*texts: str) -> list[Line]:
+    """A log of calls, a second apart: `+draw1` has begun, `-draw1` has finished."""
+    made = []
+    for at, text in enumerate(texts):
+        step, number = re.fullmatch(r"[+-]([a-z]+)(\d?)", text).groups()  # type: ignore[union-attr]
+        made.append(Line("began" if text[0] == "+" else "finished", step, int(number) if number else None, "k", 7, float(at)))
+    return made
+
+
+def test_the_driver_takes_the_second_draw_that_is_at_work() -> None:
+    begun = lines("+logo", "+analyse", "-analyse", "+draw3")
+    assert run.second_draw(begun) is None
+    for more, taken in ((["+draw0", "-draw3", "+draw2"], 0), (["+draw0", "-draw0", "+draw2"], 2), (["+draw0", "-draw0"], None)):
+        found = run.second_draw([*begun, *lines(*more)])
+        assert (found.version if found else None) == taken
+    with pytest.raises(DemoError, match="before one could be killed"):
+        run.second_draw(lines(*(f"{sign}draw{n}" for n in range(4) for sign in "+-")))
+
+
+def test_the_driver_kills_the_draw_and_the_flow_and_lets_a_draw_go_that_has_just_finished() -> None:
+    code = "import time; time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code]) as draw, subprocess.Popen([sys.executable, "-c", code]) as flow:
+        try:
+            begun = [replace(line, pid=flow.pid if line.step == "logo" else draw.pid) for line in lines("+logo", "+draw0", "+draw1")]
+            answers = [begun, [*begun, *lines("-draw1", "+draw2")]]
+            assert run.strike(lambda: answers.pop(0)) == [] and answers == []
+            assert psutil.Process(draw.pid).status() != psutil.STATUS_STOPPED
+            assert [(line.step, line.version) for line in run.strike(lambda: begun)] == [("draw", 1), ("logo", None)]
+            assert (draw.wait(), flow.wait()) == (-signal.SIGKILL, -signal.SIGKILL)
+        finally:
+            draw.kill()
+            flow.kill()
+
+
+ONCE = ["+analyse", "-analyse", *(f"{sign}{step}{n}" for step in ("draw", "finish") for n in range(4) for sign in "+-"), "+judge", "-judge"]
+
+
+def test_the_driver_finds_what_was_done_again_what_is_missing_and_what_proves_nothing() -> None:
+    cut, before = lines("+logo", "+draw1"), lines("+logo", "+analyse", "-analyse", "+draw0", "+draw1")
+    good = ["+logo", *ONCE, "+logo", "-logo", "+draw1"]
+    run.check(tally(lines(*good)), before, cut)
+    wrongs = {
+        "done again.*analyse": [*good, "+analyse"],
+        "done again.*'draw', version=2": [*good, "+draw2", "-draw2"],
+        "never done.*judge": [each for each in good if "judge" not in each],
+        "not to the end.*finish": [each for each in good if each != "-finish3"],
+        "not to the end.*draw": good[:-1],  # the one that was killed was not drawn again
+    }
+    for message, calls in wrongs.items():
+        with pytest.raises(DemoError, match=message):
+            run.check(tally(lines(*calls)), before, cut)
+    with pytest.raises(DemoError, match="nothing was proven"):
+        run.check(tally(lines(*good)), lines("+logo", "+draw0", "+draw1"), cut)
+
+
+def test_each_file_of_the_studio_is_in_its_readme() -> None:
+    folder = Path(domain.__file__).parent
+    named = set(re.findall(r"^\| `(\w+\.py)` \|", (folder / "README.md").read_text(), re.MULTILINE))
+    assert named == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
