@@ -6,12 +6,6 @@ One thread uses it, that of the author's code. The code asks (through `job.…`)
 happens. It wakes the code of one `Await` at a time, and is asked again when that has come to rest too: so a replay, which wakes in the
 order in which steps ended the first time, takes the same way (S31).
 
-    async                                                   sync
-    a step is awaited, a task ends, a frame came:           while not waiting.done:
-        see soon whether all tasks are at rest, then            frames = flow.turn(idle=True)
-        send(flow.turn(idle=nothing foreign goes on))           send(frames)
-                                                                if not waiting.done: flow.feed(*inbox.get())
-
 `parked`: the worker has said that the run waits and holds no slot. When its code goes on all the same (a timer of its own), the port
 says so by `awake`.
 """
@@ -77,7 +71,7 @@ class Flow:
         self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
         self._spent: dict[str, float] = {}
         self._closed: Callable[[], BaseException] | None = None
-        self._not_started: dict[Coroutine[Any, Any, Any], str] = {}
+        self.not_started: dict[Coroutine[Any, Any, Any], str] = {}  #: calls that have to be awaited, and were not yet (S39)
 
     # -- for `job.…` ------------------------------------------------------------------------------------------------------
 
@@ -111,6 +105,7 @@ class Flow:
 
     def wait_for(self, waiting: Await, *, spare: int = 0) -> Await:
         """Wait until no more than so many of its steps are left; the same `Await`."""
+        self.check()
         if not waiting.again(spare):
             self._awaits[waiting] = None
         return waiting
@@ -172,6 +167,7 @@ class Flow:
         self._give(step)
 
     def _journal(self, step: Step, kind: str, data: bytes) -> Await:
+        self.check()
         kept = Step(step.want, state="asked")
         text = f"{kind} {step.mark} ".encode() + data
         self._outbox.journal(step.key, text, kept=kept)
@@ -209,14 +205,6 @@ class Flow:
     def has(self, name: str) -> bool:
         """Whether a step of this name was there when the attempt began."""
         return any(prefix + name in self._history.entries for prefix in _PREFIXES)
-
-    def expect(self, call: Coroutine[Any, Any, Any], what: str) -> None:
-        """A call was made that has to be awaited, else the run fails (S39)."""
-        self._not_started[call] = what
-
-    def started(self, call: Coroutine[Any, Any, Any]) -> None:
-        """It is awaited now."""
-        self._not_started.pop(call, None)
 
     # -- for the port -----------------------------------------------------------------------------------------------------
 
@@ -292,8 +280,8 @@ class Flow:
         if failed:
             return self._outbox.rest()
         # One that was closed was given to somebody who has canceled it before it began.
-        not_started = [what for call, what in self._not_started.items() if getattr(call, "cr_frame", None) is not None]
-        for call in self._not_started:
+        not_started = [what for call, what in self.not_started.items() if getattr(call, "cr_frame", None) is not None]
+        for call in self.not_started:
             call.close()
         if not_started:
             names = ", ".join(dict.fromkeys(not_started))
