@@ -67,6 +67,19 @@ def test_who_waits_until_an_entry_is_written_waits_for_no_step_that_ends() -> No
     assert (need, calls, other.done) == (1, [], False)
 
 
+def test_two_calls_of_one_name_are_one_step_that_ends_once() -> None:
+    run = flow()
+    waiting = run.begin([draw(run, "a", key="k"), draw(run, "a", key="k"), draw(run, "b")])
+    ((_, n, _, need, _, calls),) = asks(run)
+    assert ([call[0] for call in calls], need) == (["n:k", "draw:digestb:0"], 2)
+    answer(run, n, ("n:k", "pending"), ("draw:digestb:0", "pending"), waits=True)
+    answer(run, 0, ("n:k", "succeeded"), seen=1)
+    assert asks(run)[0][3] == 1 and not waiting.done
+    answer(run, 0, ("draw:digestb:0", "succeeded"), seen=2)
+    run.turn(idle=True)
+    assert waiting.done and [step.outcome and step.outcome.state for step in waiting.steps] == ["succeeded"] * 3
+
+
 def test_what_computes_is_not_waited_for_but_its_steps_begin() -> None:
     run = flow()
     run.begin([draw(run, "a")])
