@@ -87,6 +87,23 @@ def test_what_computes_is_not_waited_for_but_its_steps_begin() -> None:
     assert (need, len(calls)) == (0, 1)
 
 
+def test_a_run_that_waits_until_its_entry_is_kept_does_not_say_that_it_waits() -> None:
+    """It goes on by itself in a moment, and would be parked and waked for nothing."""
+    run = flow()
+    run.begin([draw(run, "a")])
+    ((_, n, *_, calls),) = asks(run, idle=False)
+    answer(run, n, (calls[0][0], "pending"))
+    step, mine = run.local(Want("local", "f", "name", "", ":name.0"))
+    assert mine
+    kept = run.record(step, b"1")
+    ((kind, n, entries, stop),) = run.turn(idle=True)
+    assert (kind, entries, stop) == ("journal", [["l:name", b"d c0~:name.0~ 1"]], [])
+    assert run.turn(idle=True) == []
+    run.feed("kept", n, [b"d 0 1 c0~:name.0~ 1"])
+    assert kept.done
+    assert asks(run), "now it does"
+
+
 def test_a_step_whose_await_is_canceled_is_stopped_unless_another_waits_for_it() -> None:
     run = flow()
     one, two = run.begin([draw(run, "a", key="a"), draw(run, "b")]), run.begin([draw(run, "a", key="a")])
