@@ -36,7 +36,7 @@ async def hold(job: Any, to: str, name: str) -> None:
     """The same in a flow: its own code runs meanwhile, it waits for no step."""
     if isinstance(job, _Given):
         return gate(to, name)
-    while not is_open(to, name) and not is_open(to, "all"):
+    while not is_open(to, name) and not is_open(to, "all"):  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     return None
 

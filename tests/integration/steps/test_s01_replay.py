@@ -108,13 +108,12 @@ REMOVED = ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("after", "new"), [(OTHER_PROMPT, ["new 1"]), (OTHER_STEP, ["new done"]), (REMOVED, [])], ids=["prompt", "step", "removed"]
-)
+@pytest.mark.parametrize("edit", [(OTHER_PROMPT, ["new 1"]), (OTHER_STEP, ["new done"]), (REMOVED, [])], ids=["prompt", "step", "removed"])
 @BOTH
 async def test_s04_in_edited_code_the_new_step_runs_and_the_old_one_is_unused(
-    own: Service, to: Path, tmp_path: Path, kind: str, after: str, new: list[str]
+    own: Service, to: Path, tmp_path: Path, kind: str, edit: tuple[str, list[str]]
 ) -> None:
+    after, new = edit
     own.app = tmp_path / "edited.py"
     await write(own.app, BEFORE)
     await asyncio.to_thread(link, tmp_path)
