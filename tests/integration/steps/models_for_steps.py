@@ -121,7 +121,7 @@ def broken(name: str, to: str, failure: bool = False, wait: bool = False) -> str
     if is_open(to, f"mend-{name}"):
         return f"{name} mended"
     if failure:
-        raise Failure(f"{name} says no", code="says-no")
+        raise Failure(f"{name} says no")
     raise ValueError(f"secret of {name}")
 
 
