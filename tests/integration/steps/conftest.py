@@ -142,6 +142,14 @@ class Steps:
         """The job when it has ended."""
         return await self.until(await self.submit(model, n, **members))
 
+    async def asleep(self, job_id: str) -> None:
+        """Until nobody holds it while it waits; callers see no difference."""
+        end = time.monotonic() + PATIENCE
+        while (status := await self.field(job_id, "status")) != "asleep":
+            assert time.monotonic() < end, status
+            await asyncio.sleep(0.01)
+        assert (await self.job(job_id))["status"] == "waiting"
+
     async def output(self, job_id: str) -> Any:
         """Of a job that succeeds."""
         job = await self.until(job_id)
