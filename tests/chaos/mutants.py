@@ -205,8 +205,8 @@ STORE_MUTANTS = [
     Mutant(
         "records whose time is over",
         "store/scripts/lib_trees.lua",
-        "over = tonumber(over) <= now() end",
-        "over = false end",
+        "    over = tonumber(over) <= now()\n",
+        "    over = false\n",
         f"{TENANTS}::test_what_has_expired_is_gone_before_a_chore_has_run[read]",
     ),
     Mutant(

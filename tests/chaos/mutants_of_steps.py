@@ -177,7 +177,14 @@ STEP_MUTANTS = [
         "store/scripts/claim.lua",
         "if not (r[13] or r[6] or flow) then",
         "if not (r[13] or r[6]) then",
-        f"{LANES}::test_a_step_is_not_taken_for_overtaken_and_is_no_evidence_either",
+        f"{LANES}::test_a_step_that_was_claimed_does_not_say_that_a_ticket_is_lost",
+    ),
+    Mutant(
+        "steps have no tickets that could be lost",
+        "store/scripts/overtaken.lua",
+        "and not r[6] and not r[7] and",
+        "and not r[6] and",
+        f"{LANES}::test_a_step_is_not_taken_for_overtaken",
     ),
     Mutant(
         "format of the data",

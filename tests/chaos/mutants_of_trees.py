@@ -20,8 +20,8 @@ TREE_MUTANTS = [
     Mutant(
         "retries of a root when its steps are read",
         "store/scripts/lib_trees.lua",
-        "    root = r[4]\n",
-        "    root = nil\n",
+        "    while root and not theirs(record(root), false) do root = redis.call('HGET', record(root), 'retried_by') end\n    over",
+        "    if not theirs(record(root), false) then root = nil end\n    over",
         f"{RETENTION}::test_finished_steps_live_as_long_as_the_retry_that_has_taken_them_over",
     ),
     Mutant(
@@ -34,8 +34,8 @@ TREE_MUTANTS = [
     Mutant(
         "the root of what is read",
         "store/scripts/lib_trees.lua",
-        "over = not keeper(redis.call('HGET', k, 'root'))",
-        "over = false",
+        "    over = not root\n",
+        "    over = false\n",
         f"{RETENTION}::test_with_its_root_each_child_is_gone_at_once_and_a_chore_erases_them",
     ),
     Mutant(
@@ -90,15 +90,15 @@ TREE_MUTANTS = [
     Mutant(
         "links that stream",
         "store/scripts/append.lua",
-        "    if not p[4] then return end\n",
-        "",
+        "streams = {}, tonumber(p[3] or 0), p[4]\n",
+        "streams = {}, tonumber(p[3] or 0), redis.call('HGET', own_k, 'parent')\n",
         f"{TREES}::test_it_goes_on_to_the_parent_above_if_that_link_streams[False]",
     ),
     Mutant(
         "end of the log above",
         "store/scripts/append.lua",
-        "if not p[1] or TERMINAL[p[1]] then return end",
-        "if not p[1] then return end",
+        "until not p[1] or TERMINAL[p[1]]\n",
+        "until not p[1]\n",
         f"{TREES}::test_nothing_stands_behind_the_end_of_a_log",
     ),
 ]

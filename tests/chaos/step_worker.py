@@ -117,7 +117,7 @@ class Worker:
             ids = [job_id.decode() for job_id in world.now.send("pop", lane, 1)[2::3]]
             world.see_popped(lane, ids, steps)
             for job_id in ids:
-                if world.rng.random() < DIE:
+                if not world.told and world.rng.random() < DIE:
                     raise Died
                 claim = self.verb(world.claims.claim(job_id, f"{self.name}-{next(self._nonces)}", self.name, "cpu"))
                 if claim is not None:

@@ -280,3 +280,19 @@ class World:
             used = sum(orjson.loads(usage)["n"] for root, usage in below if root == job_id.encode() and usage)
             told = orjson.loads(record.get("tree_usage", b'{"n":0}'))["n"]
             assert told == used, (job_id, "has used", told, "instead of", used)
+
+
+def live(url: str, prefix: str, seed: int, *, healed: bool = True) -> None:
+    """Let a world live, and judge it.
+
+    Args:
+        healed: workers die, and what pub/sub loses is found by heartbeats. Otherwise neither: a wake-up that is lost is lost for good.
+    """
+    world = World(url, f"{prefix}{seed}:", seed) if healed else World(url, f"{prefix}{seed}:", seed, kills=0, told=True, let_go=False)
+    try:
+        world.run()
+        world.check()
+    except AssertionError as error:
+        raise AssertionError(f"seed {seed}: {error}") from error
+    finally:
+        world.close()

@@ -15,6 +15,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.mutants import NO_COMPARE, NO_FENCE, NO_SWEEP, STORE_MUTANTS, STORE_TESTS, Mutant, build
 from tests.chaos.mutants_of_claims import CLAIM_MUTANTS
 from tests.chaos.mutants_of_files import FILE_MUTANTS
+from tests.chaos.mutants_of_identity import IDENTITY_MUTANTS
 from tests.chaos.mutants_of_steps import STEP_MUTANTS
 from tests.chaos.mutants_of_trees import TREE_MUTANTS
 from tests.chaos.mutants_of_versions import VERSION_MUTANTS
@@ -38,7 +39,7 @@ SCENARIOS: list[tuple[Mutant, Scenario, str]] = [
     (NO_COMPARE, every_ticket_is_there_three_times, "succeeded at attempt"),
 ]
 #: What a test shows, and no scenario.
-OF_TESTS = [*STORE_MUTANTS, *CLAIM_MUTANTS, *FILE_MUTANTS, *STEP_MUTANTS, *TREE_MUTANTS, *VERSION_MUTANTS]
+OF_TESTS = [*STORE_MUTANTS, *CLAIM_MUTANTS, *FILE_MUTANTS, *IDENTITY_MUTANTS, *STEP_MUTANTS, *TREE_MUTANTS, *VERSION_MUTANTS]
 ENOUGH = 90.0  # seconds in which everything ends that ever will, also on a slow machine
 LONG = 12.0  # seconds in which what is lost would have been found: six leases
 #: Loaded by the pytest of a mutant: refuses to test another build than the one it was given.

@@ -218,7 +218,8 @@ class Steps:
         A text is `d <mark> <JSON>` (a local result, or `@<ref>`), `f <mark> <failure JSON>` or `b <mark> <attempt>` (begun, of `once`); the
         script adds epoch and time: `d <epoch> <at> <mark> <JSON>`. A begun-mark gives way to the result of its own attempt; a failure, and
         a begun-mark that a caller's retry has let be, give way in a later epoch. With the key `u:<key>` and the text `1`, that a step
-        of the journal was not used. If the first of these entries is ours, the children with the keys `stop` are asked to stop.
+        of the journal was not used; for that its usage is returned (JSON, with all below it; `1` = nothing). If the first of these
+        entries is ours, the children with the keys `stop` are asked to stop.
         None: the claim is stale.
         """
         flat = (value for entry in entries for value in entry)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.integration.store.test_scripts import FAILURE, submit
-from tests.integration.store.trees import MARK, child, claim, end, entry, field, parent
+from tests.integration.store.trees import MARK, ask, call, child, claim, end, entry, field, parent
 
 from longrun.errors import JobNotFound, ValidationFailed
 from longrun.jobs.states import Status
@@ -198,6 +198,21 @@ async def test_another_attempt_of_the_child_says_so_and_a_stale_one_writes_nothi
     assert await events(store, held.id, "step_output") == [
         {"step": "n:a", "value": "a"}, {"step": "n:a", "value": "b"}, {"step": "n:a", "attempt": 2, "value": "a"},
     ]  # fmt: skip
+
+
+async def test_a_parent_that_was_let_go_between_them_is_no_other_attempt_of_what_streams_through_it(store: Store) -> None:
+    top = await parent(store)
+    middle = await claim(store, await child(store, top, "n:middle", stream=True))
+    (deep,) = await ask(store, middle, call("n:deep", stream=True), need=1)
+    run = await claim(store, deep.id)
+    await output(store, run, 0, "a")
+    assert await store.steps.let_go([(middle.id, middle.fence, 0, b"")]) == ["asleep"]
+    await output(store, run, 1, "b")
+    await end(store, deep.id, held=run)
+    middle = await claim(store, middle.id)
+    await output(store, middle, 0, "c")
+    wanted = [{"step": "n:middle", "value": "a"}, {"step": "n:middle", "value": "b"}, {"step": "n:middle", "attempt": 2, "value": "c"}]
+    assert await events(store, top.id, "step_output") == wanted
 
 
 async def test_nothing_stands_behind_the_end_of_a_log(store: Store) -> None:

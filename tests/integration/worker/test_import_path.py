@@ -51,7 +51,7 @@ async def hiding(caller, start_worker, tmp_path):
 async def test_a_file_named_after_a_module_of_the_runner_hides_it_from_no_kind_of_job(caller, start_worker, hiding):
     folder, record = hiding
     # Not started in there: `python -m` itself would find these files.
-    start_worker(app=folder / "app.py", folder=folder.parent)
+    start_worker(app=folder / "app.py", folder=folder.parent, LONGRUN_MODELS_MAY_SUBMIT="1")
     for name, (given, expected) in CASES.items():
         job = await caller.run(name, **given)
         assert (job.status, orjson.loads(job.output or b"null")) == ("succeeded", expected), (name, job.error, record.read_text())

@@ -16,6 +16,8 @@ import pytest
 from tests.integration.worker.conftest import Caller, Worker
 from tests.waiting import PATIENCE
 
+from longrun.jobs.policy import Policy
+
 APP = Path(__file__).with_name("models_that_run_steps.py")
 FLOWS = pytest.mark.parametrize("flow", ["flow", "sync_flow"])
 DONE = ["first done", "second done"]
@@ -120,3 +122,30 @@ async def test_s18_parents_and_children_share_a_lane_with_one_slot(start: Any, c
     start()
     job = await caller.run(flow, depth=3)
     assert (job.status.value, job.output) == ("succeeded", b"15")
+
+
+@pytest.mark.parametrize("flow", ["flow", "sync_flow", "nested", "sync_nested"])
+async def test_rehearsed_flows_replay_at_every_wait_and_come_to_the_same(start: Any, caller: Caller, calls: Path, flow: str) -> None:
+    start("--rehearse")
+    job = await caller.run(flow, **({"depth": 2} if "nested" in flow else {}))
+    assert job.status.value == "succeeded"
+    assert orjson.loads(job.output or b"") == (7 if "nested" in flow else DONE)
+    if "nested" not in flow:
+        assert counted(calls) == {"flow": 3, "first": 1, "second": 1}
+
+
+@FLOWS
+@pytest.mark.parametrize("how", ["canceled", "timeout"])
+async def test_s13_s19_a_flow_that_waits_is_stopped(start: Any, caller: Caller, calls: Path, flow: str, how: str) -> None:
+    start()
+    await caller.ready(flow)
+    await caller.ready("work")
+    policy = Policy(total_timeout=4.0) if how == "timeout" else Policy()
+    job_id = await caller.submit(flow, gate=str(calls.with_name("never")), policy=policy)
+    await called(calls, "second")
+    await caller.until(job_id, "waiting")
+    if how == "canceled":
+        await caller.store.records.cancel(job_id, "t")
+    job = await caller.end(job_id)
+    assert orjson.loads(job.error or b"")["code"] == how
+    assert counted(calls)["flow"] == 1

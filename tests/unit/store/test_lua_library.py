@@ -84,3 +84,10 @@ def test_what_only_a_lazy_definition_needs_is_made_inside_it() -> None:
         "local P = 'p:'\nlocal function near() return P end\nlocal function seldom(id)\nlocal function far() return near() end\n"
         "local function farther() return far() end\n  return farther() .. near()\nend\nreturn seldom(near())\n"
     )
+
+
+def test_the_end_of_a_plain_job_makes_no_functions_of_trees() -> None:
+    scripts = load_scripts("p:", ticket_template())
+    for name, lazy in (("finish", "end_in_tree"), ("claim", "flow_of"), ("heartbeat", "has_come")):
+        before, _, _ = scripts[name].source.decode().partition(f"local function {lazy}(")
+        assert "\nlocal function ends_of(" not in before and "\nlocal function stop(" not in before

@@ -31,6 +31,13 @@ def test_its_runners_and_what_is_to_stop_get_the_time_that_it_stood_still() -> N
     assert (working.exception_at, working.kill_at) == pytest.approx((10.3, 10.9))
 
 
+def test_what_is_to_unwind_gets_that_time_too() -> None:
+    leaving = run(None)
+    leaving.leaves = 9.9
+    excuse([seat(leaving)], 10.0, 2.0)
+    assert leaving.leaves == pytest.approx(11.9)
+
+
 def test_what_is_asked_to_stop_when_it_goes_on_is_given_no_more_than_its_grace() -> None:
     canceled = run("canceled", stop_at=610.0)
     place = seat(canceled, pong_at=610.0)

@@ -252,9 +252,22 @@ async def test_a_waiting_neighbour_does_not_keep_a_runner_that_is_to_be_killed_u
         parent, hanging = started(desk.tables, "job_1", "job_2", delivery=delivery)
         seat = await desk.ask(parent)
         desk.limits.request_stop(hanging, "canceled")
-        desk.limits.look(time.monotonic() + 5)
+        seat.pong_at = time.monotonic() + 5
+        desk.limits.look(seat.pong_at)
         assert (seat.doomed == {hanging}) is killed
         await desk.effects.settled()
+
+
+async def test_who_waits_is_no_company_for_those_that_run() -> None:
+    desk = Desk(tables_of(concurrency=2))
+    parent, other = started(desk.tables, "job_1", "job_2")
+    (seat,) = desk.tables.seats
+    assert seat.had_company(other.id, other.fence)
+    await desk.ask(parent)
+    assert not seat.had_company(other.id, other.fence)
+    assert desk.tables.busy
+    await desk.ask(other)
+    assert not desk.tables.busy
 
 
 # -- it is let go -------------------------------------------------------------------------------------------------------------
@@ -270,7 +283,7 @@ async def test_who_is_let_go_unwinds_and_sleeps_with_the_time_that_it_ran_and_wh
     for run in runs:
         desk.parking.wake(run)
         run.ran = 1.5
-    assert frames(seat, "answer")[3:] == [], "who is to unwind is not woken"
+    assert list(seat.leaving.values()) == runs, "who is to unwind is not woken"
     desk.settler.on_done(seat, [waited(run.id) for run in runs])
     await desk.effects.settled()
     used = b'{"run_s":0.1,"wait_s":0.0}'

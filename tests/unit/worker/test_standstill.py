@@ -14,7 +14,7 @@ import pytest
 
 from longrun.models.steps.branch import branch_of
 from longrun.worker.runner.branches import Factory, begin
-from longrun.worker.runner.standstill import RUNS, STANDS, TIMER, UNKNOWN, WORKS, patience
+from longrun.worker.runner.standstill import RUNS, STANDS, TIMER, UNKNOWN, WORKS, Look
 
 Program = Callable[["Steps"], Awaitable[Any]]
 
@@ -241,6 +241,10 @@ async def a_strange_task(steps: Steps) -> None:
     await strange
 
 
+def is_step(future: Any) -> bool:
+    return isinstance(future, Step)
+
+
 strange: Any = None
 STAND: list[Program] = [
     alone,
@@ -291,9 +295,11 @@ async def patience_with(*programs: Program, wait: float = 0.05) -> float:
     await asyncio.sleep(wait)
     branch = branch_of(task)
     assert branch is not None
-    tasks = [*branch.tasks(), task]
+    tasks = [task]
+    branch.watch(tasks.append)
+    look = Look(lambda task: task in tasks, is_step)
     try:
-        return patience(tasks, lambda future: isinstance(future, Step))
+        return max(look.patience(each) for each in tasks)
     finally:
         steps.release.set()
         for each in (*tasks, strange):
@@ -325,10 +331,10 @@ async def test_a_task_that_has_not_begun_or_is_about_to_go_on_runs() -> None:
         await step
 
     task = asyncio.create_task(one())
-    is_step = lambda future: isinstance(future, Step)  # noqa: E731
-    assert patience([task], is_step) == RUNS
+    look = Look(lambda _: False, is_step)
+    assert look.patience(task) == RUNS
     await asyncio.sleep(0)
-    assert patience([task], is_step) == STANDS
+    assert look.patience(task) == STANDS
     step.set_result(None)
-    assert patience([task], is_step) == RUNS
+    assert look.patience(task) == RUNS
     await task

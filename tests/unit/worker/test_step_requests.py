@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -188,6 +189,23 @@ async def test_a_request_is_given_up_when_the_run_is_to_stop_while_the_store_is_
     assert (len(refused), frames(seat, "stale")) == (3, [("job_1", "1/n", 1)])
 
 
+async def test_who_is_to_stop_while_the_store_says_that_it_waits_is_not_parked_and_its_outcome_is_taken() -> None:
+    desk, seat, run = desk_with()
+    ask = desk.steps.ask
+
+    async def asked(*args: Any, **named: Any) -> Any:
+        desk.limits.request_stop(run, "timeout")
+        return await ask(*args, **named)
+
+    desk.steps.ask = asked  # type: ignore[method-assign]
+    await desk.ask(run, item())
+    assert (frames(seat, "stale"), run.parked, run.waiting) == ([("job_1", "1/n", 1)], False, True)
+    desk.settler.on_done(seat, [["job_1", "1/n", "partial", b"1", (0.2, 0.0, 0.1), None]])
+    await desk.effects.settled()
+    assert [call[0] for call in desk.steps.calls] == ["ask", "resume"]
+    assert desk.claims.calls == [("succeeded", "job_1", b"1")]
+
+
 @pytest.mark.parametrize("answer", [None, StoreError("a script failed")])
 async def test_who_has_lost_its_claim_or_asks_what_the_store_cannot_do_is_told_so(answer: Any) -> None:
     desk, seat, run = desk_with(answer)
@@ -222,6 +240,8 @@ async def test_s28_what_a_job_has_journaled_last_is_written_before_it_ends_or_go
         call = getattr(owner, name)
 
         async def noting(*args: Any, **named: Any) -> Any:
+            if name == "journal":
+                await asyncio.sleep(0.02)
             order.append(name)
             return await call(*args, **named)
 
@@ -240,7 +260,9 @@ async def test_s28_what_a_job_has_journaled_last_is_written_before_it_ends_or_go
         desk.settler.on_runner_end(runs, set(), Exit(-11))
     else:
         desk.settler.on_done(seat, [["job_1", "1/n", "ok" if end == "done" else end, b"1", (0.2, 0.0, 0.1), None]])
-    await desk.effects.settled()
+    await asyncio.sleep(0)
+    works, desk.effects.work = desk.effects.work, []
+    await asyncio.gather(*works)
     last = {"done": "finish_all", "waited": "let_go", "dies": "hand_back"}[end]
     assert order == ["journal", "drop", last]
     assert (desk.tables.runs, frames(seat, "answer")) == ({}, [])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any
 from weakref import ref
@@ -28,7 +29,7 @@ class Branch:
         main: that of `predict`, which tells runs apart.
     """
 
-    __slots__ = ("_calls", "_children", "_from", "_random", "_tasks", "main")
+    __slots__ = ("_calls", "_children", "_from", "_random", "_tasks", "_watch", "main")
 
     def __init__(self, made_by: Branch | None = None, name: str = "", number: int = 0) -> None:
         self.main: Branch = self if made_by is None else made_by.main
@@ -37,6 +38,7 @@ class Branch:
         self._calls: dict[str, int] | None = None
         self._random: random.Random | None = None
         self._tasks: list[ref[asyncio.Task[Any]]] | None = None
+        self._watch: Callable[[asyncio.Task[Any]], None] | None = None
 
     def child(self, name: str) -> Branch:
         """The next task with a coroutine of this name."""
@@ -72,16 +74,24 @@ class Branch:
     def add(self, task: asyncio.Task[Any]) -> None:
         """It is one of the run's."""
         main = self.main
+        if main._watch is not None:
+            return main._watch(task)
         tasks = main._tasks
         if tasks is None:
             tasks = main._tasks = []
         elif len(tasks) >= _MANY and not len(tasks) & len(tasks) - 1:  # at each power of two
             tasks[:] = [each for each in tasks if (it := each()) is not None and not it.done()]
         tasks.append(ref(task))
+        return None
 
-    def tasks(self) -> list[asyncio.Task[Any]]:
-        """The tasks of the run that have not ended, without its main one."""
-        return [task for each in self.main._tasks or () if (task := each()) is not None and not task.done()]
+    def watch(self, call: Callable[[asyncio.Task[Any]], None]) -> None:
+        """Call this with each task of the run that has not ended, but its main one: with those that there are, and with all that come."""
+        main = self.main
+        tasks, main._tasks, main._watch = main._tasks or (), None, call
+        for each in tasks:
+            task = each()
+            if task is not None and not task.done():
+                call(task)
 
 
 _here: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("longrun_branch", default=None)

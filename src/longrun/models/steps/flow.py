@@ -3,15 +3,7 @@
 One thread uses it, that of the author's code. The code asks (through `job.…`), and gets an `Await`. The port sends the frames that
 `turn` gives, with id and fence added (`kind, id, fence, *rest`), and hands what comes to `feed`; an `Await` that is over calls its
 `on_done`, in `turn`, `feed` or `stop`. `turn` is asked whenever all tasks of the run have come to rest: none can go on before something
-happens. It wakes the code of one `Await` at a time, and is asked again when that has come to rest too: so a replay, which wakes in the
-order in which steps ended the first time, takes the same way (S31).
-
-    async                                                   sync
-    a step is awaited, a task ends, a frame came:           while not waiting.done:
-        see soon whether all tasks are at rest, then            frames = flow.turn(idle=True)
-        send(flow.turn(idle=nothing foreign goes on))           send(frames)
-                                                                if not waiting.done: flow.feed(*inbox.get())
-
+happens. It wakes the code of one `Await` at a time, and is asked again when that has come to rest too: so a replay goes the same way (S31).
 `parked`: the worker has said that the run waits and holds no slot. When its code goes on all the same (a timer of its own), the port
 says so by `awake`.
 """
@@ -36,8 +28,6 @@ from longrun.models.steps.outbox import Frame, Outbox
 from longrun.models.steps.recorded import recorded
 from longrun.models.steps.start import Start
 from longrun.models.steps.warnings import changed_input, unused_steps
-
-_PREFIXES = ("n:", "l:", "s:")
 
 
 class Flow:
@@ -72,12 +62,13 @@ class Flow:
         self._steps: dict[str, Step] = {}
         self._undecided: list[Step] = []
         self._awaits: dict[Await, None] = {}
+        self.closing: Await | None = None  #: when `end` was called: wait for that, and the log is complete
         self._sending: list[Await] = []
         self._arrived = Order(self._history.ends)
-        self._last = max(self._history.entries.items(), key=lambda item: item[1].at, default=("", None))[0]
+        self._last = max(self._history.entries, key=lambda key: self._history.entries[key].at, default="")
         self._spent: dict[str, float] = {}
         self._closed: Callable[[], BaseException] | None = None
-        self._not_started: dict[Coroutine[Any, Any, Any], str] = {}
+        self.not_started: dict[Coroutine[Any, Any, Any], str] = {}  #: calls that have to be awaited, and were not yet (S39)
 
     # -- for `job.…` ------------------------------------------------------------------------------------------------------
 
@@ -111,6 +102,7 @@ class Flow:
 
     def wait_for(self, waiting: Await, *, spare: int = 0) -> Await:
         """Wait until no more than so many of its steps are left; the same `Await`."""
+        self.check()
         if not waiting.again(spare):
             self._awaits[waiting] = None
         return waiting
@@ -172,6 +164,7 @@ class Flow:
         self._give(step)
 
     def _journal(self, step: Step, kind: str, data: bytes) -> Await:
+        self.check()
         kept = Step(step.want, state="asked")
         text = f"{kind} {step.mark} ".encode() + data
         self._outbox.journal(step.key, text, kept=kept)
@@ -183,8 +176,7 @@ class Flow:
         """The time, the same at each run; journaled without waiting."""
         self.check()
         place = self.branch().place("now")
-        entry = self._history.entries.get(f"now:{place}")
-        if entry is not None and entry.kind == "d":
+        if (entry := self._history.entries.get(f"now:{place}")) is not None and entry.kind == "d":
             return datetime.fromisoformat(orjson.loads(entry.rest))
         self.silent = False
         at = datetime.fromtimestamp(self._now(), UTC)
@@ -208,15 +200,7 @@ class Flow:
 
     def has(self, name: str) -> bool:
         """Whether a step of this name was there when the attempt began."""
-        return any(prefix + name in self._history.entries for prefix in _PREFIXES)
-
-    def expect(self, call: Coroutine[Any, Any, Any], what: str) -> None:
-        """A call was made that has to be awaited, else the run fails (S39)."""
-        self._not_started[call] = what
-
-    def started(self, call: Coroutine[Any, Any, Any]) -> None:
-        """It is awaited now."""
-        self._not_started.pop(call, None)
+        return any(prefix + name in self._history.entries for prefix in ("n:", "l:", "s:"))
 
     # -- for the port -----------------------------------------------------------------------------------------------------
 
@@ -236,7 +220,8 @@ class Flow:
         replays = self._arrived.repeats
         if not (replays and (asks or self._outbox.busy)):
             self._deliver(sure=sure or not replays)
-        waits = idle and not self.woke and not self._arrived and not self._undecided and not self._sending and bool(self._awaits)
+        busy = self.woke or self._arrived or self._undecided or self._sending or self._outbox.writing
+        waits = idle and not busy and bool(self._awaits)
         frames = self._outbox.take(self._need() if waits else 0, parked=self.parked)
         if self._sending and not self._undecided and not self._outbox.has_asks:
             sent, self._sending = self._sending, []
@@ -252,6 +237,9 @@ class Flow:
             for step, value in self._outbox.kept(n, *rest):
                 step.outcome = Outcome("succeeded", value)
                 self._give(step)
+            if self.closing is not None and self.closing.done:
+                self.warn(unused_steps(self.closing.steps))
+                self.closing = None
         else:
             seen, waits, _, results = rest
             self._outbox.answered(n, seen)
@@ -289,20 +277,20 @@ class Flow:
         Raises:
             StepNotAwaited: a step was never begun.
         """
-        if failed:
+        if failed or self.closing is not None:
             return self._outbox.rest()
         # One that was closed was given to somebody who has canceled it before it began.
-        not_started = [what for call, what in self._not_started.items() if getattr(call, "cr_frame", None) is not None]
-        for call in self._not_started:
+        not_started = [what for call, what in self.not_started.items() if getattr(call, "cr_frame", None) is not None]
+        for call in self.not_started:
             call.close()
         if not_started:
             names = ", ".join(dict.fromkeys(not_started))
             raise StepNotAwaited(f"{names}: called, and never awaited. Write `await`, or do not call it.")
         unused = [key for key in self._identities.unused() if key not in self._history.dropped]
-        for key in unused:
-            self._outbox.journal(f"u:{key}", b"1")
-        if unused:
-            self.warn(unused_steps(unused))
+        marks = [Step(Want("local", key, "", "", ""), state="asked") for key in unused]
+        for mark in marks:
+            self._outbox.journal(f"u:{mark.want.group}", b"1", kept=mark)
+        self.closing = Await(marks) if marks else None
         return self._outbox.rest()
 
     @property

@@ -24,6 +24,7 @@ class Outbox:
         self._entries: deque[tuple[str, bytes, Sequence[str], Step | None]] = deque()
         self._others: list[Frame] = []
         self._asking = 0
+        self.writing = 0  #: entries that somebody waits for until they are kept: the run goes on by itself then
         self._journals: dict[int, list[Step | None]] = {}
 
     @property
@@ -44,6 +45,7 @@ class Outbox:
     def journal(self, field: str, value: bytes, *, stop: Sequence[str] = (), kept: Step | None = None) -> None:
         """Write an entry, and stop these children in the same script; `kept` is returned by `kept` when that is done."""
         self._entries.append((field, value, stop, kept))
+        self.writing += kept is not None
 
     def drop(self, keys: Sequence[str]) -> None:
         """Nobody waits for these any more."""
@@ -83,6 +85,7 @@ class Outbox:
     def kept(self, n: int, values: Sequence[bytes]) -> list[tuple[Step, bytes]]:
         """Who has waited until these entries were written, and the entries that count."""
         waiting = self._journals.pop(n, ())
+        self.writing -= sum(step is not None for step in waiting)
         return [(step, value) for step, value in zip(waiting, values, strict=False) if step is not None]
 
     def _calls(self) -> list[list[Any]]:

@@ -40,12 +40,12 @@ def tracked(flow: Flow, what: str, make: Callable[[], Coroutine[Any, Any, T]]) -
     """A coroutine that has to be awaited: the run fails when it was not begun by its end (S39)."""
 
     async def begin() -> T:
-        flow.started(call)
+        flow.not_started.pop(call, None)
         return await make()
 
     begin.__qualname__ = what
     call = begin()
-    flow.expect(call, what)
+    flow.not_started[call] = what
     return call
 
 

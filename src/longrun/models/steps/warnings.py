@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from longrun.models.steps.awaits import Want
+import orjson
+
+from longrun.models.steps.awaits import Step, Want
 
 _NAMED = 5
 
@@ -20,7 +22,13 @@ def changed_input(want: Want, *, named: bool) -> str:
     return f"step-input-changed: {what} ({want.group}) has another input than when it was recorded; the recorded result is used: {how}"
 
 
-def unused_steps(keys: Sequence[str]) -> str:
-    """Steps were paid for, and the code asks for them no more."""
+def unused_steps(marks: Sequence[Step]) -> str:
+    """Steps were paid for, and the code asks for them no more. Each mark's outcome is what the store says of it: usage, or 1."""
+    keys, cost = [mark.want.group for mark in marks], dict[str, float]()
+    for mark in marks:
+        used = orjson.loads(mark.outcome.data) if mark.outcome else 1
+        for name, value in used.items() if isinstance(used, dict) else ():
+            cost[name] = cost.get(name, 0) + value
     shown = ", ".join(keys[:_NAMED]) + (f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else "")
-    return f"steps-unused: the code has changed and does not ask for these steps any more: {shown}; what they cost is in the job's tree"
+    spent = f"; they have used {', '.join(f'{name} {value:g}' for name, value in sorted(cost.items()))}" if cost else ""
+    return f"steps-unused: the code has changed and does not ask for these steps any more: {shown}{spent}"

@@ -13,7 +13,7 @@ for i = 8, #ARGV, 2 do size = size + #ARGV[i] end
 if size <= SMALL then pass_when_full() end
 local r = redis.call('HMGET', k, 'local', 'base', 'made', 'stream')
 local have, base, number, t = tonumber(r[1] or 0), tonumber(r[2] or 0), tonumber(ARGV[3]), now()
-local added, outputs, tenant, made = {}, {}, nil, tonumber(r[3] or 0)
+local added, outputs, streams, tenant, made = {}, {}, r[4], nil, tonumber(r[3] or 0)
 
 -- Whether the job has the file now. Bytes of others, and more files than an attempt may make, are not taken: the runner is not to be trusted with that.
 local function keep_file(data)
@@ -30,47 +30,6 @@ local function keep_file(data)
   return true
 end
 
--- Put entries at the end of a log. Each call lets go of a bounded number of entries over the limits, more than it brought: what one large event leaves to do
--- is done by the next calls.
-local function add(id, k, base, added)
-  local count = log(id, added)
-  local most, room, pops = tonumber(ARGV[5]), tonumber(ARGV[6]), 2 * #added + 100
-  local held, gone, freed, cut = tonumber(redis.call('HGET', k, 'log_bytes')), 0, 0, nil
-  while gone < pops and count - gone > 1 and (count - gone > most or held - freed > room) do
-    local e = redis.call('LPOP', P .. 'ev:' .. id)
-    gone, freed = gone + 1, freed + #e
-    cut = string.match(e, '^(%d+) %d+ output ') or cut
-  end
-  if gone > 0 then
-    redis.call('HINCRBY', k, 'base', gone)
-    redis.call('HINCRBY', k, 'log_bytes', -freed)
-    if cut then redis.call('HSET', k, 'cut', cut) end
-  end
-  -- Small events travel with the note, so that a reader that is in step need not ask for them (`jobs.events.carried`). No JSON text holds a NUL.
-  if size <= SMALL then
-    note(id, 'events ' .. int(base + count - #added + 2) .. '\0' .. table.concat(added, '\0'))
-  else
-    note(id, 'events')
-  end
-end
-
--- Put the outputs of a child into the log of its parent, whoever runs that, and on into those above it as long as each streams to the one above.
-local function pipe(id, k, attempt, outputs)
-  local c = redis.call('HMGET', k, 'parent', 'step')
-  while c[1] do
-    local parent, pk = c[1], record(c[1])
-    local p = redis.call('HMGET', pk, 'status', 'attempt', 'base', 'stream', 'parent', 'step')
-    if not p[1] or TERMINAL[p[1]] then return end
-    -- Readers begin anew with another attempt of the child, which says so.
-    local again, entries = attempt ~= '1' and '"attempt":' .. attempt .. ',' or '', {}
-    local head = '{"step":' .. cjson.encode(c[2]) .. ',' .. again
-    for i, data in ipairs(outputs) do entries[i] = entry(p[2], t, 'step_output', head .. string.sub(data, 2)) end
-    add(parent, pk, tonumber(p[3] or 0), entries)
-    if not p[4] then return end
-    c, attempt = {p[5], p[6]}, p[2]
-  end
-end
-
 if number > have then
   redis.call('HSET', k, 'cut', attempt)
   local seq = int(base + redis.call('LLEN', P .. 'ev:' .. id) + 2)
@@ -80,7 +39,7 @@ for i = 7, #ARGV, 2 do
   if number >= have then
     if ARGV[i] ~= 'file' then
       added[#added + 1] = entry(attempt, t, ARGV[i], ARGV[i + 1])
-      if r[4] and ARGV[i] == 'output' then outputs[#outputs + 1] = ARGV[i + 1] end
+      if streams and ARGV[i] == 'output' then outputs[#outputs + 1] = ARGV[i + 1] end
     elseif not keep_file(ARGV[i + 1]) then
       added[#added + 1] = entry(attempt, t, 'log', NOT_KEPT)
     end
@@ -95,6 +54,37 @@ if ARGV[4] ~= '' then
   redis.call('HINCRBY', k, 'version', 1)
 end
 if #added == 0 then return {1} end
-add(id, k, base, added)
-if #outputs > 0 then pipe(id, k, attempt, outputs) end
+
+-- Into the log of the job, and if that is a child that streams, its outputs into that of its parent, whoever runs that, and so on up.
+-- Readers begin anew with another attempt of who put it out, which it says.
+local own, own_k, again = id, k, attempt ~= '1' and '"attempt":' .. attempt .. ',' or ''
+repeat
+  local count = log(own, added)
+  -- The limits. Each call lets go of a bounded number of entries, more than it brought: what one large event leaves to do is done by the next calls.
+  local most, bytes, pops = tonumber(ARGV[5]), tonumber(ARGV[6]), 2 * #added + 100
+  local held, gone, freed, cut = tonumber(redis.call('HGET', own_k, 'log_bytes')), 0, 0, nil
+  while gone < pops and count - gone > 1 and (count - gone > most or held - freed > bytes) do
+    local e = redis.call('LPOP', P .. 'ev:' .. own)
+    gone, freed = gone + 1, freed + #e
+    cut = string.match(e, '^(%d+) %d+ output ') or cut
+  end
+  if gone > 0 then
+    redis.call('HINCRBY', own_k, 'base', gone)
+    redis.call('HINCRBY', own_k, 'log_bytes', -freed)
+    if cut then redis.call('HSET', own_k, 'cut', cut) end
+  end
+  -- Small events travel with the note, so that a reader that is in step need not ask for them (`jobs.events.carried`). No JSON text holds a NUL.
+  if size <= SMALL then
+    note(own, 'events ' .. int(base + count - #added + 2) .. '\0' .. table.concat(added, '\0'))
+  else
+    note(own, 'events')
+  end
+  if not streams or #outputs == 0 then return {1} end
+  local c = redis.call('HMGET', own_k, 'parent', 'step')
+  own, own_k = c[1], record(c[1])
+  local p = redis.call('HMGET', own_k, 'status', 'attempt', 'base', 'stream')
+  local head = '{"step":' .. cjson.encode(c[2]) .. ',' .. again
+  added, base, streams = {}, tonumber(p[3] or 0), p[4]
+  for i, data in ipairs(outputs) do added[i] = entry(p[2], t, 'step_output', head .. string.sub(data, 2)) end
+until not p[1] or TERMINAL[p[1]]
 return {1}

@@ -27,7 +27,7 @@ local function claim(id)
       return {0, 'expired'}
     end
     -- Nothing begins that nobody can join: reap.lua has not come to it yet.
-    if flow and flow.is_over() then return {0, flow.stop(t, attempt)} end
+    if flow and flow.is_over() then return {0, flow.cancel(t, attempt)} end
     local lane = r[9] .. '.' .. r[10]
     if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
       redis.call('HSET', suspects_of(lane), id, r[6])

@@ -1,6 +1,6 @@
 -- Local results of a parent, begun-marks of what is to be done once, marks of steps that were not used. What is there first counts.
 -- ARGV: parent, fence, how many, then for each key, text (see `Steps.journal`), then keys of children that are to stop if the first of these entries is ours.
--- Returns {1, the entry that counts, …} | {0, status} (stale).
+-- Returns {1, the entry that counts, of a mark what the step has used (JSON, '1' = nothing), …} | {0, status} (stale).
 local parent, fence, k, journal, n = ARGV[1], ARGV[2], record(ARGV[1]), journal_of(ARGV[1]), tonumber(ARGV[3])
 local mine, status, attempt = has_claim(k, fence)
 if not mine then return {0, status or 'gone'} end
@@ -33,8 +33,13 @@ for i = 4, 2 + 2 * n, 2 do
     if i == 4 then ours = first end
     out[#out + 1] = redis.call('HGET', journal, key)
   else
-    if string.sub(key, 1, 2) == 'u:' then redis.call('HSET', journal, key, epoch) end
-    out[#out + 1] = '1'
+    local cost = ''
+    if string.sub(key, 1, 2) == 'u:' then
+      redis.call('HSET', journal, key, epoch)
+      local child = string.match(redis.call('HGET', journal, string.sub(key, 3)) or '', '^c (%S+)')
+      cost = child and used(unpack(redis.call('HMGET', record(child), 'usage', 'kids_usage'))) or ''
+    end
+    out[#out + 1] = cost ~= '' and cost or '1'
   end
 end
 for i = 4 + 2 * n, ours and #ARGV or 0 do stop_step(parent, redis.call('HGET', journal, ARGV[i]), t) end

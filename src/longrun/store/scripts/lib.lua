@@ -301,7 +301,7 @@ local function retain_batch(id, b, t)
 end
 
 -- `n` items of a batch have ended so; the last one ends the batch. A job counts in the script that ended it (`finalize`), and so exactly once.
-local function count_items(id, t, status, n)
+local function count_items(id, t, status, n) -- lazy
   local b = batch_key(id)
   redis.call('HINCRBY', b, status, int(n))
   if redis.call('HINCRBY', b, 'left', int(-n)) > 0 then return end

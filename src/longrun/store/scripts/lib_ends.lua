@@ -87,7 +87,7 @@ local function flow_of(id, k) -- lazy
     silent = r[5] or r[6],
     -- Nobody can join it.
     is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
-    stop = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
+    cancel = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
     take = function(lane)
       redis.call('ZREM', tree_of(lane), id)
       redis.call('HDEL', k, 'slept', 'waits')
@@ -122,7 +122,7 @@ local function limit_wait(id, k, policy)
   if total then redis.call('ZADD', P .. 'deadline', int(redis.call('HGET', k, 'created') + total * 1000), id) end
 end
 
-local function expire(id, k, t, attempt)
+local function expire(id, k, t, attempt) -- lazy
   local why = tonumber(attempt) > 0 and 'The job had not ended within its total_timeout.' or 'The job did not start within its time limit.'
   finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
 end
@@ -282,12 +282,12 @@ end
 
 -- A job that had to do with others went: bury.lua sees to what it has made. The tombstone of one at the top of a tree says which
 -- job is the retry of it, and stays as long as that one: what was finished has been taken over.
-local function leave_tree(id, k, t, tombstone, r)
+local function leave_tree(id, k, t, tombstone, r) -- lazy
   if redis.call('EXISTS', journal_of(id)) == 1 then redis.call('ZADD', P .. 'bury', int(t), id) end
   if r[1] then return end
   if r[2] then redis.call('HSET', k, 'retried_by', r[2]) end
   if r[3] then redis.call('HSET', k, 'retry_of', r[3]) end
-  if keeper(r[2]) then return redis.call('PERSIST', k) end
+  if kept_root(r[2]) then return redis.call('PERSIST', k) end
   local before = r[3]
   while before do
     local b = redis.call('HMGET', record(before), 'gone', 'retry_of')

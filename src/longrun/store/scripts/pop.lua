@@ -25,49 +25,29 @@ for _, i in ipairs(looked_at) do
   end
 end
 
-local function named(ticket) return string.match(ticket, '"id": ?"(job_%x+)"') end
-
--- Take one of a lane with jobs of trees, at one level: a ticket, or the id of such a job. nil: there is none.
-local function take_older(lane, at)
-  local first = redis.call('ZRANGEBYSCORE', lane.tree, int((at - 1) * SPAN), '(' .. int(at * SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
-  if first[1] and lane.left[at] > 0 then
-    local id = named(redis.call('LINDEX', lane.lists[at], -1))
-    local place = id and redis.call('ZSCORE', P .. 'wait:' .. lane.name, id)
-    -- A ticket that nobody needs any more is to go, whenever it came.
-    if not place or tonumber(place) < tonumber(first[2]) then first = {} end
+-- Take up to `most` of a lane with jobs of trees, at one level: tickets, and ids of such jobs.
+local function take_older(lane, at, most)
+  local taken = {}
+  for i = 1, most do
+    local first = redis.call('ZRANGEBYSCORE', lane.tree, int((at - 1) * SPAN), '(' .. int(at * SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
+    if first[1] and lane.left[at] > 0 then
+      local id = string.match(redis.call('LINDEX', lane.lists[at], -1), '"id": ?"(job_%x+)"')
+      local place = id and redis.call('ZSCORE', P .. 'wait:' .. lane.name, id)
+      -- A ticket that nobody needs any more is to go, whenever it came.
+      if not place or tonumber(place) < tonumber(first[2]) then first = {} end
+    end
+    if first[1] then
+      redis.call('ZREM', lane.tree, first[1])
+      lane.steps = lane.steps - 1
+      taken[i] = '"id":"' .. first[1] .. '"'
+    elseif lane.left[at] > 0 then
+      lane.left[at] = lane.left[at] - 1
+      taken[i] = redis.call('RPOP', lane.lists[at])
+    else
+      break
+    end
   end
-  if first[1] then
-    redis.call('ZREM', lane.tree, first[1])
-    lane.steps = lane.steps - 1
-    return nil, first[1]
-  end
-  if lane.left[at] == 0 then return nil end
-  lane.left[at] = lane.left[at] - 1
-  return redis.call('RPOP', lane.lists[at])
-end
-
-local function add(lane, at, id)
-  out[#out + 1], out[#out + 2], out[#out + 3] = lane.name, tostring(at - 1), id or ''
-  if id then notes[#notes + 1], notes[#notes + 2] = t, id end
-  n, lane.free = n + 1, lane.free - 1
-end
-
--- Take up to `most` of a lane at one level. Returns whether there were some.
-local function take(lane, at, most)
-  if not lane.tree then
-    if lane.left[at] == 0 then return false end
-    local taken = redis.call('RPOP', lane.lists[at], most)
-    for _, ticket in ipairs(taken) do add(lane, at, named(ticket)) end
-    lane.left[at] = lane.left[at] - #taken
-    return true
-  end
-  local before = n
-  for _ = 1, most do
-    local ticket, id = take_older(lane, at)
-    if not ticket and not id then break end
-    add(lane, at, id or named(ticket))
-  end
-  return n > before
+  return taken
 end
 
 for at = 1, 10 do
@@ -75,7 +55,21 @@ for at = 1, 10 do
   while again and n < 100 do
     again = false
     for _, lane in ipairs(lanes) do
-      if lane.free > 0 and n < 100 and take(lane, at, math.min(lane.free, given > 2 and 8 or 100, 100 - n)) then again = true end
+      if lane.free > 0 and (lane.left[at] > 0 or lane.tree) and n < 100 then
+        local most, take = math.min(lane.free, given > 2 and 8 or 100, 100 - n), nil
+        if lane.tree then
+          take = take_older(lane, at, most)
+        else
+          take = redis.call('RPOP', lane.lists[at], most)
+          lane.left[at] = lane.left[at] - #take
+        end
+        for _, ticket in ipairs(take) do
+          local id = string.match(ticket, '"id": ?"(job_%x+)"')
+          out[#out + 1], out[#out + 2], out[#out + 3] = lane.name, tostring(at - 1), id or ''
+          if id then notes[#notes + 1], notes[#notes + 2] = t, id end
+        end
+        n, lane.free, again = n + #take, lane.free - #take, again or #take > 0
+      end
     end
   end
 end

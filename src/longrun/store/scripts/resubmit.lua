@@ -5,7 +5,7 @@ local old, tenant, id = record(ARGV[1]), ARGV[2], ARGV[3]
 local r, refusal = theirs(old, tenant, 'status', 'retried_by', 'model', 'queue', 'priority', 'input', 'policy', 'files', 'tags', 'metadata', 'hook',
   'root', 'origin')
 if not r then return refusal end
-if r[15] then return {'child', keeper(r[15])} end
+if r[15] then return {'child', kept_root(r[15])} end
 if r[5] then return {'new', r[5]} end
 if r[4] ~= 'failed' and r[4] ~= 'canceled' and r[4] ~= 'expired' then return {'refused', r[4]} end
 if not r[9] then return {'gone'} end

@@ -130,7 +130,7 @@ class Executor(ABC):
             for run in runs:
                 if run.steps is not None:
                     end_if_forked()
-                    run.steps.end(failed=False)
+                    await run.steps.finish()
         except BaseException as error:
             end_if_forked(error)
             for run in runs:

@@ -50,6 +50,9 @@ class AnySteps(Protocol):
     def silent(self) -> bool:
         """What its code reports now is not to be heard."""
 
+    async def finish(self) -> None:
+        """Its code has returned."""
+
     def end(self, *, failed: bool) -> None:
         """Its code has ended."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType
 from typing import Any
@@ -26,27 +26,23 @@ _STRUCTURE = (*_LOCKS, "asyncio.tasks", "asyncio.timeouts", "asyncio.taskgroups"
 _ANYIO, _ANYIO_STRUCTURE = "anyio._backends._asyncio", ("TaskGroup.", "Event.", "Lock.", "Semaphore.", "CapacityLimiter.")
 
 
-def patience(tasks: Collection[asyncio.Task[Any]], is_step: Callable[[Any], bool], driver: CodeType | None = None) -> float:
-    """Seconds for which these tasks must not have moved until they count as standing still.
+class Look:
+    """Tells what tasks of one call wait for.
 
     Args:
-        tasks: all of the call that have not ended.
+        belongs: whether a task is one of the call; such are told of by themselves.
         is_step: whether a future is that of a step.
         driver: a generator of ours that runs the awaitable in its variable `code` by hand.
     """
-    look = _Look(tasks, is_step, driver)
-    longest = STANDS
-    for task in tasks:
-        longest = max(longest, look.task(task))
-        if longest == RUNS:
-            break
-    return longest
 
-
-class _Look:
-    def __init__(self, tasks: Collection[asyncio.Task[Any]], is_step: Callable[[Any], bool], driver: CodeType | None) -> None:
-        self._tasks, self._is_step, self._driver = set(tasks), is_step, driver
+    def __init__(self, belongs: Callable[[Any], bool], is_step: Callable[[Any], bool], driver: CodeType | None = None) -> None:
+        self._belongs, self._is_step, self._driver = belongs, is_step, driver
         self._seen: set[int] = set()
+
+    def patience(self, task: Any) -> float:
+        """Seconds for which this one must not have moved until it counts as standing still."""
+        self._seen.clear()
+        return self.task(task)
 
     def task(self, task: Any) -> float:
         """What a task waits for."""
@@ -57,12 +53,15 @@ class _Look:
         """What a future, for which `task` waits (None = it is not known how), needs to be done."""
         if future.done():
             return RUNS  # who waits for it is about to go on
-        if self._is_step(future) or future in self._tasks or id(future) in self._seen:
+        if self._is_step(future) or id(future) in self._seen:
             return STANDS
-        self._seen.add(id(future))
         if isinstance(future, asyncio.Task):
+            if self._belongs(future):
+                return STANDS
+            self._seen.add(id(future))
             # Of another call, or the model's own: when it stands, who moves it is not known.
             return max(self.task(future), UNKNOWN)
+        self._seen.add(id(future))
         parts = getattr(future, "_children", None)
         if parts is not None and type(future).__name__ == "_GatheringFuture":
             return max((self.future(each, None) for each in parts if not each.done()), default=RUNS)

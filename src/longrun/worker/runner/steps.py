@@ -106,6 +106,14 @@ class Steps(ABC):
         else:
             self._flow.stop(self.run.stop_error)
 
+    async def finish(self) -> None:
+        """Its code has returned: what it has not asked for again is marked, and its log says what that has cost. Raises as `end` does."""
+        if not self.closed and self.run.reason is None:
+            self.send(self._flow.end())
+            if self._flow.closing is not None:
+                await self.wait(self._flow.closing)
+        self.end(failed=False)
+
     def end(self, *, failed: bool) -> None:
         """Its code has ended: send what is left to be written.
 

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
 from longrun.errors import LetGo, SoftTimeLimit
 from longrun.models.steps.awaits import Await
-from longrun.models.steps.branch import Branch
+from longrun.models.steps.branch import Branch, branch_of
 from longrun.models.steps.journal import History
 from longrun.models.steps.start import Start
 from longrun.worker.runner.context import Context
 from longrun.worker.runner.interrupts import awaited
 from longrun.worker.runner.run import Run
-from longrun.worker.runner.standstill import RUNS, STANDS, WORKS, patience
+from longrun.worker.runner.standstill import RUNS, STANDS, WORKS, Look
 from longrun.worker.runner.steps import Steps
 
 T = TypeVar("T")
 #: Seconds between two looks at a run whose code has branches that work.
 _LOOK = 0.05
-#: Turns of the loop that the tasks of a run get to come to rest before they count as busy.
-_TURNS = 10
+#: Turns of the loop in which nothing moves until tasks count as being at rest (who waits for a task goes on some turns after its end), and
+#: turns after which they count as busy.
+_REST, _TURNS = 4, 20
 #: Seconds for which a replay waits for branches that work, which may ask for the steps that it looks for.
 _HOLD = 1.0
 
@@ -79,11 +81,15 @@ class AsyncSteps(Steps):
         self._task, self._branch, self._watch, self._off_loop = task, branch, watch, off_loop
         self._loop = task.get_loop()
         self._scheduled = False
-        self._turns = 0
+        self._turns = self._rested = 0
         self._progress = 0.0  # when something of its steps happened last
-        self._stood: list[tuple[Any, Any]] = []  # what its tasks waited for at the last look, and since when that is so
+        # Tasks of which it is not known that they wait for a step or for one of the others; and how often one was added.
+        self._moving, self._moves = {task}, 0
+        self._stood: tuple[int, list[tuple[Any, Any]]] = (0, [])  # what these waited for at the last look, and since when that is so
         self._since = 0.0
+        self._judge = Look(self._belongs, _is_step, awaited.__code__)
         super().__init__(run, context, start)
+        branch.watch(self._moved)
 
     def begin(self, history: History) -> None:
         """See `Steps`."""
@@ -97,10 +103,12 @@ class AsyncSteps(Steps):
             self.stop_here(waiting)
         if waiting.done:
             return
-        future = StepFuture(loop=self._loop)
+        future, task = StepFuture(loop=self._loop), asyncio.current_task()
+        assert task is not None
 
         def done() -> None:
             if not future.done():
+                self._moved(task)
                 future.set_result(None)
 
         waiting.on_done = done
@@ -109,6 +117,7 @@ class AsyncSteps(Steps):
         try:
             await future
         except asyncio.CancelledError:
+            self._moved(task)
             self._goes_on()
             self._flow.abandon(waiting, drop=self.run.reason is None)
             self._look_soon()
@@ -134,8 +143,9 @@ class AsyncSteps(Steps):
         if self.closed:
             return
         needed, now = self._patience(), monotonic()
-        if needed == RUNS and self._turns < _TURNS:
-            self._turns += 1
+        self._turns += 1
+        self._rested = 0 if needed == RUNS else self._rested + 1
+        if self._rested < _REST and self._turns < _TURNS:
             self._look_soon()
             return
         self._turns = 0
@@ -147,12 +157,31 @@ class AsyncSteps(Steps):
         elif self._flow.waiting and not stands:
             self._watch.add(self)
 
+    def _moved(self, task: asyncio.Task[Any]) -> None:
+        self._moving.add(task)
+        self._moves += 1
+        self._rested = 0
+
+    def _belongs(self, task: Any) -> bool:
+        branch = branch_of(task)
+        return branch is not None and branch.main is self._branch
+
     def _patience(self) -> float:
-        return patience([*self._branch.tasks(), self._task], _is_step, awaited.__code__)
+        """Of those that move. Who is found to wait for the others is asked again when that is over."""
+        longest = STANDS
+        for task in tuple(self._moving):
+            needed = STANDS if task.done() else self._judge.patience(task)
+            if needed == STANDS:
+                self._moving.discard(task)
+                waits_for = getattr(task, "_fut_waiter", None)
+                if waits_for is not None and not _is_step(waits_for):
+                    waits_for.add_done_callback(partial(self._other_is_done, task))
+            longest = max(longest, needed)
+        return longest
 
     def _quiet(self, now: float) -> float:
         """Seconds for which its tasks have waited for what they wait for now."""
-        stand = [(task, getattr(task, "_fut_waiter", None)) for task in (*self._branch.tasks(), self._task)]
+        stand = self._moves, [(task, getattr(task, "_fut_waiter", None)) for task in self._moving]
         if stand != self._stood:
             self._stood, self._since = stand, now
         return now - self._since
@@ -174,15 +203,15 @@ class AsyncSteps(Steps):
 
     def _moved_over(self) -> None:
         """When it is parked: what else its code waits for (a timer, say) may have it go on without an answer."""
-        if self._away:
-            for task in (*self._branch.tasks(), self._task):
-                other = getattr(task, "_fut_waiter", None)
-                if other is not None and not _is_step(other):
-                    other.remove_done_callback(self._other_is_done)
-                    other.add_done_callback(self._other_is_done)
+        for task in tuple(self._moving) if self._away else ():
+            other = getattr(task, "_fut_waiter", None)
+            if other is not None:
+                self._moving.discard(task)
+                other.add_done_callback(partial(self._other_is_done, task))
 
-    def _other_is_done(self, _: Any) -> None:
+    def _other_is_done(self, task: asyncio.Task[Any], _: Any) -> None:
         if not self.closed:
+            self._moved(task)
             self._goes_on()
             self._look_soon()
 

@@ -99,7 +99,7 @@ def test_other_code_runs_its_own_steps_and_marks_those_of_before() -> None:
     unused = [key.removeprefix("u:") for key, value in played.fields.items() if value == b"1"]
     assert [key.partition(":")[0] for key in unused] == ["draw", "l"]
     assert played.warnings[0].startswith(
-        f"steps-unused: the code has changed and does not ask for these steps any more: {unused[0]}, l:old"
+        f"steps-unused: the code has changed and does not ask for these steps any more: {unused[0]}, l:old; they have used usd 1"
     )
 
 

@@ -12,8 +12,6 @@ from longrun.models.steps.awaits import Want
 from longrun.models.steps.identity import Identities
 from longrun.models.steps.journal import Entry, Mark
 
-PROGRAMS = 5_000
-
 
 def program_of(rng: random.Random, clock: float, *, any_order: bool = False) -> Program:
     """Branches of calls; `clock`: how many of the inputs differ at each run. `any_order`: of some parts the calls come in any order."""
@@ -32,9 +30,10 @@ def program_of(rng: random.Random, clock: float, *, any_order: bool = False) -> 
     return lines
 
 
+@pytest.mark.parametrize("programs", [600, pytest.param(5_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("clock", [0.0, 0.3, 1.0])
-def test_programs_that_are_killed_twice_pay_once_and_swap_nothing(clock: float) -> None:
-    for seed in range(PROGRAMS // 3):
+def test_programs_that_are_killed_twice_pay_once_and_swap_nothing(clock: float, programs: int) -> None:
+    for seed in range(programs // 3):
         rng = random.Random(f"{seed} {clock}")
         program, store = program_of(rng, clock), Store()
         paid = 0
@@ -54,7 +53,7 @@ def test_programs_that_are_killed_twice_pay_once_and_swap_nothing(clock: float) 
 
 def test_calls_with_the_same_input_may_come_in_any_order() -> None:
     """Also on one branch, where each stands at another's place then."""
-    for seed in range(1_000):
+    for seed in range(300):
         rng = random.Random(seed)
         program, store = program_of(rng, 0.0, any_order=True), Store()
         play(program, store, rng)
@@ -63,7 +62,7 @@ def test_calls_with_the_same_input_may_come_in_any_order() -> None:
 
 
 def test_edited_programs_pay_for_what_has_changed_alone() -> None:
-    for seed in range(1_000):
+    for seed in range(300):
         rng = random.Random(seed)
         program, store = program_of(rng, 0.0, any_order=True), Store()
         play(program, store, rng)
