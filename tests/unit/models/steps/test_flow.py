@@ -50,6 +50,23 @@ def test_calls_of_one_turn_leave_in_one_frame_and_the_last_says_how_many_it_wait
     assert not waiting.done
 
 
+def test_who_waits_until_an_entry_is_written_waits_for_no_step_that_ends() -> None:
+    run = flow()
+    step, call = run.local(Want("local", "local", "pay", "", ""))
+    assert call
+    written = run.record(step, b"1")
+    frames = run.turn(idle=True)
+    assert [frame[0] for frame in frames] == ["journal"], "nothing would wake it"
+    other = run.begin([draw(run, "a")])
+    ((_, n, _, need, _, calls),) = asks(run)
+    assert (need, len(calls)) == (0, 1)
+    run.feed("kept", frames[0][1], [b"d 0 0 c0~~ 1"])
+    assert run.turn(idle=True) == [] and written.done
+    answer(run, n, (calls[0][0], "pending"))
+    ((_, _, _, need, _, calls),) = asks(run)
+    assert (need, calls, other.done) == (1, [], False)
+
+
 def test_what_computes_is_not_waited_for_but_its_steps_begin() -> None:
     run = flow()
     run.begin([draw(run, "a")])
