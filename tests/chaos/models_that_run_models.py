@@ -3,6 +3,8 @@
 import asyncio
 import ctypes
 import os
+import random
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator
@@ -194,3 +196,32 @@ async def gives_up(text: str, seconds: float, job: Job) -> list[str]:
         return list(await job.gather(*calls, fail_fast=True))
     except StepFailed as error:
         raise Failure(str(error)) from error
+
+
+@model(concurrency=8)
+async def tick(seconds: float) -> float:
+    """When it ended."""
+    await asyncio.sleep(seconds)
+    return time.time()
+
+
+@model(concurrency=16)
+async def ticks(text: str, seconds: float, job: Job, times: int = 50) -> list[float]:
+    """Many waits of 0 to 5 ms; how long after each of them its code went on."""
+    note("begin", job)
+    dice, late = random.Random(text), []
+    for n in range(times):
+        ended = await job.run(tick, seconds=dice.choice([0.0, dice.uniform(0.0, 0.005)]), key=f"tick{n}")
+        late.append(time.time() - ended)
+    return late
+
+
+@model(concurrency=4)
+def ticks_sync(text: str, seconds: float, job: Job, times: int = 50) -> list[float]:
+    """The same in sync code."""
+    note("begin", job)
+    dice, late = random.Random(text), []
+    for n in range(times):
+        ended = job.run(tick, seconds=dice.choice([0.0, dice.uniform(0.0, 0.005)]), key=f"tick{n}")
+        late.append(time.time() - ended)
+    return late

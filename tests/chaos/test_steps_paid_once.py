@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.chaos.caller import Caller
-from tests.chaos.cluster import Cluster
 from tests.chaos.program import Program, until
-from tests.chaos.provider import Provider
-from tests.chaos.trees import Flows, wait_until_fired
+from tests.chaos.trees import APP, Flows, wait_until_fired
 
 pytestmark = pytest.mark.chaos
 
-APP = Path(__file__).with_name("models_that_run_models.py")
 FLOWS = pytest.mark.cluster(app=APP)
 SCRIPTS = ["ask", "resume", "journal", "let_go", "claim", "finish", "history", "heartbeat"]
 VICTIMS = ["worker", "runner", "valkey"]
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    with Provider() as provider:
-        yield provider
-
-
-@pytest.fixture
-def flows(cluster: Cluster, caller: Caller, provider: Provider) -> Flows:
-    return Flows(cluster, caller, provider)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.caller import Caller
@@ -19,7 +20,8 @@ from tests.chaos.check import violations
 from tests.chaos.cluster import PREFIX, Cluster
 from tests.chaos.provider import Call, Provider
 
-#: Milliseconds: times of jobs are told so, and calls are timed by another process of this machine.
+APP = Path(__file__).with_name("models_that_run_models.py")
+#: Seconds: times of jobs are told so, and calls are timed by another process of this machine.
 _ROUNDED = 0.002
 
 
