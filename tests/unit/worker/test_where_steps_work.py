@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import pickle
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -84,6 +86,13 @@ with isolated_registry():
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
     @model
+    async def copies(job: Job) -> list[int]:
+        first = await job.run(CHILDREN["draw"], data=1)
+        with pytest.raises(TypeError, match="cannot be sent to another process"):
+            pickle.dumps(job)
+        return [first, await copy.deepcopy(job).run(CHILDREN["draw"], data=2)]
+
+    @model
     def reads(job: Job) -> str:
         return bytes(job.run(paints).read()).decode()
 
@@ -131,6 +140,12 @@ async def test_a_generator_waits_between_what_it_yields_and_yields_it_again_at_a
     done = await later.outcome()
     assert done[2:4] == ("ok", b"[10,11,2]")
     assert later.logs("output") == [{"value": 10}, {"value": 11}, {"value": 2}]
+
+
+async def test_a_copy_of_the_handle_runs_the_steps_of_the_same_run() -> None:
+    worker = PlayedWorker(copies, at_once).start()
+    assert (await worker.outcome())[2:4] == ("ok", b"[1,2]")
+    assert len(worker.made) == 2
 
 
 async def test_a_forked_child_runs_no_steps() -> None:

@@ -50,6 +50,36 @@ def test_calls_of_one_turn_leave_in_one_frame_and_the_last_says_how_many_it_wait
     assert not waiting.done
 
 
+def test_who_waits_until_an_entry_is_written_waits_for_no_step_that_ends() -> None:
+    run = flow()
+    step, call = run.local(Want("local", "local", "pay", "", ""))
+    assert call
+    written = run.record(step, b"1")
+    frames = run.turn(idle=True)
+    assert [frame[0] for frame in frames] == ["journal"], "nothing would wake it"
+    other = run.begin([draw(run, "a")])
+    ((_, n, _, need, _, calls),) = asks(run)
+    assert (need, len(calls)) == (0, 1)
+    run.feed("kept", frames[0][1], [b"d 0 0 c0~~ 1"])
+    assert run.turn(idle=True) == [] and written.done
+    answer(run, n, (calls[0][0], "pending"))
+    ((_, _, _, need, _, calls),) = asks(run)
+    assert (need, calls, other.done) == (1, [], False)
+
+
+def test_two_calls_of_one_name_are_one_step_that_ends_once() -> None:
+    run = flow()
+    waiting = run.begin([draw(run, "a", key="k"), draw(run, "a", key="k"), draw(run, "b")])
+    ((_, n, _, need, _, calls),) = asks(run)
+    assert ([call[0] for call in calls], need) == (["n:k", "draw:digestb:0"], 2)
+    answer(run, n, ("n:k", "pending"), ("draw:digestb:0", "pending"), waits=True)
+    answer(run, 0, ("n:k", "succeeded"), seen=1)
+    assert asks(run)[0][3] == 1 and not waiting.done
+    answer(run, 0, ("draw:digestb:0", "succeeded"), seen=2)
+    run.turn(idle=True)
+    assert waiting.done and [step.outcome and step.outcome.state for step in waiting.steps] == ["succeeded"] * 3
+
+
 def test_what_computes_is_not_waited_for_but_its_steps_begin() -> None:
     run = flow()
     run.begin([draw(run, "a")])
