@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from typing import Any
 
@@ -86,6 +88,14 @@ async def waits(job: Any, to: str, n: int) -> str:
     """Waits for a step."""
     note(to, "flow")
     return await job.run(work, name="child", to=to, wait=True)
+
+
+@both()
+async def poison(job: Any, to: str, n: int) -> None:
+    """Waits, and kills its runner as soon as it goes on."""
+    await job.run(number, n=0)
+    note(to, "poison")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @both()

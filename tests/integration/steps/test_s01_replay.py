@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from redis.asyncio import Redis
 from tests.integration.steps.conftest import BOTH, Service, Steps, caller_of
 
 APP = Path(__file__).with_name("models_that_replay.py")
@@ -44,6 +45,25 @@ async def test_s01_what_ended_is_never_made_or_called_again(steps: Steps, servic
     assert await steps.output(job_id) == EVERY_KIND
     assert paid(steps) == PAID_ONCE
     assert children < {step["id"] for step in await steps.tree(job_id)}
+
+
+@BOTH
+async def test_s01_what_is_asked_for_again_is_answered_in_one_trip(steps: Steps, kind: str) -> None:
+    job_id = await steps.submit(f"many{kind}")
+    await steps.step(job_id, "s:word")
+    await steps.asleep(job_id)
+    ask = f"EVALSHA {steps.store.connection.scripts['ask'].sha} "
+    asked = []
+    client = Redis.from_url(steps.store.connection.url)
+    async with client.monitor() as monitor:
+        await steps.post(job_id, "signals/word", "said")
+        while not asked or "s:word" not in asked[-1]:
+            command = (await monitor.next_command())["command"]
+            if command.startswith(ask) and job_id in command:
+                asked.append(command)
+    await client.aclose()
+    assert await steps.output(job_id) == 60
+    assert [command.count(" child work:") for command in asked] == [60, 0]
 
 
 @pytest.mark.slow

@@ -115,6 +115,20 @@ async def test_s16_nor_does_a_worker_that_dies(own: Service, mine: Steps, flow: 
 
 
 @pytest.mark.slow
+@BOTH
+async def test_s16_who_crashes_when_it_goes_on_is_blamed_and_who_waits_beside_it_is_not(steps: Steps, kind: str) -> None:
+    neighbour = await steps.submit(f"waits{kind}")
+    await steps.called("child")
+    await steps.until(neighbour, "waiting")
+    job = await steps.run(f"poison{kind}")
+    assert (job["error"]["code"], steps.calls["poison"]) == ("worker-lost", 3)
+    assert ((await steps.job(neighbour))["status"], await steps.field(neighbour, "crashes")) == ("waiting", None)
+    steps.open("child")
+    assert await steps.output(neighbour) == "child done"
+    assert steps.calls["child"] == 1
+
+
+@pytest.mark.slow
 async def test_s16_a_waiting_suspect_gives_up_its_runner_and_takes_its_turn_again(steps: Steps) -> None:
     jobs = [await steps.submit("suspects", n) for n in range(2)]
     for n in range(2):
