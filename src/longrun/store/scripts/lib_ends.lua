@@ -64,7 +64,7 @@ local function stop(id, k, t, status, attempt, worker)
     return 'canceling'
   end
   if status ~= 'canceling' and not TERMINAL[status] then
-    finalize(id, k, t, 'canceled', nil, failure('canceled', 'The job was canceled before it ran.', attempt))
+    finalize(id, k, t, 'canceled', nil, failure('canceled', status == 'asleep' and 'The job was canceled.' or 'The job was canceled before it ran.', attempt))
     return 'canceled'
   end
   return status

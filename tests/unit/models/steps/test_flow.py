@@ -148,6 +148,20 @@ def test_a_replay_waits_for_other_branches_until_it_has_waited_long_enough() -> 
     assert second.done
 
 
+def test_what_is_new_is_not_held_up_by_steps_that_the_code_asks_for_no_more() -> None:
+    """A branch that always works on something of its own would delay each step of the others."""
+    run = flow({"draw:digesta:0": b"c job 0 1 c1~:draw.0~digesta"}, ("draw:digesta:0",))
+    run.begin([draw(run, "new")])
+    assert asks(run, idle=False) == []
+    ((_, n, *_, calls),) = asks(run, idle=False, hold=False)
+    answer(run, n, (calls[0][0], "pending"))
+    later = run.begin([draw(run, "later")])
+    ((_, n, *_, calls),) = asks(run, idle=False)
+    answer(run, n, (calls[0][0], "succeeded"))
+    run.turn(idle=False)
+    assert later.done
+
+
 def test_when_it_is_let_go_all_that_waits_and_asks_raises_and_nothing_is_sent() -> None:
     run = flow()
     waiting = run.begin([draw(run, "a")])
