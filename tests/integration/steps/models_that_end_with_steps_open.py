@@ -63,6 +63,7 @@ async def detaches(job: Any, to: str, n: int) -> list[str]:
     note(to, "flow")
     child = await job.run(work, name="detached", to=to, wait=True, detached=True)
     note(to, child)
+    note(to, "begun")
     await hold(job, to, "end")
     return [child]
 
