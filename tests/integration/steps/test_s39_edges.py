@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import sys
 from pathlib import Path
@@ -70,10 +71,10 @@ def models() -> Any:
 
 
 @BOTH
-async def test_s41_a_bare_job_runs_children_in_place(models: Any, tmp_path: Path, kind: str) -> None:
+def test_s41_a_bare_job_runs_children_in_place(models: Any, tmp_path: Path, kind: str) -> None:
     models.tried.clear()
     job, to = Job(signals={"approve": {"ok": True}, "never": TimeoutError}), str(tmp_path)
-    found = await models.whole(to, job) if not kind else models.whole_sync(to, job)
+    found = asyncio.run(models.whole(to, job)) if not kind else models.whole_sync(to, job)
     wanted = [[f"{to} 0", f"{to} 1"], 7, [1, 2], True, "wait-timeout", ["model-error", "n:named", "conflict"], 1.0, True, False]
     assert found == wanted
 
