@@ -119,8 +119,8 @@ STEP_MUTANTS = [
     Mutant(
         "nothing begins that nobody can join",
         "store/scripts/claim.lua",
-        "if flow and flow.is_over() then",
-        "if false then",
+        "if late or flow and flow.is_over() then",
+        "if late then",
         f"{LANES}::test_a_step_that_nobody_can_join_does_not_begin",
     ),
     Mutant(
