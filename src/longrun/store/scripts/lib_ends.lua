@@ -73,7 +73,7 @@ end
 
 -- What a claim has to know of a job of a tree, and to do with it.
 local function flow_of(id, k) -- lazy
-  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root')
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root', 'kid')
   local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
 
   local function ends(job)
@@ -89,7 +89,7 @@ local function flow_of(id, k) -- lazy
     -- Nobody can join it.
     is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
     take = function(lane)
-      redis.call('ZREM', tree_of(lane), id)
+      redis.call('ZREM', tree_of(lane), in_tree(id, r[8]))
       redis.call('HDEL', k, 'slept', 'waits')
     end,
   }

@@ -45,7 +45,7 @@ local function take_older(lane, at, most)
     if first[1] then
       redis.call('ZREM', lane.tree, first[1])
       lane.steps = lane.steps - 1
-      taken[i] = '"id":"' .. first[1] .. '"'
+      taken[i] = '"id":"' .. string.sub(first[1], 8) .. '"'
     elseif lane.left[at] > 0 then
       lane.left[at] = lane.left[at] - 1
       taken[i] = redis.call('RPOP', lane.lists[at])
