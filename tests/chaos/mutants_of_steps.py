@@ -84,9 +84,16 @@ STEP_MUTANTS = [
     Mutant(
         "open steps of the job that was retried",
         "store/scripts/ask.lua",
-        "if not TERMINAL[c[1]] then return c[2] == parent end",
+        "if not TERMINAL[c[1]] then return c[2] == parent and (c[1] ~= 'canceling' or of == epoch) end",
         "if not TERMINAL[c[1]] then return true end",
         f"{STEPS}::test_an_open_child_of_the_job_that_was_retried_is_nobody_elses",
+    ),
+    Mutant(
+        "a step that was to stop before a retry",
+        "store/scripts/ask.lua",
+        " and (c[1] ~= 'canceling' or of == epoch) end",
+        " end",
+        f"{STEPS}::test_a_step_that_is_still_being_stopped_when_its_parent_retries_is_made_anew",
     ),
     Mutant(
         "once means once",

@@ -465,6 +465,25 @@ async def test_a_step_that_is_made_anew_keeps_what_it_had_finished(store: Store)
     assert (kept.id, kept.state) == (done.id, "succeeded") and new.id != bad.id
 
 
+async def test_a_step_that_is_still_being_stopped_when_its_parent_retries_is_made_anew(store: Store) -> None:
+    job = await parent(store, Policy(max_attempts=3))
+    (old,) = await job.made("n:a")
+    held = await claim(store, old.id)
+    await store.steps.drop(job.id, job.fence, ["n:a"])
+    assert await held.field("status") == "canceling"
+    assert (await job.made("n:a"))[0].id == old.id, "in the same epoch"
+    await store.claims.retry_later(job.id, job.fence, 0, FAILURE)
+    await store.upkeep.release_due()
+    job = await claim(store, job.id)
+    (new,) = await job.made("n:a", need=1)
+    assert new.id != old.id and await job.field("status") == "waiting"
+    await held.finish("canceled")
+    answer = await store.steps.resume(job.id, job.fence, 0, go=True)
+    assert answer is not None and [(each.id, each.state) for each in answer.results] == [(new.id, "pending")]
+    await run(store, new.id)
+    assert states(await job.made("n:a")) == ["succeeded"]
+
+
 async def test_an_open_child_of_the_job_that_was_retried_is_nobody_elses(store: Store) -> None:
     old = await parent(store)
     done, open_ = await old.made("n:a", "n:b")

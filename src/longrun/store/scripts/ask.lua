@@ -28,7 +28,7 @@ if root == parent and not r[14] then
 end
 
 -- Whether the entry of a step counts. What had failed before the latest retry is done again; not so what may have been done, unless a person wants that.
--- An open child of the job that this one is the retry of is to be stopped with it.
+-- An open child of the job that this one is the retry of is to be stopped with it; one that was to stop before a retry of this one is as good as canceled.
 local function counts(key, e)
   local kind, rest = string.match(e, '^(%a) (.*)$')
   if kind == 'w' then
@@ -40,7 +40,7 @@ local function counts(key, e)
   local child, of = string.match(rest, '^(%S+) (%d+)')
   local c = redis.call('HMGET', record(child), 'status', 'parent', 'error')
   if not c[1] then return false end
-  if not TERMINAL[c[1]] then return c[2] == parent end
+  if not TERMINAL[c[1]] then return c[2] == parent and (c[1] ~= 'canceling' or of == epoch) end
   return c[1] == 'succeeded' or of == epoch or (tonumber(of) >= again and string.find(c[3] or '', '"code":"outcome-unknown"', 1, true) ~= nil)
 end
 
