@@ -37,7 +37,7 @@ async def pieces(steps: Steps, job_id: str, count: int) -> list[dict[str, Any]]:
 
 
 def values(found: list[dict[str, Any]]) -> list[tuple[str, Any]]:
-    return [(each["step"], each["value"]) for each in found]
+    return [(each["data"]["step"], each["data"]["value"]) for each in found]
 
 
 # -- S35 ----------------------------------------------------------------------------------------------------------------------
@@ -51,10 +51,10 @@ async def test_s35_what_a_step_yields_is_in_its_parents_log_and_in_no_output(ste
     steps.open("word1")
     assert values(await pieces(steps, job_id, 2))[1:] == [("n:talk", "word1 ")]
     steps.open("word2")
-    assert await steps.output(job_id) == ["own ", "heard word0 word1 word2 "]
+    assert await steps.output(job_id) == "own heard word0 word1 word2 "
     assert values(await pieces(steps, job_id, 3)) == [("n:talk", word) for word in WORDS]
     child = await steps.step(job_id, "n:talk")
-    assert (await steps.job(child["id"]))["output"] == WORDS
+    assert (await steps.job(child["id"]))["output"] == "".join(WORDS)
 
 
 async def test_s35_without_stream_nothing_of_it_is_there(steps: Steps) -> None:
@@ -82,7 +82,7 @@ async def test_s35_s36_a_parent_that_is_away_gets_the_stream_all_the_same(own: S
     job_id = await mine.submit(f"listens{kind}", input={"to": str(mine.to)})
     await pieces(mine, job_id, 1)
     async with _client(own) as client:
-        job = client.job(job_id)
+        job = await client.job(job_id)
         heard: list[Any] = []
         plain: list[Any] = []
         restarts: list[int] = []
@@ -102,14 +102,14 @@ async def test_s35_s36_a_parent_that_is_away_gets_the_stream_all_the_same(own: S
         assert len(await pieces(mine, job_id, 2)) == 2
         own.start(*FLOW)
         mine.open("word2")
-        assert await mine.output(job_id) == ["own ", "heard word0 word1 word2 "]
+        assert await mine.output(job_id) == "own heard word0 word1 word2 "
         await asyncio.gather(*listening)
     assert values(await pieces(mine, job_id, 3)) == [("n:talk", word) for word in WORDS]
     assert [each for each in heard if isinstance(each, tuple)] == [("n:talk", word) for word in WORDS]
     assert plain == ["own ", "own ", "heard word0 word1 word2 "]
     assert restarts == [2]
     started = await mine.events(job_id, "started")
-    assert [each["resumed"] for each in started] == [False, True]
+    assert [each["data"]["resumed"] for each in started] == [False, True]
 
 
 def _client(service: Service) -> Any:
@@ -142,10 +142,10 @@ async def test_s36_steps_are_shown_at_their_start_and_end_and_what_is_waited_for
     await steps.until(job_id, "waiting")
     assert (await steps.post(job_id, "signals/go", "went")).status_code == 200
     assert await steps.output(job_id) == "went"
-    shown = [{name: each[name] for name in ("key", "id", "model", "status")} for each in await steps.events(job_id, "step")]
+    shown = [{name: each["data"][name] for name in ("key", "id", "model", "status")} for each in await steps.events(job_id, "step")]
     whole = {"key": "n:old", "id": child["id"], "model": "work"}
     assert shown == [whole | {"status": "queued"}, whole | {"status": "succeeded"}]
-    waits = [(each["for"], each["until"]) for each in await steps.events(job_id, "waiting")]
+    waits = [(each["data"]["for"], each["data"]["until"]) for each in await steps.events(job_id, "waiting")]
     assert waits[0] == (["steps"], None)
     assert waits[-1] == (["go"], wait["until"])
 
@@ -160,7 +160,7 @@ async def test_s36_of_many_steps_the_first_two_hundred_are_shown(steps: Steps) -
         if not page:
             break
         after = page[-1]["seq"]
-        shown += [each["status"] for each in page if each["type"] == "step"]
+        shown += [each["data"]["status"] for each in page if each["type"] == "step"]
     assert (shown.count("queued"), shown.count("succeeded")) == (200, 200)
 
 
@@ -197,11 +197,11 @@ async def test_s37_what_was_said_before_is_not_said_again(own: Service, mine: St
     mine.open("between")
     assert await mine.output(job_id) == "reported"
     assert mine.calls["flow"] == 2
-    log = [each["message"] for each in await mine.events(job_id, "log")]
+    log = [each["data"]["message"] for each in await mine.events(job_id, "log")]
     assert sorted(each for each in log if each.startswith("logged")) == ["logged between", "logged first", "logged last"]
     printed = [each for each in log if "printed" in each]
     assert [sum(f"printed {at}" in each for each in printed) for at in ("first", "between", "last")] == [1, 1, 1]
-    assert [each["step"] for each in await mine.events(job_id, "progress")] == ["first", "between", "last"]
+    assert [each["data"]["step"] for each in await mine.events(job_id, "progress")] == ["first", "between", "last"]
     assert (await mine.job(job_id))["usage"]["tokens"] == 111
 
 
