@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Any
 
 from models_for_steps import both, note, work
-
-from longrun import Job, model
 
 
 def paid(to: str, name: str) -> str:
