@@ -154,7 +154,7 @@ def _sights(sights: list[Sight], outcome: Outcome) -> Iterator[str]:
 
 def _attempts(outcome: Outcome) -> Iterator[str]:
     job, attempts = outcome.job, outcome.attempts
-    if [attempt["attempt"] for attempt in attempts] != list(range(1, job["attempt"] + 1)):
+    if not _all_listed(attempts, job["attempt"]):
         yield f"is at attempt {job['attempt']}, but lists {[attempt['attempt'] for attempt in attempts]}"
     completed = [attempt["attempt"] for attempt in attempts if attempt["outcome"] == "succeeded"]
     if completed != ([job["attempt"]] if job["status"] == "succeeded" else []):
@@ -167,6 +167,17 @@ def _attempts(outcome: Outcome) -> Iterator[str]:
             yield f"attempt {after['attempt']} began at {began}, before attempt {before['attempt']} was over at {ended}"
 
 
+def _all_listed(attempts: list[dict[str, Any]], last: int) -> bool:
+    """Whether attempts 1 to `last` are there, in order. Those that only waited, one after the other, are one with the number of the last."""
+    before = 0
+    for attempt in attempts:
+        number = attempt["attempt"]
+        if number != before + 1 and not (number > before and attempt["outcome"] == "waited"):
+            return False
+        before = number
+    return before == last
+
+
 def _events(outcome: Outcome) -> Iterator[str]:
     events = outcome.events
     if [event["seq"] for event in events] != list(range(1, len(events) + 1)):
@@ -176,8 +187,8 @@ def _events(outcome: Outcome) -> Iterator[str]:
     types = [event["type"] for event in events]
     if types.count("done") != 1 or types[-1] != "done" or types[0] != "queued":
         yield f"has events {types}"
-    if types.count("started") != len(outcome.attempts):
-        yield f"started {types.count('started')} times in {len(outcome.attempts)} attempts"
+    if types.count("started") != outcome.job["attempt"]:
+        yield f"started {types.count('started')} times in {outcome.job['attempt']} attempts"
 
 
 def _output(ask: Ask, outcome: Outcome) -> Iterator[str]:

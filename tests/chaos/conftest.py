@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.chaos.caller import Caller
 from tests.chaos.cluster import Cluster
+from tests.chaos.provider import Provider
+from tests.chaos.trees import Flows
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,3 +55,16 @@ def caller(cluster: Cluster) -> Iterator[Caller]:
     """A client of `cluster`."""
     with Caller(cluster) as caller:
         yield caller
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """What the models of models_that_run_models.py buy from."""
+    with Provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def flows(cluster: Cluster, caller: Caller, provider: Provider) -> Flows:
+    """Submits flows of that app, for a `Cluster` of it."""
+    return Flows(cluster, caller, provider)

@@ -102,6 +102,7 @@ STRANGERS: dict[str, tuple[str, ...]] = {
     "webhooks.urls:_AUTHORITY": ("fullmatch", "[«:»", "«a.»:", "a:«1»"),
     "webhooks.urls:_FOREIGN": ("search",),
     "webhooks.urls:_LABEL": ("fullmatch",),
+    "store.trees:_NUMBERS": ("findall", "«1»", "«a»", "«1a»"),
     "webhooks.urls:_LIKE_A_NUMBER": ("fullmatch", "0x«0»!"),
     "worker.runner.job_files:_TYPE": ("fullmatch",),
     "worker.runner.job_files:_ACTIVE": ("search", "«/xm»", "«scrip»"),
@@ -140,6 +141,11 @@ LUA = {
     "'^{\"run_s\":([%d.e+-]+),\"wait_s\":([%d.e+-]+)'", "'%.%d+$'", "'%.(%d+)$'", "'[^%w%.@_:-]'", "'^.*/(.*)$'",
     "'^(job_%x+)/(%d+)/'", "'^(job_%x+)/(%d+/.+)/'",
     "'^file_[0-9a-f]+$'", "'^(%d+) %d+ output '", "'^(%d+) (.*)$'", "'^(%d+) (%d+)$'", "'^(%d+)/(.*)'", "'^[^/]*'", "'/(.*)'",
+    # Of journals: their members are without spaces.
+    "'^(%a) (.*)$'", "'^%d+'", "'^(%S+) (%d+)'", "'\"tree\":(%d+)'", "'\"depth\":(%d+)'", "'^c (%S+)'", "'^w (%d+) %d+ %S+ (.*)$'",
+    "'^%d+ waited'", "'^[dw] %S+ %S+ %S+ '", "'^(%d+) (%d)$'", "'^c (%S+) '", "'^w (%d+) '", "'^(!?)%d*$'", "'^[vx]:'",
+    "'^(%a) (%d+) %d+ %S+ (.*)$'", "'^([dfb]) (%S+ .*)$'", "'^%S+'", "'^%S+ %S+ %S+ (.*)$'", "'^c %S+ %d+ (%d+) (%S+)'",
+    "'^[dfbtw] %S+ (%d+) (%S+)'", "'^now:'", "'^first:'", "'^([cdfbtw]) (%S+) (.*)$'", "'^(%d+) (%d+) (%S+)'", "'^(%d+) (%S+) ?(.*)$'",
 }  # fmt: skip
 
 #: What is tried of each pattern besides.

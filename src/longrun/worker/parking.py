@@ -25,8 +25,8 @@ log = Log("longrun.worker")
 _TICK = 0.1
 #: Parked runs of a runner at most: an async one holds 20 KB beside its own data, a sync one a thread.
 MOST_ASYNC, MOST_SYNC = 1000, 200
-#: Seconds after which a parked run is let go.
-LONGEST = 600.0
+#: Seconds after which a parked run is let go; and one that was woken and found no room here, as another worker may have some.
+LONGEST, NO_ROOM = 600.0, 10.0
 #: Seconds after the time of a sleep at which its run is woken: the server's clock and ours do not tick together.
 _LATE = 0.002
 
@@ -68,7 +68,7 @@ class Parking:
         """What it waits for may be there: it goes on when there is room."""
         if run.asking is None or self.tables.runs.get(run.id) is not run:
             return
-        run.asking.woken = True
+        run.asking.woken = run.asking.woken or time.monotonic()
         seat = self.tables.seat_of(run) if run.parked and not run.leaves else None
         if seat is not None:
             lane = self.tables.lane_of(run)
@@ -156,6 +156,11 @@ def whom_to_let_go(seat: Seat, lanes: Mapping[str, Lane], now: float, *, all_of_
     All of them, those too that are to go on and have no room yet, when the runner is to go, or suspects are to have it to themselves.
     """
     all_of_them = all_of_them or seat.role == "retiring" or seat.reserved is not None
+    if not all_of_them:
+        for name in seat.group.lanes:
+            for run in lanes[name].resuming.get(seat, ()):
+                if not run.once and run.asking is not None and now - run.asking.woken > NO_ROOM:
+                    yield run
     for is_async, most in ((True, MOST_ASYNC), (False, MOST_SYNC)):
         parked = [runs for name, runs in seat.parked.items() if runs and lanes[name].spec.is_async == is_async]
         over = sum(map(len, parked)) - most

@@ -53,7 +53,7 @@ class Asking:
     seen: int = -1  #: how many ends of its steps it has been told; -1 = none of them
     due: dict[str, int] = field(default_factory=dict)  #: when its sleeps and waits are over: ms by the server's clock, by key of the step
     timer: asyncio.TimerHandle | None = None  #: wakes it when the first sleep or wait is over
-    woken: bool = False  #: it may go on: the order to wake it came before it waited
+    woken: float = 0.0  #: when it was woken, perhaps before it waited; 0 = it was not
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -160,7 +160,7 @@ class StepRequests:
         calls, rows = self.calls.read(run, items, files)
         # Who is refused something does not wait.
         need, seen, until = 0 if rows else whole(need), asking.seen if whole(seen) < 0 else seen, whole(until)
-        terms, asking.woken = terms_of(self.tables.lane_of(run).spec.options, self.calls.settings), False
+        terms, asking.woken = terms_of(self.tables.lane_of(run).spec.options, self.calls.settings), 0.0
         try:
             answer = await self._until_done(
                 request,

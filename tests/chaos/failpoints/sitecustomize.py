@@ -5,7 +5,8 @@ CHAOS_FAILPOINT="<when>:<point>:<n>=<what>", several separated by commas:
 - point: the name of a script (`claim`, `finish`, …): the n-th time that this process sends it; `pop`: the n-th ticket that this
   process has taken from its lane and not claimed; or `put`: the n-th file that this runner stores in a folder;
 - when: `before` (nothing has happened yet) or `after` (the store has done it, and nobody here knows yet). `pop` is always after;
-- what: `exit` (as by SIGKILL, the process alone), `stop` (SIGSTOP), `sleep:S`, or `raise` (the answer of the store is lost).
+- what: `exit` (as by SIGKILL, the process alone), `stop` (SIGSTOP), `sleep:S`, `raise` (the answer of the store is lost), or `kill:FILE`
+  (SIGKILL to the process whose id is the last word of that file).
 
 CHAOS_CLOCK="<seconds>": the wall clock of this process is so much ahead (negative: behind).
 
@@ -14,6 +15,7 @@ Python imports a module of this name at its start, before everything else (see t
 
 from __future__ import annotations
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -31,12 +33,12 @@ def _read(text: str) -> None:
     for entry in filter(None, text.split(",")):
         place, _, what = entry.partition("=")
         when, point, number = place.split(":")
-        assert when in ("before", "after") and what.partition(":")[0] in ("exit", "stop", "sleep", "raise"), entry
+        assert when in ("before", "after") and what.partition(":")[0] in ("exit", "stop", "sleep", "raise", "kill"), entry
         _points[when, point, int(number)] = what
 
 
 def _act(when: str, point: str, number: int) -> None:
-    what, _, seconds = _points.get((when, point, number), "").partition(":")
+    what, _, detail = _points.get((when, point, number), "").partition(":")
     if not what:
         return
     os.write(2, f"failpoint {when}:{point}:{number} {what}\n".encode())
@@ -46,7 +48,10 @@ def _act(when: str, point: str, number: int) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
         time.sleep(0.05)  # another thread may take the signal, and this one would go on for a moment
     elif what == "sleep":
-        time.sleep(float(seconds))
+        time.sleep(float(detail))
+    elif what == "kill":
+        with open(detail) as file, contextlib.suppress(ProcessLookupError):
+            os.kill(int(file.read().split()[-1]), signal.SIGKILL)
     else:
         from longrun.errors import StoreUnavailable
 

@@ -6,10 +6,13 @@ A file names its models as `APP`; `WORKERS` are the arguments of the workers tha
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +83,9 @@ class Service:
                 worker.process.wait()
 
 
-def new_service(url: str, folder: Path, app: Path, **settings: Any) -> Service:
+def new_service(url: str, folder: Path, app: Path, *, lease: float = 30, **settings: Any) -> Service:
     """Of keys of its own; no worker runs yet."""
-    mine = settings_for(url, f"m{uuid.uuid4().hex[:8]}:").model_copy(update={"blobs": (folder / "blobs").as_uri(), **settings})
+    mine = settings_for(url, f"m{uuid.uuid4().hex[:8]}:", lease).model_copy(update={"blobs": (folder / "blobs").as_uri(), **settings})
     return Service(mine, folder, app)
 
 
@@ -97,10 +100,10 @@ def service(valkey_url: str, tmp_path_factory: pytest.TempPathFactory, request: 
 
 
 @pytest.fixture
-def own(valkey_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Service]:
-    """A service of the test's own, whose workers it starts, stops and kills."""
+def own(valkey_url: str, tmp_path: Path, request: pytest.FixtureRequest, lease: float) -> Iterator[Service]:
+    """A service of the test's own, whose workers it starts, stops and kills (then with a short `lease`)."""
     (tmp_path / "own").mkdir()
-    service = new_service(valkey_url, tmp_path / "own", request.module.APP)
+    service = new_service(valkey_url, tmp_path / "own", request.module.APP, lease=lease)
     yield service
     service.close()
 
@@ -139,6 +142,14 @@ class Steps:
         """The job when it has ended."""
         return await self.until(await self.submit(model, n, **members))
 
+    async def asleep(self, job_id: str) -> None:
+        """Until nobody holds it while it waits; callers see no difference."""
+        end = time.monotonic() + PATIENCE
+        while (status := await self.field(job_id, "status")) != "asleep":
+            assert time.monotonic() < end, status
+            await asyncio.sleep(0.01)
+        assert (await self.job(job_id))["status"] == "waiting"
+
     async def output(self, job_id: str) -> Any:
         """Of a job that succeeds."""
         job = await self.until(job_id)
@@ -175,7 +186,8 @@ class Steps:
 
     async def warnings(self, job_id: str) -> list[str]:
         """What the job's log warns of."""
-        return [event["message"] for event in await self.events(job_id, "log") if event["level"] == "warning"]
+        logged = [event["data"] for event in await self.events(job_id, "log")]
+        return [event["message"] for event in logged if event["level"] == "warning"]
 
     async def outcomes(self, job_id: str) -> list[str]:
         """Of its attempts."""
@@ -213,15 +225,18 @@ class Steps:
             assert time.monotonic() < end, self.lines()
             await asyncio.sleep(0.01)
 
+    async def kill(self, what: str, times: int = 1) -> None:
+        """Kill the runner in which this was called."""
+        os.kill(await self.called(what, times), signal.SIGKILL)
+
     def open(self, name: str) -> None:
         """Let go on what waits for the gate of this name."""
         (self.to / f"gate-{name}").touch()
 
 
-Calling = Callable[..., Any]
-
-
-async def _caller(service: Service, to: Path) -> AsyncIterator[Steps]:
+@asynccontextmanager
+async def caller_of(service: Service, to: Path) -> AsyncIterator[Steps]:
+    """A caller of a service; jobs that wait for gates in its folder go on when it is closed."""
     settings = service.settings
     registry = Registry()
     load_target(str(service.app), registry)
@@ -229,23 +244,31 @@ async def _caller(service: Service, to: Path) -> AsyncIterator[Steps]:
     def parts() -> Parts:
         return Parts(settings, Store(settings.redis_url, settings, ticket_template()), registry, blobs=open_blobs(settings))
 
-    to.mkdir(exist_ok=True)
     store = Store(settings.redis_url, settings, ticket_template())
     async with calling(build_app(settings, registry, parts)) as http:
-        yield Steps(http, store, to)
-    (to / "gate-all").touch()
-    await store.close()
+        try:
+            yield Steps(http, store, to)
+        finally:
+            (to / "gate-all").touch()
+            await store.close()
 
 
 @pytest.fixture
-async def steps(service: Service, tmp_path: Path) -> AsyncIterator[Steps]:
+def to(tmp_path: Path) -> Path:
+    """The folder of the test's jobs."""
+    (tmp_path / "to").mkdir()
+    return tmp_path / "to"
+
+
+@pytest.fixture
+async def steps(service: Service, to: Path) -> AsyncIterator[Steps]:
     """A caller of the service that the file shares."""
-    async for caller in _caller(service, tmp_path / "to"):
+    async with caller_of(service, to) as caller:
         yield caller
 
 
 @pytest.fixture
-async def mine(own: Service, tmp_path: Path) -> AsyncIterator[Steps]:
-    """A caller of the test's own service. The app is loaded now: write it before."""
-    async for caller in _caller(own, tmp_path / "to"):
+async def mine(own: Service, to: Path) -> AsyncIterator[Steps]:
+    """A caller of the test's own service. Its app is loaded now, as it is."""
+    async with caller_of(own, to) as caller:
         yield caller

@@ -5,6 +5,7 @@ Each test gives its jobs a folder of its own, `to`: what is called is a line the
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import os
 import time
@@ -17,16 +18,27 @@ from longrun import Failure, Job, model
 Scenario = Callable[[Any, str, int], Awaitable[Any]]
 
 
-def note(to: str, what: str) -> None:
-    """One more line in the test's folder: what is called, and in which process."""
-    with (Path(to) / "calls").open("a") as file:
+def note(to: str, what: str) -> int:
+    """One more line in the test's folder: what is called, and in which process. How often it was."""
+    path = Path(to) / "calls"
+    with path.open("a") as file:
         file.write(f"{what} {os.getpid()}\n")
+    return sum(line.split()[0] == what for line in path.read_text().splitlines())
 
 
 def gate(to: str, name: str) -> None:
     """Until the test has opened it; a test that has ended has opened all."""
     while not (Path(to) / f"gate-{name}").exists() and not (Path(to) / "gate-all").exists():
         time.sleep(0.01)
+
+
+async def hold(job: Any, to: str, name: str) -> None:
+    """The same in a flow: its own code runs meanwhile, it waits for no step."""
+    if isinstance(job, _Given):
+        return gate(to, name)
+    while not is_open(to, name) and not is_open(to, "all"):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return None
 
 
 def is_open(to: str, name: str) -> bool:
@@ -94,13 +106,22 @@ def work(name: str, to: str, wait: bool = False) -> str:
 
 
 @model(queue="work", concurrency=16)
-def broken(name: str, to: str, failure: bool = False) -> str:
-    """A step that fails, unless the test has opened the gate of its name."""
+def costly(name: str, to: str, job: Job) -> str:
+    """A step that says what it costs, and returns another value at each call."""
+    job.usage(cost_usd=0.25)
+    return f"{name} {note(to, name)}"
+
+
+@model(queue="work", concurrency=16)
+def broken(name: str, to: str, failure: bool = False, wait: bool = False) -> str:
+    """A step that fails, unless the test has mended it (`mend-NAME`)."""
     note(to, name)
-    if is_open(to, name):
+    if wait:
+        gate(to, name)
+    if is_open(to, f"mend-{name}"):
         return f"{name} mended"
     if failure:
-        raise Failure(f"{name} says no", code="says-no")
+        raise Failure(f"{name} says no")
     raise ValueError(f"secret of {name}")
 
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from tests.integration.store import families
 from tests.integration.store.test_batches import LINES, accepted
+from tests.integration.store.test_fence import contents
 from tests.integration.store.test_files import all_trash, expire_all, made_by, new_ref, told, uploaded
 from tests.integration.store.test_files import claimed as claimed_with
 from tests.integration.store.test_scripts import FAILURE, claimed, new_job, status, submit, tickets
@@ -18,6 +20,7 @@ from longrun.jobs.policy import Policy
 from longrun.queues.celery.tickets import ticket_template
 from longrun.settings import Settings
 from longrun.store.claims import Ending
+from longrun.store.steps import Sleep
 from longrun.store.store import Store
 
 
@@ -221,3 +224,20 @@ async def test_a_tree_that_is_deleted_makes_room_and_what_is_small_goes_into_the
     await store.records.delete(held.id, "t")
     await bury_all(store)
     assert await field(store, run.id, "gone") == b"1"
+
+
+async def test_a_parent_goes_on_and_large_inputs_of_its_steps_wait_for_room(store: Store) -> None:
+    job = await families.parent(store)
+    await full(store)
+    large = families.child("n:b", input=b'"' + b"x" * 10_000 + b'"')
+    before = await contents(store)
+    with pytest.raises(StorageFull):
+        await job.ask("n:a", large)
+    assert await contents(store) == before
+    (small,) = await job.made("n:a", need=1)
+    await families.run(store, small.id)
+    assert await store.steps.resume(job.id, job.fence, 0, go=True) is not None
+    await job.ask(Sleep("z:9:1", "m", 9), need=1)
+    assert await job.let_go() == "asleep"
+    assert await store.records.cancel(job.id, "t") == "canceled"
+    await full(store, "0")

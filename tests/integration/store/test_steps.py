@@ -156,7 +156,7 @@ async def test_no_step_gets_a_file_that_is_not_there_or_another_tenants(store: S
 
 async def test_data_of_before_there_were_steps_take_none(store: Store) -> None:
     job = await parent(store)
-    await store.connection.use_format(1)
+    store.connection.use_format(1)
     before = await contents(store)
     refusals = await asyncio.gather(job.ask("n:a", need=1), return_exceptions=True)
     assert isinstance(refusals[0], OldFormat)

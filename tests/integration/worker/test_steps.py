@@ -124,7 +124,7 @@ async def test_s18_parents_and_children_share_a_lane_with_one_slot(start: Any, c
     assert (job.status.value, job.output) == ("succeeded", b"15")
 
 
-@pytest.mark.parametrize("flow", ["flow", "sync_flow", "nested", "sync_nested"])
+@pytest.mark.parametrize("flow", ["flow", "sync_flow", *(pytest.param(each, marks=pytest.mark.slow) for each in ("nested", "sync_nested"))])
 async def test_rehearsed_flows_replay_at_every_wait_and_come_to_the_same(start: Any, caller: Caller, calls: Path, flow: str) -> None:
     start("--rehearse")
     job = await caller.run(flow, **({"depth": 2} if "nested" in flow else {}))
@@ -135,7 +135,7 @@ async def test_rehearsed_flows_replay_at_every_wait_and_come_to_the_same(start: 
 
 
 @FLOWS
-@pytest.mark.parametrize("how", ["canceled", "timeout"])
+@pytest.mark.parametrize("how", ["canceled", pytest.param("timeout", marks=pytest.mark.slow)])
 async def test_s13_s19_a_flow_that_waits_is_stopped(start: Any, caller: Caller, calls: Path, flow: str, how: str) -> None:
     start()
     await caller.ready(flow)

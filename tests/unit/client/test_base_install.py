@@ -113,6 +113,6 @@ def test_names_of_the_server_say_in_one_line_what_to_install() -> None:
 
     done = python(code)
 
-    lacking = "Audio File Image Job JobHandle Limits Model Retry batched close create_app model submit"
+    lacking = "Audio File Image Job JobHandle Limits Model Retry batched chain close create_app fan_out model submit"
     assert done.stdout.splitlines() == [lacking]
     assert done.stderr.splitlines()[-1].endswith("longrun.Model needs the server's packages: pip install 'longrun-ai[serve]'")

@@ -53,6 +53,7 @@ class PlayedWorker:
         frames: all that has come, but events.
         children: by key: model, input, state, data.
         made: their keys, in the order in which they were made by this attempt.
+        heard: events that had come when the last of them was made.
         parked: the run waits, as far as the worker knows.
     """
 
@@ -75,7 +76,7 @@ class PlayedWorker:
         self.made: list[str] = []
         self.dropped: list[str] = []
         self.parked = self.stale = False
-        self.wake_at, self.seen = 0, -1
+        self.wake_at, self.seen, self.heard = 0, -1, 0
         self._lock = threading.RLock()
         self.key = KEY  # whose frame came last
         context = Context(self._send)
@@ -188,6 +189,7 @@ class PlayedWorker:
     def _asked(self, key: str, mark: str, kind: str, *call: Any) -> list[Any]:
         if key not in self.children:
             self.made.append(key)
+            self.heard = len(self.events)
             model, data = (call[0], orjson.loads(call[1])) if kind == "run" else (kind, call)
             end = self.ends(model, data)
             self.children[key] = model, data, *(end or ("pending", b""))

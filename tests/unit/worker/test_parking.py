@@ -292,6 +292,23 @@ async def test_who_is_let_go_unwinds_and_sleeps_with_the_time_that_it_ran_and_wh
     assert (desk.tables.runs, [lane.held for lane in desk.tables.lanes.values()], seat.empty) == ({}, [0], True)
 
 
+async def test_who_was_woken_and_finds_no_room_here_is_let_go_for_another_worker_may_have_some() -> None:
+    desk = Desk(tables_of(concurrency=1))
+    (lane,) = desk.tables.lanes.values()
+    seat, (run,) = await parked(desk, "job_1")
+    started(desk.tables, "job_2")
+    desk.parking.wake(run)
+    now = time.monotonic()
+    desk.parking.look_at(seat, now + parking.NO_ROOM - 1)
+    assert frames(seat, "let_go") == []
+    desk.parking.look_at(seat, now + parking.NO_ROOM + 1)
+    assert frames(seat, "let_go") == [([("job_1", "1/n")],)]
+    assert (lane.resuming, lane.held, aboard(seat)) == ({}, 1, ["job_2"])
+    desk.settler.on_done(seat, [waited("job_1")])
+    await desk.effects.settled()
+    assert (desk.steps.calls[-1][0], lane.held) == ("let_go", 1)
+
+
 async def test_who_is_let_go_waits_for_a_full_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("longrun.worker.settle._FULL_PAUSE", 0.0)
     desk = Desk(tables_of())

@@ -79,6 +79,7 @@ async def test_a_run_with_a_branch_that_works_does_not_wait(busy: str) -> None:
     await worker.until(lambda: worker.made)
     await settled(0.2)
     assert not worker.parked
+    assert not worker.named("awake")
     go.set()
     await worker.until(lambda: worker.parked)
     worker.end(worker.made[0], "drawn")
@@ -182,12 +183,50 @@ async def test_s42_code_that_swallows_it_gets_it_again_and_its_end_counts_for_no
 
 async def test_a_run_that_does_not_wait_is_not_let_go() -> None:
     async def works(job: Job) -> Any:
+        await one(job)
         await asyncio.sleep(0.2)
-        return await one(job)
+        return await step(job, "judge")
 
     worker = await played(works, at_once)
+    await worker.until(lambda: worker.made)
     worker.let_go()
     assert (await worker.outcome())[2] == "ok"
+
+
+async def test_s42_what_the_clean_up_waits_for_is_unwound_too() -> None:
+    async def cleans(job: Job) -> Any:
+        other = asyncio.create_task(step(job, "slow"))
+        try:
+            await one(job)
+        finally:
+            await asyncio.wait([other])
+
+    worker = await played(cleans)
+    await worker.until(lambda: worker.parked)
+    worker.let_go()
+    assert (await worker.outcome())[2] == "waited"
+
+
+async def test_code_that_goes_on_some_turns_after_a_step_does_not_wait_in_between() -> None:
+    async def groups(job: Job) -> Any:
+        for n in range(3):
+            async with asyncio.TaskGroup() as outer, asyncio.TaskGroup() as inner:
+                outer.create_task(step(job, "draw", n))
+                inner.create_task(step(job, "brand", n))
+
+    async def both(job: Job) -> Any:
+        await asyncio.gather(step(job, "slow"), groups(job))
+
+    worker = await played(both)
+    for n in range(3):
+        await worker.until(lambda n=n: worker.parked and len(worker.made) == 3 + 2 * n)
+        worker.end(worker.made[-1])
+        await worker.until(lambda: worker.parked)
+        worker.end(worker.made[-2])
+    await worker.until(lambda: worker.parked)
+    worker.end(worker.made[0])
+    assert (await worker.outcome())[2] == "ok"
+    assert [len(calls) for *_, calls in worker.named("ask")] == [3, 0, 2, 0, 2, 0, 0]
 
 
 async def test_s31_a_replay_wakes_branches_in_the_order_in_which_their_steps_ended() -> None:
@@ -300,12 +339,10 @@ async def test_a_task_that_is_left_behind_waits_for_no_step() -> None:
 
 async def test_files_that_were_made_leave_before_steps_that_may_name_them() -> None:
     async def makes(job: Job) -> Any:
-        job.log("before")
+        for n in range(3):
+            job.log(f"{n}")
         return await one(job)
 
-    sent: list[str] = []
-    worker = PlayedWorker(parent_of(makes), at_once)
-    send = worker.executor.context.send
-    worker.executor.context.send = lambda *frame: (sent.append(frame[0]), send(*frame))  # type: ignore[func-returns-value]
-    await worker.start().outcome()
-    assert sent == ["events", "ask", "done"]
+    worker = await played(makes)
+    await worker.until(lambda: worker.made)
+    assert worker.heard == 3

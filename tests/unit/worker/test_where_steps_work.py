@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import pickle
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -73,6 +75,7 @@ with isolated_registry():
 
     @model
     def forks(job: Job) -> int:
+        job.run(CHILDREN["judge"], data=0)
         child = os.fork()
         if child == 0:
             try:
@@ -81,6 +84,13 @@ with isolated_registry():
                 os._exit(7)
             os._exit(0)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    @model
+    async def copies(job: Job) -> list[int]:
+        first = await job.run(CHILDREN["draw"], data=1)
+        with pytest.raises(TypeError, match="cannot be sent to another process"):
+            pickle.dumps(job)
+        return [first, await copy.deepcopy(job).run(CHILDREN["draw"], data=2)]
 
     @model
     def reads(job: Job) -> str:
@@ -132,10 +142,16 @@ async def test_a_generator_waits_between_what_it_yields_and_yields_it_again_at_a
     assert later.logs("output") == [{"value": 10}, {"value": 11}, {"value": 2}]
 
 
+async def test_a_copy_of_the_handle_runs_the_steps_of_the_same_run() -> None:
+    worker = PlayedWorker(copies, at_once).start()
+    assert (await worker.outcome())[2:4] == ("ok", b"[1,2]")
+    assert len(worker.made) == 2
+
+
 async def test_a_forked_child_runs_no_steps() -> None:
     worker = PlayedWorker(forks, at_once).start()
     assert (await worker.outcome())[2:4] == ("ok", b"7")
-    assert not worker.frames
+    assert len(worker.frames) == 1
 
 
 async def test_where_the_file_of_a_step_lies_is_asked_when_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,8 +117,10 @@ class Await:
             self.add(step)
 
     def add(self, step: Step) -> None:
-        """Wait for one more."""
+        """Wait for one more, or for one of its steps once more: two calls of one name are one step, which ends once."""
         self.steps.append(step)
+        if self in step.awaits:
+            return
         step.awaits.append(self)
         if step.state == "given":
             self._count(step)

@@ -209,12 +209,12 @@ class Flow:
 
         Args:
             idle: only steps can bring the run on: nothing else is under way (a timer, I/O, a thread).
-            hold: in a replay, wait for what else is under way, as it may ask for steps too. Say False when that has taken long (a second).
+            hold: while the code repeats, wait for what else is under way: it may ask for steps too. False when that takes long (a second).
         """
         self.woke = False
         if self._closed is not None:
             return []
-        sure = idle or not hold
+        sure = idle or not hold or not self.silent
         self._decide(sure=sure)
         asks = self._undecided or self._outbox.has_asks
         replays = self._arrived.repeats

@@ -62,8 +62,6 @@ class Outbox:
             frames.append(self._journal_frame())
         if self._entries or self._asking:
             return frames
-        if any(step is not None for waiting in self._journals.values() for step in waiting):
-            need = 0  # somebody goes on as soon as that is written: no step that ends would say so
         calls = self._calls()
         if calls or (need and not parked):
             self._number += 1

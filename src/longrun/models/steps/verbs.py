@@ -71,6 +71,8 @@ async def collect(
             await _wait(port, flow.wait_for(waiting, spare=waiting.left - 1 if more else 0))
         if fail_fast and waiting.failed:
             flow.abandon(waiting)
+            if not return_exceptions:  # the others have come to nothing because of it
+                return await _values(port, [step for step in waiting.steps if step.state == "given"], return_exceptions=False)
             break
     return await _values(port, waiting.steps, return_exceptions=return_exceptions)
 

@@ -184,7 +184,7 @@ class Executor(ABC):
                 steps.begin(await self._off_loop(steps.read_history))
                 if run.reason is not None:
                     raise run.stop_error()
-            handle = run.handle(self.spec.name, partial(self._port, run)) if self._takes_job else None
+            handle = run.handle(self.spec.name, self._port) if self._takes_job else None
             if self._streams:
                 return [await self._collect(runs, self.instance.bind(values[0], handle))]
             with InCode(runs):
@@ -362,7 +362,7 @@ class Executor(ABC):
         return encode_with_files(run.files.store, encode, value)
 
 
-def _no_steps_in_batches() -> NoReturn:
+def _no_steps_in_batches(_: Run) -> NoReturn:
     raise StepRefused("not-supported", "a batched model cannot run steps: one call of it works for several jobs. Call it as a step instead")
 
 

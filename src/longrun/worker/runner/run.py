@@ -80,6 +80,7 @@ class Run:
 
     flow: Flow = None
     steps: AnySteps | None = None
+    _new_port: Callable[[Run], Port] | None = None
 
     def __init__(self, raw: Raw, context: Context) -> None:
         self.id, self.fence, self.input, self.input_files, self.once = raw[:5]
@@ -129,8 +130,9 @@ class Run:
             self._files = JobFiles(self._context.blobs, self.id, self.fence, self.emit, self.check)
         return self._files
 
-    def handle(self, model: str, port: Callable[[], Port] | None = None) -> Job:
-        """What the model gets as `job`; `port` is for its steps."""
+    def handle(self, model: str, port: Callable[[Run], Port] | None = None) -> Job:
+        """What the model gets as `job`; `port`: what its steps are run with."""
+        self._new_port = port
         key = self.flow[_ORIGIN] if self.flow is not None and self.flow[_IS_CHILD] else ""
         return Job(
             id=self.id,
@@ -139,8 +141,13 @@ class Run:
             emit=self.emit,
             canceled=self._asked_to_stop,
             idempotency_key=key,
-            port=port,
+            port=self._port if port is not None else None,
         )
+
+    def _port(self) -> Port:
+        # A method of the run's, as all that a handle holds: who copies or pickles it meets the run.
+        assert self._new_port is not None
+        return self._new_port(self)
 
     def _asked_to_stop(self) -> type[Canceled] | None:
         check_not_forked()

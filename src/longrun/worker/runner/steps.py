@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import orjson
 
@@ -56,6 +56,12 @@ class Steps(ABC):
     def begin(self, history: History) -> None:
         """What is known of earlier attempts; before its code runs."""
         self._flow = Flow(self._start, history, warn=self._warn, stale=self._stale)
+
+    def __deepcopy__(self, _: object) -> Steps:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        self.run.__reduce__()
 
     @property
     def flow(self) -> Flow:
@@ -147,7 +153,6 @@ class Steps(ABC):
     def send(self, frames: Sequence[Frame]) -> None:
         """Send what its flow has to say, after what the run has said before: the files that it has made, above all."""
         if frames:
-            check_not_forked()
             run = self.run
             with self._context.capture.lock:
                 run.flush()

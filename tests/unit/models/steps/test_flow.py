@@ -67,6 +67,19 @@ def test_who_waits_until_an_entry_is_written_waits_for_no_step_that_ends() -> No
     assert (need, calls, other.done) == (1, [], False)
 
 
+def test_two_calls_of_one_name_are_one_step_that_ends_once() -> None:
+    run = flow()
+    waiting = run.begin([draw(run, "a", key="k"), draw(run, "a", key="k"), draw(run, "b")])
+    ((_, n, _, need, _, calls),) = asks(run)
+    assert ([call[0] for call in calls], need) == (["n:k", "draw:digestb:0"], 2)
+    answer(run, n, ("n:k", "pending"), ("draw:digestb:0", "pending"), waits=True)
+    answer(run, 0, ("n:k", "succeeded"), seen=1)
+    assert asks(run)[0][3] == 1 and not waiting.done
+    answer(run, 0, ("draw:digestb:0", "succeeded"), seen=2)
+    run.turn(idle=True)
+    assert waiting.done and [step.outcome and step.outcome.state for step in waiting.steps] == ["succeeded"] * 3
+
+
 def test_what_computes_is_not_waited_for_but_its_steps_begin() -> None:
     run = flow()
     run.begin([draw(run, "a")])
@@ -133,6 +146,20 @@ def test_a_replay_waits_for_other_branches_until_it_has_waited_long_enough() -> 
     assert (first.done, second.done) == (True, False)
     run.turn(idle=False)
     assert second.done
+
+
+def test_what_is_new_is_not_held_up_by_steps_that_the_code_asks_for_no_more() -> None:
+    """A branch that always works on something of its own would delay each step of the others."""
+    run = flow({"draw:digesta:0": b"c job 0 1 c1~:draw.0~digesta"}, ("draw:digesta:0",))
+    run.begin([draw(run, "new")])
+    assert asks(run, idle=False) == []
+    ((_, n, *_, calls),) = asks(run, idle=False, hold=False)
+    answer(run, n, (calls[0][0], "pending"))
+    later = run.begin([draw(run, "later")])
+    ((_, n, *_, calls),) = asks(run, idle=False)
+    answer(run, n, (calls[0][0], "succeeded"))
+    run.turn(idle=False)
+    assert later.done
 
 
 def test_when_it_is_let_go_all_that_waits_and_asks_raises_and_nothing_is_sent() -> None:
