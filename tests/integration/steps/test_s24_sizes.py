@@ -126,12 +126,12 @@ async def test_s27_a_tree_has_so_many_jobs(steps: Steps) -> None:
 async def test_s27_jobs_are_counted_anew_in_a_retried_root(steps: Steps, kind: str) -> None:
     job_id = await steps.submit(f"three_and_a_failure{kind}", 2)
     assert (await steps.until(job_id))["error"]["code"] == "step-failed"
-    steps.open("b")
+    steps.open("mend-b")
     again = (await steps.post(job_id, "retry")).json()["id"]
     assert await steps.output(again) == ["w0 done", "w1 done", "b mended", "more0 done", "more1 done"]
     assert steps.calls == {"w0": 1, "w1": 1, "b": 2, "more0": 1, "more1": 1}
     # Four are too many for one that was not retried.
-    steps.open("b")
+    steps.open("mend-b")
     whole = await steps.until(await steps.submit(f"three_and_a_failure{kind}", 1))
     assert (whole["error"]["code"], whole["error"].get("step_code")) == ("step-failed", "too-many-steps")
 

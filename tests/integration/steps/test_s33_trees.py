@@ -87,7 +87,7 @@ async def test_s33_what_a_retry_has_taken_over_lives_as_long_as_that(steps: Step
     first = await steps.submit(f"makes{kind}", input={"to": str(steps.to), "fails": True})
     assert (await steps.until(first))["status"] == "failed"
     child, failed = [each["id"] for each in await steps.tree(first)]
-    steps.open("b")
+    steps.open("mend-b")
     second = (await steps.post(first, "retry")).json()["id"]
     file_id = (await steps.output(second))["file"]["id"]
     assert (await steps.tree(second))[0]["id"] == child
@@ -178,7 +178,7 @@ async def test_s43_what_a_retry_has_adopted_stays(steps: Steps, kind: str) -> No
     first = await steps.submit(f"makes{kind}", input={"to": str(steps.to), "fails": True})
     await steps.until(first)
     child, failed = [each["id"] for each in await steps.tree(first)]
-    steps.open("b")
+    steps.open("mend-b")
     second = (await steps.post(first, "retry")).json()["id"]
     file_id = (await steps.output(second))["file"]["id"]
     assert (await steps.http.delete(f"{API}/jobs/{first}")).status_code == 204
