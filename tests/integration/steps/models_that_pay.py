@@ -84,7 +84,7 @@ async def runs_beside(job: Job, to: str) -> str:
     """It runs, with a step under way."""
     step = asyncio.ensure_future(job.run(work, name="w", to=to, wait=True))
     await asyncio.sleep(0)
-    while not step.done():
+    while not step.done():  # noqa: ASYNC110 - code that is busy
         await asyncio.sleep(0.02)
     return "done"
 
@@ -158,5 +158,3 @@ async def types(job: Any, to: str, n: int) -> list[Any]:
     await job.run(work, name="after", to=to, wait=True)
     del KEPT[1:]
     return found
-
-

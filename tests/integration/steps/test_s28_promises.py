@@ -97,7 +97,9 @@ async def test_s29_it_is_never_let_go(own: Service, mine: Steps, kind: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "n"), [("only_once", 0), ("only_once_sync", 0), ("only_once", 3), ("only_once_sync", 3), ("runs_beside", 0)])
+@pytest.mark.parametrize(
+    ("model", "n"), [("only_once", 0), ("only_once_sync", 0), ("only_once", 3), ("only_once_sync", 3), ("runs_beside", 0)]
+)
 @pytest.mark.parametrize("how", ["runner", "worker", "stop"])
 async def test_s29_lost_it_is_unknown_and_its_tree_is_stopped(own: Service, mine: Steps, model: str, n: int, how: str) -> None:
     own.start("--queues", "work")
