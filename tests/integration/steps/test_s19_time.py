@@ -54,6 +54,7 @@ async def test_s19_running_time_is_carried_over_a_let_go(own: Service, mine: Ste
 
 @BOTH
 async def test_s19_a_resident_parent_gets_its_soft_limit_while_it_waits_and_may_return_what_it_has(steps: Steps, kind: str) -> None:
+    await ready(steps)
     job_id = await steps.submit(f"partial{kind}", policy={"total_timeout": 1.0})
     await steps.called("child")
     job = await steps.until(job_id)
