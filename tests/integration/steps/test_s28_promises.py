@@ -150,5 +150,6 @@ async def test_s30_what_a_step_returns_is_what_the_journal_holds(own: Service, m
         mine.open("after")
         found.append(await mine.output(job_id))
         (mine.to / "gate-after").unlink()
-    whole = [[1, [2]], [1], False, "Strict", [1, 2], [1, 3], [1, [2]], ["Pair", 3, 2.0], "invalid-output"]
+    whole = [[1, [2]], [1], False, "Strict", [1, 2], [1, 3], [1, [2]], ["Pair", 3, 2.0]]
+    whole.append(["invalid-output", 3, [[1], 2], 1, {"a": [1]}])
     assert found == [whole, whole]
