@@ -102,9 +102,9 @@ async def test_s29_it_is_never_let_go(own: Service, mine: Steps, kind: str) -> N
 )
 @pytest.mark.parametrize("how", ["runner", "worker", "stop"])
 async def test_s29_lost_it_is_unknown_and_its_tree_is_stopped(own: Service, mine: Steps, model: str, n: int, how: str) -> None:
+    own.settings = own.settings.model_copy(update={"lease": 4})
     own.start("--queues", "work")
     worker = own.start("--queues", "flow")
-    own.settings = own.settings.model_copy(update={"lease": 2})
     job_id = await mine.submit(model, input={"to": str(mine.to)} | ({} if model == "runs_beside" else {"n": n}))
     pid = await mine.called("busy" if n == 3 else "w")
     if model == "only_once" and n == 0:
