@@ -133,8 +133,8 @@ STEP_MUTANTS = [
     Mutant(
         "nothing begins that nobody can join",
         "store/scripts/claim.lua",
-        "if flow and flow.is_over() then",
-        "if false then",
+        "if late or flow and flow.is_over() then",
+        "if late then",
         f"{LANES}::test_a_step_that_nobody_can_join_does_not_begin",
     ),
     Mutant(
@@ -182,7 +182,7 @@ STEP_MUTANTS = [
     Mutant(
         "place of a step that was popped and not claimed",
         "store/scripts/lib_lanes.lua",
-        "    push_tree(id, r[3] .. '.' .. r[2], place_in_tree(r[4], r[6] or r[7], r[8]))\n",
+        "    push_tree(id, r[9], r[3] .. '.' .. r[2], place_in_tree(r[4], r[6] or r[7], r[8]))\n",
         "",
         f"{LANES}::test_a_step_that_was_popped_and_not_claimed_is_pushed_again_where_it_was",
     ),

@@ -90,15 +90,15 @@ TREE_MUTANTS = [
     Mutant(
         "links that stream",
         "store/scripts/append.lua",
-        "streams = {}, tonumber(p[3] or 0), p[4]\n",
-        "streams = {}, tonumber(p[3] or 0), redis.call('HGET', own_k, 'parent')\n",
+        "outputs = p[4] and outputs\n",
+        "outputs = redis.call('HGET', own_k, 'parent') and outputs\n",
         f"{TREES}::test_it_goes_on_to_the_parent_above_if_that_link_streams[False]",
     ),
     Mutant(
         "end of the log above",
         "store/scripts/append.lua",
-        "until not p[1] or TERMINAL[p[1]]\n",
-        "until not p[1]\n",
+        "until not p[2] or p[1]\n",
+        "until not p[2]\n",
         f"{TREES}::test_nothing_stands_behind_the_end_of_a_log",
     ),
 ]

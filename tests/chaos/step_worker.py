@@ -113,7 +113,7 @@ class Worker:
     def _take(self) -> None:
         world = self.world
         for lane in ("gpu.flow", "gpu.leaf"):
-            steps = world.redis.zrange(f"{world.prefix}tree:{lane}", 0, -1)
+            steps = [each[7:] for each in world.redis.zrange(f"{world.prefix}tree:{lane}", 0, -1)]
             ids = [job_id.decode() for job_id in world.now.send("pop", lane, 1)[2::3]]
             world.see_popped(lane, ids, steps)
             for job_id in ids:

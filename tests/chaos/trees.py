@@ -7,7 +7,6 @@ And the output is what the provider sold, in the right order: nobody got another
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -129,15 +128,3 @@ class Flows:
             yield f"{call} was paid and is not in the journal"
         elif call.at > int(entry.split()[2]) / 1000 + _ROUNDED:
             yield f"{call} was paid after its result was in the journal: {entry!r}"
-
-
-def wait_until_fired(cluster: Cluster, caller: Caller, worker: Any, *, timeout: float) -> bool:
-    """Whether a failpoint of this worker has fired; False when all jobs have ended without."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if "failpoint" in worker.log.read_text(errors="replace"):
-            return True
-        if not caller.history.unfinished():
-            return False
-        time.sleep(0.02)
-    raise AssertionError(f"neither failpoint nor end within {timeout:g} s: {cluster.logs()}")

@@ -154,9 +154,19 @@ async def test_no_step_gets_a_file_that_is_not_there_or_another_tenants(store: S
     assert await store.connection.command("SMEMBERS", f"{store.prefix}needs:{mine.id}") == [made.id.encode()]
 
 
+async def test_a_parent_gets_the_files_of_its_tenant_and_no_others(store: Store) -> None:
+    job = await parent(store)
+    mine, other, deleted = new_ref(), new_ref(), new_ref()
+    for ref, tenant in ((mine, "t"), (other, "other"), (deleted, "t")):
+        await store.files.add(tenant, ref, keep=100)
+    await store.files.delete(deleted.id, "t")
+    found = await store.steps.files(job.id, job.fence, [mine.id, other.id, deleted.id, new_ref().id])
+    assert found == [mine]
+
+
 async def test_data_of_before_there_were_steps_take_none(store: Store) -> None:
     job = await parent(store)
-    await store.connection.use_format(1)
+    store.connection.use_format(1)
     before = await contents(store)
     refusals = await asyncio.gather(job.ask("n:a", need=1), return_exceptions=True)
     assert isinstance(refusals[0], OldFormat)

@@ -52,6 +52,7 @@ class LocalPort:
         self._open: dict[str, tuple[Step, tuple[Any, ...]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._looks = False
+        self._misfits: set[str] = set()  #: names of signals whose value is of another type than the wait's
 
     async def wait(self, waiting: Await) -> None:
         """See `Port`."""
@@ -126,6 +127,8 @@ class LocalPort:
                 self._stop(stop)
             elif kind == "drop":
                 self._stop(rest[0])
+            elif kind == "unsignal":
+                self._misfits.add(rest[0])
         return bool(frames)
 
     def _stop(self, keys: list[str]) -> None:
@@ -158,7 +161,9 @@ class LocalPort:
             detail = f"Nobody answers a bare Job(): give it the value, {how}, or TimeoutError for a wait whose time is over."
             return _refused(step, "wait-timeout", detail)
         value = self.tree.signals[name]
-        if value is TimeoutError:
+        if name in self._misfits:
+            return _refused(step, "wait-timeout", f"The value of {name!r} in Job(signals=…) is not of the type that the job waits for.")
+        if value is TimeoutError or isinstance(value, TimeoutError):
             return step.key, "failed", orjson.dumps(_TIME_OVER), b"", "", 0
         return step.key, "succeeded", _ANYTHING.encode(value).data, b"", "", 0
 

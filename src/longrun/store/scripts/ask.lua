@@ -138,15 +138,16 @@ local function make_job(a, key, known)
   local before = string.match(known or '', '^c (%S+)')
   place = place or place_of_steps()
   kids = kids + 1
+  local kid = string.format('%07d', kids)
   local origin, shown = 'key_' .. redis.sha1hex((r[13] or parent) .. ' ' .. key), kids <= SHOWN
   create(id, tenant, model, queue, priority, input, int(t), false, 'policy', policy, 'flow', 1, 'expires', 'tree', 'parent', parent, 'root', root,
-    'step', key, 'depth', int(depth), 'place', place, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[11], 'files', json, 'retry_of', before))
+    'step', key, 'depth', int(depth), 'place', place, 'kid', kid, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[11], 'files', json, 'retry_of', before))
   if before then take_over(before, id, again == tonumber(epoch)) end
   for _, each in ipairs(files) do bind_file(each, id) end
   local limit, score = start_limit(policy, 0), place_in_tree(priority, place)
   if limit then redis.call('ZADD', P .. 'deadline', int(t + limit), id) end
   put(waiting, P .. 'wait:' .. lane, score, id)
-  put(trees, lane, score, id)
+  put(trees, lane, score, in_tree(id, kid))
   if shown then events[#events + 1] = step_entry(attempt, t, key, id, model, 'queued') end
   return 'c ' .. id .. ' ' .. epoch .. ' ' .. int(t) .. ' ' .. mark
 end

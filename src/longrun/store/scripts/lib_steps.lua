@@ -137,7 +137,7 @@ end
 
 -- What the end of a job is to the tree that it is in.
 local function end_in_tree(id, k, t, status, queue, model, parent, kids) -- lazy
-  redis.call('ZREM', tree_of(queue .. '.' .. model), id)
+  redis.call('ZREM', tree_of(queue .. '.' .. model), in_tree(id, redis.call('HGET', k, 'kid')))
   if kids then leave_steps(id, k, t, kids) end
   if not parent then return end
   -- What a step was given is of no more use when it succeeded, and grows with every turn of an agent.

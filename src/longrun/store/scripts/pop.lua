@@ -17,11 +17,17 @@ end
 for _, i in ipairs(looked_at) do
   local lists, left = {}, {}
   for level = 0, 9 do lists[level + 1] = tickets_of(ARGV[i], level) end
-  local tree = tree_of(ARGV[i])
-  if redis.call('EXISTS', tree, unpack(lists)) > 0 then
-    for at, list in ipairs(lists) do left[at] = redis.call('LLEN', list) end
-    local steps = redis.call('ZCARD', tree)
-    lanes[#lanes + 1] = {name = ARGV[i], free = tonumber(ARGV[i + 1]), lists = lists, left = left, tree = steps > 0 and tree, steps = steps}
+  lists[11] = tree_of(ARGV[i])
+  local there = redis.call('EXISTS', unpack(lists))
+  if there > 0 then
+    local tree = table.remove(lists)
+    for at, list in ipairs(lists) do
+      left[at] = there > 0 and redis.call('LLEN', list) or 0
+      if left[at] > 0 then there = there - 1 end
+    end
+    -- What is there and none of these lists is the tree.
+    lanes[#lanes + 1] = {name = ARGV[i], free = tonumber(ARGV[i + 1]), lists = lists, left = left, tree = there > 0 and tree,
+      steps = there > 0 and redis.call('ZCARD', tree) or 0}
   end
 end
 
@@ -39,7 +45,7 @@ local function take_older(lane, at, most)
     if first[1] then
       redis.call('ZREM', lane.tree, first[1])
       lane.steps = lane.steps - 1
-      taken[i] = '"id":"' .. first[1] .. '"'
+      taken[i] = '"id":"' .. string.sub(first[1], 8) .. '"'
     elseif lane.left[at] > 0 then
       lane.left[at] = lane.left[at] - 1
       taken[i] = redis.call('RPOP', lane.lists[at])
