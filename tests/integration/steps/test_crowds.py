@@ -84,11 +84,19 @@ async def test_results_that_are_large_together_pass_by_pieces(own: Service, mine
     await ready(mine, own)
     worker = psutil.Process(own.worker.process.pid)
     root, most = await mine.submit("reads", input={"n": 2000, "size": 50_000}), 0
-    while (status := await mine.field(root, "status")) not in ("succeeded", "failed"):
+    while await mine.field(root, "status") not in ("succeeded", "failed"):
         most = max(most, worker.memory_info().rss)
         await asyncio.sleep(0.02)
     assert await mine.output(root) == 100_000_000
     assert most < 150_000_000, f"{most / 1e6:.0f} MB in the worker"
+
+
+async def two_workers(mine: Steps) -> None:
+    """Until there are two."""
+    while True:
+        await asyncio.sleep(0.02)
+        if len((await mine.store.records.overview())[0]) == 2:
+            return
 
 
 async def test_a_sleep_of_three_days_outlives_restarts_and_ends_at_its_time(own: Service, mine: Steps) -> None:
@@ -99,8 +107,7 @@ async def test_a_sleep_of_three_days_outlives_restarts_and_ends_at_its_time(own:
     three_days = int(entry.split()[1])
     for number in range(5):
         own.start()
-        while len((await mine.store.records.overview())[0]) < 2:
-            await asyncio.sleep(0.02)
+        await two_workers(mine)
         if number % 2:
             own.workers[-2].kill()
         else:
