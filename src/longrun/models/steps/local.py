@@ -114,6 +114,8 @@ class LocalPort:
     async def _run(self, step: Step, call: tuple[Any, ...]) -> None:
         try:
             self._end(await self._outcome(step, call))
+        except Exception as error:  # nobody awaits this task: without an end the step's await would never return
+            self._end(_refused(step, "internal-error", f"{type(error).__name__}: {error}"))
         finally:
             self._tasks.pop(step.key, None)
             self._look_soon()
