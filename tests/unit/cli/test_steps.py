@@ -133,7 +133,7 @@ def test_what_a_job_waits_for_is_said_in_words() -> None:
         return describe_event(Event(1, 1, "T", kind, data))
 
     assert said("waiting", **{"for": ["steps"], "until": None}) == "waiting for its steps"
-    assert said("waiting", **{"for": ["a", "b\n"], "until": "T"}) == "waiting until T to be answered: a, b ; see `longrun signal`"
+    assert said("waiting", **{"for": ["a", "b\n"], "until": "T"}) == "waiting until T to be answered: a, b ; see `longrun jobs show ID`"
     assert said("waiting") == "waiting for its steps"
     assert said("step", key="n:a", status="succeeded") == "step n:a: succeeded"
     assert said("step_output", step="n:a", value="x") is None
