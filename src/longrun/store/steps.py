@@ -113,6 +113,7 @@ class Answer:
     waits: bool  #: it waits now, from this script on
     now: int  #: ms of the server's clock
     results: list[Result] = field(default_factory=list)
+    more: bool = False  #: of `resume`: more has ended than had room
 
 
 class Refused(LongrunError):
@@ -189,17 +190,14 @@ class Steps:
     async def resume(self, parent: str, fence: Fence, seen: int, *, go: bool) -> Answer | None:
         """What has ended after the first `seen` ends, in that order. `go`: a parent that waits runs again, from this script on.
 
-        `waits`: it waits still. A key may come twice, and may be that of a step which this run never asked for. None: as of `ask`.
+        At most `MOST` results, and of large ones some megabytes: ask again, from its `ended` on, when there is `more`. `waits`: it waits
+        still. A key may come twice, and may be that of a step which this run never asked for. None: as of `ask`.
         """
-        results: list[Result] = []
-        while True:
-            reply = await self._run("resume", parent, fence, seen + len(results), int(go), timeout=PATIENCE)
-            answer = _answer(reply)
-            if answer is None:
-                return None
-            results += answer.results
-            if not answer.results or seen + len(results) >= answer.ended:
-                return replace(answer, ended=seen + len(results), results=results)
+        answer = _answer(await self._run("resume", parent, fence, seen, int(go), timeout=PATIENCE))
+        if answer is None:
+            return None
+        known = seen + len(answer.results)
+        return replace(answer, ended=known, more=bool(answer.results) and known < answer.ended)
 
     async def let_go(self, runs: Sequence[tuple[str, Fence, int, bytes]]) -> list[str | None]:
         """Parents that wait are held no longer; each is (id, fence, ms that its code has run in all, usage JSON of the attempt).

@@ -16,7 +16,7 @@ from tests.integration.store.test_scripts import FAILURE
 from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
 from longrun.settings import Settings
-from longrun.store.steps import OldFormat, SignalWait, Sleep, Terms
+from longrun.store.steps import OldFormat, Result, SignalWait, Sleep, StillStops, Terms
 from longrun.store.store import Store
 
 
@@ -182,9 +182,14 @@ async def test_more_than_one_reply_holds_is_fetched_by_more_of_them(store: Store
     for result in made:
         await run(store, result.id, data=large)
     assert {result.data for result in await job.made(*keys)} == {large}
-    answer = await store.steps.resume(job.id, job.fence, 0, go=False)
-    assert answer is not None and answer.ended == 130
-    assert [result.key for result in answer.results] == keys and {result.data for result in answer.results} == {large}
+    results: list[Result] = []
+    more = True
+    while more:
+        answer = await store.steps.resume(job.id, job.fence, len(results), go=False)
+        assert answer is not None and sum(len(result.data) for result in answer.results) < 1_100_000
+        results, more = results + answer.results, answer.more
+        assert answer.ended == len(results)
+    assert [result.key for result in results] == keys and {result.data for result in results} == {large}
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------------
@@ -473,6 +478,25 @@ async def test_a_step_that_is_made_anew_keeps_what_it_had_finished(store: Store)
     assert again.claim.flow is not None and again.claim.flow.origin == held.claim.flow.origin  # type: ignore[union-attr]
     kept, new = await again.made("n:a", "n:b")
     assert (kept.id, kept.state) == (done.id, "succeeded") and new.id != bad.id
+
+
+async def test_a_step_that_is_still_being_stopped_when_its_parent_retries_is_made_anew(store: Store) -> None:
+    job = await parent(store, Policy(max_attempts=3))
+    (old,) = await job.made("n:a")
+    held = await claim(store, old.id)
+    await store.steps.drop(job.id, job.fence, ["n:a"])
+    assert await held.field("status") == "canceling"
+    assert (await job.made("n:a"))[0].id == old.id, "in the same epoch"
+    await store.claims.retry_later(job.id, job.fence, 0, FAILURE)
+    await store.upkeep.release_due()
+    job = await claim(store, job.id)
+    with pytest.raises(StillStops):  # it may succeed
+        await job.made("n:a", need=1)
+    await held.finish("canceled")
+    (new,) = await job.made("n:a", need=1)
+    assert new.id != old.id and await job.field("status") == "waiting"
+    await run(store, new.id)
+    assert states(await job.made("n:a")) == ["succeeded"]
 
 
 async def test_an_open_child_of_the_job_that_was_retried_is_nobody_elses(store: Store) -> None:

@@ -167,7 +167,12 @@ local function make_timer(a, key)
     value = nil
   end
   -- The answer may have come before the question.
-  if value then ended[#ended + 1] = key else redis.call('ZADD', timers_of(parent), due, key) end
+  if value then
+    ended[#ended + 1] = key
+    redis.call('HINCRBY', k, 'signals', -1)
+  else
+    redis.call('ZADD', timers_of(parent), due, key)
+  end
   timed = true
   return 'w ' .. due .. ' ' .. int(t) .. ' ' .. mark .. ' {"ask":' .. ARGV[a + 5] .. ',"schema":' .. ARGV[a + 6] .. '}'
 end
