@@ -29,6 +29,6 @@ __all__ = [
     "fan_out",
     "isolated_registry",
     "load_target",
-    "models_beside",
     "model",
+    "models_beside",
 ]
