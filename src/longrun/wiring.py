@@ -15,7 +15,7 @@ from longrun.blobs.open import open_blobs
 from longrun.chores.run import run_chores
 from longrun.clock import new_identity
 from longrun.errors import SettingsError, StoreUnavailable
-from longrun.models import ModelSpec, Registry, default_registry, load_target
+from longrun.models import ModelSpec, Registry, default_registry, load_target, models_beside
 from longrun.models.patches import refuse_patches
 from longrun.observe.slow_imports import report_slow_import
 from longrun.queues.celery.tickets import ticket_template
@@ -252,7 +252,7 @@ def run_worker(
         name=name or f"longrun-{os.getpid()}-{own[:6]}@{socket.gethostname()}",
         target=target,
         specs=wanted,
-        models={spec.name: spec for spec in specs},
+        models={spec.name: spec for spec in [*models_beside(target), *specs]},
         settings=settings,
         # A worker's calls carry their own, long deadlines; this one is for the few that do not.
         open_store=lambda: open_store(settings, url, timeout=10.0),

@@ -8,7 +8,7 @@ from longrun.models.options import Batched, ModelOptions, Retry, batched
 from longrun.models.registry import Registry, default_registry, isolated_registry
 from longrun.models.spec import ModelSpec
 from longrun.models.steps.chains import chain, fan_out
-from longrun.models.target import HeavyImportWarning, load_target
+from longrun.models.target import HeavyImportWarning, load_target, models_beside
 
 __all__ = [
     "Audio",
@@ -30,4 +30,5 @@ __all__ = [
     "isolated_registry",
     "load_target",
     "model",
+    "models_beside",
 ]

@@ -67,6 +67,13 @@ def load_target(target: str, registry: Registry | None = None, *, folder_stays_f
     return specs
 
 
+def models_beside(target: str) -> list[ModelSpec]:
+    """All models of the module of a target that was loaded before, also those that it does not pick."""
+    name, folder, path = _locate(target.partition(":")[0])
+    with _first_in_path(str(folder), stays=False), _own_modules(folder if path else None), isolated_registry():
+        return models_of(importlib.import_module(name))
+
+
 def _import(where: str, name: str, path: Path | None) -> ModuleType:
     heavy = {each for each in HEAVY if each in sys.modules}
     importlib.invalidate_caches()

@@ -261,7 +261,7 @@ class Engine:
             claims = await self.store.claims.claim_all(ids, nonce, plan.identity, device, name=plan.name, groups=groups, company=company)
             # No heartbeat knows of them yet, so this must not take long.
             keys = await lane.keys(claims, self.plan.blobs, self.settings.lease / 3)
-        except LongrunError:
+        except Exception:
             # The notes in `doubt`, or the leases of claims that went through, bring the jobs back; the slots must not stay taken.
             lane.held -= len(tickets)
             for _, sink in tickets:

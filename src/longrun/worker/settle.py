@@ -107,7 +107,12 @@ class Settler:
 
     async def _finish_together(self) -> None:
         ended, self._successes = self._successes, []
-        answers = await self.claims.finish_all([ending for _, ending in ended])
+        try:
+            answers = await self.claims.finish_all([ending for _, ending in ended])
+        except Exception as error:
+            for run, _ in ended:
+                self._not_stored(run, error)
+            return
         for (run, ending), answer in zip(ended, answers, strict=True):
             if isinstance(answer, (StorageFull, FilesLost)):
                 self._persist(run, lambda run=run, ending=ending: self._finish_one(run, ending))  # type: ignore[misc]

@@ -128,9 +128,19 @@ class StepRequests:
             await _HANDLERS[request.name](self, request)
         except (TypeError, ValueError, LookupError) as error:
             log.error("a request of a runner cannot be read", job_id=request.run.id, request=request.name, error=str(error))
-            request.refuse()
+            self._give_up(request)
         except LongrunError as error:
             log.error("the store refuses a request of a job", job_id=request.run.id, request=request.name, exc_info=error)
+            self._give_up(request)
+        except Exception as error:
+            log.error("a request of a job could not be answered", job_id=request.run.id, request=request.name, exc_info=error)
+            self.parking.stop(request.run, "lost")
+
+    def _give_up(self, request: Request) -> None:
+        """No answer is to be had. A parked run, which has asked for nothing, would wait for ever: it runs again when its lease is over."""
+        if request.name == "resume":
+            self.parking.stop(request.run, "lost")
+        else:
             request.refuse()
 
     async def _until_done(self, request: Request, work: Callable[[], Awaitable[T]]) -> T | None:

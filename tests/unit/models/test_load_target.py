@@ -10,7 +10,7 @@ import pytest
 
 import longrun
 from longrun.errors import AuthoringError, SettingsError
-from longrun.models import HeavyImportWarning, Registry, load_target
+from longrun.models import HeavyImportWarning, Registry, load_target, models_beside
 
 ONE = """
 from longrun.models import Model, model
@@ -49,6 +49,14 @@ def test_a_file_is_a_module_named_as_its_stem(folder, registry):
     assert [spec.name for spec in specs] == ["echo", "shout"]
     assert {spec.module for spec in specs} == {"lr_one"}
     assert registry.names() == ["echo", "shout"]
+
+
+def test_models_that_a_target_does_not_pick_are_known_too(folder):
+    write(folder / "lr_picked.py")
+    assert names("lr_picked.py:shout") == ["shout"]
+    loaded = sys.modules["lr_picked"]
+    assert [spec.name for spec in models_beside("lr_picked.py:shout")] == ["echo", "shout"]
+    assert sys.modules["lr_picked"] is loaded
 
 
 def test_a_file_in_a_folder_finds_its_neighbours(folder):

@@ -51,6 +51,20 @@ async def test_successes_of_one_turn_are_written_together_and_the_runner_has_roo
     assert [args[1:] for args in effects.named("post")] == [["succeeded", 0.1]] * 2
 
 
+async def test_runs_whose_successes_could_not_be_written_for_a_reason_nobody_foresaw_leave_the_worker() -> None:
+    tables = tables_of(concurrency=2)
+    started(tables, "job_1", "job_2")
+    it, claims, effects = settler(tables)
+
+    async def fails(_: Any) -> Any:
+        raise AssertionError("nobody foresaw this")
+
+    claims.finish_all = fails  # type: ignore[method-assign]
+    it.on_done(tables.seats[0], [done("job_1"), done("job_2")])
+    await effects.settled()
+    assert tables.runs == {}, "they are renewed no longer, and run again when their leases are over"
+
+
 async def test_files_that_the_store_has_lost_are_recorded_again_before_the_success_that_names_them() -> None:
     tables = tables_of(concurrency=2)
     one, _ = started(tables, "job_1", "job_2")

@@ -379,3 +379,21 @@ async def test_a_runner_that_floods_the_worker_with_requests_is_refused_what_is_
     assert [frame[2] for frame in frames(seat, "history")] == list(range(steps.MOST_REQUESTS)), "in their order"
     desk.requests.take(seat, "history", "job_9", "1/n", [1])
     assert desk.effects.work == [], "of a job that is not there nothing is kept"
+
+
+@pytest.mark.parametrize("error", [AssertionError("nobody foresaw this"), StoreError("nor this")])
+async def test_an_error_that_nobody_foresaw_ends_the_attempt_of_a_parent_that_goes_on(error: Exception) -> None:
+    desk, seat, run = desk_with(Answer(0, True, 5000), error)
+    await desk.ask(run, item())
+    assert run.parked
+    desk.parking.wake(run)
+    await desk.effects.settled()
+    assert (run.stop, len(frames(seat, "cancel"))) == ("lost", 1), "else it would hold its slot for ever, and wait"
+
+
+async def test_an_error_that_nobody_foresaw_ends_the_attempt_that_asks_and_what_it_asks_next_is_refused() -> None:
+    desk, seat, run = desk_with(AssertionError("nobody foresaw this"))
+    for n in (1, 2):
+        desk.requests.take(seat, "ask", "job_1", "1/n", [n, 0, 1, 0, [item()]])
+    await desk.effects.settled()
+    assert (run.stop, frames(seat, "stale")) == ("lost", [("job_1", "1/n", 2)])

@@ -83,6 +83,45 @@ async def test_a_thread_that_waits_leaves_its_place_to_another_and_no_more_run_t
     assert most == 1
 
 
+@pytest.mark.parametrize("places", [1, 2])
+async def test_what_was_sent_ahead_waits_for_a_parent_that_has_gone_on(places: int) -> None:
+    running, most, lock, ends = 0, 0, threading.Lock(), threading.Event()
+
+    def code(job: Job, number: int) -> None:
+        nonlocal running, most
+        if number == 0:
+            step(job, "draw")
+        with lock:
+            running += 1
+            most = max(most, running)
+        ends.wait(4)
+        with lock:
+            running -= 1
+
+    with isolated_registry():
+
+        @model
+        def parent(job: Job, number: int = 0) -> None:
+            code(job, number)
+
+    worker = PlayedWorker(parent, concurrency=places).start()
+    await worker.until(lambda: worker.parked)
+    worker.executor.put([("job_0", "1/n", b'{"number":1}', b"", False, None)])
+    await worker.until(lambda: running == 1)
+    ends.set()
+    await worker.outcome("job_0")
+    ends.clear()
+    worker.end(worker.made[0])
+    for n in range(2, 6):
+        worker.executor.put([(f"job_{n}", "1/n", b'{"number":1}', b"", False, None)])
+    await worker.until(lambda: running == places)
+    await settled()
+    ends.set()
+    for job_id in ("job_1", *(f"job_{n}" for n in range(2, 6))):
+        assert (await worker.outcome(job_id))[2] == "ok"
+    assert most == places
+
+
 async def test_s42_letting_go_unwinds_the_code_and_steps_asked_for_there_raise_it_again() -> None:
     seen: list[str] = []
 

@@ -22,7 +22,7 @@ class SyncSteps(Steps):
     """See the module. To stop a thread that waits takes no exception from outside: a word in its queue has it look at its flag.
 
     Args:
-        on_parked: called with True when the thread is parked, and with False when it goes on.
+        on_parked: called with True when the thread holds no slot, for its worker has said so, and with False when it goes on.
     """
 
     is_async = False
@@ -30,6 +30,7 @@ class SyncSteps(Steps):
     def __init__(self, run: Run, context: Context, start: Start, *, on_parked: Callable[[bool], None]) -> None:
         self._on_parked = on_parked
         self._thread = threading.get_ident()
+        self._parked, self._lock = False, threading.Lock()
         self._inbox: queue.SimpleQueue[tuple[Any, ...] | Literal["look", "let go"]] = queue.SimpleQueue()
         super().__init__(run, context, start)
 
@@ -67,6 +68,16 @@ class SyncSteps(Steps):
 
     def _feed(self, kind: str, n: int, *rest: Any) -> None:
         self._inbox.put((kind, n, *rest))
+        if kind != "kept":
+            # Now, so that no other thread takes what the worker sends after it.
+            self._park(kind == "answer" and n != 0 and bool(rest[1]))
+
+    def _park(self, parked: bool) -> None:
+        with self._lock:
+            parked = parked and not self.closed
+            changes, self._parked = parked != self._parked, parked
+        if changes:
+            self._on_parked(parked)
 
     def let_go(self) -> None:
         """See `Steps`."""
@@ -76,8 +87,13 @@ class SyncSteps(Steps):
         """Have its thread look at its flag, if it waits."""
         self._inbox.put("look")
 
+    def go_on(self) -> None:
+        """See `Steps`."""
+        super().go_on()
+        self._park(False)
+
     def _moved_over(self) -> None:
-        self._on_parked(self._away)
+        """Its slot went with what the worker has said."""
 
     def _ended(self) -> None:
         self.go_on()

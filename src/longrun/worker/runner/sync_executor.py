@@ -25,7 +25,7 @@ from longrun.worker.runner.steps import start_of
 from longrun.worker.runner.steps_sync import SyncSteps
 from longrun.worker.runner.threads import start_thread
 
-#: Seconds that a spare thread waits for a job before it looks whether it is still wanted.
+#: Seconds after which a spare thread that rests ends.
 _IDLE = 10.0
 
 
@@ -47,19 +47,35 @@ class SyncExecutor(Executor):
     ) -> None:
         super().__init__(spec, instance, context, clean)
         self._place = place
-        self._inbox: queue.SimpleQueue[list[Run]] = queue.SimpleQueue()
+        #: Jobs for the threads; None = who takes it has to rest, see `_on_parked`.
+        self._inbox: queue.SimpleQueue[list[Run] | None] = queue.SimpleQueue()
         self._interrupts = Interrupts()
         self._lock = threading.Lock()
-        # Threads that run jobs at most, those that serve and are not parked, and spare ones that were ever started.
-        self._wanted = self._here = self._spares = 0
+        # Threads that rest and were not called back, the calls, and how many spare ones were ever started.
+        self._resting, self._calls, self._spares = 0, queue.SimpleQueue[None](), 0
 
-    def serve(self) -> None:
-        """Run jobs for ever, on the calling thread."""
-        with self._lock:
-            self._wanted += 1
-            self._here += 1
+    def serve(self, patience: float | None = None) -> None:
+        """Run jobs on the calling thread: for ever, or until it has rested for so many seconds."""
         while True:
-            self._run_group(self._inbox.get())
+            group = self._inbox.get()
+            if group is not None:
+                self._run_group(group)
+            elif not self._rest(patience):
+                return
+
+    def _rest(self, patience: float | None) -> bool:
+        """Wait until another thread is parked. False: nobody has missed this one."""
+        with self._lock:
+            self._resting += 1
+        try:
+            self._calls.get(timeout=patience)
+        except queue.Empty:
+            with self._lock:
+                if self._resting:
+                    self._resting -= 1
+                    return False
+            self._calls.get()  # it came just now
+        return True
 
     def _run_group(self, group: list[Run]) -> None:
         """Outcomes are sent before the next job starts: should that one kill the process, the worker knows which it was."""
@@ -76,24 +92,21 @@ class SyncExecutor(Executor):
         self.context.send("done", done)
 
     def _on_parked(self, parked: bool) -> None:
-        """While a thread waits for steps another one takes jobs in its place. How many run is the worker's decision: it sends no more."""
-        with self._lock:
-            self._here += -1 if parked else 1
-            is_missing = self._here < self._wanted
-            self._here += is_missing
-            self._spares += is_missing
-        if is_missing:
-            start_thread(self._serve_for_a_while, f"{self.spec.name}-spare-{self._spares}")
+        """While a thread waits for steps another one takes jobs in its place; when it goes on, one of them rests as soon as it is free.
 
-    def _serve_for_a_while(self) -> None:
-        """Run jobs on a spare thread, as long as there are no more threads than wanted."""
-        while True:
-            with suppress(queue.Empty):
-                self._run_group(self._inbox.get(timeout=_IDLE))
-            with self._lock:
-                if self._here > self._wanted:
-                    self._here -= 1
-                    return
+        So no more jobs run at once than the model allows, also where the worker has sent some ahead.
+        """
+        if not parked:
+            self._inbox.put(None)
+            return
+        with self._lock:
+            rests = self._resting > 0
+            self._resting -= rests
+            self._spares += not rests
+        if rests:
+            self._calls.put(None)
+        else:
+            start_thread(partial(self.serve, _IDLE), f"{self.spec.name}-spare-{self._spares}")
 
     def _new_steps(self, run: Run) -> SyncSteps:
         if self._place is not None:
@@ -111,15 +124,17 @@ class SyncExecutor(Executor):
     def recall(self, keys: list[Key]) -> None:
         """Give back those that wait for a thread."""
         wanted = set(keys)
-        waiting: list[list[Run]] = []
+        waiting: list[list[Run] | None] = []
         with suppress(queue.Empty):
             while True:
                 waiting.append(self._inbox.get_nowait())
-        back = [group[0].key for group in waiting if len(group) == 1 and group[0].key in wanted]
+        back = [group[0].key for group in waiting if group is not None and len(group) == 1 and group[0].key in wanted]
         for key in back:
             del self.runs[key]
-        # Only this thread puts jobs in, so those that stay keep their order.
-        self._start([group for group in waiting if group[0].key in self.runs])
+        for group in waiting:
+            # Only this thread puts jobs in, so those that stay keep their order.
+            if group is None or group[0].key in self.runs:
+                self._inbox.put(group)
         if back:
             self.context.send("back", back)
 
