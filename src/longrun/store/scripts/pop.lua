@@ -17,13 +17,13 @@ end
 for _, i in ipairs(looked_at) do
   local lists, left = {}, {}
   for level = 0, 9 do lists[level + 1] = tickets_of(ARGV[i], level) end
-  lists[11] = tree_of(ARGV[i])
-  local there = redis.call('EXISTS', unpack(lists))
+  local tree = tree_of(ARGV[i])
+  local there = redis.call('EXISTS', tree, unpack(lists))
   if there > 0 then
-    local tree = table.remove(lists)
     for at, list in ipairs(lists) do
-      left[at] = there > 0 and redis.call('LLEN', list) or 0
-      if left[at] > 0 then there = there - 1 end
+      local tickets = there > 0 and redis.call('LLEN', list) or 0
+      left[at] = tickets
+      if tickets > 0 then there = there - 1 end
     end
     local lane = {name = ARGV[i], free = tonumber(ARGV[i + 1]), lists = lists, left = left, steps = 0}
     -- What is there and none of these lists is the tree. At levels before that of its head there is nothing.
@@ -67,7 +67,7 @@ for at = 1, 10 do
   while again and n < 100 do
     again = false
     for _, lane in ipairs(lanes) do
-      local of_tree = lane.steps > 0 and lane.head < at * SPAN
+      local of_tree = lane.tree and lane.head < at * SPAN
       if lane.free > 0 and (lane.left[at] > 0 or of_tree) and n < 100 then
         local most, take = math.min(lane.free, given > 2 and 8 or 100, 100 - n), nil
         if of_tree then
