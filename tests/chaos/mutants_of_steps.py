@@ -84,9 +84,23 @@ STEP_MUTANTS = [
     Mutant(
         "open steps of the job that was retried",
         "store/scripts/ask.lua",
-        "if not TERMINAL[c[1]] then return c[2] == parent end",
-        "if not TERMINAL[c[1]] then return true end",
+        "if c[2] == parent and (of == epoch or c[1] ~= 'canceling') then return true end",
+        "if true then return true end",
         f"{STEPS}::test_an_open_child_of_the_job_that_was_retried_is_nobody_elses",
+    ),
+    Mutant(
+        "end of what still runs of the job that was retried",
+        "store/scripts/ask.lua",
+        "record(child), 'status')] then still_stops = true end",
+        "record(child), 'status')] then still_stops = false end",
+        f"{STEPS}::test_a_retry_waits_for_the_end_of_what_still_runs_of_the_failed_job[succeeded]",
+    ),
+    Mutant(
+        "all that a step is below",
+        "store/scripts/lib_steps.lua",
+        "    id = r[2]\n  end\n  return false",
+        "    id = nil\n  end\n  return false",
+        f"{LANES}::test_a_step_of_a_tree_that_is_over_further_up_does_not_begin_and_asks_for_none[finished]",
     ),
     Mutant(
         "once means once",
@@ -126,8 +140,8 @@ STEP_MUTANTS = [
     Mutant(
         "no step from the cancel on",
         "store/scripts/ask.lua",
-        "if not top[1] or top[1] == 'canceling' or",
-        "if not top[1] or",
+        "if r[15] and cannot_be_joined(r[15]) then return {0, status} end\n",
+        "",
         f"{LANES}::test_from_the_cancel_on_no_step_of_the_tree_is_made",
     ),
     Mutant(

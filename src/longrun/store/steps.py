@@ -132,6 +132,13 @@ class OldFormat(StoreError):
     """The data have a format that knows of no steps, because a process of an older version works on them still. Ask again later."""
 
 
+class StillStops(StoreError):
+    """A step was begun by the job that this one is the retry of, or in an earlier epoch, and is being stopped; it may still succeed.
+
+    Ask again soon: then it has succeeded, and is not done a second time, or it is made anew. Nothing of this call was made.
+    """
+
+
 class Steps:
     """See the module."""
 
@@ -150,7 +157,7 @@ class Steps:
 
         Raises:
             Refused: see there.
-            OldFormat: see there.
+            OldFormat, StillStops: see there.
             StorageFull: nothing of the script that was refused was made.
         """
         fixed = parent, fence, until, terms.depth, terms.tree, terms.budget, self._max_queued
@@ -270,11 +277,13 @@ class Steps:
 
 
 def _answer(reply: Any) -> Answer | None:
-    """From {1, ended, waits, now, key, state, data, usage, id, due, …} | {0, status} | {-1, code, detail} | {-2}."""
+    """From {1, ended, waits, now, key, state, data, usage, id, due, …} | {0, status} | {-1, code, detail} | {-2} | {-3}."""
     if reply[0] == 0:
         return None
     if reply[0] == -1:
         raise Refused(reply[1].decode(), reply[2].decode())
+    if reply[0] == -3:
+        raise StillStops("A step is still being stopped.")
     if reply[0] < 0:
         raise OldFormat("The data have a format of before there were steps: a process of an older version works on them.")
     _, ended, waits, now, *flat = reply

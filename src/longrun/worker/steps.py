@@ -17,7 +17,7 @@ import orjson
 
 from longrun.errors import LongrunError, StorageFull, StoreUnavailable
 from longrun.log import Log
-from longrun.store.steps import Answer, OldFormat, Refused, Steps
+from longrun.store.steps import Answer, OldFormat, Refused, Steps, StillStops
 from longrun.worker.emitter import Emitter
 from longrun.worker.parking import Parking
 from longrun.worker.run import Asking, Run
@@ -29,7 +29,7 @@ log = Log("longrun.worker")
 T = TypeVar("T")
 #: Requests of one run that may wait for their answers. Of entries and file ids in one of them, so many go to the store at once.
 MOST_REQUESTS, _PIECE = 1000, 100
-_PAUSE = 1.0
+_PAUSE, _SOON = 1.0, 0.1
 #: Requests that are answered under their number, the first of their members.
 _NUMBERED = frozenset({"ask", "journal", "history", "files"})
 _WRITES, _READS = frozenset({"journal", "drop", "unsignal"}), frozenset({"history", "files"})
@@ -140,9 +140,11 @@ class StepRequests:
             try:
                 await self.emitter.flush(run)
                 return await work()
+            except StillStops:
+                await asyncio.sleep(_SOON)
             except (StorageFull, StoreUnavailable, OldFormat) as error:
                 log.warning("a step waits for the store", job_id=run.id, attempt=run.attempt, reason=str(error))
-            await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE)
         return None
 
     # -- steps ------------------------------------------------------------------------------------------------------------

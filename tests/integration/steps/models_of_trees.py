@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -50,8 +51,9 @@ async def nests(job: Job, to: str, n: int) -> int:
 
 @model(queue="one", concurrency=1)
 def turn(name: str, to: str, wait: bool = False) -> str:
-    """One at a time."""
+    """One at a time, and not in a moment: a worker takes short ones by the dozen beforehand."""
     note(to, name)
+    time.sleep(0.1)
     if wait:
         gate(to, name)
     return name
@@ -70,7 +72,7 @@ async def talks(to: str) -> AsyncIterator[str]:
     """Three words; before the last two it waits for the test."""
     for each in range(3):
         if each:
-            while not is_open(to, f"word{each}") and not is_open(to, "all"):
+            while not is_open(to, f"word{each}") and not is_open(to, "all"):  # noqa: ASYNC110 - another process opens it
                 await asyncio.sleep(0.01)
         yield f"word{each} "
 

@@ -15,7 +15,7 @@ async def slow(name: str, to: str) -> str:
     """Until the test opens its gate; it says that it was stopped."""
     note(to, name)
     try:
-        while not is_open(to, name) and not is_open(to, "all"):
+        while not is_open(to, name) and not is_open(to, "all"):  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.01)
     except BaseException:
         note(to, f"{name}-stopped")

@@ -177,7 +177,10 @@ async def test_s36_a_resume_is_an_attempt_that_waited_and_is_not_announced(own: 
     attempts = (await mine.http.get(f"{API}/jobs/{job_id}/attempts")).json()["attempts"]
     assert [each["outcome"] for each in attempts] == ["waited", "succeeded"]
     sent = (await mine.http.get(f"{API}/webhook-deliveries?job={job_id}")).json()
-    assert sorted(each["type"] for each in next(iter(each for each in sent.values() if isinstance(each, list)))) == ["job.started", "job.succeeded"]
+    assert sorted(each["type"] for each in next(iter(each for each in sent.values() if isinstance(each, list)))) == [
+        "job.started",
+        "job.succeeded",
+    ]
 
 
 # -- S37 ----------------------------------------------------------------------------------------------------------------------
@@ -254,9 +257,7 @@ async def test_s38_lists_dead_letters_and_webhooks_are_for_roots(steps: Steps) -
     for path, name in (("jobs", "jobs"), ("dead-letters", "jobs"), ("jobs?status=failed", "jobs")):
         listed = [each["id"] for each in (await steps.http.get(f"{API}/{path}")).json()[name]]
         assert job_id in listed and child not in listed, path
-    of_root, of_child = [
-        (await steps.http.get(f"{API}/webhook-deliveries?job={each}")).json()["deliveries"] for each in (job_id, child)
-    ]
+    of_root, of_child = [(await steps.http.get(f"{API}/webhook-deliveries?job={each}")).json()["deliveries"] for each in (job_id, child)]
     assert {each["type"] for each in of_root} == {"job.failed"} and len(of_root) == 2
     assert of_child == []
     assert (await steps.http.delete(f"{API}/webhook-endpoints/{endpoint['id']}")).status_code == 204

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.integration.steps.conftest import BOTH, Service, Steps
 
-from longrun import Job
+from longrun import Job, Model, model
 from longrun.models import isolated_registry
 
 APP = Path(__file__).with_name("models_at_the_edge.py")
@@ -39,8 +39,8 @@ async def test_s39_what_was_begun_and_left_is_stopped_and_no_error(steps: Steps)
 
 
 async def test_s40_a_batched_model_is_refused_with_that_sentence(steps: Steps) -> None:
-    for model in ("in_batches", "in_async_batches"):
-        job = await steps.run(model, input={"n": 1})
+    for name in ("in_batches", "in_async_batches"):
+        job = await steps.run(name, input={"n": 1})
         sentence = "a batched model cannot run steps: one call of it works for several jobs. Call it as a step instead"
         assert job["output"] == f"not-supported: {sentence}", job
 
@@ -77,6 +77,26 @@ def test_s41_a_bare_job_runs_children_in_place(models: Any, tmp_path: Path, kind
     found = asyncio.run(models.whole(to, job)) if not kind else models.whole_sync(to, job)
     wanted = [[f"{to} 0", f"{to} 1"], 7, [1, 2], True, "wait-timeout", ["model-error", "n:named", "conflict"], 1.0, True, False]
     assert found == wanted
+
+
+async def test_s41_plain_code_runs_in_place_where_a_loop_runs_too(models: Any, tmp_path: Path) -> None:
+    """As in an async test, and in a notebook; whether it is a function or a class, of a module or of a function."""
+
+    with isolated_registry():
+
+        class Plain(Model):
+            def predict(self, text: str, job: Job) -> str:
+                return "".join([job.run(models.shout, text=text) for _ in range(2)])
+
+        @model
+        def inner(text: str, job: Job) -> str:
+            return str(job.run(models.shout, text=text))
+
+    models.tried.clear()
+    job = Job(signals={"approve": {"ok": True}, "never": TimeoutError})
+    assert models.whole_sync(str(tmp_path), job)[:3] == [[f"{tmp_path} 0", f"{tmp_path} 1"], 7, [1, 2]]
+    assert Plain().predict("a", Job()) == "a!a!"
+    assert inner("a", Job()) == "a!"
 
 
 async def test_s41_chains_and_nested_flows_run_in_place_too(models: Any) -> None:

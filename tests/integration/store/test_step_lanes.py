@@ -238,6 +238,25 @@ async def test_a_step_that_nobody_can_join_does_not_begin(store: Store) -> None:
     assert await statuses(store, [middle.id, below.id]) == ["waiting", "canceled"]
 
 
+@pytest.mark.parametrize("over", ["finished", "canceled"])
+async def test_a_step_of_a_tree_that_is_over_further_up_does_not_begin_and_asks_for_none(store: Store, over: str) -> None:
+    root = await parent(store)
+    (second,) = await root.made("n:2")
+    held_second = await claim(store, second.id)
+    (third,) = await held_second.made("n:3")
+    held_third = await claim(store, third.id)
+    fourth, other = await held_third.made("n:4", "n:5", need=1)
+    held_fourth = await claim(store, fourth.id)
+    if over == "finished":
+        await held_second.finish()
+    else:
+        assert (await store.records.cancel(second.id, "t")).value == "canceling"
+    # The chore has not come to the third yet, and the root goes on.
+    assert await held_fourth.ask("n:6") is None
+    assert await store.claims.claim(other.id, "n", "w", "cpu") is None
+    assert await statuses(store, [root.id, third.id, other.id]) == ["running", "waiting", "canceled"]
+
+
 async def test_a_parent_hears_that_its_child_alone_was_canceled(store: Store) -> None:
     job = await parent(store)
     (made,) = await job.made("n:a", need=1)

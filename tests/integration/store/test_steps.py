@@ -16,7 +16,7 @@ from tests.integration.store.test_scripts import FAILURE
 from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
 from longrun.settings import Settings
-from longrun.store.steps import OldFormat, Result, SignalWait, Sleep, Terms
+from longrun.store.steps import OldFormat, Result, SignalWait, Sleep, StillStops, Terms
 from longrun.store.store import Store
 
 
@@ -480,6 +480,25 @@ async def test_a_step_that_is_made_anew_keeps_what_it_had_finished(store: Store)
     assert (kept.id, kept.state) == (done.id, "succeeded") and new.id != bad.id
 
 
+async def test_a_step_that_is_still_being_stopped_when_its_parent_retries_is_made_anew(store: Store) -> None:
+    job = await parent(store, Policy(max_attempts=3))
+    (old,) = await job.made("n:a")
+    held = await claim(store, old.id)
+    await store.steps.drop(job.id, job.fence, ["n:a"])
+    assert await held.field("status") == "canceling"
+    assert (await job.made("n:a"))[0].id == old.id, "in the same epoch"
+    await store.claims.retry_later(job.id, job.fence, 0, FAILURE)
+    await store.upkeep.release_due()
+    job = await claim(store, job.id)
+    with pytest.raises(StillStops):  # it may succeed
+        await job.made("n:a", need=1)
+    await held.finish("canceled")
+    (new,) = await job.made("n:a", need=1)
+    assert new.id != old.id and await job.field("status") == "waiting"
+    await run(store, new.id)
+    assert states(await job.made("n:a")) == ["succeeded"]
+
+
 async def test_an_open_child_of_the_job_that_was_retried_is_nobody_elses(store: Store) -> None:
     old = await parent(store)
     done, open_ = await old.made("n:a", "n:b")
@@ -493,6 +512,42 @@ async def test_an_open_child_of_the_job_that_was_retried_is_nobody_elses(store: 
     assert taken.id == done.id and made.id != open_.id
     await store.steps.reap()
     assert [await field(store, each.id, "status") for each in (done, open_, made)] == ["succeeded", "canceled", "queued"]
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+async def test_a_retry_waits_for_the_end_of_what_still_runs_of_the_failed_job(store: Store, outcome: str) -> None:
+    old = await parent(store)
+    (running,) = await old.made("n:a")
+    held = await claim(store, running.id)
+    await old.finish("failed")
+    new = await claim(store, await store.records.resubmit(old.id, "t", f"job_{'9' * 32}"))
+    for _ in range(2):  # whether the chore has come to it or not
+        with pytest.raises(StillStops):
+            await new.ask("n:a", "n:b")
+    assert await field(store, running.id, "status") == "canceling"
+    await held.finish(outcome)
+    again, other = await new.made("n:a", "n:b")
+    assert other.state == "pending"
+    if outcome == "succeeded":
+        assert (again.id, again.state, again.data) == (running.id, "succeeded", b'"done"')
+    else:
+        assert again.id != running.id and again.state == "pending"
+
+
+async def test_a_later_epoch_of_a_parent_waits_for_the_end_of_what_the_one_before_has_stopped(store: Store) -> None:
+    job = await parent(store, Policy(max_attempts=3))
+    (running,) = await job.made("n:a")
+    held = await claim(store, running.id)
+    await store.steps.drop(job.id, job.fence, ["n:a"])
+    assert ids(await job.made("n:a")) == [running.id], "in the same epoch it is what it was"
+    await store.claims.retry_later(job.id, job.fence, 0, FAILURE)
+    await store.upkeep.release_due()
+    job = await claim(store, job.id)
+    with pytest.raises(StillStops):
+        await job.ask("n:a")
+    await held.finish("failed")
+    (again,) = await job.made("n:a")
+    assert again.id != running.id and again.state == "pending"
 
 
 # -- sleeps and waits ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from longrun.errors import JobGone, NotARoot
 from longrun.jobs.policy import Policy
 from longrun.jobs.states import Status
 from longrun.store.claims import Claim
-from longrun.store.steps import Sleep
+from longrun.store.steps import Sleep, StillStops
 from longrun.store.store import Store
 from longrun.store.upkeep import MOST
 
@@ -319,9 +319,12 @@ async def test_what_was_open_when_the_first_ended_is_stopped_with_it_and_made_an
     running = await claim(store, await child(store, held, "n:a"))
     await end(store, held.id, "failed", FAILURE, held)
     fresh = await claim(store, await store.records.resubmit(held.id, "t", new_job_id()))
+    with pytest.raises(StillStops):
+        await ask(store, fresh, call("n:a"), need=1)
+    assert await store.claims.heartbeat([(running.id, running.fence)], 1) == [2]
+    assert await store.claims.finish(running.id, running.fence, "failed", FAILURE, b"") == "canceled"
     (anew,) = await ask(store, fresh, call("n:a"), need=1)
     assert anew.id != running.id
-    assert await store.steps.reap() and await store.claims.heartbeat([(running.id, running.fence)], 1) == [2]
     await end(store, anew.id)
     answer = await store.steps.resume(fresh.id, fresh.fence, 0, go=True)
     assert answer is not None and [result.key for result in answer.results] == ["n:a"]

@@ -16,7 +16,7 @@ from longrun.jobs.policy import Policy
 from longrun.models import ModelOptions, ModelSpec, Retry, isolated_registry, model
 from longrun.settings import Settings
 from longrun.store.connection import StoreError
-from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep, Terms
+from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep, StillStops, Terms
 from longrun.worker import steps
 from longrun.worker.run import Run
 from longrun.worker.step_calls import terms_of
@@ -166,9 +166,10 @@ async def test_what_the_store_refuses_is_answered_for_each_step() -> None:
 
 async def test_a_store_that_is_full_or_away_or_of_an_older_format_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "_PAUSE", 0.0)
-    desk, seat, run = desk_with(StorageFull("full"), StoreUnavailable("away"), OldFormat("old"))
+    monkeypatch.setattr(steps, "_SOON", 0.0)
+    desk, seat, run = desk_with(StorageFull("full"), StoreUnavailable("away"), OldFormat("old"), StillStops("stops"))
     await desk.ask(run, item())
-    assert [call[0] for call in desk.steps.calls] == ["ask"] * 4
+    assert [call[0] for call in desk.steps.calls] == ["ask"] * 5
     assert len(frames(seat, "answer")) == 1
     assert run.parked
 

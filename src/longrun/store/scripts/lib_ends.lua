@@ -73,13 +73,8 @@ end
 
 -- What a claim has to know of a job of a tree, and to do with it.
 local function flow_of(id, k) -- lazy
-  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root', 'kid')
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'kid')
   local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
-
-  local function ends(job)
-    local status = redis.call('HGET', record(job), 'status')
-    return not status or status == 'canceling' or TERMINAL[status]
-  end
 
   return {
     text = table.concat(text, ' '),
@@ -87,9 +82,9 @@ local function flow_of(id, k) -- lazy
     -- A step, and a parent that was let go, start without a word to receivers.
     silent = r[5] or r[6],
     -- Nobody can join it.
-    is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
+    is_over = function() return r[5] and cannot_be_joined(r[5]) end,
     take = function(lane)
-      redis.call('ZREM', tree_of(lane), in_tree(id, r[8]))
+      redis.call('ZREM', tree_of(lane), in_tree(id, r[7]))
       redis.call('HDEL', k, 'slept', 'waits')
     end,
   }

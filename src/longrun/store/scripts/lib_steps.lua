@@ -19,6 +19,16 @@ local function step_entry(attempt, t, key, id, model, status)
   return entry(attempt, t, 'step', '{"key":' .. cjson.encode(key) .. ',"id":"' .. id .. '","model":' .. cjson.encode(model) .. ',"status":"' .. status .. '"}')
 end
 
+-- Whether what this job makes is nobody's: it has ended or is to stop, or one has that it is a step of, to the top.
+local function cannot_be_joined(id)
+  while id do
+    local r = redis.call('HMGET', record(id), 'status', 'parent')
+    if not r[1] or r[1] == 'canceling' or TERMINAL[r[1]] then return true end
+    id = r[2]
+  end
+  return false
+end
+
 -- A parent that sleeps goes on: it is queued again.
 local function wake_up(id, k)
   redis.call('HDEL', k, 'wake_at', 'until')

@@ -191,3 +191,5 @@ async def test_a_signal_of_another_type_is_said_and_nothing_waits_for_ever() -> 
         await asyncio.to_thread(lambda: Job(signals={"x": "text"}).wait_for("x", int, timeout=1))
     with pytest.raises(StepFailed, match="in time"):
         await Job(signals={"x": TimeoutError()}).wait_for("x", int, timeout=1)
+    with pytest.raises(StepFailed, match="internal-error"):  # no JSON can be made of it
+        await asyncio.wait_for(Job(signals={"x": object()}).wait_for("x", int, timeout=1), 5)
