@@ -141,13 +141,8 @@ class Lane:
         """How many more jobs (batched: batches) may be sent there now."""
         if not self._is_open(seat):
             return 0
-        if seat in self.resuming:
-            return self._left(seat, self.concurrency - len(self.resuming[seat]))
-        ahead = self.ahead()
-        # One that has its slot again goes on when the store has answered: what is sent ahead would find the runner idle, and begin.
-        if ahead and any(run.waits for run in islice(self.aboard(seat), self.concurrency)):
-            ahead = 0
-        return self._left(seat, self.concurrency + ahead)
+        first = len(self.resuming[seat]) if seat in self.resuming else 0
+        return self._left(seat, self.concurrency + self.ahead() - first)
 
     def room_for_group(self, seat: Seat, group: str) -> int:
         """As `room`, for suspects of `group`, which has the runner to itself."""
