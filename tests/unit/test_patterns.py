@@ -138,7 +138,8 @@ FORMS = {"api.http.parameters:re.fullmatch"}
 #: Patterns of the scripts. All are anchored, or begin with a text that what they repeat cannot hold.
 LUA = {
     "'\"id\": ?\"(job_%x+)\"'", "'^%d+ (%a+)'", "'%S+'", "'^(%S+) (%d+)$'", "'^(%S+) (%S+)$'", "'^ *(%d[^,}]*)'",
-    "'^{\"run_s\":([%d.e+-]+),\"wait_s\":([%d.e+-]+)'", "'%.%d+$'", "'%.(%d+)$'", "'[^%w%.@_:-]'", "'^.*/(.*)$'",
+    "'^{\"run_s\":([%d.e+-]+),\"wait_s\":([%d.e+-]+)'",
+    "'^{\"run_s\":[^,]+,\"wait_s\":[^,]+,\"steps_s\":([%d.e+-]+)'", "'%.%d+$'", "'%.(%d+)$'", "'[^%w%.@_:-]'", "'^.*/(.*)$'",
     "'^(job_%x+)/(%d+)/'", "'^(job_%x+)/(%d+/.+)/'",
     "'^file_[0-9a-f]+$'", "'^(%d+) %d+ output '", "'^(%d+) (.*)$'", "'^(%d+) (%d+)$'", "'^(%d+)/(.*)'", "'^[^/]*'", "'/(.*)'",
     # Of journals: their members are without spaces.
