@@ -9,6 +9,7 @@ PIP_ARGS ?=
 UV_VERSION = 0.13.8
 
 APP ?= examples/hello.py
+NAME ?= design_studio
 ARGS ?=
 SEED ?=
 
@@ -16,7 +17,8 @@ PY = $(VENV)/bin/python
 UV = $(VENV)/bin/uv
 # The locks are complete, so nothing is resolved while installing: what is not in them is not installed.
 # Compiled at once: where PYTHONDONTWRITEBYTECODE is set, every process would compile all it imports, more than half of a start's CPU time.
-SYNC = $(UV) pip install --quiet --python $(PY) --no-deps --require-hashes --compile-bytecode
+SYNC_INTO = $(UV) pip install --quiet --no-deps --require-hashes --compile-bytecode --python
+SYNC = $(SYNC_INTO) $(PY)
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate
 EXTRAS = --extra serve --extra embedded --extra s3 --extra images
@@ -27,7 +29,12 @@ READY = $(VENV)/.ready
 DEV_READY = $(VENV)/.dev-ready
 DEMO_READY = $(VENV)/.demo-ready
 
-.PHONY: help demo serve test check format bench chaos wheel lock clean bytecode
+# A larger example has requirements of its own, which must not meet those of Longrun's environment.
+EXAMPLE = examples/$(NAME)
+EXAMPLE_PY = $(EXAMPLE)/.venv/bin/python
+EXAMPLE_READY = $(EXAMPLE)/.venv/.ready
+
+.PHONY: help demo example serve test check format bench chaos wheel lock clean bytecode
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -35,6 +42,9 @@ help: ## list these targets
 
 demo: $(DEMO_READY) ## embed eight sentences with a real model through the real service, on this machine
 	$(PY) examples/demo.py $(ARGS)
+
+example: $(EXAMPLE_READY) ## run a larger example in an environment of its own: make example NAME=design_studio
+	$(EXAMPLE_PY) -m examples.$(NAME).run $(ARGS)
 
 serve: $(READY) ## serve a model file with all it needs, and no more: make serve APP=examples/hello.py
 	$(PY) -m longrun serve $(APP) $(ARGS)
@@ -77,9 +87,11 @@ lock: $(UV_READY) ## resolve the dependencies again: make lock ARGS=--upgrade
 		--excludes requirements-demo.excludes --no-emit-package torch -o requirements-demo.lock
 	for wanted in benchmarks/peers/*.in; do \
 		$(COMPILE) $(ARGS) $$wanted -o $${wanted%.in}.lock || exit 1; done
+	for wanted in examples/*/requirements.in; do \
+		$(COMPILE) $(ARGS) $$wanted --constraints requirements.lock --excludes $${wanted%.in}.excludes -o $${wanted%.in}.lock || exit 1; done
 
 clean: ## remove the environment, caches and build results (not data folders)
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) examples/*/.venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests examples -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(UV_READY):
@@ -107,4 +119,11 @@ $(DEV_READY): $(READY) requirements-dev.lock
 $(DEMO_READY): $(READY) requirements-demo.lock
 	$(SYNC) -r requirements-demo.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check "$(TORCH)" $(PIP_ARGS)
+	@touch $@
+
+$(EXAMPLE_READY): $(UV_READY) requirements.lock pyproject.toml $(EXAMPLE)/requirements.lock
+	@test -x $(EXAMPLE_PY) || $(UV) venv --quiet --python $(PY) $(EXAMPLE)/.venv
+	$(SYNC_INTO) $(EXAMPLE_PY) -r requirements.lock
+	$(SYNC_INTO) $(EXAMPLE_PY) -r $(EXAMPLE)/requirements.lock
+	$(UV) pip install --quiet --python $(EXAMPLE_PY) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -149,12 +149,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[httpx.Client]:
-    """The running service, stopped again in every case, with nothing of it left behind."""
+def served(folder: Path, app: Path = APP, **variables: str) -> Iterator[httpx.Client]:
+    """The running service, stopped again in every case, with nothing of it left behind.
+
+    Args:
+        folder: for its data and its log.
+        app: the models' file.
+        variables: further ones of its environment.
+    """
     port, log = free_port(), folder / "serve.log"
     # The demo must not use settings that were made for something else: neither variables nor a `.env` in the current folder.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGRUN_")}
-    command = [sys.executable, "-m", "longrun", "serve", str(APP), "--port", str(port), "--data", str(folder / "data")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGRUN_")} | variables
+    command = [sys.executable, "-m", "longrun", "serve", str(app), "--port", str(port), "--data", str(folder / "data")]
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True)
     problems = []

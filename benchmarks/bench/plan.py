@@ -42,6 +42,9 @@ class Plan:
     loads: tuple[int, ...] = (10, 25, 50, 75, 90, 100)  #: percent of the capacity
     computed: int = 120  #: jobs that keep the cores busy
     load_window: float = 6.0  #: at each load
+    step_width: int = 100  #: steps of a flow that gathers them
+    step_flows: int = 50
+    step_chain: int = 100  #: steps of a flow that runs them one after the other
 
 
 QUICK = Plan(
@@ -72,6 +75,8 @@ QUICK = Plan(
     loads=(10, 50, 90),
     computed=60,
     load_window=2.0,
+    step_flows=20,
+    step_chain=30,
 )
 
 

@@ -50,4 +50,7 @@ TARGETS: dict[str, Target] = {
     "supervised": Target("recovery", "worker killed, its job runs again: its supervisor is alive [s]", 5, 2, "longrun", "lower"),
     "sse p99": Target("sse", "1,000 SSE readers, 5 events/s each: p99 delay [ms]", 250, 80, "longrun", "lower"),
     "sse memory": Target("sse", "1,000 SSE readers: memory per reader [KB]", 100, 50, "longrun", "lower"),
+    "steps": Target("steps", "steps a second of one worker", 1000, 2500, "longrun"),
+    "step cost": Target("steps", "store: a step that a flow runs, against a plain job from submit to end", 3, 2, "ratio", "lower"),
+    "logo": Target("steps", "logo flow of 2, 4 x 6 and 3 s (29 s of steps) [s]", 11.5, 11.1, "longrun", "lower"),
 }

@@ -168,7 +168,7 @@ def _attempts(outcome: Outcome) -> Iterator[str]:
 
 
 def _all_listed(attempts: list[dict[str, Any]], last: int) -> bool:
-    """Whether attempts 1 to `last` are there, in order. Those that only waited, one after the other, are one with the number of the last."""
+    """Whether attempts 1 to `last` are there, in order. Those that only waited, one after the other, are one: the last of them."""
     before = 0
     for attempt in attempts:
         number = attempt["attempt"]

@@ -1,6 +1,7 @@
 """Flows whose steps buy from a provider (provider.py), which counts what it was asked for and under which key."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import random
@@ -36,6 +37,17 @@ async def buy(step: str, seconds: float, job: Job) -> str:
     """Buy it, beside others."""
     note("begin", job)
     return await asyncio.to_thread(call, step, job.idempotency_key, job, seconds)
+
+
+@model(concurrency=8)
+async def buy_surely(step: str, seconds: float, job: Job) -> str:
+    """Buy it, and do not stop before it is there."""
+    note("begin", job)
+    bought = asyncio.ensure_future(asyncio.to_thread(call, step, job.idempotency_key, job, seconds))
+    while not bought.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(bought)
+    return bought.result()
 
 
 @model
@@ -180,22 +192,22 @@ async def by_hand(text: str, seconds: float, job: Job) -> list[str]:
     note("begin", job)
     said = []
     for n in range(2):
-        child = await asyncio.to_thread(
-            longrun.submit, "buy", {"step": f"{text}/{n}", "seconds": seconds}, idempotency_key=f"{job.idempotency_key}-{n}"
-        )
-        said.append(await asyncio.to_thread(child.result, timeout=60))
+        given = {"step": f"{text}/{n}", "seconds": seconds}
+        child = await longrun.submit("buy", given, idempotency_key=f"{job.idempotency_key}-{n}")
+        said.append(await child.result(timeout=60))
     return said
 
 
 @model(concurrency=4)
-async def gives_up(text: str, seconds: float, job: Job) -> list[str]:
-    """Fails at once when its first step does, while the second is being paid for; waits for both when it is done again."""
+async def gives_up(text: str, seconds: float, job: Job, surely: bool = False) -> list[str]:
+    """Fails while its second step is being paid for, when the first has failed."""
     note("begin", job)
-    calls = [job.call(sold_out, step=f"{text}/first", seconds=0), job.call(buy, step=f"{text}/second", seconds=seconds)]
+    second = asyncio.create_task(job.run(buy_surely if surely else buy, step=f"{text}/second", seconds=seconds))
     try:
-        return list(await job.gather(*calls, fail_fast=True))
+        first = await job.run(sold_out, step=f"{text}/first", seconds=0.3)
     except StepFailed as error:
         raise Failure(str(error)) from error
+    return [first, await second]
 
 
 @model(concurrency=8)

@@ -62,8 +62,8 @@ TREE_MUTANTS = [
     Mutant(
         "whose an open step is after a retry",
         "store/scripts/ask.lua",
-        "if not TERMINAL[c[1]] then return c[2] == parent end",
-        "if not TERMINAL[c[1]] then return true end",
+        "if c[2] == parent and (of == epoch or c[1] ~= 'canceling') then return true end",
+        "if true then return true end",
         f"{RETENTION}::test_what_was_open_when_the_first_ended_is_stopped_with_it_and_made_anew",
     ),
     Mutant(
@@ -90,15 +90,15 @@ TREE_MUTANTS = [
     Mutant(
         "links that stream",
         "store/scripts/append.lua",
-        "streams = {}, tonumber(p[3] or 0), p[4]\n",
-        "streams = {}, tonumber(p[3] or 0), redis.call('HGET', own_k, 'parent')\n",
+        "outputs = p[4] and outputs\n",
+        "outputs = redis.call('HGET', own_k, 'parent') and outputs\n",
         f"{TREES}::test_it_goes_on_to_the_parent_above_if_that_link_streams[False]",
     ),
     Mutant(
         "end of the log above",
         "store/scripts/append.lua",
-        "until not p[1] or TERMINAL[p[1]]\n",
-        "until not p[1]\n",
+        "until not p[2] or p[1]\n",
+        "until not p[2]\n",
         f"{TREES}::test_nothing_stands_behind_the_end_of_a_log",
     ),
 ]

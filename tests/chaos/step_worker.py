@@ -11,7 +11,7 @@ from tests.chaos.step_programs import Again, Ask, Call, Drop, Job, Local, Nap, P
 from longrun.jobs.fence import Fence
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim
-from longrun.store.steps import Answer, Child, Result, SignalWait, Sleep, Terms
+from longrun.store.steps import Answer, Child, Result, SignalWait, Sleep, StillStops, Terms
 from longrun.store.steps import Call as Asked
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Worker:
     def _take(self) -> None:
         world = self.world
         for lane in ("gpu.flow", "gpu.leaf"):
-            steps = world.redis.zrange(f"{world.prefix}tree:{lane}", 0, -1)
+            steps = [each[7:] for each in world.redis.zrange(f"{world.prefix}tree:{lane}", 0, -1)]
             ids = [job_id.decode() for job_id in world.now.send("pop", lane, 1)[2::3]]
             world.see_popped(lane, ids, steps)
             for job_id in ids:
@@ -121,7 +121,7 @@ class Worker:
                     raise Died
                 claim = self.verb(world.claims.claim(job_id, f"{self.name}-{next(self._nonces)}", self.name, "cpu"))
                 if claim is not None:
-                    assert not world.is_orphan(job_id, most=1), "a step has begun that nobody can join"
+                    assert not world.is_orphan(job_id), "a step has begun that nobody can join"
                     self.runs.append(Run(claim))
             if ids:
                 return
@@ -251,11 +251,14 @@ class Worker:
         if run.stage == 0 and self.world.rng.random() < 0.5:
             # In one script with the wait for them, or before it.
             need = 0
-        answer = self.verb(
-            self.world.steps.ask(
-                run.id, run.fence, [asked(call) for call in calls] if run.stage == 0 else [], seen=run.seen, need=need, terms=Terms()
+        try:
+            answer = self.verb(
+                self.world.steps.ask(
+                    run.id, run.fence, [asked(call) for call in calls] if run.stage == 0 else [], seen=run.seen, need=need, terms=Terms()
+                )
             )
-        )
+        except StillStops:
+            return None  # it asks again
         if answer is not None and need and not answer.waits and run.stage:
             answer = self.verb(self.world.steps.resume(run.id, run.fence, run.seen, go=False))
         run.stage = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -26,19 +27,15 @@ def post(flows: Flows, path: str, body: Any = None) -> httpx.Response:
 def stored(cluster: Cluster) -> dict[str, str]:
     """Status of every job in the store."""
     redis = cluster.redis
-    names = [name for name in redis.scan_iter(f"{PREFIX}job:*", count=1000)]
+    names = list(redis.scan_iter(f"{PREFIX}job:*", count=1000))
     pipe = redis.pipeline(transaction=False)
     for name in names:
         pipe.hget(name, "status")
     return {name.decode(): (status or b"").decode() for name, status in zip(names, pipe.execute(), strict=True)}
 
 
-@pytest.mark.parametrize(
-    ("width", "harm"), [pytest.param(5, "kill", marks=pytest.mark.gate), (30, "kill"), (30, "none"), (30, "freeze")]
-)
-def test_p7_a_cancel_ends_a_tree_of_three_levels_whoever_is_killed_meanwhile(
-    flows: Flows, width: int, harm: str, seed: int
-) -> None:
+@pytest.mark.parametrize(("width", "harm"), [pytest.param(5, "kill", marks=pytest.mark.gate), (30, "kill"), (30, "none"), (30, "freeze")])
+def test_p7_a_cancel_ends_a_tree_of_three_levels_whoever_is_killed_meanwhile(flows: Flows, width: int, harm: str, seed: int) -> None:
     cluster, dice = flows.cluster, random.Random(seed)
     workers = [cluster.start_worker(CHAOS_PROVIDER=flows.provider.url) for _ in range(2)]
     cluster.workers_ready(2)
@@ -78,40 +75,37 @@ def test_p8_a_parent_that_kills_its_process_after_a_wait_fails_alone(flows: Flow
     flows.judge(expected=("succeeded", "failed"))
     job = flows.caller.history.outcomes[culprit].job
     assert job["error"]["code"] == "worker-lost"
-    began = [run for run in flows.cluster.runs() if run.job_id == culprit]
-    assert len(began) == 3
+    # It is charged three times; a first crash that it had beside the others, which might have been theirs, is not.
+    assert flows.cluster.redis.hget(f"{PREFIX}job:{culprit}", "crashes") == b"3"
+    assert len([run for run in flows.cluster.runs() if run.job_id == culprit]) in (3, 4)
     assert len(flows.provider.for_("poison/first")) == 1
     # The neighbour that only waited is charged nothing, and nothing of it is paid again.
     assert flows.cluster.redis.hget(f"{PREFIX}job:{waits}", "crashes") is None
     assert {len(flows.provider.for_(f"waits/{name}")) for name in ("first", "last")} == {1}
 
 
-@pytest.mark.parametrize("after", [0.0, 1.5, 4.0], ids=lambda after: f"after {after} s")
-def test_p12_a_retry_pays_only_what_had_failed_also_when_the_time_to_keep_its_job_is_over(flows: Flows, after: float) -> None:
-    flows.provider.says = lambda step: "none left" if step == "order/3" and not sold else f"paid {step}"
+@pytest.mark.parametrize("after", [0.0, 1.0, 1.8], ids=lambda after: f"after {after} s")
+def test_p12_a_retry_pays_only_what_had_failed_also_when_its_job_goes_while_it_runs(flows: Flows, after: float) -> None:
     sold: list[bool] = []
+    flows.provider.says = lambda step: "none left" if step == "order/3" and not sold else f"paid {step}"
     flows.cluster.start_worker(CHAOS_PROVIDER=flows.provider.url)
-    first = flows.caller.submit("order", "order", 0.05, input={"text": "order", "seconds": 0.05}, policy={"retain_for": 1.0 if after else 3600})
+    flows.cluster.workers_ready()
+    given = {"text": "order", "seconds": 0.8}
+    first = flows.caller.submit("order", "order", 0.8, input=given, policy={"retain_for": 2.0})
     flows.caller.wait_for([first], {"failed"}, within=60)
     flows.caller.history.accepted.pop(first)
-    time.sleep(min(after, 1.0) * 0.6)  # its retention has begun; it goes while its retry runs
-    paid = len(flows.provider.calls)
-    assert paid == 4
+    assert len(flows.provider.calls) == 4
     sold.append(True)
-    if after:
-        assert post(flows, f"/jobs/{first}/retry").is_success
-        time.sleep(after)
-    retried = post(flows, f"/jobs/{first}/retry")
-    if after and retried.status_code == 410:
-        retried = None
-    root = (retried.json() if retried is not None else {}).get("id") or flows.cluster.redis.hget(f"{PREFIX}job:{first}", "retried_by").decode()
-    flows.caller.wait_for_all(within=30)
-    until(lambda: flows.caller.get(f"/jobs/{root}")["terminal"], "the retry has ended", timeout=30)
-    job = flows.caller.get(f"/jobs/{root}")
+    time.sleep(after)
+    job = post(flows, f"/jobs/{first}/retry").json()
+    while not job["terminal"]:
+        time.sleep(0.05)
+        job = flows.caller.get(f"/jobs/{job['id']}")
     assert (job["status"], job["output"]) == ("succeeded", [f"paid order/{n}" for n in range(5)]), job
-    bought = [call.step for call in flows.provider.calls[paid:]]
-    assert bought == ["order/3", "order/4"]
+    assert [call.step for call in flows.provider.calls[4:]] == ["order/3", "order/4"]
     assert len({call.key for call in flows.provider.for_("order/3")}) == 1
+    gone = flows.caller._answer("GET", f"/jobs/{first}").status_code
+    assert gone == 410 or not after, "the failed job has gone meanwhile"
 
 
 def test_p14_a_zombie_that_thaws_after_its_successor_has_ended_makes_nothing_and_writes_nothing(flows: Flows) -> None:
@@ -135,7 +129,8 @@ def test_p14_a_zombie_that_thaws_after_its_successor_has_ended_makes_nothing_and
     assert len(stored(cluster)) == 12
 
 
-def test_a_retry_waits_for_what_the_failed_job_still_pays_and_pays_it_no_second_time(flows: Flows) -> None:
+@pytest.mark.parametrize("surely", [False, True], ids=["stops", "goes on to its end"])
+def test_a_retry_waits_for_what_the_failed_job_still_pays_and_pays_it_no_second_time(flows: Flows, surely: bool) -> None:
     sold: list[bool] = []
     flows.provider.says = lambda step: "none left" if step.endswith("first") and not sold else f"paid {step}"
     flows.cluster.start_worker(CHAOS_PROVIDER=flows.provider.url)
@@ -143,7 +138,7 @@ def test_a_retry_waits_for_what_the_failed_job_still_pays_and_pays_it_no_second_
     for n in range(5):
         sold.clear()
         text = f"gives up {n}"
-        job_id = flows.start("gives_up", text, 0.9)
+        job_id = flows.start("gives_up", text, 1.2, surely=surely)
         flows.caller.wait_for([job_id], {"failed"}, within=30)
         flows.caller.history.accepted.pop(job_id)
         assert len(flows.provider.for_(f"{text}/second")) == 1
@@ -157,7 +152,7 @@ def test_a_retry_waits_for_what_the_failed_job_still_pays_and_pays_it_no_second_
         second = flows.provider.for_(f"{text}/second")
         assert len({call.key for call in second}) == 1
         print(f"{old['status']}: paid {len(second)} times")
-        assert len(second) == (1 if old["status"] == "succeeded" else 2)
+        assert (len(second), old["status"]) == ((1, "succeeded") if surely else (2, "canceled"))
 
 
 @pytest.mark.cluster(app=APP, settings={"LONGRUN_MODELS_MAY_SUBMIT": "1"})
@@ -172,8 +167,6 @@ def test_jobs_that_submit_and_wait_by_hand_go_on_after_a_kill(flows: Flows, vict
         worker.kill_tree()
         cluster.start_worker(CHAOS_PROVIDER=flows.provider.url)
     else:
-        import os
-
         os.kill(cluster.runs()[-1].pid, 9)
     flows.caller.wait_for_all(within=60)
     flows.caller.collect()
@@ -210,8 +203,6 @@ def test_p9_of_a_hundred_answers_at_once_one_counts_across_crashes(flows: Flows,
     if worker is not None:
         until(lambda: bool(flows.caller.get(f"/jobs/{job_id}")["asks"]), "it asks", timeout=60)
     if harm == "runner" and worker is not None:
-        import os
-
         os.kill(cluster.runs()[-1].pid, 9)
     answers = send_all(flows, job_id, [{"is": n} for n in range(100)])
     assert sorted(set(answers)) == [200, 409]

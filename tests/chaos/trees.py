@@ -1,14 +1,12 @@
-"""Flows over real processes: submits them, and judges what they paid (P1 of the proofs of steps).
+"""Flows over real processes: submits them, and judges what they paid (FAULTS.md, rules R12 and R13).
 
-T1  a step is paid once, but for calls that came before its end was stored; and all calls for it bear one key.
-T2  a call is made by an attempt that the step had; and a step is one job, never two.
-T3  each step ends once in the journal of its parent, and nothing of a tree that has ended is open.
-T4  the output is what the provider sold, in the right order: nobody got another's.
+R12 no call for a step comes after its end was stored; all calls for it bear one key, and each was made by another attempt that it had.
+R13 a step is one job, ends once in the journal of its parent, and nothing of a tree that has ended is open.
+And the output is what the provider sold, in the right order: nobody got another's.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -130,15 +128,3 @@ class Flows:
             yield f"{call} was paid and is not in the journal"
         elif call.at > int(entry.split()[2]) / 1000 + _ROUNDED:
             yield f"{call} was paid after its result was in the journal: {entry!r}"
-
-
-def wait_until_fired(cluster: Cluster, caller: Caller, worker: Any, *, timeout: float) -> bool:
-    """Whether a failpoint of this worker has fired; False when all jobs have ended without."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if "failpoint" in worker.log.read_text(errors="replace"):
-            return True
-        if not caller.history.unfinished():
-            return False
-        time.sleep(0.02)
-    raise AssertionError(f"neither failpoint nor end within {timeout:g} s: {cluster.logs()}")

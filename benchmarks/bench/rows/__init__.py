@@ -16,6 +16,7 @@ from bench.rows import (
     recovery,
     scaling,
     sse_readers,
+    steps,
     submits,
     ten_thousand,
     threads,
@@ -39,6 +40,7 @@ ROWS: dict[str, Callable[[Plan], Sequence[Figure | Curve]]] = {
     "sse": sse_readers.measure,
     "uploads": uploads.measure,
     "large values": large_values.measure,
+    "steps": steps.measure,
 }
 
 #: Environments that a row needs, see `bench.environments`.

@@ -132,8 +132,8 @@ def describe_progress(progress: Json) -> str:
     return f"{progress.get('fraction') or 0:.0%}{' ' if text else ''}{_CONTROL.sub(' ', text)}"
 
 
-def describe_event(event: Event) -> str | None:
-    """An event in a few words; None = nothing worth a line (output, the start of the log, the end)."""
+def describe_event(event: Event, job_id: str = "ID") -> str | None:
+    """An event of a job in a few words; None = nothing worth a line (output, the start of the log, the end)."""
     kind, data = event.type, event.data
     if kind == "started":
         return "running" if event.attempt == 1 else f"running, attempt {event.attempt}"
@@ -147,17 +147,17 @@ def describe_event(event: Event) -> str | None:
     if kind == "step":
         return _CONTROL.sub(" ", f"step {data.get('key')}: {data.get('status')}")
     if kind == "waiting":
-        return describe_wait(data)
+        return describe_wait(data, job_id)
     return "canceling" if kind == "canceling" else None
 
 
-def describe_wait(data: Json) -> str:
-    """What a job waits for."""
+def describe_wait(data: Json, job_id: str) -> str:
+    """What a job waits for, and where the question stands."""
     names = [_CONTROL.sub(" ", str(name)) for name in data.get("for") or []]
     if not names or names == ["steps"]:
         return "waiting for its steps"
     until = f" until {data['until']}" if data.get("until") else ""
-    return f"waiting{until} to be answered: {', '.join(names)}; see `longrun signal`"
+    return f"waiting{until} to be answered: {', '.join(names)}; see `longrun jobs show {job_id}`"
 
 
 def describe_failure(job: Json) -> str:
@@ -230,7 +230,7 @@ class Watch:
     def __init__(self, *, stream_text: bool) -> None:
         self.text = StreamedText()
         self._stream_text = stream_text
-        self._last = ""
+        self._last, self._id = "", "ID"
         # Where both go to one terminal, a line for the user must not begin in the middle of the text. Asked before there is a bar: the
         # stdout that rich puts in place for it says, before rich 15, that it is no terminal.
         self._shared = sys.stderr.isatty() and sys.stdout.isatty()
@@ -239,6 +239,7 @@ class Watch:
 
     def on_job(self, job: RemoteJob) -> None:
         """The job as it is now."""
+        self._id = job.id
         self._show(describe(job.body), job.progress.fraction if job.progress else None)
 
     def on_event(self, event: Event) -> None:
@@ -248,7 +249,7 @@ class Watch:
             self.close()  # a moving bar and growing text would tear each other apart
             write(new.removeprefix("\n") if self._shared and self._at_start else new)
             self._at_start = new.endswith("\n")
-        line = describe_event(event)
+        line = describe_event(event, self._id)
         if line is not None:
             self._show(line, event.data.get("fraction"), lasting=event.type in ("log", "retrying"))
 

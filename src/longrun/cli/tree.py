@@ -27,8 +27,9 @@ def _state(step: Json) -> str:
     words = [str(step["status"])]
     if step["status"] == "waiting" and step.get("until"):
         words.append(f"until {step['until']}")
-    if step.get("error"):
-        words.append(str(step["error"].get("code")))
+    code = (step.get("error") or {}).get("code")
+    if code and code != step["status"]:
+        words.append(str(code))
     if step.get("unused"):
         words.append("unused")
     return ", ".join(words)

@@ -24,7 +24,7 @@ TREE_FIELDS = ("parent", "root", "step", "depth", "epoch", "asks", "kids_usage",
 WITH_TREE = b"tree"
 
 #: Figures of `usage` that are ours, of each attempt or of the job. What a model reports by one of these names is not kept.
-OUR_FIGURES = frozenset({"queue_s", "wait_s", "run_s", "store_s", "batch_size", "batch_wait_s"})
+OUR_FIGURES = frozenset({"queue_s", "wait_s", "run_s", "steps_s", "store_s", "batch_size", "batch_wait_s"})
 
 
 def typed(names: Sequence[str], values: Sequence[bytes | None], *, ints: Container[str], texts: Container[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from longrun.errors import Canceled
 from longrun.models.handle import Handle
 from longrun.models.steps.job_steps import JobSteps
-from longrun.models.steps.local import LocalPort, in_loop
+from longrun.models.steps.local import LocalPort, is_awaited
 from longrun.models.steps.local_models import LocalTree
 from longrun.models.steps.port import Port
 from longrun.models.steps.start import Start
@@ -152,7 +152,7 @@ class Job(JobSteps, Handle):
     def _in_place(self) -> Port:
         signals, sleeps = self._local
         tree = LocalTree(_child, signals, sleeps, lambda text: self.log(text, "warning"))
-        return LocalPort(tree, Start(self.id, self.model), is_async=in_loop())
+        return LocalPort(tree, Start(self.id, self.model), is_async=is_awaited())
 
     def _report(self, kind: str, data: dict[str, Any]) -> None:
         if self._emit is not None:

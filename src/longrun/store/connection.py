@@ -29,8 +29,8 @@ Arg = str | bytes | int | float
 LoadScripts = Callable[[int], Mapping[str, Script]]
 #: Where a page of a listing ends: score and id of its last entry. ("", "") = before the newest.
 Cursor = tuple[str, str]
-#: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script; or it has forgotten ours, and a
-#: new connection loads them.
+#: Replies that say "not now": the server starts, is a replica, cannot write to disk, or runs a long script; or it has forgotten ours, which
+#: are loaded again over a new connection.
 _NOT_NOW = ("LOADING", "MASTERDOWN", "READONLY", "MISCONF", "BUSY", "TRYAGAIN", "NOREPLICAS", "NOSCRIPT")
 _BATCH = 512
 #: Errors of a broken connection. For a transport that the other side has closed uvloop raises RuntimeError, and asyncio since Python 3.12
@@ -54,11 +54,6 @@ def info_lines(reply: bytes | None) -> dict[str, str]:
     """The `name:value` lines of what INFO answers; none of None."""
     lines = (reply or b"").decode(errors="replace").splitlines()
     return {name: value for name, colon, value in (line.partition(":") for line in lines) if colon}
-
-
-def _others(scripts: Mapping[str, Script], loaded: Mapping[str, Script]) -> list[Script]:
-    """Those that are not the same in both."""
-    return [each for name, each in scripts.items() if each.sha != loaded[name].sha]
 
 
 class StoreError(LongrunError):
@@ -107,6 +102,7 @@ class Connection:
         self.format = FORMAT
         self.scripts = load(FORMAT)
         self.made = 0
+        self._loaded: set[str] = set()  # digests of scripts that were loaded over the connection that there is
         self._calls: list[_Call] = []
         self._wire: AbstractConnection | None = None
         self._flusher: asyncio.Task[None] | None = None
@@ -126,10 +122,9 @@ class Connection:
         """Run a script; the future gets the answer, or fails as `run` does."""
         return self._enqueue(self.scripts[name], args, timeout)
 
-    async def use_format(self, format: int) -> None:
-        """Run the scripts as data of this format want them, from now on. Raises as `run` does; what was known stays in force then."""
+    def use_format(self, format: int) -> None:
+        """Run the scripts as data of this format want them, from now on."""
         scripts = self._load(format)
-        await asyncio.gather(*[self.command("SCRIPT", "LOAD", each.source) for each in _others(scripts, self.scripts)])
         self.format, self.scripts = format, scripts
 
     async def command(self, *args: Arg, timeout: float | None = None) -> Any:
@@ -183,11 +178,17 @@ class Connection:
         limit = max(0.05, min(min(call.deadline for call in batch) - now, self._patience))
         async with asyncio.timeout(limit):
             wire = await self._connected()
-            # hiredis packs a command seven times as fast as redis-py does.
-            commands = [
+            wanted = {script.sha: script for call in batch if call.script for script in (self.scripts[call.script.name],)}
+            loads = [script for sha, script in wanted.items() if sha not in self._loaded]
+            commands: list[tuple[Arg, ...]] = [("SCRIPT", "LOAD", each.source) for each in loads]
+            commands += [
                 ("EVALSHA", self.scripts[call.script.name].sha, 0, *call.args) if call.script else tuple(call.args) for call in batch
             ]
+            # hiredis packs a command seven times as fast as redis-py does.
             await wire.send_packed_command(b"".join([pack_command(each) for each in commands]), check_health=False)  # type: ignore[arg-type]
+            for _ in loads:
+                await wire.read_response()
+            self._loaded |= {each.sha for each in loads}
             for call in batch:
                 await self._settle(wire, call)
 
@@ -212,43 +213,27 @@ class Connection:
         if not self._wire.is_connected:
             await self._wire.connect()
             self.made += 1
-            wire = self._wire
-            transport = wire._writer.transport if wire._writer is not None else None
-            try:
-                await self._greet(wire)
-            except BaseException:
-                # Given up half-way: a socket that is only closed waits until the rest of the scripts is sent.
-                if transport is not None:
-                    transport.abort()
-                raise
+            await self._greet(self._wire)
         return self._wire
 
     async def _greet(self, wire: AbstractConnection) -> None:
-        """Load all scripts, as the format of the data wants them. Nearly always that is the one that is known, and this is one trip.
-
-        All at once: no script of a batch is refused for being unknown while its neighbours run, so writes keep their order.
-        """
-        scripts = self.scripts
-        loads = [("SCRIPT", "LOAD", each.source) for each in scripts.values()]
-        await wire.send_packed_command(wire.pack_commands([("HGET", self._about, "format"), *loads]), check_health=False)
+        """Ask for the format of the data, and have scripts loaded as that wants them. Nearly always it is the one that is known."""
+        self._loaded.clear()
+        await wire.send_packed_command(wire.pack_command("HGET", self._about, "format"), check_health=False)
         try:
             found = await wire.read_response()
         except ResponseError:
             found = None  # a server on which nothing may be started: those who look at it say why
-        for _ in loads:
-            await wire.read_response()
         if found is None:
             return  # fresh data get the format that is known
         self.format = nearest(found.decode(errors="replace"))
         self.scripts = self._load(self.format)
-        if others := _others(self.scripts, scripts):
-            await wire.send_packed_command(wire.pack_commands([("SCRIPT", "LOAD", each.source) for each in others]), check_health=False)
-            for _ in others:
-                await wire.read_response()
 
     async def _disconnect(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
+            if wire._writer is not None:
+                wire._writer.transport.abort()  # a socket that is only closed waits until the rest of what was to be sent is
             with contextlib.suppress(*BROKEN):
                 await wire.disconnect(nowait=True)
 

@@ -26,6 +26,7 @@ job:<id>            hash, until its expiry, then a tombstone of 7 days. The reco
                       and its `expires` is `tree`: it goes with its root, or with the retry of that. One made anew has `retry_of`, the
                       id of the one before it
   depth, stream       of a child: how far below its root; 1: its output goes to its parent's log too. Its `place` is that of its root
+  kid                 of a child: its number among those of its parent, seven digits
   shown               of a child: 1: its parent's log has an event about it
   origin              of a child: its idempotency key; of a retried root: the first of the chain. `job.key` is made of it instead of the id
   kids                of a parent: children, sleeps and waits that were made; `ends:` has those of them that have ended
@@ -54,7 +55,7 @@ idem:<tenant>:<key> string, as its record or tombstone. `<job id> <fingerprint>`
 idx:<tenant>        zset, as the records. Job id → created ms: the listing
 wait:<queue>.<model>      zset. Waiting ids → (9 − priority)·10¹³ + queued ms: depth, position, oldest age
 <queue>.<model>[:<n>]     list. The lane's tickets (Celery messages); n = 9 − priority, absent for 0; LPUSH in, RPOP out
-tree:<queue>.<model>      zset. Waiting ids of jobs of trees, which have no tickets → place as in `wait:`, that of their root
+tree:<queue>.<model>      zset. Waiting jobs of trees, which have no tickets: `<kid><id>` → place as in `wait:`, that of their root
 suspects:<queue>.<model>  hash. Waiting ids that are suspects → group
 held:<group>        string, one lease. The worker that runs this group of suspects, or gets a runner ready for it
 wake:<queue>.<model>      list of at most one element. Workers that wait for the lane block on it

@@ -51,7 +51,7 @@ class Presence:
         newest, said = entry["formats"][1], orjson.dumps(entry)
         answer = Answer(*await self._connection.run("announce_process", identity, said, life, newest, VERSION, quiet))
         if answer.format and not answer.foreign and answer.format != self._connection.format:
-            await self._connection.use_format(answer.format)
+            self._connection.use_format(answer.format)
         return answer
 
     async def leave(self, identity: str, *, timeout: float) -> None:

@@ -219,5 +219,5 @@ async def write_about(store: Store, now: int, format: int, *, timeout: float) ->
         return None
     about = await read_about(store, timeout=timeout)
     if about is not None and known(about.format) and int(about.format) != store.format:
-        await store.connection.use_format(int(about.format))
+        store.connection.use_format(int(about.format))
     return about

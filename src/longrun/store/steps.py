@@ -113,6 +113,7 @@ class Answer:
     waits: bool  #: it waits now, from this script on
     now: int  #: ms of the server's clock
     results: list[Result] = field(default_factory=list)
+    more: bool = False  #: of `resume`: more has ended than had room
 
 
 class Refused(LongrunError):
@@ -129,6 +130,13 @@ class Refused(LongrunError):
 
 class OldFormat(StoreError):
     """The data have a format that knows of no steps, because a process of an older version works on them still. Ask again later."""
+
+
+class StillStops(StoreError):
+    """A step was begun by the job that this one is the retry of, or in an earlier epoch, and is being stopped; it may still succeed.
+
+    Ask again soon: then it has succeeded, and is not done a second time, or it is made anew. Nothing of this call was made.
+    """
 
 
 class Steps:
@@ -149,7 +157,7 @@ class Steps:
 
         Raises:
             Refused: see there.
-            OldFormat: see there.
+            OldFormat, StillStops: see there.
             StorageFull: nothing of the script that was refused was made.
         """
         fixed = parent, fence, until, terms.depth, terms.tree, terms.budget, self._max_queued
@@ -182,17 +190,14 @@ class Steps:
     async def resume(self, parent: str, fence: Fence, seen: int, *, go: bool) -> Answer | None:
         """What has ended after the first `seen` ends, in that order. `go`: a parent that waits runs again, from this script on.
 
-        `waits`: it waits still. A key may come twice, and may be that of a step which this run never asked for. None: as of `ask`.
+        At most `MOST` results, and of large ones some megabytes: ask again, from its `ended` on, when there is `more`. `waits`: it waits
+        still. A key may come twice, and may be that of a step which this run never asked for. None: as of `ask`.
         """
-        results: list[Result] = []
-        while True:
-            reply = await self._run("resume", parent, fence, seen + len(results), int(go), timeout=PATIENCE)
-            answer = _answer(reply)
-            if answer is None:
-                return None
-            results += answer.results
-            if not answer.results or seen + len(results) >= answer.ended:
-                return replace(answer, ended=seen + len(results), results=results)
+        answer = _answer(await self._run("resume", parent, fence, seen, int(go), timeout=PATIENCE))
+        if answer is None:
+            return None
+        known = seen + len(answer.results)
+        return replace(answer, ended=known, more=bool(answer.results) and known < answer.ended)
 
     async def let_go(self, runs: Sequence[tuple[str, Fence, int, bytes]]) -> list[str | None]:
         """Parents that wait are held no longer; each is (id, fence, ms that its code has run in all, usage JSON of the attempt).
@@ -272,11 +277,13 @@ class Steps:
 
 
 def _answer(reply: Any) -> Answer | None:
-    """From {1, ended, waits, now, key, state, data, usage, id, due, …} | {0, status} | {-1, code, detail} | {-2}."""
+    """From {1, ended, waits, now, key, state, data, usage, id, due, …} | {0, status} | {-1, code, detail} | {-2} | {-3}."""
     if reply[0] == 0:
         return None
     if reply[0] == -1:
         raise Refused(reply[1].decode(), reply[2].decode())
+    if reply[0] == -3:
+        raise StillStops("A step is still being stopped.")
     if reply[0] < 0:
         raise OldFormat("The data have a format of before there were steps: a process of an older version works on them.")
     _, ended, waits, now, *flat = reply

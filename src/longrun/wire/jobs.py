@@ -234,8 +234,8 @@ class Attempt(Answer):
     def of(cls, attempt: AttemptRecord, instance: str, *, debug: bool = False) -> Self:
         """An attempt as callers see it; `instance` is the path of its job."""
         took, usage = _seconds(attempt.started, attempt.finished), attempt.usage or {}
-        wait_s, run_s = usage.get("wait_s"), usage.get("run_s")
-        rest = None if took is None or wait_s is None or run_s is None else round(max(0.0, took - wait_s - run_s), 6)
+        wait_s, run_s, steps_s = usage.get("wait_s"), usage.get("run_s"), usage.get("steps_s", 0)
+        rest = None if took is None or wait_s is None or run_s is None else round(max(0.0, took - wait_s - run_s - steps_s), 6)
         return cls(
             attempt=attempt.attempt, worker=attempt.worker, device=attempt.device, started_at=rfc3339(attempt.started),
             finished_at=rfc3339(attempt.finished), queue_s=_seconds(attempt.queued, attempt.started), wait_s=wait_s, run_s=run_s,

@@ -42,7 +42,8 @@ are nil when it was not entered. `code_times` has them of a runner that does not
 `once`: the job's code must not run a second time. `flow`: nil, or [epoch, again, origin, journal, child] of `jobs.flow`.
 Requests of one run are answered in order, under their `n`; of more than 1,000 that wait for their answers the last are `stale` at once.
 `row` = [key, state, data, usage, id of the child, due in ms], see `store.steps.Result`; of a step that is not made the state is
-`refused`, and data is JSON {code, detail}. `now` is ms of the store's clock. After an answer with `waits` the run holds no slot; it has
+`refused`, and data is JSON {code, detail}. `now` is ms of the store's clock. An answer of n = 0 with `waits` is a piece: more of it
+follows, and until then nothing else changes. After another answer with `waits` the run holds no slot; it has
 one again with an `answer` of n = 0, which comes when there is room, with its own `awake` or another `ask`, and with a `cancel`.
 Inputs, outputs, usage and failures are JSON bytes; nobody on the way parses them. Inputs and outputs may be references to files instead
 (`jobs.file_refs`); `files` are those of the input, by id. An event `file` says that the job has made one, and comes before what names it.

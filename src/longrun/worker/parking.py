@@ -53,6 +53,7 @@ class Parking:
         run.parked = True
         seat.park(run)
         lane.held -= 1
+        lane.has_steps = True
         if due_in is not None:
             run.asking.timer = asyncio.get_running_loop().call_later(max(0.0, due_in) + _LATE, self.wake, run)
         lane.begin_next(seat)

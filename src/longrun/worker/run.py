@@ -89,6 +89,7 @@ class Run:
         0.0  #: seconds that its code has run towards `timeout`, until it waited last; of this attempt and those that were let go before
     )
     waits: float = 0.0  #: since when its code waits for steps; 0 = it does not
+    waited: float = 0.0  #: seconds that its code has waited for steps, in this attempt, until it went on last
     parked: bool = False  #: it holds no slot, and is not in `Lane.held`
     leaves: float = 0.0  #: when it was asked to unwind; 0 = it was not
     waiting: bool = False  #: the store says so, as far as is known: it takes no outcome before `Steps.resume`
@@ -160,9 +161,13 @@ class Run:
 
     def go_on(self, now: float) -> None:
         """Its code goes on."""
-        self.waits = 0.0
+        self.waited, self.waits = self.has_waited(now), 0.0
         if self.stop is None:
             self._limit(now)
+
+    def has_waited(self, now: float) -> float:
+        """Seconds that its code has waited for steps in this attempt."""
+        return self.waited + (max(0.0, now - self.waits) if self.waits else 0.0)
 
     def begin_anew(self, group: str) -> None:
         """It is to run again, with whom it shares `group` alone: as if it had not begun."""
@@ -172,7 +177,7 @@ class Run:
             flow, self.asking = replace(flow or Flow(), journal=True), None
         self.claim, self.group = replace(self.claim, suspect=group, flow=flow), group
         self.started = self.deadline = self.hard = None
-        self.ran = self.waits = 0.0
+        self.ran = self.waits = self.waited = 0.0
         self.waits_since = time.monotonic()
         self.batch = self.batch_size = 0
 

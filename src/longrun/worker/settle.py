@@ -348,6 +348,8 @@ def _usage(run: Run) -> bytes:
     ours: dict[str, float] = {}
     if run.run_s is not None:
         ours = {"run_s": round(run.run_s, 6), "wait_s": round(run.wait_s, 6)}
+        if (waited := run.has_waited(time.monotonic())) > 0:
+            ours["steps_s"] = round(waited, 6)
     if run.batch_size and run.started is not None:
         ours |= {"batch_size": run.batch_size, "batch_wait_s": round(run.started - run.since, 6)}
     reported = orjson.loads(run.backlog.usage) if run.backlog.usage else {}

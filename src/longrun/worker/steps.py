@@ -17,7 +17,7 @@ import orjson
 
 from longrun.errors import LongrunError, StorageFull, StoreUnavailable
 from longrun.log import Log
-from longrun.store.steps import Answer, OldFormat, Refused, Steps
+from longrun.store.steps import Answer, OldFormat, Refused, Steps, StillStops
 from longrun.worker.emitter import Emitter
 from longrun.worker.parking import Parking
 from longrun.worker.run import Asking, Run
@@ -29,7 +29,7 @@ log = Log("longrun.worker")
 T = TypeVar("T")
 #: Requests of one run that may wait for their answers. Of entries and file ids in one of them, so many go to the store at once.
 MOST_REQUESTS, _PIECE = 1000, 100
-_PAUSE = 1.0
+_PAUSE, _SOON = 1.0, 0.1
 #: Requests that are answered under their number, the first of their members.
 _NUMBERED = frozenset({"ask", "journal", "history", "files"})
 _WRITES, _READS = frozenset({"journal", "drop", "unsignal"}), frozenset({"history", "files"})
@@ -150,9 +150,11 @@ class StepRequests:
             try:
                 await self.emitter.flush(run)
                 return await work()
+            except StillStops:
+                await asyncio.sleep(_SOON)
             except (StorageFull, StoreUnavailable, OldFormat) as error:
                 log.warning("a step waits for the store", job_id=run.id, attempt=run.attempt, reason=str(error))
-            await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE)
         return None
 
     # -- steps ------------------------------------------------------------------------------------------------------------
@@ -181,7 +183,9 @@ class StepRequests:
             request.answer("answer", n, seen, False, int(time.time() * 1000), rows)
             return
         if answer is not None and need > 0 and not answer.waits and all(result.state == "pending" for result in answer.results):
-            answer = await self._with_ends(request, answer)
+            # It does not wait, for something has ended that is not among the calls: with that.
+            more = await self._ends(request, answer.ended, go=False)
+            answer = more and replace(more, waits=False, results=answer.results + more.results)
         if answer is not None:
             run.waiting = answer.waits
             if run.stop is None:
@@ -189,11 +193,16 @@ class StepRequests:
                 return
         request.refuse()
 
-    async def _with_ends(self, request: Request, answer: Answer) -> Answer | None:
-        """It does not wait, for something has ended that is not among the calls: with that."""
+    async def _ends(self, request: Request, seen: int, *, go: bool) -> Answer | None:
+        """What has ended after `seen`. All but the last results are sent at once, by pieces: all together may be more than memory holds."""
         run = request.run
-        more = await self._until_done(request, lambda: self.steps.resume(run.id, run.fence, answer.ended, go=False))
-        return more and Answer(more.ended, False, more.now, answer.results + more.results)
+        while True:
+            answer = await self._until_done(request, partial(self.steps.resume, run.id, run.fence, seen, go=go))
+            if answer is None or not answer.more:
+                return answer
+            self._report(request, 0, replace(answer, waits=True))
+            seen = answer.ended
+            await request.seat.has_room()
 
     def _has_asked(self, request: Request, answer: Answer, rows: list[Row], until: int) -> None:
         self._report(request, request.members[0], answer, rows)
@@ -220,7 +229,7 @@ class StepRequests:
     async def _go_on(self, request: Request) -> None:
         """A run that waited has its slot: first the store says `running`, then its code goes on."""
         run, asking = request.run, request.asking
-        answer = await self._until_done(request, lambda: self.steps.resume(run.id, run.fence, asking.seen, go=True))
+        answer = await self._ends(request, asking.seen, go=True)
         if answer is not None:
             run.waiting = False
         if not request.here or run.stop is not None:

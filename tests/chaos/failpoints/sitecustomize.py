@@ -50,8 +50,10 @@ def _act(when: str, point: str, number: int) -> None:
     elif what == "sleep":
         time.sleep(float(detail))
     elif what == "kill":
-        with open(detail) as file, contextlib.suppress(ProcessLookupError):
-            os.kill(int(file.read().split()[-1]), signal.SIGKILL)
+        from pathlib import Path
+
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(Path(detail).read_text().split()[-1]), signal.SIGKILL)
     else:
         from longrun.errors import StoreUnavailable
 

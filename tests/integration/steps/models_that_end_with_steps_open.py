@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from typing import Any
 
@@ -61,6 +63,7 @@ async def detaches(job: Any, to: str, n: int) -> list[str]:
     note(to, "flow")
     child = await job.run(work, name="detached", to=to, wait=True, detached=True)
     note(to, child)
+    note(to, "begun")
     await hold(job, to, "end")
     return [child]
 
@@ -86,6 +89,14 @@ async def waits(job: Any, to: str, n: int) -> str:
     """Waits for a step."""
     note(to, "flow")
     return await job.run(work, name="child", to=to, wait=True)
+
+
+@both()
+async def poison(job: Any, to: str, n: int) -> None:
+    """Waits, and kills its runner as soon as it goes on."""
+    await job.run(number, n=0)
+    note(to, "poison")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @both()

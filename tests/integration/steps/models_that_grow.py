@@ -154,3 +154,17 @@ async def talks_on(job: Any, to: str, n: int) -> int:
     return len(messages)
 
 
+@model(queue="work")
+def length(text: str) -> int:
+    return len(text)
+
+
+@both(queue="flow")
+async def gives_much(job: Any, to: str, n: int) -> Any:
+    """A large input, made here or by a step; then one that is small."""
+    note(to, "flow")
+    try:
+        found: Any = await job.run(length, text=await job.run(big, size=n))
+    except StepFailed as error:
+        found = [type(error).__name__, error.code, error.detail]
+    return [found, await job.run(length, text="small")]

@@ -84,7 +84,7 @@ async def runs_beside(job: Job, to: str) -> str:
     """It runs, with a step under way."""
     step = asyncio.ensure_future(job.run(work, name="w", to=to, wait=True))
     await asyncio.sleep(0)
-    while not step.done():
+    while not step.done():  # noqa: ASYNC110 - code that is busy
         await asyncio.sleep(0.02)
     return "done"
 
@@ -139,6 +139,15 @@ def kept() -> list[Any]:
     return KEPT
 
 
+def changes(items: list[Any], pair: Pair, *, more: dict[str, list[int]]) -> int:
+    """It changes all that it is given."""
+    items.append(9)
+    items[0].append(9)
+    pair.left = 9
+    more["a"].append(9)
+    return len(items)
+
+
 @both(queue="flow")
 async def types(job: Any, to: str, n: int) -> list[Any]:
     """What steps return, and what is left of what they were given."""
@@ -154,9 +163,10 @@ async def types(job: Any, to: str, n: int) -> list[Any]:
         wrong = await job.step("wrong", a_wrong_model)
     except StepFailed as error:
         wrong = error.code
+    items, record, more = [[1], 2], Pair(left=1), {"a": [1]}
+    changed = await job.step("changes", changes, items, record, more=more)
+    wrong = [wrong, changed, items, record.left, more]
     found = [pair, same, same is KEPT, type(local).__name__, given, out, again, [type(child).__name__, child.left, child.right], wrong]
     await job.run(work, name="after", to=to, wait=True)
     del KEPT[1:]
     return found
-
-

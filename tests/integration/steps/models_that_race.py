@@ -15,7 +15,7 @@ async def slow(name: str, to: str) -> str:
     """Until the test opens its gate; it says that it was stopped."""
     note(to, name)
     try:
-        while not is_open(to, name) and not is_open(to, "all"):
+        while not is_open(to, name) and not is_open(to, "all"):  # noqa: ASYNC110 - another process opens it
             await asyncio.sleep(0.01)
     except BaseException:
         note(to, f"{name}-stopped")
@@ -86,7 +86,7 @@ async def gives_up(job: Job, to: str, how: str) -> list[Any]:
                 task.cancel()
                 await task
             case "option":
-                await job.run(slow, name="a", to=to, timeout=0.4)
+                await job.run(slow, name="a", to=to, timeout=1.5)
     except* StepFailed as errors:
         said += [getattr(each, "code", "") for each in errors.exceptions]
     except* (TimeoutError, asyncio.CancelledError) as errors:
@@ -100,7 +100,7 @@ def gives_up_sync(job: Job, to: str, how: str) -> list[Any]:
     """Plain code has an option alone."""
     note(to, "flow")
     try:
-        said = job.run(slow, name="a", to=to, timeout=0.4)
+        said = job.run(slow, name="a", to=to, timeout=1.5)
     except StepFailed as error:
         said = error.code
     return [said, job.run(work, name="after", to=to, wait=True)]

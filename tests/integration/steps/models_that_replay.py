@@ -29,6 +29,15 @@ async def every_kind(job: Any, to: str, n: int) -> list[Any]:
     return [*found, await job.run(work, name="last", to=to, wait=True)]
 
 
+@both()
+async def many(job: Any, to: str, n: int) -> int:
+    """Sixty steps side by side, then a question."""
+    note(to, "flow")
+    done = await job.gather(*(job.call(work, name=f"many{n}", to=to) for n in range(60)))
+    await job.wait_for("word", str)
+    return len(done)
+
+
 @model
 async def shuffled(job: Job, to: str) -> list[str]:
     """Branches of two steps each, which begin and end in another order at each run."""

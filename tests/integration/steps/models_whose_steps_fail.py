@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
-from models_for_steps import both, broken, is_open, never, note, work
+from models_for_steps import both, broken, gate, is_open, never, note, work
 
-from longrun import Retry, StepFailed, model
+from longrun import Canceled, Retry, StepFailed, model
 
 
 class Odd(Exception):
@@ -140,6 +141,43 @@ async def fourth(job: Any, to: str, n: int) -> list[str]:
     """Three steps of which the last fails until it is mended."""
     found = [await job.run(work, name="one", to=to), await job.run(work, name="two", to=to, key="two")]
     found.append(await job.step("paid", paid, to))
+    return [*found, await job.run(broken, name="b", to=to)]
+
+
+@model(queue="work", concurrency=16)
+def stubborn(to: str) -> str:
+    """Does not stop at once when it is asked to."""
+    times = note(to, "stubborn")
+    try:
+        if times == 1:
+            gate(to, "stubborn")
+    except Canceled:
+        time.sleep(0.4)
+        raise
+    return f"stubborn {times}"
+
+
+@both()
+async def gives_up(job: Any, to: str, n: int) -> list[str]:
+    """Fails at the first failure, while another step is still being stopped."""
+    return await job.gather(job.call(stubborn, to=to), job.call(broken, name="b", to=to, wait=True), fail_fast=True)
+
+
+@both(retry=Retry(2, backoff=0))
+async def gives_up_once(job: Any, to: str, n: int) -> list[str]:
+    """The same, and tries again by itself."""
+    try:
+        return await job.gather(job.call(stubborn, to=to), job.call(broken, name="b", to=to, wait=True), fail_fast=True)
+    except StepFailed as error:
+        note(to, error.code)
+        opened(to, "mend-b")
+        raise
+
+
+@both()
+async def answered(job: Any, to: str, n: int) -> list[Any]:
+    """Asks and sleeps, then fails until that is mended."""
+    found = [await job.wait_for("word"), await job.sleep(0.01)]
     return [*found, await job.run(broken, name="b", to=to)]
 
 

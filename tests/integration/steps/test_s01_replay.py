@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from redis.asyncio import Redis
 from tests.integration.steps.conftest import BOTH, Service, Steps, caller_of
 
 APP = Path(__file__).with_name("models_that_replay.py")
@@ -44,6 +47,25 @@ async def test_s01_what_ended_is_never_made_or_called_again(steps: Steps, servic
     assert await steps.output(job_id) == EVERY_KIND
     assert paid(steps) == PAID_ONCE
     assert children < {step["id"] for step in await steps.tree(job_id)}
+
+
+@BOTH
+async def test_s01_what_is_asked_for_again_is_answered_in_one_trip(steps: Steps, kind: str) -> None:
+    job_id = await steps.submit(f"many{kind}")
+    await steps.step(job_id, "s:word")
+    await steps.asleep(job_id)
+    ask = f"EVALSHA {steps.store.connection.scripts['ask'].sha} "
+    asked = []
+    client = Redis.from_url(steps.store.connection.url)
+    async with client.monitor() as monitor:
+        await steps.post(job_id, "signals/word", "said")
+        while not asked or "s:word" not in asked[-1]:
+            command = (await monitor.next_command())["command"]
+            if command.startswith(ask) and job_id in command:
+                asked.append(command)
+    await client.aclose()
+    assert await steps.output(job_id) == 60
+    assert [command.count(" child work:") for command in asked] == [60, 0]
 
 
 @pytest.mark.slow
@@ -104,33 +126,68 @@ async def edited(job: Any, to: str, n: int) -> list[str]:
 BEFORE = 'found.append(await job.run(costly, name="old", to=to)); await job.wait_for("go")'
 OTHER_PROMPT = 'found.append(await job.run(costly, name="new", to=to)); await job.wait_for("go")'
 OTHER_STEP = 'found.append(await job.run(work, name="new", to=to)); await job.wait_for("go")'
+PENDING = 'found.append(await job.run(work, name="old", to=to, wait=True))'
+NAMED = 'found += [await job.run(costly, name=name, to=to, key=name) for name in ("old", "two")]; await job.wait_for("go")'
+RENAMED = (
+    'found += [await job.run(costly, name=name, to=to, key=key) for name, key in (("changed", "old"), ("new", "three"))]'
+    '; await job.wait_for("go")'
+)
 REMOVED = ""
+
+
+@asynccontextmanager
+async def edited(own: Service, to: Path, edit: tuple[str, str], kind: str) -> AsyncIterator[tuple[Steps, str]]:
+    """A flow that waits, and the same job in code that was edited meanwhile; it goes on. Its steps run elsewhere."""
+    own.app, (before, after) = own.folder / "edited.py", edit
+    await asyncio.to_thread(link, own.folder)
+    await write(own.app, before)
+    own.start("--queues", "work")
+    own.start("--rehearse", "--queues", "default")
+    async with caller_of(own, to) as mine:
+        job_id = await mine.submit(f"edited{kind}")
+        await mine.called("old")
+        if "go" in before:
+            await mine.step(job_id, "s:go")
+        await mine.asleep(job_id)
+        assert own.worker.stop() == 0
+        await write(own.app, after)
+        own.start("--rehearse", "--queues", "default")
+        await mine.post(job_id, "signals/go", 1)
+        yield mine, job_id
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("edit", [(OTHER_PROMPT, ["new 1"]), (OTHER_STEP, ["new done"]), (REMOVED, [])], ids=["prompt", "step", "removed"])
 @BOTH
 async def test_s04_in_edited_code_the_new_step_runs_and_the_old_one_is_unused(
-    own: Service, to: Path, tmp_path: Path, kind: str, edit: tuple[str, list[str]]
+    own: Service, to: Path, kind: str, edit: tuple[str, list[str]]
 ) -> None:
     after, new = edit
-    own.app = tmp_path / "edited.py"
-    await write(own.app, BEFORE)
-    await asyncio.to_thread(link, tmp_path)
-    own.start("--rehearse")
-    async with caller_of(own, to) as mine:
-        job_id = await mine.submit(f"edited{kind}")
-        await mine.step(job_id, "s:go")
-        assert own.worker.stop() == 0
-        await write(own.app, after)
-        own.start("--rehearse")
-        await mine.post(job_id, "signals/go", 1)
+    async with edited(own, to, (BEFORE, after), kind) as (mine, job_id):
         assert await mine.output(job_id) == ["kept done", *new, "last done"]
         assert mine.calls == {"kept": 1, "old": 1, "last": 1, **{each.split()[0]: 1 for each in new}}
         unused = [step for step in await mine.tree(job_id) if step["unused"]]
         assert [(step["model"], step["usage"]["cost_usd"]) for step in unused] == [("costly", 0.25)]
         (warning,) = [each for each in await mine.warnings(job_id) if each.startswith("steps-unused")]
         assert unused[0]["key"] in warning and "cost_usd" in warning and "0.25" in warning
+
+
+@pytest.mark.slow
+@BOTH
+async def test_s04_an_old_step_that_has_not_ended_is_stopped_at_the_end(own: Service, to: Path, kind: str) -> None:
+    async with edited(own, to, (PENDING, OTHER_STEP), kind) as (mine, job_id):
+        await mine.store.connection.command("ZADD", f"{mine.store.prefix}due", 0, job_id)  # it runs again before that has ended
+        assert await mine.output(job_id) == ["kept done", "new done", "last done"]
+        (unused,) = [step for step in await mine.tree(job_id) if step["unused"]]
+        assert (await mine.until(unused["id"]))["status"] == "canceled"
+        assert mine.calls == {"kept": 1, "old": 1, "new": 1, "last": 1}
+
+
+@pytest.mark.slow
+@BOTH
+async def test_s05_the_author_renames_it_to_run_it_anew(own: Service, to: Path, kind: str) -> None:
+    async with edited(own, to, (NAMED, RENAMED), kind) as (mine, job_id):
+        assert await mine.output(job_id) == ["kept done", "old 1", "new 1", "last done"], "what has its old name, and what has a new one"
 
 
 def link(folder: Path) -> None:

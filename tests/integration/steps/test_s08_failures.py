@@ -117,6 +117,19 @@ async def test_s10_a_retry_keeps_successes_and_runs_the_others_anew_under_new_id
 
 @pytest.mark.slow
 @BOTH
+@pytest.mark.parametrize("arguments", [(), ("--rehearse",)], ids=["resident", "rehearsed"])
+async def test_s10_a_step_that_is_still_being_stopped_runs_anew_too(
+    own: Service, mine: Steps, kind: str, arguments: tuple[str, ...]
+) -> None:
+    own.start(*arguments)
+    job_id = await mine.submit(f"gives_up_once{kind}")
+    await mine.called("stubborn")
+    mine.open("b")
+    assert await mine.output(job_id) == ["stubborn 2", "b mended"]
+
+
+@pytest.mark.slow
+@BOTH
 async def test_s10_what_nobody_knows_is_raised_again_until_a_person_retries(steps: Steps, kind: str) -> None:
     job_id = await steps.submit(f"unknown{kind}")
     job = await steps.until(job_id)
@@ -147,6 +160,28 @@ async def test_s11_a_retried_root_is_a_new_job_that_adopts_what_finished(steps: 
     two = await steps.job(after["n:two"])
     assert (two["id"], two["status"]) == (before["n:two"], "succeeded"), "adopted, not copied"
     assert (await steps.post(job_id, "retry")).json()["id"] == retried
+
+
+@pytest.mark.slow
+@BOTH
+async def test_s11_also_while_steps_of_the_failed_root_are_still_being_stopped(steps: Steps, kind: str) -> None:
+    job_id = await steps.submit(f"gives_up{kind}")
+    await steps.called("stubborn")
+    steps.open("b")
+    assert (await steps.until(job_id))["error"]["code"] == "step-failed"
+    steps.open("mend-b")
+    retried = (await steps.post(job_id, "retry")).json()["id"]
+    assert await steps.output(retried) == ["stubborn 2", "b mended"]
+
+
+@BOTH
+async def test_s11_answers_and_sleeps_are_adopted_too(steps: Steps, kind: str) -> None:
+    job_id = await steps.submit(f"answered{kind}")
+    await steps.post(job_id, "signals/word", "said")
+    assert (await steps.until(job_id))["status"] == "failed"
+    steps.open("mend-b")
+    retried = (await steps.post(job_id, "retry")).json()["id"]
+    assert await steps.output(retried) == ["said", None, "b mended"]
 
 
 async def test_s12_a_child_is_retried_and_deleted_with_its_root_and_is_no_dead_letter(steps: Steps, service: Service) -> None:

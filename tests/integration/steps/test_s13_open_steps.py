@@ -45,7 +45,9 @@ async def test_s13_a_cancel_stops_all_below_at_any_depth_and_nothing_is_submitte
     assert after.keys() == before.keys() and "after" not in steps.calls
 
 
-@pytest.mark.parametrize(("how", "status"), [("", "succeeded"), ("raise", "failed"), ("timeout", "failed")])
+@pytest.mark.parametrize(
+    ("how", "status"), [("", "succeeded"), ("raise", "failed"), pytest.param("timeout", "failed", marks=pytest.mark.slow)]
+)
 async def test_s14_whatever_its_end_nothing_runs_that_nobody_can_join(steps: Steps, how: str, status: str) -> None:
     policy = {"timeout": 1} if how == "timeout" else {}
     job_id = await steps.submit("leaves_open", input={"to": str(steps.to), "how": how}, policy=policy)
@@ -62,8 +64,9 @@ async def test_s14_whatever_its_end_nothing_runs_that_nobody_can_join(steps: Ste
 async def test_s14_a_detached_job_is_a_root_with_a_derived_id_and_lives_on(steps: Steps, kind: str) -> None:
     job_id = await steps.submit(f"detaches{kind}")
     await steps.called("detached")
+    await steps.called("begun")
     await steps.kill("flow")
-    await steps.called("flow", 2)
+    await steps.called("begun", 2)
     steps.open("end")
     (child,) = await steps.output(job_id)
     assert steps.calls[child] == 2, "the same id in both attempts"
@@ -112,6 +115,20 @@ async def test_s16_nor_does_a_worker_that_dies(own: Service, mine: Steps, flow: 
     mine.open("child")
     assert await mine.output(job_id) == "child done"
     assert (mine.calls["child"], await mine.field(job_id, "crashes")) == (1, None)
+
+
+@pytest.mark.slow
+@BOTH
+async def test_s16_who_crashes_when_it_goes_on_is_blamed_and_who_waits_beside_it_is_not(steps: Steps, kind: str) -> None:
+    neighbour = await steps.submit(f"waits{kind}")
+    await steps.called("child")
+    await steps.until(neighbour, "waiting")
+    job = await steps.run(f"poison{kind}")
+    assert (job["error"]["code"], steps.calls["poison"]) == ("worker-lost", 3)
+    assert ((await steps.job(neighbour))["status"], await steps.field(neighbour, "crashes")) == ("waiting", None)
+    steps.open("child")
+    assert await steps.output(neighbour) == "child done"
+    assert steps.calls["child"] == 1
 
 
 @pytest.mark.slow

@@ -70,6 +70,17 @@ async def test_s25_a_large_output_is_a_file_to_which_journal_and_record_refer(ow
     assert mine.calls["after"] == 1
 
 
+@pytest.mark.slow
+@BOTH
+async def test_s25_a_large_input_is_a_file_too(own: Service, mine: Steps, kind: str) -> None:
+    own.start("--queues", "work", LONGRUN_MAX_OUTPUT=str(2 * LARGE))
+    own.start("--queues", "flow")
+    job_id = await mine.submit(f"gives_much{kind}", LARGE)
+    assert await mine.output(job_id) == [LARGE, 5]
+    sizes = [await bytes_of(mine, f"job:{each['id']}") for each in await mine.tree(job_id)]
+    assert len(sizes) == 3 and max(sizes) < 5000
+
+
 @BOTH
 async def test_s25_an_output_that_is_too_large_fails_the_child(steps: Steps, kind: str) -> None:
     job_id = await steps.submit(f"takes{kind}", 5000)
@@ -115,12 +126,12 @@ async def test_s27_a_tree_has_so_many_jobs(steps: Steps) -> None:
 async def test_s27_jobs_are_counted_anew_in_a_retried_root(steps: Steps, kind: str) -> None:
     job_id = await steps.submit(f"three_and_a_failure{kind}", 2)
     assert (await steps.until(job_id))["error"]["code"] == "step-failed"
-    steps.open("b")
+    steps.open("mend-b")
     again = (await steps.post(job_id, "retry")).json()["id"]
     assert await steps.output(again) == ["w0 done", "w1 done", "b mended", "more0 done", "more1 done"]
     assert steps.calls == {"w0": 1, "w1": 1, "b": 2, "more0": 1, "more1": 1}
     # Four are too many for one that was not retried.
-    steps.open("b")
+    steps.open("mend-b")
     whole = await steps.until(await steps.submit(f"three_and_a_failure{kind}", 1))
     assert (whole["error"]["code"], whole["error"].get("step_code")) == ("step-failed", "too-many-steps")
 
@@ -136,6 +147,7 @@ async def test_s27_a_budget_holds_for_any_job_of_the_tree(steps: Steps, kind: st
     assert spent == {} or abs(spent["cost_usd"] - 1.2) < 1e-9
 
 
+@pytest.mark.slow
 async def test_s27_an_operator_limits_what_a_model_may_raise(own: Service, mine: Steps) -> None:
     own.start(LONGRUN_MAX_TREE="100")
     job: dict[str, Any] = await mine.run("one_too_many", 100)

@@ -97,12 +97,14 @@ async def test_s29_it_is_never_let_go(own: Service, mine: Steps, kind: str) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "n"), [("only_once", 0), ("only_once_sync", 0), ("only_once", 3), ("only_once_sync", 3), ("runs_beside", 0)])
+@pytest.mark.parametrize(
+    ("model", "n"), [("only_once", 0), ("only_once_sync", 0), ("only_once", 3), ("only_once_sync", 3), ("runs_beside", 0)]
+)
 @pytest.mark.parametrize("how", ["runner", "worker", "stop"])
 async def test_s29_lost_it_is_unknown_and_its_tree_is_stopped(own: Service, mine: Steps, model: str, n: int, how: str) -> None:
+    own.settings = own.settings.model_copy(update={"lease": 4})
     own.start("--queues", "work")
     worker = own.start("--queues", "flow")
-    own.settings = own.settings.model_copy(update={"lease": 2})
     job_id = await mine.submit(model, input={"to": str(mine.to)} | ({} if model == "runs_beside" else {"n": n}))
     pid = await mine.called("busy" if n == 3 else "w")
     if model == "only_once" and n == 0:
@@ -148,5 +150,6 @@ async def test_s30_what_a_step_returns_is_what_the_journal_holds(own: Service, m
         mine.open("after")
         found.append(await mine.output(job_id))
         (mine.to / "gate-after").unlink()
-    whole = [[1, [2]], [1], False, "Strict", [1, 2], [1, 3], [1, [2]], ["Pair", 3, 2.0], "invalid-output"]
+    whole = [[1, [2]], [1], False, "Strict", [1, 2], [1, 3], [1, [2]], ["Pair", 3, 2.0]]
+    whole.append(["invalid-output", 3, [[1], 2], 1, {"a": [1]}])
     assert found == [whole, whole]

@@ -10,7 +10,7 @@ from tests.integration.store.test_scripts import FAILURE, new_job
 from longrun.jobs.fence import Fence
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim
-from longrun.store.steps import Answer, Call, Child, Refused, Result, Terms
+from longrun.store.steps import Answer, Call, Child, Refused, Result, StillStops, Terms
 from longrun.store.store import Store
 
 POLICY = Policy().to_json()
@@ -46,6 +46,14 @@ class Parent:
         except Refused as refused:
             return refused.code, refused.detail
         return "", ""
+
+    async def still_stops(self, *calls: Call | str) -> bool:
+        """Whether one of these is to end first."""
+        try:
+            await self.ask(*calls)
+        except StillStops:
+            return True
+        return False
 
     async def let_go(self, ran: int = 0, usage: bytes = b"") -> str | None:
         """Hold it no longer."""

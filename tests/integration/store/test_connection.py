@@ -37,6 +37,19 @@ async def test_scripts_that_the_server_forgot_are_loaded_again(store: Store) -> 
     assert {await status(store, job_id) for job_id in ids} == {"queued"}
 
 
+async def test_the_server_holds_the_scripts_that_were_asked_for_and_no_others(own: EmbeddedValkey) -> None:
+    """All that it holds is looked through again and again while it collects garbage, whoever runs."""
+    store = Store(own.start(), Settings(), ticket_template())
+    try:
+        await asyncio.gather(submit(store), submit(store))
+        scripts = store.connection.scripts
+        held = await store.connection.command("SCRIPT", "EXISTS", *[each.sha for each in scripts.values()])
+        assert [name for name, there in zip(scripts, held, strict=True) if there] == ["submit"]
+    finally:
+        await store.close()
+        own.stop()
+
+
 async def test_a_failing_command_fails_alone(store: Store) -> None:
     good, bad, good_too = await asyncio.gather(
         store.connection.command("ECHO", "a"),

@@ -92,7 +92,7 @@ async def test_data_that_were_lost_while_an_older_process_works_get_a_format_tha
 async def test_data_that_another_process_made_in_an_older_format_are_written_in_that(old: Store, settings: Settings) -> None:
     late = Store(old.url, settings, ticket_template())
     try:
-        await late.connection.use_format(FORMAT)
+        late.connection.use_format(FORMAT)
         about = await write_about(late, 1, FORMAT, timeout=5)
         assert about is not None and about.format == "1" and late.format == 1
     finally:
@@ -208,7 +208,7 @@ async def test_scripts_are_loaded_again_when_the_format_was_raised_and_calls_und
     try:
         assert await connection.run("which") == 1
         under_way = connection.start("which")
-        await connection.use_format(2)
+        connection.use_format(2)
         assert await under_way in (1, 2)
         assert await connection.run("which") == 2
         await connection.command("HSET", about, "format", "2")

@@ -142,6 +142,20 @@ async def test_a_job_has_a_hundred_names_of_64_kilobytes(store: Store) -> None:
     assert await store.trees.signal(job_id, "t", "1", b"1") == "same"
 
 
+async def test_what_is_asked_can_be_answered_however_many_answers_there_are(store: Store) -> None:
+    held = await parent(store)
+    for n in range(MOST_SIGNALS):
+        await store.trees.signal(held.id, "t", f"early{n}", b"1")
+    for n in range(MOST_SIGNALS):
+        await wait(store, held, f"asked{n}")
+        assert await store.trees.signal(held.id, "t", f"asked{n}", b"1") == "new"
+    assert await store.trees.signal(held.id, "t", "unasked", b"1") == "full"
+    await wait(store, held, "early0")
+    assert await store.trees.signal(held.id, "t", "unasked", b"1") == "new", "the one that was asked for still takes its room"
+    await store.steps.forget_signal(held.id, held.fence, "early0")
+    assert await store.trees.signal(held.id, "t", "another", b"1") == "full"
+
+
 async def test_one_that_did_not_fit_leaves_room_for_another(store: Store) -> None:
     held = await parent(store)
     for _ in range(MOST_SIGNALS + 1):

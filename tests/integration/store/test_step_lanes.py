@@ -43,6 +43,45 @@ async def test_a_step_stands_where_its_root_would(store: Store, free: int) -> No
     assert order[3] == between and set(order[4:6]) == steps[young.id] and order[6:] == [after]
 
 
+async def test_steps_of_a_parent_begin_in_the_order_in_which_it_asked_for_them(store: Store) -> None:
+    job = await parent(store)
+    made = ids(await job.made(*[f"n:{number}" for number in range(150)]))
+    made += ids(await job.made("n:later"))
+    first = await popped(store, 40)
+    assert first == made[:40]
+    held = await claim(store, first[20])
+    assert await store.claims.retry_later(held.id, held.fence, 0, FAILURE) == "retrying"
+    await store.upkeep.release_due()
+    await store.claims.requeue(first[7:9])
+    order = [*await popped(store), *await popped(store)]
+    assert order == [*first[7:9], first[20], *made[40:]]
+    await store.connection.command("DEL", f"{store.prefix}tree:{LANE}", f"{store.prefix}doubt")
+    assert await store.upkeep.refill(LANE, push=True) != (0, 0, 0)
+    order = await popped(store)
+    assert len(order) == 100 and order == sorted(order, key=made.index), "when places were lost, too"
+
+
+async def test_no_job_is_behind_the_steps_of_one_that_came_after_it(store: Store) -> None:
+    """Ten trees of two levels and plain jobs in one lane, accepted by turns; whatever becomes free is taken at once."""
+    jobs: list[str] = []
+    trees: dict[str, int] = {}
+    for number in range(10):
+        jobs.append(await plain(store))
+        root = await parent(store, model="leaf")
+        jobs.append(root.id)
+        made = await root.made("n:0", "n:1", "n:2")
+        below = await (await claim(store, made[0].id)).made("n:x", "n:y")
+        trees |= {each.id: number for each in [*made[1:], *below]}
+    order: list[str] = []
+    while got := await popped(store, 3):
+        order += got
+    number = -1
+    for each in order:
+        number = max(number, trees.get(each, number))
+        assert each in trees or jobs.index(each) // 2 > number, "a plain job stood behind steps of a younger root"
+    assert len([each for each in order if each in trees]) == 40 and len([each for each in order if each in jobs[::2]]) == 10
+
+
 async def test_the_priority_of_the_root_comes_first(store: Store) -> None:
     low, high = await parent(store, priority=2), await parent(store, priority=8)
     (of_low,), five, (of_high,) = await low.made("n:a"), await plain(store), await high.made("n:a")
@@ -197,6 +236,25 @@ async def test_a_step_that_nobody_can_join_does_not_begin(store: Store) -> None:
     await job.finish()
     assert await store.claims.claim(below.id, "n", "w", "cpu") is None, "before the chore has come to it"
     assert await statuses(store, [middle.id, below.id]) == ["waiting", "canceled"]
+
+
+@pytest.mark.parametrize("over", ["finished", "canceled"])
+async def test_a_step_of_a_tree_that_is_over_further_up_does_not_begin_and_asks_for_none(store: Store, over: str) -> None:
+    root = await parent(store)
+    (second,) = await root.made("n:2")
+    held_second = await claim(store, second.id)
+    (third,) = await held_second.made("n:3")
+    held_third = await claim(store, third.id)
+    fourth, other = await held_third.made("n:4", "n:5", need=1)
+    held_fourth = await claim(store, fourth.id)
+    if over == "finished":
+        await held_second.finish()
+    else:
+        assert (await store.records.cancel(second.id, "t")).value == "canceling"
+    # The chore has not come to the third yet, and the root goes on.
+    assert await held_fourth.ask("n:6") is None
+    assert await store.claims.claim(other.id, "n", "w", "cpu") is None
+    assert await statuses(store, [root.id, third.id, other.id]) == ["running", "waiting", "canceled"]
 
 
 async def test_a_parent_hears_that_its_child_alone_was_canceled(store: Store) -> None:

@@ -16,7 +16,7 @@ from tests.integration.store.test_scripts import FAILURE
 from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
 from longrun.settings import Settings
-from longrun.store.steps import OldFormat, SignalWait, Sleep, Terms
+from longrun.store.steps import OldFormat, Result, SignalWait, Sleep, StillStops, Terms
 from longrun.store.store import Store
 
 
@@ -154,9 +154,19 @@ async def test_no_step_gets_a_file_that_is_not_there_or_another_tenants(store: S
     assert await store.connection.command("SMEMBERS", f"{store.prefix}needs:{mine.id}") == [made.id.encode()]
 
 
+async def test_a_parent_gets_the_files_of_its_tenant_and_no_others(store: Store) -> None:
+    job = await parent(store)
+    mine, other, deleted = new_ref(), new_ref(), new_ref()
+    for ref, tenant in ((mine, "t"), (other, "other"), (deleted, "t")):
+        await store.files.add(tenant, ref, keep=100)
+    await store.files.delete(deleted.id, "t")
+    found = await store.steps.files(job.id, job.fence, [mine.id, other.id, deleted.id, new_ref().id])
+    assert found == [mine]
+
+
 async def test_data_of_before_there_were_steps_take_none(store: Store) -> None:
     job = await parent(store)
-    await store.connection.use_format(1)
+    store.connection.use_format(1)
     before = await contents(store)
     refusals = await asyncio.gather(job.ask("n:a", need=1), return_exceptions=True)
     assert isinstance(refusals[0], OldFormat)
@@ -172,9 +182,14 @@ async def test_more_than_one_reply_holds_is_fetched_by_more_of_them(store: Store
     for result in made:
         await run(store, result.id, data=large)
     assert {result.data for result in await job.made(*keys)} == {large}
-    answer = await store.steps.resume(job.id, job.fence, 0, go=False)
-    assert answer is not None and answer.ended == 130
-    assert [result.key for result in answer.results] == keys and {result.data for result in answer.results} == {large}
+    results: list[Result] = []
+    more = True
+    while more:
+        answer = await store.steps.resume(job.id, job.fence, len(results), go=False)
+        assert answer is not None and sum(len(result.data) for result in answer.results) < 1_100_000
+        results, more = results + answer.results, answer.more
+        assert answer.ended == len(results)
+    assert [result.key for result in results] == keys and {result.data for result in results} == {large}
 
 
 # -- limits ------------------------------------------------------------------------------------------------------------------
@@ -465,6 +480,25 @@ async def test_a_step_that_is_made_anew_keeps_what_it_had_finished(store: Store)
     assert (kept.id, kept.state) == (done.id, "succeeded") and new.id != bad.id
 
 
+async def test_a_step_that_is_still_being_stopped_when_its_parent_retries_is_made_anew(store: Store) -> None:
+    job = await parent(store, Policy(max_attempts=3))
+    (old,) = await job.made("n:a")
+    held = await claim(store, old.id)
+    await store.steps.drop(job.id, job.fence, ["n:a"])
+    assert await held.field("status") == "canceling"
+    assert (await job.made("n:a"))[0].id == old.id, "in the same epoch"
+    await store.claims.retry_later(job.id, job.fence, 0, FAILURE)
+    await store.upkeep.release_due()
+    job = await claim(store, job.id)
+    with pytest.raises(StillStops):  # it may succeed
+        await job.made("n:a", need=1)
+    await held.finish("canceled")
+    (new,) = await job.made("n:a", need=1)
+    assert new.id != old.id and await job.field("status") == "waiting"
+    await run(store, new.id)
+    assert states(await job.made("n:a")) == ["succeeded"]
+
+
 async def test_an_open_child_of_the_job_that_was_retried_is_nobody_elses(store: Store) -> None:
     old = await parent(store)
     done, open_ = await old.made("n:a", "n:b")
@@ -478,6 +512,40 @@ async def test_an_open_child_of_the_job_that_was_retried_is_nobody_elses(store: 
     assert taken.id == done.id and made.id != open_.id
     await store.steps.reap()
     assert [await field(store, each.id, "status") for each in (done, open_, made)] == ["succeeded", "canceled", "queued"]
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed"])
+async def test_a_retry_waits_for_the_end_of_what_still_runs_of_the_failed_job(store: Store, outcome: str) -> None:
+    old = await parent(store)
+    (running,) = await old.made("n:a")
+    held = await claim(store, running.id)
+    await old.finish("failed")
+    new = await claim(store, await store.records.resubmit(old.id, "t", f"job_{'9' * 32}"))
+    for _ in range(2):  # whether the chore has come to it or not
+        assert await new.still_stops("n:a", "n:b")
+    assert await field(store, running.id, "status") == "canceling"
+    await held.finish(outcome)
+    again, other = await new.made("n:a", "n:b")
+    assert other.state == "pending"
+    if outcome == "succeeded":
+        assert (again.id, again.state, again.data) == (running.id, "succeeded", b'"done"')
+    else:
+        assert again.id != running.id and again.state == "pending"
+
+
+async def test_a_later_epoch_of_a_parent_waits_for_the_end_of_what_the_one_before_has_stopped(store: Store) -> None:
+    job = await parent(store, Policy(max_attempts=3))
+    (running,) = await job.made("n:a")
+    held = await claim(store, running.id)
+    await store.steps.drop(job.id, job.fence, ["n:a"])
+    assert ids(await job.made("n:a")) == [running.id], "in the same epoch it is what it was"
+    await store.claims.retry_later(job.id, job.fence, 0, FAILURE)
+    await store.upkeep.release_due()
+    job = await claim(store, job.id)
+    assert await job.still_stops("n:a")
+    await held.finish("failed")
+    (again,) = await job.made("n:a")
+    assert again.id != running.id and again.state == "pending"
 
 
 # -- sleeps and waits ----------------------------------------------------------------------------------------------------------

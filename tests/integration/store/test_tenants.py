@@ -98,7 +98,7 @@ async def keys(store: Store) -> dict[bytes, Any]:
 def test_every_script_with_the_guard_is_tried_here() -> None:
     guarded = {name for name, script in load_scripts("p:", ticket_template()).items() if b"local function theirs" in script.source}
     silent = {"discard_files", "list", "list_batches"}  # what is not there is left out
-    silent |= {"ask", "step_files"}  # they have a claim, and are tried in test_steps.py and test_fence.py
+    silent |= {"ask", "step_files"}  # they have a claim, and are tried in test_steps.py
     silent |= {"expire", "bury"}  # chores, for no tenant
     assert guarded - silent == (SCRIPTS.keys() | LISTS.keys() | TAKERS.keys()) - {"endpoint", "test_delivery"}  # keys with a tenant
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 from tests.integration.store.test_files import made_by, state, told
 from tests.integration.store.test_scripts import FAILURE, submit
-from tests.integration.store.trees import MARK, ask, bury_all, call, child, claim, end, entry, field, parent, pass_time
+from tests.integration.store.trees import MARK, ask, bury_all, call, child, claim, end, entry, field, parent, pass_time, still_stops
 
 from longrun.clock import new_job_id
 from longrun.errors import JobGone, NotARoot
@@ -319,9 +319,11 @@ async def test_what_was_open_when_the_first_ended_is_stopped_with_it_and_made_an
     running = await claim(store, await child(store, held, "n:a"))
     await end(store, held.id, "failed", FAILURE, held)
     fresh = await claim(store, await store.records.resubmit(held.id, "t", new_job_id()))
+    assert await still_stops(store, fresh, call("n:a"))
+    assert await store.claims.heartbeat([(running.id, running.fence)], 1) == [2]
+    assert await store.claims.finish(running.id, running.fence, "failed", FAILURE, b"") == "canceled"
     (anew,) = await ask(store, fresh, call("n:a"), need=1)
     assert anew.id != running.id
-    assert await store.steps.reap() and await store.claims.heartbeat([(running.id, running.fence)], 1) == [2]
     await end(store, anew.id)
     answer = await store.steps.resume(fresh.id, fresh.fence, 0, go=True)
     assert answer is not None and [result.key for result in answer.results] == ["n:a"]

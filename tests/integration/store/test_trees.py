@@ -300,3 +300,17 @@ async def test_celery_sees_a_parent_that_sleeps_as_started_and_no_child_of_an_er
     await end(store, held.id, held=held)
     await store.records.delete(held.id, "t")
     assert states() == ["UNKNOWN", "UNKNOWN"]
+
+
+async def test_what_is_used_after_the_parents_have_ended_counts_for_all_of_them(store: Store) -> None:
+    held = [await parent(store)]
+    for _ in range(3):
+        held.append(await claim(store, await child(store, held[-1], "n:next")))
+    for n, each in list(enumerate(held))[1:]:
+        assert await store.claims.finish(each.id, each.fence, "failed", FAILURE, b'{"cost_usd":%d}' % 10**n) == "failed"
+    assert [orjson.loads(await field(store, each.id, "kids_usage") or b"{}") for each in held[1:]] == [
+        {"cost_usd": 1100},
+        {"cost_usd": 1000},
+        {},
+    ]
+    assert orjson.loads(await field(store, held[0].id, "tree_usage") or b"{}") == {"cost_usd": 1110}

@@ -63,6 +63,13 @@ async def test_times_are_those_that_attempts_say_and_count_once_whatever_the_sto
     assert found["store"] == pytest.approx(max(0, taken[0] / 1000 - 0.06) + max(0, taken[1] / 1000 - 0.0015) + taken[2] / 1000, abs=0.003)
 
 
+async def test_what_a_job_waited_for_its_steps_is_no_time_of_the_store(store: Store) -> None:
+    job_id = await claimed(store)
+    await asyncio.sleep(0.1)
+    await store.claims.finish(job_id, "1/n", "succeeded", b"1", b'{"run_s":0.01,"wait_s":1e-3,"steps_s":60.5,"tokens":1}')
+    assert (await times(store))["store"] == 0
+
+
 async def test_an_attempt_of_which_nothing_is_known_counts_nothing(store: Store) -> None:
     await claimed(store)
     await asyncio.sleep(0.05)

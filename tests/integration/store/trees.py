@@ -9,7 +9,7 @@ from tests.integration.store.test_scripts import submit
 from longrun.clock import new_job_id
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim, Outcome
-from longrun.store.steps import Call, Child, Result, SignalWait, Terms
+from longrun.store.steps import Call, Child, Result, SignalWait, StillStops, Terms
 from longrun.store.store import Store
 
 MARK = "12ab34cd~main.0/Draw.0~00112233445566778899aabb"
@@ -31,6 +31,15 @@ async def ask(store: Store, of: Claim, *calls: Call, need: int = 0, tree: int = 
     answer = await store.steps.ask(of.id, of.fence, calls, seen=-1, need=need, terms=Terms(tree=tree))
     assert answer is not None
     return answer.results
+
+
+async def still_stops(store: Store, of: Claim, *calls: Call) -> bool:
+    """Whether one of these steps is to end before it is made anew."""
+    try:
+        await ask(store, of, *calls)
+    except StillStops:
+        return True
+    return False
 
 
 def call(key: str, *, stream: bool = False, policy: Policy | None = None, mark: str = MARK) -> Child:

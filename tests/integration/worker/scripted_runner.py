@@ -117,6 +117,9 @@ class ScriptedProcess:
         if self.alive:
             self._on_frame(self, [*frame])
 
+    async def has_room(self) -> None:
+        """It reads at once."""
+
     def send(self, name: str, *members: Any) -> None:
         """From the worker."""
         if not self.alive:

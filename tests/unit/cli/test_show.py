@@ -138,7 +138,9 @@ def test_text_that_the_terminal_cannot_show_does_not_end_the_command(monkeypatch
 def test_in_a_pipe_each_change_is_one_line_and_repeats_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     watch = Watch(stream_text=True)
     for position in (2, 2, 1):
-        watch.on_job(RemoteJob(caller_of("http://x"), {"status": "queued", "position": position, "terminal": False, "progress": None}))
+        watch.on_job(
+            RemoteJob(caller_of("http://x"), {"id": "job_1", "status": "queued", "position": position, "terminal": False, "progress": None})
+        )
     watch.on_event(started(1))
     watch.on_event(output(1, "hi"))
     watch.close()
@@ -183,3 +185,10 @@ def test_a_failure_is_told_with_what_is_known_of_its_process() -> None:
         "  exit code: 0",
         "  peak memory: 5 MiB",
     ]
+
+
+def test_who_follows_a_job_that_asks_reads_where_the_question_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch(stream_text=False)
+    watch.on_job(RemoteJob(caller_of("http://x"), {"id": "job_1", "status": "running", "terminal": False, "progress": None}))
+    watch.on_event(event("waiting", **{"for": ["ok"], "until": None}))
+    assert capsys.readouterr().err.endswith("waiting to be answered: ok; see `longrun jobs show job_1`\n")

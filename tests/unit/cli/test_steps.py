@@ -44,8 +44,9 @@ def flow(server: ScriptedServer) -> ScriptedServer:
     draw = step("child", "n:draw", "failed", id=DRAW, model="draw", usage={"run_s": 2.0}, steps_usage={"run_s": 2.0, "cost_usd": 0.25})
     draw |= {"children": 1, "error": {"code": "timeout"}}
     server.on(f"GET /jobs/{ROOT}/tree", tree(ROOT, draw, next=f"https://other/api/v1/jobs/{ROOT}/tree?cursor=abc"))
+    gone = step("child", "n:gone", "canceled", model="gone", error={"code": "canceled"})
     wait = step("wait", "s:ok\n?", "waiting", until="2026-01-31T09:30:00.000Z")
-    server.on(f"GET /jobs/{ROOT}/tree?cursor=abc", tree(ROOT, step("step", "l:list", "succeeded", unused=True), wait))
+    server.on(f"GET /jobs/{ROOT}/tree?cursor=abc", tree(ROOT, step("step", "l:list", "succeeded", unused=True), gone, wait))
     part = step("child", "n:part", "succeeded", id=PART, model="part", usage={"run_s": 2.0, "cost_usd": 0.25}, steps_usage={})
     server.on(f"GET /jobs/{DRAW}/tree", tree(DRAW, part))
     return server
@@ -58,6 +59,7 @@ def test_a_tree_is_a_line_for_each_step_below_its_job(flow: ScriptedServer, caps
         ["  n:draw", "draw", "failed, timeout", "4.0", "$0.2500", DRAW],
         ["    n:part", "part", "succeeded", "2.0", "$0.2500", PART],
         ["  l:list", "step", "succeeded, unused", "-", "-", "-"],
+        ["  n:gone", "gone", "canceled", "-", "-", "-"],
         ["  s:ok ?", "wait", "waiting, until 2026-01-31T09:30:00.000Z", "-", "-", "-"],
     ]
 
@@ -65,7 +67,7 @@ def test_a_tree_is_a_line_for_each_step_below_its_job(flow: ScriptedServer, caps
 def test_a_tree_is_the_servers_json_when_that_is_asked_for(flow: ScriptedServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("jobs", "tree", ROOT, "--url", flow.url, "--json") == 0
     body = json.loads(capsys.readouterr().out)
-    assert [each["key"] for each in body["steps"]] == ["n:draw", "l:list", "s:ok\n?"]
+    assert [each["key"] for each in body["steps"]] == ["n:draw", "l:list", "n:gone", "s:ok\n?"]
     assert [each["key"] for each in body["steps"][0]["steps"]] == ["n:part"]
 
 
@@ -131,7 +133,7 @@ def test_what_a_job_waits_for_is_said_in_words() -> None:
         return describe_event(Event(1, 1, "T", kind, data))
 
     assert said("waiting", **{"for": ["steps"], "until": None}) == "waiting for its steps"
-    assert said("waiting", **{"for": ["a", "b\n"], "until": "T"}) == "waiting until T to be answered: a, b ; see `longrun signal`"
+    assert said("waiting", **{"for": ["a", "b\n"], "until": "T"}) == "waiting until T to be answered: a, b ; see `longrun jobs show ID`"
     assert said("waiting") == "waiting for its steps"
     assert said("step", key="n:a", status="succeeded") == "step n:a: succeeded"
     assert said("step_output", step="n:a", value="x") is None

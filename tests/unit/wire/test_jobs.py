@@ -103,6 +103,7 @@ def test_the_time_of_an_attempt_is_split_and_what_is_not_known_is_null() -> None
         return [view[name] for name in names]
 
     assert split(begun, ended, b'{"run_s":1.5,"wait_s":0.25}') == [0.4, 0.25, 1.5, 0.75]
+    assert split(begun, ended, b'{"run_s":1.5,"wait_s":0.25,"steps_s":0.5}') == [0.4, 0.25, 1.5, 0.25]
     assert split(begun, ended, None) == [0.4, None, None, None]
     assert split(begun, None) == [0.4, None, None, None]
     # As versions before this one have written it: the time in between is nobody's.

@@ -69,6 +69,9 @@ class PlayedProcess:
         self.pid, self.sent, self.killed = pid, list[tuple[Any, ...]](), False
         self.in_code: dict[str, tuple[float, float]] = {}  #: job id → when its code was entered, and seconds in it
 
+    async def has_room(self) -> None:
+        """It reads at once."""
+
     def send(self, *members: Any) -> None:
         self.sent.append(members)
 

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any, cast
 
+import orjson
 import pytest
 from tests.unit.worker.played import PlayedClaims, PlayedProcess, PlayedSink, Recorder, emitter_of, started, tables_of, waiting
 
@@ -256,10 +257,22 @@ async def test_what_code_never_ran_has_no_run_time_though_the_worker_thought_tha
     assert (run.run_s, usage_of(run)) == (None, b"")
 
 
+def test_what_a_run_waited_for_its_steps_is_a_figure_of_its_own() -> None:
+    (run,) = started(tables_of(), "job_1")
+    run.has_run(run.since + 0.25, 1.5)
+    now = time.monotonic()
+    run.wait(now - 60)
+    run.go_on(now - 50)
+    run.wait(now - 5)
+    used = usage_of(run)
+    assert used.startswith(b'{"run_s":1.5,"wait_s":0.25,"steps_s":'), "the store reads them in this order"
+    assert orjson.loads(used)["steps_s"] == pytest.approx(15, abs=2)
+
+
 def test_a_model_cannot_report_what_is_ours() -> None:
     (run,) = started(tables_of(), "job_1")
     run.has_run(run.since + 0.25, 1.5)
-    run.backlog.usage = b'{"run_s":900,"tokens":3,"queue_s":7,"wait_s":-1}'
+    run.backlog.usage = b'{"run_s":900,"tokens":3,"queue_s":7,"wait_s":-1,"steps_s":9}'
     assert usage_of(run) == b'{"run_s":1.5,"wait_s":0.25,"tokens":3}'
 
 

@@ -16,7 +16,7 @@ from longrun.jobs.policy import Policy
 from longrun.models import ModelOptions, ModelSpec, Retry, isolated_registry, model
 from longrun.settings import Settings
 from longrun.store.connection import StoreError
-from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep, Terms
+from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep, StillStops, Terms
 from longrun.worker import steps
 from longrun.worker.run import Run
 from longrun.worker.step_calls import terms_of
@@ -132,6 +132,18 @@ async def test_where_something_else_has_ended_that_is_answered_too() -> None:
     assert (frames(seat, "answer")[0][3], run.parked) == (4, False)
 
 
+async def test_what_has_ended_is_sent_by_pieces_and_the_run_goes_on_with_the_last() -> None:
+    ends = [Result(f"n:{key}", "succeeded", b"1", b"", f"job_{key}") for key in "abc"]
+    pieces = [Answer(at + 1, False, 5000 + at, [each], more=at < 2) for at, each in enumerate(ends)]
+    desk, seat, run = desk_with(Answer(0, True, 4999, [Result("n:a", "pending", id="job_a")]), *pieces)
+    await desk.ask(run)
+    desk.parking.wake(run)
+    await desk.effects.settled()
+    assert [call[2:] for call in desk.steps.calls[1:]] == [(0, True), (1, True), (2, True)]
+    sent = [(n, seen, waits, [row[0] for row in rows]) for _, _, n, seen, waits, _, rows in frames(seat, "answer")[1:]]
+    assert sent == [(0, 1, True, ["n:a"]), (0, 2, True, ["n:b"]), (0, 3, False, ["n:c"])]
+
+
 async def test_s1_what_the_journal_answers_takes_one_trip() -> None:
     desk, _, run = desk_with(Answer(3, False, 5000, [Result("n:a", "succeeded", b"1")]))
     await desk.ask(run, item(), seen=3)
@@ -166,9 +178,10 @@ async def test_what_the_store_refuses_is_answered_for_each_step() -> None:
 
 async def test_a_store_that_is_full_or_away_or_of_an_older_format_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "_PAUSE", 0.0)
-    desk, seat, run = desk_with(StorageFull("full"), StoreUnavailable("away"), OldFormat("old"))
+    monkeypatch.setattr(steps, "_SOON", 0.0)
+    desk, seat, run = desk_with(StorageFull("full"), StoreUnavailable("away"), OldFormat("old"), StillStops("stops"))
     await desk.ask(run, item())
-    assert [call[0] for call in desk.steps.calls] == ["ask"] * 4
+    assert [call[0] for call in desk.steps.calls] == ["ask"] * 5
     assert len(frames(seat, "answer")) == 1
     assert run.parked
 

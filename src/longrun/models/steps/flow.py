@@ -243,7 +243,8 @@ class Flow:
         else:
             seen, waits, _, results = rest
             self._outbox.answered(n, seen)
-            self.parked = bool(waits) and n != 0
+            # A wake-up that comes by pieces says so until the last one: the run waits as it did.
+            self.parked = bool(waits) and (n != 0 or self.parked)
             for result in results:
                 self._take(result)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from longrun.models.steps import local_steps, verbs
 from longrun.models.steps.calls import Call, call_of
+from longrun.models.steps.copies import own_copy
 from longrun.models.steps.port import Port
 
 #: Seconds that a person has to answer.
@@ -128,14 +129,16 @@ class JobSteps(ABC):
         Args:
             name: one of its own for each step.
             function: plain, or `async` in an async model; it runs where this is called.
+            args, named: it gets copies of lists, dicts and records, so what it changes in them is not seen here, at no run.
             once: call it once at most: when it is not known whether it was done, `StepFailed("outcome-unknown")` is raised.
 
         Raises:
             StepFailed: it has raised; so at each run, until the job is retried.
             StepConflict: the name is used for something else.
         """
-        call, attempt = partial(function, *args, **named), self.attempt
-        work = partial(local_steps.step, name=name, call=call, what=(function, [args, named]), once=once, attempt=attempt)
+        given, fields = own_copy((args, named))
+        call, attempt = partial(function, *given, **fields), self.attempt
+        work = partial(local_steps.step, name=name, call=call, what=(function, [given, fields]), once=once, attempt=attempt)
         return self._do("job.step", work)
 
     def sleep(self, seconds: float) -> Any:

@@ -7,20 +7,25 @@ take no time unless that is asked for. Retries of a child's policy are made at o
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, TypeVar
 
 import orjson
 
 from longrun.jobs.file_refs import FileRef
+from longrun.models.definitions import spec_of
 from longrun.models.file_schema import Attached
 from longrun.models.file_types import File
 from longrun.models.schema import OutputSchema
+from longrun.models.spec import ModelSpec
 from longrun.models.steps.awaits import Await, Step
 from longrun.models.steps.failures import failure_of
 from longrun.models.steps.flow import Flow
-from longrun.models.steps.local_models import LocalTree, output_of
+from longrun.models.steps.local_models import LocalTree, in_loop, output_of
 from longrun.models.steps.outbox import Frame
 from longrun.models.steps.start import Start
 from longrun.models.steps.verbs import run_through
@@ -29,6 +34,8 @@ T = TypeVar("T")
 #: A row of an `answer`: key, state, data, usage, id, due.
 Row = tuple[str, str, bytes, bytes, str, int]
 _DEEPEST = 10
+#: Flags of code that is awaited.
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _TIME_OVER = {"code": "wait-timeout", "detail": "Nobody had answered in time."}
 _ANYTHING = OutputSchema(Any)
 
@@ -52,6 +59,7 @@ class LocalPort:
         self._open: dict[str, tuple[Step, tuple[Any, ...]]] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._looks = False
+        self._misfits: set[str] = set()  #: names of signals whose value is of another type than the wait's
 
     async def wait(self, waiting: Await) -> None:
         """See `Port`."""
@@ -106,6 +114,8 @@ class LocalPort:
     async def _run(self, step: Step, call: tuple[Any, ...]) -> None:
         try:
             self._end(await self._outcome(step, call))
+        except Exception as error:  # nobody awaits this task: without an end the step's await would never return
+            self._end(_refused(step, "internal-error", f"{type(error).__name__}: {error}"))
         finally:
             self._tasks.pop(step.key, None)
             self._look_soon()
@@ -126,6 +136,8 @@ class LocalPort:
                 self._stop(stop)
             elif kind == "drop":
                 self._stop(rest[0])
+            elif kind == "unsignal":
+                self._misfits.add(rest[0])
         return bool(frames)
 
     def _stop(self, keys: list[str]) -> None:
@@ -158,7 +170,9 @@ class LocalPort:
             detail = f"Nobody answers a bare Job(): give it the value, {how}, or TimeoutError for a wait whose time is over."
             return _refused(step, "wait-timeout", detail)
         value = self.tree.signals[name]
-        if value is TimeoutError:
+        if name in self._misfits:
+            return _refused(step, "wait-timeout", f"The value of {name!r} in Job(signals=…) is not of the type that the job waits for.")
+        if value is TimeoutError or isinstance(value, TimeoutError):
             return step.key, "failed", orjson.dumps(_TIME_OVER), b"", "", 0
         return step.key, "succeeded", _ANYTHING.encode(value).data, b"", "", 0
 
@@ -185,13 +199,27 @@ class LocalPort:
         return step.key, state, data, orjson.dumps(used), job_id, 0
 
 
-def in_loop() -> bool:
-    """Whether an event loop runs the calling code."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+def is_awaited() -> bool:
+    """Whether the code that asks is async. Plain models are not, also where a loop runs, as in a notebook and in async tests."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not frame.f_code.co_flags & _ASYNC:
+        spec = _model_of(frame)
+        if spec is not None:
+            return spec.is_async
+        frame = frame.f_back
+    return in_loop()
+
+
+def _model_of(frame: FrameType) -> ModelSpec | None:
+    """The model whose function or `predict` this is a call of; None: it is that of none."""
+    code, caller = frame.f_code, frame.f_back
+    if code.co_name == "predict" and code.co_varnames:
+        return spec_of(type(frame.f_locals.get(code.co_varnames[0])))
+    for names in (frame.f_globals, caller.f_locals if caller is not None else {}):
+        function = names.get(code.co_name)
+        if getattr(function, "__code__", None) is code:
+            return spec_of(function)
+    return None
 
 
 def _add(sums: dict[str, float], more: dict[str, float]) -> None:

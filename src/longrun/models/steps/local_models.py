@@ -8,7 +8,9 @@ import shutil
 import tempfile
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from hashlib import sha256
 from inspect import isawaitable
@@ -97,8 +99,26 @@ async def output_of(tree: LocalTree, spec: ModelSpec, text: bytes, job: Any, *, 
     """The output of a model as JSON. `on_loop`: this runs on an event loop; otherwise it never suspends. Raises what the model raises."""
     value = spec.input.parse(orjson.loads(text), files=tree.files.refs() if spec.input.has_files else None, attached=tree.files)
     if spec.is_async:
-        return await _async_output(tree, spec, value, job) if on_loop else asyncio.run(_async_output(tree, spec, value, job))
+        work = _async_output(tree, spec, value, job)
+        return await work if on_loop else _blocking(work)
     return await asyncio.to_thread(_sync_output, tree, spec, value, job) if on_loop else _sync_output(tree, spec, value, job)
+
+
+def in_loop() -> bool:
+    """Whether an event loop runs on this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _blocking(work: Coroutine[Any, Any, bytes]) -> bytes:
+    """What it returns, from a loop of its own; on a thread where this one has a loop already."""
+    if not in_loop():
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(copy_context().run, asyncio.run, work).result()
 
 
 def _sync_output(tree: LocalTree, spec: ModelSpec, value: Any, job: Any) -> bytes:

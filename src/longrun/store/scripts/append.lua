@@ -13,7 +13,7 @@ for i = 8, #ARGV, 2 do size = size + #ARGV[i] end
 if size <= SMALL then pass_when_full() end
 local r = redis.call('HMGET', k, 'local', 'base', 'made', 'stream')
 local have, base, number, t = tonumber(r[1] or 0), tonumber(r[2] or 0), tonumber(ARGV[3]), now()
-local added, outputs, streams, tenant, made = {}, {}, r[4], nil, tonumber(r[3] or 0)
+local added, outputs, tenant, made = {}, r[4] and {}, nil, tonumber(r[3] or 0)
 
 -- Whether the job has the file now. Bytes of others, and more files than an attempt may make, are not taken: the runner is not to be trusted with that.
 local function keep_file(data)
@@ -39,7 +39,7 @@ for i = 7, #ARGV, 2 do
   if number >= have then
     if ARGV[i] ~= 'file' then
       added[#added + 1] = entry(attempt, t, ARGV[i], ARGV[i + 1])
-      if streams and ARGV[i] == 'output' then outputs[#outputs + 1] = ARGV[i + 1] end
+      if outputs and ARGV[i] == 'output' then outputs[#outputs + 1] = ARGV[i + 1] end
     elseif not keep_file(ARGV[i + 1]) then
       added[#added + 1] = entry(attempt, t, 'log', NOT_KEPT)
     end
@@ -79,12 +79,13 @@ repeat
   else
     note(own, 'events')
   end
-  if not streams or #outputs == 0 then return {1} end
+  if not outputs or #outputs == 0 then return {1} end
   local c = redis.call('HMGET', own_k, 'parent', 'step')
   own, own_k = c[1], record(c[1])
-  local p = redis.call('HMGET', own_k, 'status', 'attempt', 'base', 'stream')
+  local p = redis.call('HMGET', own_k, 'finished', 'attempt', 'base', 'stream')
   local head = '{"step":' .. cjson.encode(c[2]) .. ',' .. again
-  added, base, streams = {}, tonumber(p[3] or 0), p[4]
+  added, base = {}, tonumber(p[3] or 0)
   for i, data in ipairs(outputs) do added[i] = entry(p[2], t, 'step_output', head .. string.sub(data, 2)) end
-until not p[1] or TERMINAL[p[1]]
+  outputs = p[4] and outputs
+until not p[2] or p[1]
 return {1}

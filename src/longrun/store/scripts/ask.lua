@@ -5,16 +5,15 @@
 --   sleep, key, mark, ms, and five times '' | wait, key, mark, ms, name, JSON to be shown, JSON of its schema, and twice ''
 -- It waits until `need` more of its steps have ended than the `seen` it knew of, unless they have, or one of these has.
 -- Returns {1, seen, waits (1|0), ms, then for each call: key, state, data, usage, id, due} | {0, status} (stale, or to stop) | {-1, code, detail} (refused: nothing
--- was made) | {-2} (data of before there were steps). Data that have no room are `more`. Sent twice: all is in the journal already, nothing is made again.
+-- was made) | {-2} (data of before there were steps) | {-3} (a step that is to be made anew is still being stopped: ask again soon). Data that have no room are `more`. Sent twice: all is in the journal already, nothing is made again.
 if FORMAT < 2 then return {-2} end
 local parent, k, journal, seen, need = ARGV[1], record(ARGV[1]), journal_of(ARGV[1]), tonumber(ARGV[8]), tonumber(ARGV[9])
 local mine, status, attempt = has_claim(k, ARGV[2])
 if not mine or status == 'canceling' then return {0, status or 'gone'} end
 local r = redis.call('HMGET', k, 'tenant', 'priority', 'root', 'depth', 'kids', 'epoch', 'again', 'place', 'queued', 'created', 'tags',
-  'flow', 'origin', 'limits')
+  'flow', 'origin', 'limits', 'parent')
 local tenant, priority, root = r[1], r[2], r[3] or parent
-local top = root == parent and {status} or redis.call('HMGET', record(root), 'status')
-if not top[1] or top[1] == 'canceling' or TERMINAL[top[1]] then return {0, status} end
+if r[15] and cannot_be_joined(r[15]) then return {0, status} end
 local at, epoch, again = instant(), r[6] or '0', tonumber(r[7] or 0)
 local t, kids, depth, size = math.floor(at), tonumber(r[5] or 0), tonumber(r[4] or 0) + 1, 0
 for i = 10, #ARGV, 9 do size = size + #ARGV[i + 5] end
@@ -27,8 +26,11 @@ if root == parent and not r[14] then
   marked[#marked + 1], marked[#marked + 2] = 'limits', r[14]
 end
 
+local still_stops = false
+
 -- Whether the entry of a step counts. What had failed before the latest retry is done again; not so what may have been done, unless a person wants that.
--- An open child of the job that this one is the retry of is to be stopped with it.
+-- An open child of the job that this one is the retry of is stopped with it, as is one that an earlier epoch gave up. Until it has ended nobody knows whether
+-- it is to be done again: it may succeed.
 local function counts(key, e)
   local kind, rest = string.match(e, '^(%a) (.*)$')
   if kind == 'w' then
@@ -40,7 +42,12 @@ local function counts(key, e)
   local child, of = string.match(rest, '^(%S+) (%d+)')
   local c = redis.call('HMGET', record(child), 'status', 'parent', 'error')
   if not c[1] then return false end
-  if not TERMINAL[c[1]] then return c[2] == parent end
+  if not TERMINAL[c[1]] then
+    if c[2] == parent and (of == epoch or c[1] ~= 'canceling') then return true end
+    stop_step(c[2], e, t)
+    if not TERMINAL[redis.call('HGET', record(child), 'status')] then still_stops = true end
+    return false
+  end
   return c[1] == 'succeeded' or of == epoch or (tonumber(of) >= again and string.find(c[3] or '', '"code":"outcome-unknown"', 1, true) ~= nil)
 end
 
@@ -54,6 +61,7 @@ for n, key in ipairs(keys) do
   end
   places[key] = true
 end
+if still_stops then return {-3} end
 
 -- Why no jobs are to be made, if so: the limits of the tree, files, lanes.
 local function refusal()
@@ -130,15 +138,16 @@ local function make_job(a, key, known)
   local before = string.match(known or '', '^c (%S+)')
   place = place or place_of_steps()
   kids = kids + 1
+  local kid = string.format('%07d', kids)
   local origin, shown = 'key_' .. redis.sha1hex((r[13] or parent) .. ' ' .. key), kids <= SHOWN
   create(id, tenant, model, queue, priority, input, int(t), false, 'policy', policy, 'flow', 1, 'expires', 'tree', 'parent', parent, 'root', root,
-    'step', key, 'depth', int(depth), 'place', place, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[11], 'files', json, 'retry_of', before))
+    'step', key, 'depth', int(depth), 'place', place, 'kid', kid, 'origin', origin, given('stream', ARGV[a + 8], 'shown', shown and '1', 'tags', r[11], 'files', json, 'retry_of', before))
   if before then take_over(before, id, again == tonumber(epoch)) end
   for _, each in ipairs(files) do bind_file(each, id) end
   local limit, score = start_limit(policy, 0), place_in_tree(priority, place)
   if limit then redis.call('ZADD', P .. 'deadline', int(t + limit), id) end
   put(waiting, P .. 'wait:' .. lane, score, id)
-  put(trees, lane, score, id)
+  put(trees, lane, score, in_tree(id, kid))
   if shown then events[#events + 1] = step_entry(attempt, t, key, id, model, 'queued') end
   return 'c ' .. id .. ' ' .. epoch .. ' ' .. int(t) .. ' ' .. mark
 end
@@ -158,7 +167,12 @@ local function make_timer(a, key)
     value = nil
   end
   -- The answer may have come before the question.
-  if value then ended[#ended + 1] = key else redis.call('ZADD', timers_of(parent), due, key) end
+  if value then
+    ended[#ended + 1] = key
+    redis.call('HINCRBY', k, 'signals', -1)
+  else
+    redis.call('ZADD', timers_of(parent), due, key)
+  end
   timed = true
   return 'w ' .. due .. ' ' .. int(t) .. ' ' .. mark .. ' {"ask":' .. ARGV[a + 5] .. ',"schema":' .. ARGV[a + 6] .. '}'
 end

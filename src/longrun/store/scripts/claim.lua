@@ -22,12 +22,9 @@ local function claim(id)
   if not (r[1] == 'running' and r[2] == nonce) then
     if r[1] ~= 'queued' then return {0, r[1] or 'gone'} end
     local deadline = deadlines and redis.call('ZSCORE', P .. 'deadline', id)
-    if deadline and tonumber(deadline) <= t then
-      expire(id, k, t, attempt)
-      return {0, 'expired'}
-    end
+    local late = deadline and tonumber(deadline) <= t
     -- Nothing begins that nobody can join: reap.lua has not come to it yet.
-    if flow and flow.is_over() then return {0, flow.cancel(t, attempt)} end
+    if late or flow and flow.is_over() then return {0, end_queued(id, k, t, attempt, late)} end
     local lane = r[9] .. '.' .. r[10]
     if r[6] and groups ~= '*' and not string.find(groups, ' ' .. r[6] .. ' ', 1, true) then
       redis.call('HSET', suspects_of(lane), id, r[6])

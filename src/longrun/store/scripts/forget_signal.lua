@@ -7,7 +7,7 @@ pass_when_full()
 local r = redis.call('HMGET', journal, 'v:' .. ARGV[3], key)
 if not r[1] or string.sub(r[1], 1, 1) == '!' or (ARGV[4] ~= '' and r[1] ~= ARGV[4]) then return {1} end
 redis.call('HDEL', journal, 'v:' .. ARGV[3])
-redis.call('HINCRBY', k, 'signals', -1)
+if not r[2] then redis.call('HINCRBY', k, 'signals', -1) end
 local due = r[2] and string.match(r[2], '^w (%d+) ')
 if due then
   redis.call('ZADD', timers_of(parent), due, key)

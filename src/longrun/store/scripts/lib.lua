@@ -200,15 +200,16 @@ local function sum_of(before, usage)
   return cjson.encode(sum)
 end
 
--- Add the times of an attempt that was claimed at `started` and ends at `t` to those of its model: in its code, waiting for that, and the rest, in which its
--- outcome was stored. What a worker says of an attempt (settle.py) begins with them, unless its code never ran.
+-- Add the times of an attempt that was claimed at `started` and ends at `t` to those of its model: in its code, waiting for that, and the rest but what it waited
+-- for its steps, in which its outcome was stored. What a worker says of an attempt (settle.py) begins with them, unless its code never ran.
 local function count_times(model, started, t, usage)
   local run, wait = string.match(usage, '^{"run_s":([%d.e+-]+),"wait_s":([%d.e+-]+)')
   if not run then return end
-  run, wait = math.floor(run * 1e6 + 0.5), math.floor(wait * 1e6 + 0.5)
+  local steps = string.match(usage, '^{"run_s":[^,]+,"wait_s":[^,]+,"steps_s":([%d.e+-]+)') or 0
+  run, wait, steps = math.floor(run * 1e6 + 0.5), math.floor(wait * 1e6 + 0.5), math.floor(steps * 1e6 + 0.5)
   count('times', model, 'run', run)
   count('times', model, 'wait', wait)
-  count('times', model, 'store', math.max(0, (t - started) * 1000 - run - wait))
+  count('times', model, 'store', math.max(0, (t - started) * 1000 - run - wait - steps))
 end
 
 -- What an attempt has used, for its own row, and added to what the job has used so far.

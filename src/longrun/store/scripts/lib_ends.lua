@@ -11,9 +11,10 @@ end
 local function finalize(id, k, t, status, output, err, more, r)
   r = r or before_end(k)
   local tenant, model, attempt, before, kind, nonce = r[1], r[2], r[3], r[6], 'job.' .. status, r[14]
-  local step = r[15] and redis.call('HMGET', k, 'parent', 'kids') or {}
+  local parent, kids
+  if r[15] then parent, kids = unpack(redis.call('HMGET', k, 'parent', 'kids')) end
   -- Of a step its parent is told, and no receiver.
-  local last, to, f = entry(attempt, t, 'done', ''), step[1] and {} or listeners(tenant, r[5], kind), more or {}
+  local last, to, f = entry(attempt, t, 'done', ''), parent and {} or listeners(tenant, r[5], kind), more or {}
   local function put(name, value) f[#f + 1], f[#f + 2] = name, value end
   put('status', status)
   put('finished', int(t))
@@ -26,7 +27,7 @@ local function finalize(id, k, t, status, output, err, more, r)
   if settled then
     local expires = retain(id, t, r[8])
     -- An item has no time of its own: it goes with its batch, and a step with its root (expire.lua).
-    if not r[13] and not step[1] then put('expires', expires) end
+    if not r[13] and not parent then put('expires', expires) end
   end
   redis.call('HSET', k, unpack(f))
   notify(to, id, k, t, tenant, attempt, nonce, kind, '')
@@ -41,12 +42,12 @@ local function finalize(id, k, t, status, output, err, more, r)
     redis.call('HDEL', suspects_of(r[7] .. '.' .. model), id)
     redis.call('HDEL', k, 'due')
   end
-  if status == 'failed' and not step[1] then zadd(P .. 'dead:' .. tenant, int(t), id) end
+  if status == 'failed' and not parent then zadd(P .. 'dead:' .. tenant, int(t), id) end
   count('stats', model, status, 1)
   redis.call('RPUSH', P .. 'ev:' .. id, last)
   note(id, 'done')
   if r[13] then count_items(r[13], t, status, 1) end
-  if r[15] then end_in_tree(id, k, t, status, r[7], model, step[1], step[2]) end
+  if r[15] then end_in_tree(id, k, t, status, r[7], model, parent, kids) end
 end
 
 -- Ask a job that has not been asked yet, and has not ended, to stop. Returns the status after.
@@ -72,13 +73,8 @@ end
 
 -- What a claim has to know of a job of a tree, and to do with it.
 local function flow_of(id, k) -- lazy
-  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'root')
+  local r = redis.call('HMGET', k, 'epoch', 'again', 'origin', 'ran', 'parent', 'slept', 'kid')
   local text = {r[1] or '0', r[2] or '0', r[3] or '-', r[4] or '0', redis.call('EXISTS', journal_of(id)), r[5] and 1 or 0}
-
-  local function ends(job)
-    local status = redis.call('HGET', record(job), 'status')
-    return not status or status == 'canceling' or TERMINAL[status]
-  end
 
   return {
     text = table.concat(text, ' '),
@@ -86,10 +82,9 @@ local function flow_of(id, k) -- lazy
     -- A step, and a parent that was let go, start without a word to receivers.
     silent = r[5] or r[6],
     -- Nobody can join it.
-    is_over = function() return r[5] and (ends(r[5]) or ends(r[7])) end,
-    cancel = function(t, attempt) return stop(id, k, t, 'queued', attempt) end,
+    is_over = function() return r[5] and cannot_be_joined(r[5]) end,
     take = function(lane)
-      redis.call('ZREM', tree_of(lane), id)
+      redis.call('ZREM', tree_of(lane), in_tree(id, r[7]))
       redis.call('HDEL', k, 'slept', 'waits')
     end,
   }
@@ -125,6 +120,13 @@ end
 local function expire(id, k, t, attempt) -- lazy
   local why = tonumber(attempt) > 0 and 'The job had not ended within its total_timeout.' or 'The job did not start within its time limit.'
   finalize(id, k, t, 'expired', nil, failure('expired', why, attempt))
+  return 'expired'
+end
+
+-- The end of a job that was to begin: it is too late for it, or nobody can join it any more. Returns the status after.
+local function end_queued(id, k, t, attempt, late) -- lazy
+  if late then return expire(id, k, t, attempt) end
+  return stop(id, k, t, 'queued', attempt)
 end
 
 -- A parent that waits, and that nobody holds any more, sleeps until its steps have ended; nobody is blamed. Returns the status after.

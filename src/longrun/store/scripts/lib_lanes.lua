@@ -29,17 +29,21 @@ end
 -- The score of a job of a tree that stands at `place` in its lane; a parent goes before the steps of its tree, by as little as the largest scores can hold.
 local function place_in_tree(priority, place, kids) return place_in_lane(priority, place - (kids and 0.04 or 0)) end
 
-local function push_tree(id, lane, score)
-  redis.call('ZADD', tree_of(lane), score, id)
+-- The member of `tree:` that stands for a job. It begins with the job's number among the steps of its parent (`kid`, seven digits; false = it is no step), so
+-- that those are taken in the order in which they were asked for.
+local function in_tree(id, kid) return (kid or '0000000') .. id end
+
+local function push_tree(id, kid, lane, score)
+  redis.call('ZADD', tree_of(lane), score, in_tree(id, kid))
   wake(lane)
 end
 
 -- Push the ticket of a job again if the job still waits for it. Returns how many were pushed.
 local function push_again(id)
-  local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority', 'flow', 'place', 'queued', 'kids')
+  local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority', 'flow', 'place', 'queued', 'kids', 'kid')
   if r[1] ~= 'queued' then return 0 end
   if r[5] then
-    push_tree(id, r[3] .. '.' .. r[2], place_in_tree(r[4], r[6] or r[7], r[8]))
+    push_tree(id, r[9], r[3] .. '.' .. r[2], place_in_tree(r[4], r[6] or r[7], r[8]))
   else
     push_front(id, r[2], r[3], r[4])
   end
@@ -55,7 +59,7 @@ local function enqueue(id, k, front)
   local model, queue, priority = r[1], r[2], r[3]
   local lane, level = queue .. '.' .. model, 9 - priority
   local at = instant()
-  local about = r[7] and redis.call('HMGET', k, 'parent', 'kids') or {}
+  local about = r[7] and redis.call('HMGET', k, 'parent', 'kids', 'kid') or {}
   local since = (front or about[1]) and tonumber(r[5] or r[4]) or at
   redis.call('HSET', k, 'status', 'queued', 'queued', int(math.floor(at)))
   -- How long it waits now is not how long it has been since it got its place.
@@ -69,7 +73,7 @@ local function enqueue(id, k, front)
   if r[6] then
     redis.call('HSET', suspects_of(lane), id, r[6])
   elseif r[7] then
-    push_tree(id, lane, score)
+    push_tree(id, about[3], lane, score)
   elseif front then
     push_front(id, model, queue, priority)
   else

@@ -19,6 +19,16 @@ local function step_entry(attempt, t, key, id, model, status)
   return entry(attempt, t, 'step', '{"key":' .. cjson.encode(key) .. ',"id":"' .. id .. '","model":' .. cjson.encode(model) .. ',"status":"' .. status .. '"}')
 end
 
+-- Whether what this job makes is nobody's: it has ended or is to stop, or one has that it is a step of, to the top.
+local function cannot_be_joined(id)
+  while id do
+    local r = redis.call('HMGET', record(id), 'status', 'parent')
+    if not r[1] or r[1] == 'canceling' or TERMINAL[r[1]] then return true end
+    id = r[2]
+  end
+  return false
+end
+
 -- A parent that sleeps goes on: it is queued again.
 local function wake_up(id, k)
   redis.call('HDEL', k, 'wake_at', 'until')
@@ -102,16 +112,28 @@ local function result_of(journal, key, e, t)
   return 'pending', '', '', '', 0
 end
 
+-- Add what a child has used, with all below it, to its parent; and to those above that, as far as they ended before and have handed on what they knew.
+local function add_to_parents(parent, root, usage)
+  while parent ~= root do
+    local k = record(parent)
+    local r = redis.call('HMGET', k, 'status', 'kids_usage', 'parent')
+    if not r[1] then return end
+    redis.call('HSET', k, 'kids_usage', sum_of(r[2], usage))
+    if not TERMINAL[r[1]] or not r[3] then return end
+    parent = r[3]
+  end
+end
+
 -- A child has ended: its parent gets its usage, an event and the end. `usage` goes to the root at once, where the budget of the tree is.
 local function child_ended(id, k, t, status, model)
   local c = redis.call('HMGET', k, 'parent', 'root', 'step', 'usage', 'kids_usage', 'shown')
   local pk, rk = record(c[1]), record(c[2])
-  local p = redis.call('HMGET', pk, 'status', 'attempt', 'kids_usage')
+  local p = redis.call('HMGET', pk, 'status', 'attempt')
   if c[4] then
     local r = redis.call('HMGET', rk, 'status', 'tree_usage')
     if r[1] then redis.call('HSET', rk, 'tree_usage', sum_of(r[2], c[4])) end
   end
-  if c[1] ~= c[2] and p[1] and (c[4] or c[5]) then redis.call('HSET', pk, 'kids_usage', sum_of(p[3], used(c[4], c[5]))) end
+  if c[4] or c[5] then add_to_parents(c[1], c[2], used(c[4], c[5])) end
   if c[6] and p[1] and not TERMINAL[p[1]] then
     log(c[1], {step_entry(p[2], t, c[3], id, model, status)})
     note(c[1], 'events')
@@ -127,7 +149,7 @@ end
 
 -- What the end of a job is to the tree that it is in.
 local function end_in_tree(id, k, t, status, queue, model, parent, kids) -- lazy
-  redis.call('ZREM', tree_of(queue .. '.' .. model), id)
+  redis.call('ZREM', tree_of(queue .. '.' .. model), in_tree(id, redis.call('HGET', k, 'kid')))
   if kids then leave_steps(id, k, t, kids) end
   if not parent then return end
   -- What a step was given is of no more use when it succeeded, and grows with every turn of an agent.

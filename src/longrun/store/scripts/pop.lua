@@ -18,10 +18,19 @@ for _, i in ipairs(looked_at) do
   local lists, left = {}, {}
   for level = 0, 9 do lists[level + 1] = tickets_of(ARGV[i], level) end
   local tree = tree_of(ARGV[i])
-  if redis.call('EXISTS', tree, unpack(lists)) > 0 then
-    for at, list in ipairs(lists) do left[at] = redis.call('LLEN', list) end
-    local steps = redis.call('ZCARD', tree)
-    lanes[#lanes + 1] = {name = ARGV[i], free = tonumber(ARGV[i + 1]), lists = lists, left = left, tree = steps > 0 and tree, steps = steps}
+  local there = redis.call('EXISTS', tree, unpack(lists))
+  if there > 0 then
+    for at, list in ipairs(lists) do
+      local tickets = there > 0 and redis.call('LLEN', list) or 0
+      left[at] = tickets
+      if tickets > 0 then there = there - 1 end
+    end
+    local lane = {name = ARGV[i], free = tonumber(ARGV[i + 1]), lists = lists, left = left, steps = 0}
+    -- What is there and none of these lists is the tree. At levels before that of its head there is nothing.
+    if there > 0 then
+      lane.tree, lane.steps, lane.head = tree, redis.call('ZCARD', tree), tonumber(redis.call('ZRANGE', tree, 0, 0, 'WITHSCORES')[2])
+    end
+    lanes[#lanes + 1] = lane
   end
 end
 
@@ -29,7 +38,10 @@ end
 local function take_older(lane, at, most)
   local taken = {}
   for i = 1, most do
-    local first = redis.call('ZRANGEBYSCORE', lane.tree, int((at - 1) * SPAN), '(' .. int(at * SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
+    local first = {}
+    if lane.steps > 0 then
+      first = redis.call('ZRANGEBYSCORE', lane.tree, int((at - 1) * SPAN), '(' .. int(at * SPAN), 'WITHSCORES', 'LIMIT', 0, 1)
+    end
     if first[1] and lane.left[at] > 0 then
       local id = string.match(redis.call('LINDEX', lane.lists[at], -1), '"id": ?"(job_%x+)"')
       local place = id and redis.call('ZSCORE', P .. 'wait:' .. lane.name, id)
@@ -39,7 +51,7 @@ local function take_older(lane, at, most)
     if first[1] then
       redis.call('ZREM', lane.tree, first[1])
       lane.steps = lane.steps - 1
-      taken[i] = '"id":"' .. first[1] .. '"'
+      taken[i] = '"id":"' .. string.sub(first[1], 8) .. '"'
     elseif lane.left[at] > 0 then
       lane.left[at] = lane.left[at] - 1
       taken[i] = redis.call('RPOP', lane.lists[at])
@@ -55,9 +67,10 @@ for at = 1, 10 do
   while again and n < 100 do
     again = false
     for _, lane in ipairs(lanes) do
-      if lane.free > 0 and (lane.left[at] > 0 or lane.tree) and n < 100 then
+      local of_tree = lane.tree and lane.head < at * SPAN
+      if lane.free > 0 and (lane.left[at] > 0 or of_tree) and n < 100 then
         local most, take = math.min(lane.free, given > 2 and 8 or 100, 100 - n), nil
-        if lane.tree then
+        if of_tree then
           take = take_older(lane, at, most)
         else
           take = redis.call('RPOP', lane.lists[at], most)

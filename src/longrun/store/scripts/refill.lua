@@ -8,9 +8,9 @@ for level = 0, 9 do tickets = tickets + redis.call('LLEN', tickets_of(lane, leve
 local pushed = 0
 if ARGV[2] == '1' and tickets == 0 and waiting > 0 then
   for _, id in ipairs(redis.call('ZRANGE', P .. 'wait:' .. lane, 0, ARGV[3] - 1)) do
-    local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority', 'suspect', 'flow')
+    local r = redis.call('HMGET', record(id), 'status', 'model', 'queue', 'priority', 'suspect', 'flow', 'kid')
     if r[1] == 'queued' and r[6] and not r[5] and not redis.call('ZSCORE', P .. 'doubt', id) then
-      if not redis.call('ZSCORE', tree_of(lane), id) then pushed = pushed + push_again(id) end
+      if not redis.call('ZSCORE', tree_of(lane), in_tree(id, r[7])) then pushed = pushed + push_again(id) end
     elseif r[1] == 'queued' and not r[5] and not redis.call('ZSCORE', P .. 'doubt', id) then
       push('LPUSH', lane, 9 - r[4], ticket(id, r[2], lane, 9 - r[4]))
       redis.call('HSET', record(id), 'repushed', int(now()))

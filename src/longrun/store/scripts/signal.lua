@@ -11,14 +11,17 @@ if known == '!' .. epoch then return {'over'} end
 -- Before a retry its time was over; it is asked again.
 if known and string.sub(known, 1, 1) ~= '!' then return {known == value and 'same' or 'other'} end
 if TERMINAL[r[4]] then return {'ended'} end
-if tonumber(r[5] or 0) >= tonumber(ARGV[5]) or #value > tonumber(ARGV[6]) then return {'full'} end
+-- What it asks for now always has room: only answers to what it has not asked are counted.
+local asked = redis.call('ZSCORE', timers_of(id), 's:' .. name)
+if not asked and tonumber(r[5] or 0) >= tonumber(ARGV[5]) or #value > tonumber(ARGV[6]) then return {'full'} end
 if #value <= SMALL then pass_when_full() end
 -- The first write: with a full store a large value is refused, and nothing has changed.
 redis.call('HSET', journal, 'v:' .. name, value)
-redis.call('HSET', k, 'flow', 1, 'signals', int((r[5] or 0) + 1))
+redis.call('HSET', k, 'flow', 1, 'signals', int((r[5] or 0) + (asked and 0 or 1)))
 -- From now on it is found where the jobs of trees wait.
 if not r[7] then push_again(id) end
-if redis.call('ZREM', timers_of(id), 's:' .. name) == 1 then
+if asked then
+  redis.call('ZREM', timers_of(id), 's:' .. name)
   show_asks(id, k)
   redis.call('HINCRBY', k, 'version', 1)
   note(id, 'signal')

@@ -61,6 +61,7 @@ class Lane:
         self._shut_since: float | None = None  #: no runner takes jobs of anybody since then
         self.was_full = True  #: the hub found no room when it looked last
         self.slow = False  #: a job has been running for longer than jobs that are sent ahead may wait: none is, until it ends
+        self.has_steps = False  #: a job has waited for steps: none is sent ahead, which would begin before older trees have ended
         self.mean, self.pace = CautiousMean(), Pace()
         #: Items of each batch, and how long each item waited for its start since its claim (seconds).
         self.sizes, self.waits = Histogram(SIZES), Histogram(WAITS)
@@ -76,7 +77,7 @@ class Lane:
 
     def ahead(self) -> int:
         """Jobs (batches) that may wait inside a runner beside those that run: only short ones, so that none waits behind a long one."""
-        if self.spec.is_async or self.slow:
+        if self.spec.is_async or self.slow or self.has_steps:
             return 0
         if self.batched is not None:
             return 1 if self.mean.value is not None and self.mean.value < AHEAD_BELOW_S else 0
@@ -140,13 +141,8 @@ class Lane:
         """How many more jobs (batched: batches) may be sent there now."""
         if not self._is_open(seat):
             return 0
-        if seat in self.resuming:
-            return self._left(seat, self.concurrency - len(self.resuming[seat]))
-        ahead = self.ahead()
-        # One that has its slot again goes on when the store has answered: what is sent ahead would find the runner idle, and begin.
-        if ahead and any(run.waits for run in islice(self.aboard(seat), self.concurrency)):
-            ahead = 0
-        return self._left(seat, self.concurrency + ahead)
+        first = len(self.resuming[seat]) if seat in self.resuming else 0
+        return self._left(seat, self.concurrency + self.ahead() - first)
 
     def room_for_group(self, seat: Seat, group: str) -> int:
         """As `room`, for suspects of `group`, which has the runner to itself."""

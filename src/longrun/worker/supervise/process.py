@@ -54,6 +54,8 @@ class RunnerProcess(asyncio.Protocol):
         self._on_frame, self._on_end, self._guard = on_frame, on_end, guard
         self._buffer = FrameBuffer()
         self._transport: asyncio.Transport | None = None
+        self._room = asyncio.Event()
+        self._room.set()
         self._sock: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Exit | None = None
@@ -121,6 +123,16 @@ class RunnerProcess(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(pack(*members))
 
+    async def has_room(self) -> None:
+        """Wait until it has read most of what was sent to it, or has ended."""
+        await self._room.wait()
+
+    def pause_writing(self) -> None:
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        self._room.set()
+
     def kill(self) -> None:
         """End the process at once (SIGKILL)."""
         # One that was not waited for keeps its number, so this hits nobody else.
@@ -175,6 +187,7 @@ class RunnerProcess(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._room.set()
         # Seen late, because the worker stood still or a child held the pipe, all that is known is that it was there at the last look.
         now = time.monotonic()
         self._ended_at = now if now - self._alive_at < _SEEN_AT_ONCE else self._alive_at

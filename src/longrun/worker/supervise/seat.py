@@ -313,6 +313,11 @@ class Seat:
         if self.process is not None:
             self.process.send(name, run.id, run.fence, *members)
 
+    async def has_room(self) -> None:
+        """Wait until its runner has read most of what was sent to it, or has ended."""
+        if self.process is not None:
+            await self.process.has_room()
+
     def measure(self, run: Run, now: float) -> None:
         """Find out how long the code of a run that is here has run until `now`, without its runner's answer."""
         if self.process is not None and (found := self.process.code_time(run.id, run.fence, now)):

@@ -40,7 +40,9 @@ def test_calls_of_one_turn_leave_in_one_frame_and_the_last_says_how_many_it_wait
     answer(run, n, *((call[0], "pending") for call in calls), waits=True, seen=3)
     assert run.parked
     assert asks(run) == [], "it waits already"
-    answer(run, 0, (calls[3][0], "succeeded"), (calls[4][0], "succeeded"), seen=5)
+    answer(run, 0, (calls[3][0], "succeeded"), waits=True, seen=4)
+    assert run.parked and asks(run) == [], "the rest of this wake-up is to come"
+    answer(run, 0, (calls[4][0], "succeeded"), seen=5)
     assert not run.parked
     assert run.turn(idle=True) == []
     assert other.done

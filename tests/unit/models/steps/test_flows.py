@@ -182,3 +182,14 @@ async def test_publish() -> None:
 
 async def test_poster() -> None:
     assert (await poster("a bakery", Job())).read() == b"a logo for a bakery 3"
+
+
+async def test_a_signal_of_another_type_is_said_and_nothing_waits_for_ever() -> None:
+    with pytest.raises(StepFailed, match="not of the type"):
+        await asyncio.wait_for(Job(signals={"x": "text"}).wait_for("x", int, timeout=1), 5)
+    with pytest.raises(StepFailed, match="not of the type"):
+        await asyncio.to_thread(lambda: Job(signals={"x": "text"}).wait_for("x", int, timeout=1))
+    with pytest.raises(StepFailed, match="in time"):
+        await Job(signals={"x": TimeoutError()}).wait_for("x", int, timeout=1)
+    with pytest.raises(StepFailed, match="internal-error"):  # no JSON can be made of it
+        await asyncio.wait_for(Job(signals={"x": object()}).wait_for("x", int, timeout=1), 5)
