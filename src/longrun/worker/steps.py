@@ -90,6 +90,9 @@ class StepRequests:
         run = seat.find(job_id, fence)
         if run is None:
             return  # it has ended, or was given up
+        if run.started is None:
+            # It was sent ahead, and began before the worker has heard of the end, or the wait, of the one before it.
+            run.begin(time.monotonic())
         if run.asking is None:
             run.asking = Asking()
         crowded = len(run.asking.requests) >= MOST_REQUESTS

@@ -409,3 +409,15 @@ async def test_an_error_that_nobody_foresaw_ends_the_attempt_that_asks_and_what_
         desk.requests.take(seat, "ask", "job_1", "1/n", [n, 0, 1, 0, [item()]])
     await desk.effects.settled()
     assert (run.stop, frames(seat, "stale")) == ("lost", [("job_1", "1/n", 2)])
+
+
+async def test_who_asks_has_begun_also_when_the_worker_does_not_know_it_yet() -> None:
+    desk = Desk(tables_of(), Answer(0, True, 5000), models=[DRAW])
+    (lane,) = desk.tables.lanes.values()
+    lane.mean.add(0.01)
+    lane.concurrency = 1
+    _, ahead = started(desk.tables, "job_1", "job_2")
+    assert ahead.started is None
+    await desk.ask(ahead, item())
+    assert ahead.parked and ahead.started is not None
+    assert ahead.ran < 1, "its running time counts from then"

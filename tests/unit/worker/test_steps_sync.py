@@ -122,6 +122,24 @@ async def test_what_was_sent_ahead_waits_for_a_parent_that_has_gone_on(places: i
     assert most == places
 
 
+async def test_steps_work_on_the_thread_of_predict_alone_also_when_another_one_asks_first() -> None:
+    said: list[str] = []
+
+    def elsewhere(job: Job) -> None:
+        with pytest.raises(LongrunError) as caught:
+            step(job, "draw", 1)
+        said.append(str(caught.value))
+
+    def asks(job: Job) -> Any:
+        thread = threading.Thread(target=elsewhere, args=(job,))
+        thread.start()
+        thread.join()
+        return step(job, "draw", 2)
+
+    assert (await played(asks, at_once).outcome())[2:4] == ("ok", b"2")
+    assert len(said) == 1 and "on the thread of predict alone" in said[0]
+
+
 async def test_s42_letting_go_unwinds_the_code_and_steps_asked_for_there_raise_it_again() -> None:
     seen: list[str] = []
 

@@ -56,6 +56,10 @@ class Interrupts:
             raise ended
         return held[0]
 
+    def thread_of(self, run: Run) -> int:
+        """The thread that runs its code; when none does, this one."""
+        return next((ident for ident, (group, _) in list(self._inside.items()) if group is run.group), threading.get_ident())
+
     def interrupt(self, run: Run) -> None:
         """Raise its reason in the code that it shares with others, if it runs and nobody wants that any more."""
         raiser = next((raiser for group, raiser in list(self._inside.values()) if group is run.group), None)

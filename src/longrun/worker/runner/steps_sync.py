@@ -22,14 +22,15 @@ class SyncSteps(Steps):
     """See the module. To stop a thread that waits takes no exception from outside: a word in its queue has it look at its flag.
 
     Args:
+        thread: that of its code.
         on_parked: called with True when the thread holds no slot, for its worker has said so, and with False when it goes on.
     """
 
     is_async = False
 
-    def __init__(self, run: Run, context: Context, start: Start, *, on_parked: Callable[[bool], None]) -> None:
+    def __init__(self, run: Run, context: Context, start: Start, *, thread: int, on_parked: Callable[[bool], None]) -> None:
         self._on_parked = on_parked
-        self._thread = threading.get_ident()
+        self._thread = thread
         self._parked, self._lock = False, threading.Lock()
         self._inbox: queue.SimpleQueue[tuple[Any, ...] | Literal["look", "let go"]] = queue.SimpleQueue()
         super().__init__(run, context, start)

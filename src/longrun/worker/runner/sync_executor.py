@@ -113,7 +113,9 @@ class SyncExecutor(Executor):
             raise StepRefused(
                 "not-supported", "a model with main_thread=True cannot wait for steps: another job needs that thread meanwhile"
             )
-        return SyncSteps(run, self.context, start_of(run, self.spec.name, self._code), on_parked=self._on_parked)
+        # A thread of the author's may be the first that asks.
+        thread, start = self._interrupts.thread_of(run), start_of(run, self.spec.name, self._code)
+        return SyncSteps(run, self.context, start, thread=thread, on_parked=self._on_parked)
 
     def _complete(self, group: list[Run], done: list[Done], what: str) -> None:
         """Add the outcomes of jobs whose steps were cut short."""
