@@ -5,9 +5,11 @@ from __future__ import annotations
 from tests.chaos.mutants import Mutant
 
 STEPS = "tests/integration/store/test_steps.py"
+WAITING = "tests/integration/store/test_steps_waiting.py"
+RETRIED = "tests/integration/store/test_steps_retried.py"
 LANES = "tests/integration/store/test_step_lanes.py"
 WORLD = "tests/integration/store/test_step_world.py"
-_GOES_ON = f"{STEPS}::test_a_parent_goes_on_when_its_last_step_has_ended_whenever_that_is"
+_GOES_ON = f"{WAITING}::test_a_parent_goes_on_when_its_last_step_has_ended_whenever_that_is"
 
 #: Shown on a real Valkey.
 STEP_MUTANTS = [
@@ -16,7 +18,7 @@ STEP_MUTANTS = [
         "store/scripts/lib_ends.lua",
         "if not has_come(id, t, w) then return 'asleep' end",
         "if true then return 'asleep' end",
-        f"{STEPS}::test_one_that_is_let_go_when_its_step_has_ended_is_queued",
+        f"{WAITING}::test_one_that_is_let_go_when_its_step_has_ended_is_queued",
     ),
     Mutant(
         "look at what has ended before a parent waits",
@@ -37,7 +39,7 @@ STEP_MUTANTS = [
         "store/scripts/lib_steps.lua",
         "  elseif p[1] == 'asleep' then\n    wake_up(parent, pk)\n",
         "",
-        f"{STEPS}::test_one_that_was_let_go_goes_on_where_it_was",
+        f"{WAITING}::test_one_that_was_let_go_goes_on_where_it_was",
     ),
     Mutant(
         "waiting parent writes nothing",
@@ -51,14 +53,14 @@ STEP_MUTANTS = [
         "store/scripts/lib_steps.lua",
         "  redis.call('HSET', k, 'status', 'running')\n  redis.call('HDEL', k, 'wake_at', 'until')",
         "  redis.call('HDEL', k, 'wake_at', 'until')",
-        f"{STEPS}::test_nobody_is_blamed_for_a_worker_that_dies_while_its_parents_wait[report_lost]",
+        f"{WAITING}::test_nobody_is_blamed_for_a_worker_that_dies_while_its_parents_wait[report_lost]",
     ),
     Mutant(
         "nobody is blamed for waiting",
         "store/scripts/lib_ends.lua",
         "  if status == 'waiting' then return sleep_on(id, k, t, attempt, r[3]) end\n",
         "",
-        f"{STEPS}::test_nobody_is_blamed_for_a_worker_that_dies_while_its_parents_wait[report_lost]",
+        f"{WAITING}::test_nobody_is_blamed_for_a_worker_that_dies_while_its_parents_wait[report_lost]",
     ),
     Mutant(
         "journal of what was made",
@@ -72,28 +74,28 @@ STEP_MUTANTS = [
         "store/scripts/ask.lua",
         "return c[1] == 'succeeded' or of == epoch",
         "return of == epoch",
-        f"{STEPS}::test_a_retry_of_the_parent_does_again_what_had_failed_and_nothing_else",
+        f"{RETRIED}::test_a_retry_of_the_parent_does_again_what_had_failed_and_nothing_else",
     ),
     Mutant(
         "what a step that failed had finished itself",
         "store/scripts/ask.lua",
         "if before then take_over(before, id, again == tonumber(epoch)) end",
         "",
-        f"{STEPS}::test_a_step_that_is_made_anew_keeps_what_it_had_finished",
+        f"{RETRIED}::test_a_step_that_is_made_anew_keeps_what_it_had_finished",
     ),
     Mutant(
         "open steps of the job that was retried",
         "store/scripts/ask.lua",
         "if c[2] == parent and (of == epoch or c[1] ~= 'canceling') then return true end",
         "if true then return true end",
-        f"{STEPS}::test_an_open_child_of_the_job_that_was_retried_is_nobody_elses",
+        f"{RETRIED}::test_an_open_child_of_the_job_that_was_retried_is_nobody_elses",
     ),
     Mutant(
         "end of what still runs of the job that was retried",
         "store/scripts/ask.lua",
         "record(child), 'status')] then still_stops = true end",
         "record(child), 'status')] then still_stops = false end",
-        f"{STEPS}::test_a_retry_waits_for_the_end_of_what_still_runs_of_the_failed_job[succeeded]",
+        f"{RETRIED}::test_a_retry_waits_for_the_end_of_what_still_runs_of_the_failed_job[succeeded]",
     ),
     Mutant(
         "all that a step is below",
@@ -107,21 +109,21 @@ STEP_MUTANTS = [
         "store/scripts/journal.lua",
         "  return new ~= 'b' and of == epoch and rest == attempt\n",
         "  return true\n",
-        f"{STEPS}::test_what_is_done_once_is_begun_once_and_a_person_may_have_it_done_again",
+        f"{WAITING}::test_what_is_done_once_is_begun_once_and_a_person_may_have_it_done_again",
     ),
     Mutant(
         "losers of a race stop",
         "store/scripts/journal.lua",
         "ours and #ARGV or 0 do",
         "0 do",
-        f"{STEPS}::test_the_losers_of_a_race_stop_in_the_script_that_journals_the_winner",
+        f"{WAITING}::test_the_losers_of_a_race_stop_in_the_script_that_journals_the_winner",
     ),
     Mutant(
         "only the winner's writer stops losers",
         "store/scripts/journal.lua",
         "ours and #ARGV or 0 do",
         "#ARGV do",
-        f"{STEPS}::test_the_losers_of_a_race_stop_in_the_script_that_journals_the_winner",
+        f"{WAITING}::test_the_losers_of_a_race_stop_in_the_script_that_journals_the_winner",
     ),
     Mutant(
         "open steps of a parent that ends",
@@ -219,7 +221,7 @@ STEP_MUTANTS = [
         "store/scripts/lib_steps.lua",
         "redis.call('HSETNX', journal_of(id), 'v:' .. string.sub(key, 3), '!' .. epoch)",
         "redis.call('TIME')",
-        f"{STEPS}::test_a_wait_that_is_over_has_failed_for_good_in_this_epoch",
+        f"{RETRIED}::test_a_wait_that_is_over_has_failed_for_good_in_this_epoch",
     ),
     Mutant(
         "order of the steps of a parent",

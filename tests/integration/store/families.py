@@ -10,7 +10,7 @@ from tests.integration.store.test_scripts import FAILURE, new_job
 from longrun.jobs.fence import Fence
 from longrun.jobs.policy import Policy
 from longrun.store.claims import Claim
-from longrun.store.steps import Answer, Call, Child, Refused, Result, StillStops, Terms
+from longrun.store.steps import Answer, Call, Child, Refused, Result, SignalWait, StillStops, Terms
 from longrun.store.store import Store
 
 POLICY = Policy().to_json()
@@ -117,3 +117,16 @@ def ids(results: Sequence[Result]) -> list[str]:
 def fence(attempt: int, worker: str = "w") -> Fence:
     """That of an attempt which `claim` has begun."""
     return Fence(f"{attempt}/{worker}-{attempt}")
+
+
+def wait(name: str, seconds: float = 100) -> SignalWait:
+    return SignalWait(f"s:{name}", "m", name, seconds, b'{"draft":1}', b'{"type":"object"}')
+
+
+async def signal(store: Store, of: Parent, name: str, value: bytes) -> None:
+    """What an early signal leaves; one that ends an open wait is the business of signal.lua."""
+    await store.connection.command("HSET", f"{store.prefix}steps:{of.id}", f"v:{name}", value)
+
+
+def states(results: Sequence[object]) -> list[str]:
+    return [getattr(result, "state") for result in results]  # noqa: B009
