@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from longrun.jobs.file_refs import FileRef
 from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
-from longrun.models import ModelSpec, batched, isolated_registry, model
+from longrun.models import ModelSpec, Retry, batched, isolated_registry, model
 from longrun.settings import Settings
 from longrun.store.claims import Claim, Claims
 from longrun.store.steps import Answer, Steps
@@ -56,10 +56,16 @@ with isolated_registry():
         """Jobs in batches."""
         return [ask.text for ask in asks]
 
+    @model(queue="gpu", total_timeout=100, retry=Retry(attempts=3))
+    def draw(prompt: str) -> str:
+        """Runs in another worker."""
+        return prompt
+
 
 ECHO: ModelSpec = echo.__longrun__  # type: ignore[attr-defined]
 CHAT: ModelSpec = chat.__longrun__  # type: ignore[attr-defined]
 TOGETHER: ModelSpec = together.__longrun__  # type: ignore[attr-defined]
+DRAW: ModelSpec = draw.__longrun__  # type: ignore[attr-defined]
 
 
 class PlayedProcess:
@@ -264,6 +270,24 @@ class Desk:
         self.requests.take(seat, "ask", run.id, run.fence, [1, seen, need, until, list(items)])
         await self.effects.settled()
         return seat
+
+
+def item(key: str = "n:a", model: str = "draw", data: Any = b'{"prompt":"x"}', files: Any = (), **options: Any) -> list[Any]:
+    """A child to ask for."""
+    return [key, "c~p~d", "run", model, data, list(files), options]
+
+
+def desk_with(*answers: Any, **policy: Any) -> tuple[Desk, Seat, Run]:
+    """A job that runs, of a worker that knows `DRAW`."""
+    desk = Desk(tables_of(), *answers, models=[DRAW])
+    (run,) = started(desk.tables, "job_1", **policy)
+    return desk, desk.tables.seats[0], run
+
+
+async def send(desk: Desk, name: str, *members: Any) -> None:
+    """The runner sends this request of the job."""
+    desk.requests.take(desk.tables.seats[0], name, "job_1", "1/n", members)
+    await desk.effects.settled()
 
 
 def emitter_of(claims: PlayedClaims, effects: Recorder) -> Emitter:

@@ -8,46 +8,18 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.unit.worker.played import Desk, frames, started, tables_of
+from tests.unit.worker.played import DRAW, Desk, desk_with, frames, item, send, started, tables_of
 
 from longrun.errors import StorageFull, StoreUnavailable
 from longrun.jobs.flow import Flow
 from longrun.jobs.policy import Policy
-from longrun.models import ModelOptions, ModelSpec, Retry, isolated_registry, model
+from longrun.models import ModelOptions
 from longrun.settings import Settings
-from longrun.store.connection import StoreError
-from longrun.store.steps import Answer, Child, OldFormat, Refused, Result, SignalWait, Sleep, StillStops, Terms
+from longrun.store.steps import Answer, Child, OldFormat, Result, SignalWait, Sleep, StillStops, Terms
 from longrun.worker import steps
 from longrun.worker.run import Run
 from longrun.worker.step_calls import terms_of
 from longrun.worker.supervise.exits import Exit
-from longrun.worker.supervise.seat import Seat
-
-with isolated_registry():
-
-    @model(queue="gpu", total_timeout=100, retry=Retry(attempts=3))
-    def draw(prompt: str) -> str:
-        """Runs in another worker."""
-        return prompt
-
-
-DRAW: ModelSpec = draw.__longrun__  # type: ignore[attr-defined]
-
-
-def item(key: str = "n:a", model: str = "draw", data: Any = b'{"prompt":"x"}', files: Any = (), **options: Any) -> list[Any]:
-    return [key, "c~p~d", "run", model, data, list(files), options]
-
-
-def desk_with(*answers: Any, **policy: Any) -> tuple[Desk, Seat, Run]:
-    """A job that runs."""
-    desk = Desk(tables_of(), *answers, models=[DRAW])
-    (run,) = started(desk.tables, "job_1", **policy)
-    return desk, desk.tables.seats[0], run
-
-
-async def send(desk: Desk, name: str, *members: Any) -> None:
-    desk.requests.take(desk.tables.seats[0], name, "job_1", "1/n", members)
-    await desk.effects.settled()
 
 
 async def child_of(desk: Desk, run: Run, **options: Any) -> Child:
@@ -150,32 +122,6 @@ async def test_s1_what_the_journal_answers_takes_one_trip() -> None:
     assert [call[0] for call in desk.steps.calls] == ["ask"]
 
 
-async def test_s29_sleeps_and_waits_are_refused_to_a_job_that_must_not_run_twice_and_it_does_not_wait_for_them() -> None:
-    desk, seat, run = desk_with(delivery="at_most_once")
-    await desk.ask(run, ["z:1", "m", "sleep", 1.5], ["s:ok", "m", "wait", "ok", 60, b"{}", b"{}"], item())
-    rows = frames(seat, "answer")[0][6]
-    assert [(row[0], row[1], orjson.loads(row[2])["code"]) for row in rows] == [(key, "refused", "at-most-once") for key in ("z:1", "s:ok")]
-    assert (len(desk.steps.calls[0][2]), desk.steps.calls[0][4], run.parked) == (1, 0, False)
-
-
-async def test_an_unknown_model_and_a_file_that_is_not_there_are_refused_and_the_others_are_made() -> None:
-    desk, seat, run = desk_with([], Answer(0, False, 1, []))
-    await desk.ask(run, item("n:a", "nothing"), item("n:b", files=["file_2"]), item("n:c"))
-    rows = frames(seat, "answer")[0][6]
-    assert [(row[0], orjson.loads(row[2])["code"]) for row in rows] == [("n:a", "unknown-model"), ("n:b", "file-not-found")]
-    assert [call.key for call in desk.steps.calls[1][2]] == ["n:c"]
-
-
-async def test_what_the_store_refuses_is_answered_for_each_step() -> None:
-    desk, seat, run = desk_with(Refused("over-budget", "It has used 2 of cost_usd."))
-    await desk.ask(run, item("n:a"), item("n:b"))
-    rows = frames(seat, "answer")[0][6]
-    assert [(row[0], row[1], orjson.loads(row[2])) for row in rows] == [
-        (key, "refused", {"code": "over-budget", "detail": "It has used 2 of cost_usd."}) for key in ("n:a", "n:b")
-    ]
-    assert not run.parked
-
-
 async def test_a_store_that_is_full_or_away_or_of_an_older_format_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "_PAUSE", 0.0)
     monkeypatch.setattr(steps, "_SOON", 0.0)
@@ -217,31 +163,6 @@ async def test_who_is_to_stop_while_the_store_says_that_it_waits_is_not_parked_a
     await desk.effects.settled()
     assert [call[0] for call in desk.steps.calls] == ["ask", "resume"]
     assert desk.claims.calls == [("succeeded", "job_1", b"1")]
-
-
-@pytest.mark.parametrize("answer", [None, StoreError("a script failed")])
-async def test_who_has_lost_its_claim_or_asks_what_the_store_cannot_do_is_told_so(answer: Any) -> None:
-    desk, seat, run = desk_with(answer)
-    await desk.ask(run, item())
-    assert (frames(seat, "stale"), frames(seat, "answer"), run.parked) == ([("job_1", "1/n", 1)], [], False)
-
-
-@pytest.mark.parametrize(
-    ("reason", "kept"), [("canceled", ["journal", "history", "drop"]), ("timeout", ["journal", "history", "drop"]), ("lost", []), ("", [])]
-)
-async def test_no_step_is_begun_for_a_run_that_is_to_stop_and_what_was_paid_is_kept(reason: Any, kept: list[str]) -> None:
-    desk, seat, run = desk_with()
-    if reason:
-        desk.limits.request_stop(run, reason)
-    else:
-        run.settle()
-    await desk.ask(run, item())
-    await send(desk, "awake")
-    await send(desk, "journal", 2, [["l:a", b"d m 1"]], [])
-    await send(desk, "history", 3)
-    await send(desk, "drop", ["n:a"])
-    assert [call[0] for call in desk.steps.calls] == kept
-    assert [frame[2] for frame in frames(seat, "stale")] == ([1] if kept else [1, 2, 3])
 
 
 @pytest.mark.parametrize("end", ["done", "waited", "dies"])
@@ -334,32 +255,6 @@ async def test_a_wake_behind_another_question_does_not_take_a_run_that_waits_aga
     assert [lane.held for lane in desk.tables.lanes.values()] == [int(not run.parked)]
 
 
-@pytest.mark.parametrize(
-    "members",
-    [
-        (),
-        ("1", 0, 1, 0, []),
-        (1, 0, 1, 0),
-        (1, 0, 1, 0, [["n:a"]]),
-        (1, 0, 1, 0, [7]),
-        (1, 0, 1, 0, [["n:a", "m", "run", "draw", 7, [], {}]]),
-        (1, 0, 1, 0, [["n:a", "m", "run", "draw", b"1", None, {}]]),
-        (1, 0, 1, 0, [["n:a", "m", "run", "draw", b"1", [], {"timeout": "soon"}]]),
-        (1, 0, "1", 0, []),
-        (1, None, 1, 0, []),
-        (1, 0, 1, 0, [["z:1", "m", "sleep", None]]),
-        (1, 0, 1, 0, None),
-    ],
-)
-async def test_what_cannot_be_read_is_refused_and_harms_nobody(members: Any) -> None:
-    desk, seat, run = desk_with()
-    await send(desk, "ask", *members)
-    assert desk.steps.calls == []
-    assert frames(seat, "stale") == ([("job_1", "1/n", 1)] if members[:1] == (1,) else [])
-    await desk.ask(run, item())
-    assert run.parked, "the next one is answered"
-
-
 async def test_an_answer_that_comes_when_the_runner_is_another_one_goes_nowhere() -> None:
     desk, seat, run = desk_with()
     ask = desk.steps.ask
@@ -380,35 +275,6 @@ async def test_who_runs_once_more_by_itself_begins_with_what_its_journal_has() -
     seat.take_off(run.id, run.fence)
     desk.tables.lane_of(run).run_alone(run)
     assert (run.asking, run.claim.flow) == (None, Flow(journal=True))
-
-
-async def test_a_runner_that_floods_the_worker_with_requests_is_refused_what_is_too_much() -> None:
-    desk, seat, _ = desk_with()
-    for n in range(steps.MOST_REQUESTS + 5):
-        desk.requests.take(seat, "history", "job_1", "1/n", [n])
-    assert [frame[2] for frame in frames(seat, "stale")] == [steps.MOST_REQUESTS + n for n in range(5)]
-    await desk.effects.settled()
-    assert [frame[2] for frame in frames(seat, "history")] == list(range(steps.MOST_REQUESTS)), "in their order"
-    desk.requests.take(seat, "history", "job_9", "1/n", [1])
-    assert desk.effects.work == [], "of a job that is not there nothing is kept"
-
-
-@pytest.mark.parametrize("error", [AssertionError("nobody foresaw this"), StoreError("nor this")])
-async def test_an_error_that_nobody_foresaw_ends_the_attempt_of_a_parent_that_goes_on(error: Exception) -> None:
-    desk, seat, run = desk_with(Answer(0, True, 5000), error)
-    await desk.ask(run, item())
-    assert run.parked
-    desk.parking.wake(run)
-    await desk.effects.settled()
-    assert (run.stop, len(frames(seat, "cancel"))) == ("lost", 1), "else it would hold its slot for ever, and wait"
-
-
-async def test_an_error_that_nobody_foresaw_ends_the_attempt_that_asks_and_what_it_asks_next_is_refused() -> None:
-    desk, seat, run = desk_with(AssertionError("nobody foresaw this"))
-    for n in (1, 2):
-        desk.requests.take(seat, "ask", "job_1", "1/n", [n, 0, 1, 0, [item()]])
-    await desk.effects.settled()
-    assert (run.stop, frames(seat, "stale")) == ("lost", [("job_1", "1/n", 2)])
 
 
 async def test_who_asks_has_begun_also_when_the_worker_does_not_know_it_yet() -> None:
