@@ -102,7 +102,7 @@ def code_of(job: JobRecord) -> str:
 async def test_s21_p4_a_worker_that_stops_lets_all_go_and_another_one_goes_on(caller: Caller, world: Any) -> None:
     async def code(job: Job) -> Any:
         if job.data["x"] == 1:
-            await job.sleep(1.0)
+            await job.sleep(3600)
             return await job.run("leaf", model="many", x=0)
         return 7
 
@@ -112,8 +112,14 @@ async def test_s21_p4_a_worker_that_stops_lets_all_go_and_another_one_goes_on(ca
         for job_id in jobs:
             await caller.until(job_id, "waiting")
     assert sum(it.begun.values()) == 250
-    asleep = [await caller.store.connection.command("HGET", f"{caller.store.prefix}job:{job_id}", "status") for job_id in jobs]
-    assert set(asleep) <= {b"asleep", b"queued"}
+    command, prefix = caller.store.connection.command, caller.store.prefix
+    assert {await command("HGET", f"{prefix}job:{job_id}", "status") for job_id in jobs} == {b"asleep"}
+    for job_id in jobs:  # an hour later
+        _, _, rest = (await command("HGET", f"{prefix}steps:{job_id}", "z:1")).split(b" ", 2)
+        await command("HSET", f"{prefix}steps:{job_id}", "z:1", b"t 1 " + rest)
+        await command("HSET", f"{prefix}job:{job_id}", "until", 1)
+        await command("ZADD", f"{prefix}timers:{job_id}", 1, "z:1")
+        await command("ZADD", f"{prefix}due", 1, job_id)
     async with served(it, caller, MANY, concurrency=300):
         assert [(await caller.end(job_id)).output for job_id in jobs] == [b"[7]"] * 250
     assert sorted(Counter(it.begun.values())) == [1, 2]
