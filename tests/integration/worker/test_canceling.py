@@ -324,6 +324,7 @@ async def test_given_up_threads_do_not_use_up_a_runner(watcher: Watcher) -> None
     stuck = [await watcher.submit("threads", "threads", seconds=1000) for _ in range(2)]
     wanted = await watcher.submit("threads", "threads", held=True)
     await watcher.until_begun(*stuck, wanted)
+    attempt = (await watcher.read(wanted)).attempt  # a worker that waits for its runner gives jobs back that have not begun
     for job_id in stuck:
         assert how(await watcher.cancel(job_id))[2] == "fenced"
     late = await watcher.submit("threads", "threads", seconds=0.1)
@@ -331,7 +332,7 @@ async def test_given_up_threads_do_not_use_up_a_runner(watcher: Watcher) -> None
     runner = psutil.Process(old)
     watcher.let_go(wanted)
     job = await watcher.end(wanted)
-    assert (job.status.value, job.attempt, job.output) == ("succeeded", 1, str(old).encode())
+    assert (job.status.value, job.attempt, job.output) == ("succeeded", attempt, str(old).encode())
     job = await watcher.end(late)
     assert job.status.value == "succeeded"
     assert int(job.output or b"") != old
@@ -343,11 +344,12 @@ async def test_the_same_job_may_run_again_beside_its_attempt_that_was_given_up(w
     """A timed-out attempt goes on beside a neighbour, while the job is retried in the same runner."""
     neighbour = await watcher.submit("threads", "threads", held=True)
     await watcher.until_begun(neighbour)
+    attempt = (await watcher.read(neighbour)).attempt
     job_id = await watcher.submit("threads", "threads", policy=Policy(timeout=1), seconds=1000)
     job = await watcher.end(job_id)
     assert how(job) == ("failed", "timeout", "fenced")
     watcher.let_go(neighbour)
-    assert (await watcher.end(neighbour)).attempt == 1
+    assert (await watcher.end(neighbour)).attempt == attempt
     assert (await watcher.run("threads", "threads", seconds=0.05)).status.value == "succeeded"
 
 
