@@ -47,7 +47,7 @@ def of_next_version(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     replace(package / "store/formats.py", f"\nFORMAT = {FORMAT}\n", f"\nFORMAT = {FORMAT + 1}\n")
     field = f"FORMAT > {FORMAT} and 'moved' or 'input'"
     replace(package / "store/scripts/lib.lua", "'input', input, 'version', 1", f"{field}, input, 'version', 1")
-    read = "  local attempt, at = r[3], r[19]\n"
+    read = "  local attempt, at, flow = r[3], r[19], r[20] and flow_of(id, k)\n"
     replace(package / "store/scripts/claim.lua", read, f"{read}  r[4] = r[4] or redis.call('HGET', k, 'moved')\n")
     return {"PYTHONPATH": str(folder)}
 
