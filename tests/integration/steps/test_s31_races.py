@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.steps.conftest import BOTH, Service, Steps
@@ -49,6 +50,18 @@ async def test_s31_when_all_fail_the_first_in_the_order_of_the_arguments_is_rais
     assert await steps.output(await steps.submit(f"none_is_first{kind}")) == "n:x"
 
 
+async def end_while_it_sleeps(mine: Steps, flow: Any, job_id: str, begun: str, order: str) -> None:
+    """Once these steps have begun, the flow's worker stops; then they end in this order."""
+    for name in begun:
+        await mine.called(name)
+    await mine.until(job_id, "waiting")
+    assert flow.stop() == 0
+    ids = await children(mine, job_id)
+    for name in order:
+        mine.open(name)
+        await mine.until(ids[name])
+
+
 @pytest.mark.slow
 @BOTH
 async def test_s31_who_has_won_has_won_at_each_replay(own: Service, mine: Steps, kind: str) -> None:
@@ -56,14 +69,7 @@ async def test_s31_who_has_won_has_won_at_each_replay(own: Service, mine: Steps,
     own.start("--queues", "work")
     flow = own.start(*FLOW)
     job_id = await mine.submit(f"takes_first{kind}")
-    for name in "abc":
-        await mine.called(name)
-    await mine.until(job_id, "waiting")
-    assert flow.stop() == 0
-    ids = await children(mine, job_id)
-    for name in "ba":
-        mine.open(name)
-        await mine.until(ids[name])
+    await end_while_it_sleeps(mine, flow, job_id, "abc", "ba")
     own.start(*FLOW)
     await mine.called("after")
     own.restart(*FLOW)
@@ -77,23 +83,9 @@ async def test_s31_plain_asyncio_sees_steps_end_in_the_order_in_which_they_ended
     own.start("--queues", "work")
     flow = own.start(*FLOW)
     job_id = await mine.submit("in_order", input={"to": str(mine.to)})
-    for name in "abc":
-        await mine.called(name)
-    await mine.until(job_id, "waiting")
-    assert flow.stop() == 0
-    ids = await children(mine, job_id)
-    for name in "cab":
-        mine.open(name)
-        await mine.until(ids[name])
+    await end_while_it_sleeps(mine, flow, job_id, "abc", "cab")
     flow = own.start(*FLOW)
-    for name in "def":
-        await mine.called(name)
-    await mine.until(job_id, "waiting")
-    assert flow.stop() == 0
-    ids = await children(mine, job_id)
-    for name in "fde":
-        mine.open(name)
-        await mine.until(ids[name])
+    await end_while_it_sleeps(mine, flow, job_id, "def", "fde")
     own.start(*FLOW)
     await mine.called("after")
     own.restart(*FLOW)

@@ -57,15 +57,21 @@ def counted(calls: Path) -> Counter[str]:
     return Counter(name for name, _ in lines_of(calls))
 
 
+async def waits_at_its_second_step(caller: Caller, calls: Path, tmp_path: Path, flow: str) -> tuple[str, Path]:
+    """A flow that waits, and the gate at which its second step does."""
+    gate = tmp_path / "gate"
+    job_id = await caller.submit(flow, gate=str(gate))
+    await called(calls, "second")
+    await caller.until(job_id, "waiting")
+    return job_id, gate
+
+
 @FLOWS
 async def test_a_flow_runs_its_steps_and_waits_for_them_without_a_slot(
     start: Any, caller: Caller, calls: Path, tmp_path: Path, flow: str
 ) -> None:
     start()
-    gate = tmp_path / "gate"
-    job_id = await caller.submit(flow, gate=str(gate))
-    await called(calls, "second")
-    await caller.until(job_id, "waiting")
+    job_id, gate = await waits_at_its_second_step(caller, calls, tmp_path, flow)
     # The flow runs one at a time; a second one passes.
     other = await caller.run(flow)
     assert orjson.loads(other.output or b"") == DONE
@@ -80,10 +86,7 @@ async def test_s1_s16_a_runner_that_dies_while_its_flow_waits_costs_nothing(
     start: Any, caller: Caller, calls: Path, tmp_path: Path, flow: str
 ) -> None:
     start()
-    gate = tmp_path / "gate"
-    job_id = await caller.submit(flow, gate=str(gate))
-    await called(calls, "second")
-    await caller.until(job_id, "waiting")
+    job_id, gate = await waits_at_its_second_step(caller, calls, tmp_path, flow)
     os.kill(await called(calls, "flow"), signal.SIGKILL)
     await asyncio.sleep(0.5)
     gate.touch()
